@@ -1,0 +1,133 @@
+//! What the tools share: flags, exit codes, progress, output.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::error::{Kind, printable};
+use crate::{Error, Result, output};
+
+/// Flags of every tool.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// Print one JSON object instead of text
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Print nothing but errors (and JSON, with --json)
+    #[arg(long, short, help_heading = "Output")]
+    pub quiet: bool,
+
+    /// Number of threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+}
+
+impl Common {
+    /// To be called once, before any work.
+    pub fn start(&self) -> Result<()> {
+        let mut pool = rayon::ThreadPoolBuilder::new();
+        if let Some(threads) = self.threads {
+            pool = pool.num_threads(threads.into());
+        }
+        pool.build_global().map_err(|e| Error::limit(format!("cannot start threads: {e}")))
+    }
+
+    /// A line for people, on stdout; silent with --quiet or --json.
+    pub fn say(&self, line: impl Display) -> Result<()> {
+        if self.quiet || self.json { Ok(()) } else { print(line) }
+    }
+
+    /// A remark about what is going on, on stderr; silent with --quiet.
+    pub fn note(&self, line: impl Display) {
+        if !self.quiet {
+            eprintln!("{}", printable(&line.to_string()));
+        }
+    }
+
+    /// The result for machines, if asked for.
+    pub fn json(&self, value: serde_json::Value) -> Result<()> {
+        if self.json { print(value) } else { Ok(()) }
+    }
+
+    /// A progress bar on stderr, on a terminal only. `unit` is "bytes" or what is counted.
+    pub fn progress(&self, total: u64, unit: &str) -> ProgressBar {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let counts = match unit {
+            "bytes" => "{bytes}/{total_bytes} {bytes_per_sec}".to_string(),
+            _ => format!("{{human_pos}}/{{human_len}} {unit} {{per_sec}}"),
+        };
+        let template = format!("{{msg}} [{{bar:30}}] {counts} {{eta}} left");
+        let style = ProgressStyle::with_template(&template).expect("the template is fixed");
+        ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10))
+            .with_style(style.progress_chars("=> "))
+    }
+}
+
+/// Prints a line on stdout.
+pub fn print(line: impl Display) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .map_err(|e| Error::io(Path::new("stdout"), "write", e))
+}
+
+/// Runs a tool: prints its error as one line and answers with its exit code.
+pub fn run(tool: impl FnOnce() -> Result<()>) -> ExitCode {
+    // A panic is our fault; it still ends in one line.
+    std::panic::set_hook(Box::new(|info| {
+        eprintln!("error: internal: {info}; please report this");
+    }));
+    let started = output::atomic::remove_temporary_files_on_signals()
+        .map_err(|e| Error::limit(format!("cannot watch for signals: {e}")));
+    match started.and_then(|()| tool()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who closed the pipe has read enough.
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+impl Error {
+    fn is_closed_pipe(&self) -> bool {
+        use std::error::Error as _;
+        let source = self.source().and_then(|e| e.downcast_ref::<std::io::Error>());
+        self.kind() == Kind::Io && source.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// A size as people read it, in powers of ten.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A path as it can be typed into a shell.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// The name of an output derived from an input's: `swa.safetensors` → `swa_bn.safetensors`.
+pub fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let extension = path.extension().map(|e| format!(".{}", e.to_string_lossy()));
+    path.with_file_name(format!("{stem}{suffix}{}", extension.unwrap_or_default()))
+}

@@ -1,0 +1,23 @@
+//! Stochastic Weight Averaging after training: average checkpoints, recompute batchnorm statistics,
+//! evaluate. The map of the house:
+//!
+//! - [`checkpoint`] reads: a file becomes an index of tensors and byte extents, and the format ends
+//!   there. [`checkpoint::select`] turns arguments into an ordered list of inputs.
+//! - [`average`] plans what becomes of every tensor, then streams the inputs through one f64 kernel.
+//! - [`output`] writes a file that appears whole or not at all.
+#![cfg_attr(feature = "data", doc = "- [`data`] turns a directory into samples and samples into pixels.")]
+#![cfg_attr(feature = "torch", doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them.")]
+//! - [`cli`] is what the tools share; the binaries parse, call and print.
+
+pub mod average;
+pub mod checkpoint;
+pub mod cli;
+#[cfg(feature = "data")]
+pub mod data;
+pub mod error;
+pub mod output;
+
+pub use error::{Error, Result};
+
+/// The metadata key under which the tools record what they did, as compact JSON.
+pub const METADATA_KEY: &str = "swa";

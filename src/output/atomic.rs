@@ -1,0 +1,316 @@
+//! A file that appears whole or not at all.
+//!
+//! The bytes go to `.NAME.swa-RANDOM.tmp` beside the target; [`AtomicFile::commit`] fsyncs it,
+//! renames it to its name and fsyncs the folder. Whatever happens before the rename, the old file
+//! stays as it was. The temporary file is removed on an error, on SIGINT, SIGTERM and SIGHUP (see
+//! [`remove_temporary_files_on_signals`]); after a SIGKILL the next run for the same target removes it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+
+use crate::{Error, Result};
+
+/// Temporary files of this process, for the signal handler.
+static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+pub struct AtomicFile {
+    /// What links lead to.
+    target: PathBuf,
+    temporary: PathBuf,
+    folder: PathBuf,
+    file: File,
+    replace: bool,
+}
+
+/// Fails if `path` cannot become an output: it exists and `force` is not given, it is not a regular
+/// file, or its folder is missing. To be called before any work is done.
+pub fn check_target(path: &Path, force: bool) -> Result<()> {
+    resolve(path, force).map(|_| ())
+}
+
+/// The file behind the links, its folder, and whether it exists.
+fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
+    let (target, exists) = match std::fs::canonicalize(path) {
+        Ok(target) => (target, true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            if path.is_symlink() {
+                return Err(Error::usage("is a link that leads nowhere").at(path).remedy("remove it"));
+            }
+            (path.to_path_buf(), false)
+        }
+        Err(e) => return Err(Error::io(path, "open", e)),
+    };
+    if exists {
+        let meta = std::fs::metadata(&target).map_err(|e| Error::io(path, "stat", e))?;
+        if !meta.is_file() {
+            let what = if meta.is_dir() { "is a folder" } else { "is not a regular file" };
+            return Err(Error::usage(what).at(path).remedy("name a file to write"));
+        }
+        if !force {
+            return Err(Error::usage("exists already")
+                .at(path)
+                .remedy("--force overwrites it, -o names another"));
+        }
+    }
+    if target.file_name().is_none() {
+        return Err(Error::usage("names no file").at(path).remedy("name a file to write"));
+    }
+    let folder = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    if !folder.is_dir() {
+        return Err(Error::usage("its folder does not exist").at(path).remedy("create it first"));
+    }
+    Ok((target, folder, exists))
+}
+
+impl AtomicFile {
+    /// Opens a temporary file of `size` bytes beside `path`, its space reserved.
+    pub fn create(path: &Path, size: u64, force: bool) -> Result<Self> {
+        let (target, folder, exists) = resolve(path, force)?;
+        remove_stale(&folder, &target);
+        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (temporary, file) = loop {
+            // RandomState is seeded by the system; the name need only be unlikely.
+            let random = RandomState::new().hash_one(std::process::id());
+            let temporary = folder.join(format!(".{name}.swa-{random:016x}.tmp"));
+            // O_EXCL; mode 0666 less the umask.
+            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+                Ok(file) => break (temporary, file),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(e) => return Err(Error::io(&folder, "create a file in", e)),
+            }
+        };
+        pending().push(temporary.clone());
+        let output = AtomicFile { target, temporary, folder, file, replace: force };
+        // Locked while this process lives, so that nobody takes it for a stale one.
+        output.file.lock().map_err(|e| Error::io(path, "lock its temporary file", e))?;
+        if exists {
+            std::fs::metadata(&output.target)
+                .and_then(|meta| output.file.set_permissions(meta.permissions()))
+                .map_err(|e| Error::io(path, "keep its mode", e))?;
+        }
+        output.reserve(path, size)?;
+        Ok(output)
+    }
+
+    fn reserve(&self, path: &Path, size: u64) -> Result<()> {
+        if size == 0 {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
+            Ok(()) => Ok(()),
+            // Not every file system can reserve.
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.file.set_len(size).map_err(|e| Error::io(path, "write", e))
+            }
+            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+                let free = rustix::fs::statvfs(&self.folder)
+                    .map(|s| s.f_bavail.saturating_mul(s.f_frsize))
+                    .map(|free| format!(", {free} free"))
+                    .unwrap_or_default();
+                let full = io::Error::other(format!("it needs {size} bytes{free}"));
+                Err(Error::io(path, "reserve space", full).remedy("free some, or write elsewhere"))
+            }
+            Err(e) => Err(Error::io(path, "reserve space", e)),
+        }
+    }
+
+    /// Writes at a position; any thread may.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.target, "write", e))
+    }
+
+    /// Makes the file durable and gives it its name.
+    pub fn commit(self) -> Result<()> {
+        let fail = |doing: &str, e: io::Error| Err(Error::io(&self.target, doing, e));
+        if let Err(e) = self.file.sync_all() {
+            return fail("fsync", e);
+        }
+        if let Err(e) = self.rename() {
+            if e.kind() == io::ErrorKind::AlreadyExists {
+                return Err(Error::usage("appeared while this ran")
+                    .at(&self.target)
+                    .remedy("--force overwrites it"));
+            }
+            return fail("rename to its name", e);
+        }
+        pending().retain(|p| *p != self.temporary);
+        // The rename itself is durable only when the folder is.
+        if let Err(e) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
+            return fail("fsync its folder", e);
+        }
+        Ok(())
+    }
+
+    fn rename(&self) -> io::Result<()> {
+        if !self.replace {
+            let flags = RenameFlags::NOREPLACE;
+            match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.target, flags) {
+                // A file system without this flag: the check at the start has to do.
+                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+                done => return done.map_err(Into::into),
+            }
+        }
+        std::fs::rename(&self.temporary, &self.target)
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        let mut pending = pending();
+        if pending.contains(&self.temporary) {
+            // Nothing is left to tell the user about: the error that led here is on its way.
+            let _ = std::fs::remove_file(&self.temporary);
+            pending.retain(|p| *p != self.temporary);
+        }
+    }
+}
+
+fn pending() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
+    PENDING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Removes temporary files for `target` that dead runs left: those whose lock can be taken.
+fn remove_stale(folder: &Path, target: &Path) {
+    let Some(name) = target.file_name() else { return };
+    let prefix = format!(".{}.swa-", name.to_string_lossy());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+        let hex = |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+        if !ours.is_some_and(hex) || !entry.file_type().is_ok_and(|t| t.is_file()) {
+            continue;
+        }
+        // A run between creating and locking its file is younger than this.
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if age.is_none_or(|age| age.as_secs() < 2) {
+            continue;
+        }
+        if let Ok(file) = OpenOptions::new().write(true).open(entry.path())
+            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+        {
+            // Failure leaves a stale file, which harms nobody.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// On SIGINT, SIGTERM or SIGHUP: removes the temporary files, then dies by the same signal. For
+/// binaries, once at start; a library's user has handlers of his own.
+pub fn remove_temporary_files_on_signals() -> io::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            // Held until the end, so that no commit can start in between.
+            let pending = pending();
+            for path in pending.iter() {
+                let _ = std::fs::remove_file(path);
+            }
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn listing(dir: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_name_appears_only_at_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let output = AtomicFile::create(&path, 3, false).unwrap();
+        output.write_at(b"abc", 0).unwrap();
+        assert!(!path.exists());
+        output.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"abc");
+        assert_eq!(listing(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn a_dropped_output_leaves_the_old_file_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        drop(AtomicFile::create(&path, 100, true).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(listing(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn an_existing_file_needs_force_and_keeps_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let error = AtomicFile::create(&path, 1, false).err().unwrap();
+        assert_eq!(error.kind().exit_code(), 2);
+        AtomicFile::create(&path, 0, true).unwrap().commit().unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_file_that_appeared_meanwhile_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let output = AtomicFile::create(&path, 1, false).unwrap();
+        std::fs::write(&path, "new").unwrap();
+        assert!(output.commit().unwrap_err().to_string().contains("appeared"));
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(listing(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn links_are_followed_and_folders_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let output = AtomicFile::create(&link, 3, true).unwrap();
+        output.write_at(b"new", 0).unwrap();
+        output.commit().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert!(check_target(dir.path(), true).is_err());
+        assert!(check_target(&dir.path().join("no/file"), false).is_err());
+    }
+
+    #[test]
+    fn stale_files_go_and_live_ones_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let stale = dir.path().join(".out.swa-0123456789abcdef.tmp");
+        let file = File::create(&stale).unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        file.set_modified(old).unwrap();
+        let live = AtomicFile::create(&path, 1, true).unwrap();
+        live.file.set_modified(old).unwrap();
+        assert!(!stale.exists());
+        AtomicFile::create(&path, 1, true).unwrap().commit().unwrap();
+        assert!(live.temporary.exists());
+        live.commit().unwrap();
+        assert_eq!(listing(dir.path()), ["out"]);
+    }
+}

@@ -1,0 +1,6 @@
+//! Writing: a file that appears whole or not at all, and the formats that go into it.
+
+pub mod atomic;
+pub mod safetensors;
+
+pub use atomic::AtomicFile;
