@@ -10,11 +10,17 @@
 //! - [`cli`] is what the tools share; the binaries parse, call and print.
 
 pub mod average;
+#[cfg(feature = "torch")]
+pub mod bn_update;
 pub mod checkpoint;
 pub mod cli;
 #[cfg(feature = "data")]
 pub mod data;
 pub mod error;
+#[cfg(feature = "torch")]
+pub mod evaluate;
+#[cfg(feature = "torch")]
+pub mod nn;
 pub mod output;
 
 pub use error::{Error, Result};

@@ -17,7 +17,7 @@
 //! ```
 
 mod coefficients;
-mod kernel;
+pub(crate) mod kernel;
 mod plan;
 mod stream;
 

@@ -1,1 +1,165 @@
-fn main() {}
+//! Recomputes the batchnorm statistics of an averaged model.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+use serde_json::json;
+use swa_tools::bn_update::{self, Method, Movement, movements};
+use swa_tools::checkpoint::Checkpoint;
+use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::{self, Common, shell_word, table};
+use swa_tools::data::Split;
+use swa_tools::nn::input::Input;
+use swa_tools::nn::libtorch;
+use swa_tools::{Error, Result, output};
+
+/// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
+/// and writes the model again with them. Averaged weights need this: they never saw data in training
+/// mode.
+#[derive(Parser)]
+#[command(version, after_help = "\
+Examples:
+  swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+
+Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit.")]
+struct Args {
+    /// The model (safetensors)
+    #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
+    model: Option<PathBuf>,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE", required_unless_present = "list_archs")]
+    output: Option<PathBuf>,
+
+    /// Overwrite the output if it exists
+    #[arg(long)]
+    force: bool,
+
+    /// How the batches' statistics are combined
+    #[arg(long, value_enum, default_value_t = Method::Pooled)]
+    method: Method,
+
+    /// Visit the images shuffled by --seed, or in the order of the data set (in which a batch may
+    /// hold a single class: the statistics then come out wrong)
+    #[arg(long, value_enum, default_value_t = OrderArg::Shuffled, help_heading = "Data")]
+    order: OrderArg,
+
+    #[command(flatten)]
+    data: DataArgs,
+
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum OrderArg {
+    Shuffled,
+    Dataset,
+}
+
+fn main() -> ExitCode {
+    libtorch::forbid_tf32();
+    let args = Args::parse();
+    cli::run(|| run(&args))
+}
+
+fn run(args: &Args) -> Result<()> {
+    if args.data.list_archs {
+        return list_archs();
+    }
+    let (Some(path), Some(target)) = (&args.model, &args.output) else {
+        return Err(Error::usage("MODEL and --output are needed"));
+    };
+    let common = &args.common;
+    let started = Instant::now();
+    common.start()?;
+    output::atomic::check_target(target, args.force)?;
+    let checkpoints = [Checkpoint::open(path)?];
+    let session = args.data.open(common, &checkpoints, Split::Train)?;
+    let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
+    common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
+    if model.batchnorms.is_empty() {
+        output::safetensors::rewrite(
+            checkpoint,
+            target,
+            args.force,
+            checkpoint.metadata(),
+            &Default::default(),
+        )?;
+        common.json(json!({ "output": target, "arch": model.arch, "layers": [] }))?;
+        return common.say(format!(
+            "wrote {}: {} has no batchnorm, nothing was to be recomputed",
+            target.display(),
+            model.arch
+        ));
+    }
+    let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
+    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
+    let mut loader = args.data.loader(&session, order)?;
+    let input = Input::new(&session.transform, session.device)?;
+    let step = |n| bar.inc(n as u64);
+    let outcome = bn_update::run(model, &input, &mut loader, args.method, &step)?;
+    bar.finish_and_clear();
+    report_bad(common, &loader.bad());
+    let settings = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "method": args.method.name(),
+        "images": outcome.images,
+        "batch_size": args.data.batch_size,
+        "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
+        "seed": args.data.seed,
+        "transform": session.transform_record,
+    });
+    bn_update::write(checkpoint, model, &outcome, settings, target, args.force)?;
+
+    let seconds = started.elapsed().as_secs_f64();
+    let (layers, all) = movements(checkpoint, model, &outcome);
+    common.json(json!({
+        "output": target,
+        "arch": model.arch,
+        "method": args.method.name(),
+        "images": outcome.images,
+        "batches": outcome.batches,
+        "skipped": loader.bad(),
+        "all": json(&all),
+        "layers": layers.iter().map(json).collect::<Vec<_>>(),
+        "seconds": seconds,
+    }))?;
+    common.say(format!(
+        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s",
+        target.display(),
+        layers.len(),
+        outcome.images,
+        outcome.batches,
+        args.method.name(),
+    ))?;
+    common.say("how far the statistics moved (σ: the new standard deviation of a channel):")?;
+    let header = ["layer", "channels", "mean, in σ", "σ new/old", "moved"];
+    let rows = layers.iter().take(5).chain([&all]).map(row);
+    common.say(table(&header, rows))?;
+    common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+fn row(m: &Movement) -> Vec<String> {
+    vec![
+        m.layer.clone(),
+        m.channels.to_string(),
+        format!("{:.3}", m.mean_shift),
+        format!("{:.3}", m.std_ratio),
+        format!("{:.3}", m.moved),
+    ]
+}
+
+fn json(m: &Movement) -> serde_json::Value {
+    json!({
+        "layer": m.layer,
+        "channels": m.channels,
+        "mean_shift": m.mean_shift,
+        "std_ratio": m.std_ratio,
+        "moved": m.moved,
+    })
+}

@@ -1,12 +1,14 @@
 //! Writing safetensors: the header is laid out first, so every tensor's position is known before
 //! the first byte is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 
 use ::safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::MAX_HEADER;
+use super::AtomicFile;
+use crate::checkpoint::{Checkpoint, MAX_HEADER};
 use crate::{Error, Result};
 
 /// Where everything goes in a file to be written.
@@ -55,6 +57,31 @@ impl Layout {
         let offsets = ends.into_iter().map(|offset| start + offset).collect();
         Ok(Layout { head, offsets, size })
     }
+}
+
+/// Writes a checkpoint again with other bytes for some of its tensors and other metadata.
+pub fn rewrite(
+    checkpoint: &Checkpoint,
+    path: &Path,
+    force: bool,
+    metadata: &BTreeMap<String, String>,
+    replaced: &HashMap<String, Vec<u8>>,
+) -> Result<()> {
+    let tensors = checkpoint.tensors();
+    let entries = tensors.iter().map(|t| (t.name.as_str(), t.dtype, &t.shape[..]));
+    let layout = Layout::new(entries, metadata)?;
+    let output = AtomicFile::create(path, layout.size, force)?;
+    output.write_at(&layout.head, 0)?;
+    for (tensor, &offset) in tensors.iter().zip(&layout.offsets) {
+        let bytes = match replaced.get(&tensor.name) {
+            Some(bytes) => bytes,
+            None => checkpoint.bytes(tensor),
+        };
+        assert_eq!(bytes.len(), tensor.extent.len());
+        output.write_at(bytes, offset)?;
+    }
+    checkpoint.check_unchanged()?;
+    output.commit()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! What the tools share: flags, exit codes, progress, output.
 
+#[cfg(feature = "torch")]
+pub mod data;
+
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -102,6 +105,21 @@ impl Error {
         let source = self.source().and_then(|e| e.downcast_ref::<std::io::Error>());
         self.kind() == Kind::Io && source.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     }
+}
+
+/// A table: the first column left, numbers right.
+pub fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
 }
 
 /// A size as people read it, in powers of ten.

@@ -1,0 +1,43 @@
+# The two commands: `make demo` shows the tools at work, `make test` checks everything.
+# `make bench` measures, `make install` puts the three tools on PATH.
+
+CARGO ?= cargo
+# One profile everywhere: the C++ bindings take minutes to compile, once.
+TORCH := --release --features torch
+
+.PHONY: all setup build demo test test-light lint bench install clean
+
+all: build
+
+# libtorch for the feature `torch`: your own PyTorch 2.11 if there is one, else fetched.
+setup:
+	@sh .cargo/setup-libtorch.sh
+
+build: setup
+	$(CARGO) build $(TORCH) --locked
+
+demo: build
+	@sh fixtures/demo.sh
+
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --all-targets --all-features -- -D warnings
+
+# The averaging alone: no libtorch, no Python, no C++ compiler.
+test-light:
+	@if $(CARGO) tree --locked -e normal,build --prefix none | grep -E '^(tch|torch-sys|cc|cmake|bindgen|pyo3|libloading) '; \
+	then echo 'error: the default build must need neither libtorch nor C++'; exit 1; fi
+	$(CARGO) test --release --locked
+
+test: lint test-light
+	$(CARGO) test $(TORCH) --locked
+
+bench: build
+	sh tests/bench/run.sh
+
+install: setup
+	$(CARGO) install --path . --locked --features torch
+
+clean:
+	$(CARGO) clean

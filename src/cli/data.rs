@@ -1,0 +1,253 @@
+//! What the two data tools share: the flags that say which pixels a network sees.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tch::Device;
+
+use super::Common;
+use crate::bn_update::provenance;
+use crate::checkpoint::Checkpoint;
+use crate::data::{self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform};
+use crate::nn::device::{self, Choice};
+use crate::nn::{Model, models};
+use crate::{Error, Result};
+
+#[derive(Debug, clap::Args)]
+pub struct DataArgs {
+    /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
+    #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
+    pub data: Option<PathBuf>,
+
+    /// Which part, of a folder that holds both
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub split: Option<Split>,
+
+    /// What the folder holds [default: seen from its files]
+    #[arg(long, value_enum, help_heading = "Data")]
+    pub format: Option<Format>,
+
+    /// Use only N images, drawn by --seed [default: all]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
+    pub samples: Option<usize>,
+
+    /// Seed of the order in which images are drawn
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
+    pub seed: u64,
+
+    /// Images a batch
+    #[arg(long, value_name = "N", default_value = "128", value_parser = positive, help_heading = "Data")]
+    pub batch_size: usize,
+
+    /// Leave out up to N images that cannot be read, instead of stopping at the first
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
+    pub allow_bad: usize,
+
+    /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
+    /// `imagenet` for torchvision's families]
+    #[arg(long, value_name = "NAME", help_heading = "Pixels")]
+    pub preset: Option<String>,
+
+    /// Resize the short side to N pixels (0: not at all)
+    #[arg(long, value_name = "N", help_heading = "Pixels")]
+    pub resize: Option<usize>,
+
+    /// Crop the centre to N × N pixels (0: not at all)
+    #[arg(long, value_name = "N", help_heading = "Pixels")]
+    pub crop: Option<usize>,
+
+    /// Mean of each channel, of values from 0 to 1
+    #[arg(long, value_name = "M,…", value_delimiter = ',', help_heading = "Pixels")]
+    pub mean: Option<Vec<f32>>,
+
+    /// Standard deviation of each channel
+    #[arg(long, value_name = "S,…", value_delimiter = ',', help_heading = "Pixels")]
+    pub std: Option<Vec<f32>>,
+
+    /// How resizing interpolates
+    #[arg(long, value_enum, help_heading = "Pixels")]
+    pub interpolation: Option<Interpolation>,
+
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
+    pub device: Choice,
+
+    /// The architecture [default: recognised from names and shapes]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub arch: Option<String>,
+
+    /// List the architectures that are known
+    #[arg(long, exclusive = true, help_heading = "Network")]
+    pub list_archs: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a number from 1".into()),
+    }
+}
+
+/// Prints the architectures.
+pub fn list_archs() -> Result<()> {
+    models::list().into_iter().try_for_each(super::print)
+}
+
+/// Everything that a pass over the data needs.
+pub struct Session {
+    pub models: Vec<Model>,
+    pub dataset: Arc<dyn Dataset>,
+    pub transform: Transform,
+    /// The preset's name, where the transform is one, and the transform: for the metadata.
+    pub transform_record: Value,
+    pub device: Device,
+}
+
+impl DataArgs {
+    /// Opens device, data and models; says what was chosen.
+    pub fn open(
+        &self,
+        common: &Common,
+        checkpoints: &[Checkpoint],
+        default_split: Split,
+    ) -> Result<Session> {
+        let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
+        if let Some(threads) = common.threads {
+            tch::set_num_threads(threads.into());
+        }
+        let (device, line) = device::open(self.device)?;
+        common.note(line);
+        let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
+        common.note(format!("data: {}", dataset.describe()));
+        let mut models = Vec::with_capacity(checkpoints.len());
+        for checkpoint in checkpoints {
+            let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
+            models.push(model);
+        }
+        let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
+        same(checkpoints, &models, "classes", |m| m.classes)?;
+        let (transform, transform_record) = self.transform(common, checkpoints, &models, channels)?;
+        Ok(Session { models, dataset: dataset.into(), transform, transform_record, device })
+    }
+
+    /// The transform: flags over the preset named, over the one recorded, over the family's.
+    fn transform(
+        &self,
+        common: &Common,
+        checkpoints: &[Checkpoint],
+        models: &[Model],
+        channels: usize,
+    ) -> Result<(Transform, Value)> {
+        let mut recorded: Vec<Value> = Vec::new();
+        for checkpoint in checkpoints {
+            let record = provenance(checkpoint)["bn_update"]["transform"].clone();
+            if record.is_object() && !recorded.contains(&record) {
+                recorded.push(record);
+            }
+        }
+        let flags = self.resize.is_some() || self.crop.is_some() || self.mean.is_some();
+        let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
+            (Preset::named(name)?.transform(channels)?, name.clone(), "")
+        } else if recorded.len() == 1 {
+            let record = recorded.remove(0);
+            let name = record["preset"].as_str().unwrap_or("custom").to_string();
+            let transform: Transform = serde_json::from_value(record).map_err(|e| {
+                Error::input(format!("the transform recorded in its metadata is not readable: {e}"))
+                    .at(checkpoints[0].path())
+                    .remedy("give --preset")
+            })?;
+            (transform, name, " (recorded in the model)")
+        } else if recorded.is_empty() && let Some(name) = models.iter().find_map(|m| m.preset) {
+            (Preset::named(name)?.transform(channels)?, name.to_string(), " (the family's)")
+        } else if self.mean.is_some() && self.std.is_some() && recorded.is_empty() {
+            (Preset::named("none")?.transform(channels)?, "none".into(), "")
+        } else {
+            let what = match recorded.len() {
+                0 => "which pixels does the model take? neither --preset nor a record in it says so",
+                _ => "the models were made with different transforms, and --preset does not choose",
+            };
+            return Err(Error::usage(what)
+                .remedy(format!("give --preset, one of {}", Preset::names().collect::<Vec<_>>().join(", "))));
+        };
+        let some = |n: usize| (n > 0).then_some(n);
+        transform.resize = self.resize.map_or(transform.resize, some);
+        transform.crop = self.crop.map_or(transform.crop, some);
+        transform.interpolation = self.interpolation.unwrap_or(transform.interpolation);
+        transform.mean = self.mean.clone().unwrap_or(transform.mean);
+        transform.std = self.std.clone().unwrap_or(transform.std);
+        if flags || self.std.is_some() || self.interpolation.is_some() {
+            name = "custom".into();
+        }
+        transform.validate()?;
+        common.note(format!("pixels: preset {name}{origin}"));
+        let mut record = json!({ "preset": name });
+        let fields = serde_json::to_value(&transform).unwrap_or_default();
+        if let (Some(record), Value::Object(fields)) = (record.as_object_mut(), fields) {
+            record.extend(fields);
+        }
+        Ok((transform, record))
+    }
+
+    /// Which images, in which order. `--samples` draws by the seed in either order.
+    pub fn order(&self, dataset: &dyn Dataset, shuffle: bool) -> Vec<usize> {
+        let n = self.samples.unwrap_or(usize::MAX).min(dataset.len());
+        let mut order = Order::Shuffled { seed: self.seed }.indices(dataset.len());
+        order.truncate(n);
+        if !shuffle {
+            order.sort_unstable();
+        }
+        order
+    }
+
+    pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+        let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
+        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+    }
+}
+
+/// Says which images were left out.
+pub fn report_bad(common: &Common, bad: &[String]) {
+    if !bad.is_empty() {
+        common.note(format!("warning: {} image(s) left out:", bad.len()));
+        bad.iter().for_each(|line| common.note(format!("  {line}")));
+    }
+}
+
+fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) -> Result<()> {
+    let (fits, found) = match dataset.classes() {
+        Classes::Exactly(n) => (n == model.classes, n.to_string()),
+        Classes::AtLeast(n) => (n <= model.classes, format!("at least {n}")),
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "the data has {found} classes, the head of `{}` has {}",
+        path.display(),
+        model.classes
+    ))
+    .at(dir)
+    .remedy("give the data that the model was trained for"))
+}
+
+/// What all models must have in common to share a pass.
+fn same(
+    checkpoints: &[Checkpoint],
+    models: &[Model],
+    what: &str,
+    of: fn(&Model) -> usize,
+) -> Result<usize> {
+    let first = models.first().map_or(0, of);
+    match models.iter().zip(checkpoints).find(|(model, _)| of(model) != first) {
+        None => Ok(first),
+        Some((model, checkpoint)) => Err(Error::input(format!(
+            "has {} {what}, `{}` has {first}",
+            of(model),
+            checkpoints[0].path().display()
+        ))
+        .at(checkpoint.path())
+        .remedy("evaluate them one by one")),
+    }
+}

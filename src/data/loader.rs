@@ -1,0 +1,222 @@
+//! Batches of equal images, decoded in parallel and a little ahead of their use.
+//!
+//! A thread walks the order batch by batch; the images of a batch are decoded by rayon's global
+//! pool. Up to [`AHEAD`] batches wait or are being made while another is used. What comes out does
+//! not depend on the number of threads: batches, skipped images and errors follow the order.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rayon::prelude::*;
+
+use super::{Dataset, Image, Transform};
+use crate::error::{Error, Kind, Result};
+
+/// Batches that are ready or in the making while the caller works on one.
+pub const AHEAD: usize = 2;
+
+/// Images of one size, with their labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// n · height · width · channels bytes: image by image, row by row, channels innermost.
+    pub pixels: Vec<u8>,
+    /// Number of images; smaller than the batch size where some were skipped, and at the end.
+    pub n: usize,
+    pub height: usize,
+    pub width: usize,
+    pub channels: usize,
+    /// Which images of the dataset these are.
+    pub indices: Vec<usize>,
+    /// Their classes.
+    pub labels: Vec<usize>,
+}
+
+/// An iterator over the batches. It ends after the first error. Dropping it stops its thread.
+///
+/// Not to be driven from within rayon's global pool, on which it waits.
+pub struct Loader {
+    batches: Option<Receiver<Result<Batch>>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+/// What the caller's side and the thread's side both see.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// One error text for each image that was skipped, in order.
+    bad: Mutex<Vec<String>>,
+}
+
+impl Loader {
+    /// Starts loading the images `order` of `dataset` in batches of `batch_size`.
+    ///
+    /// An image that is not whole, not known or too large is bad; `allow_bad` of them are skipped, one
+    /// more ends the iteration with an error. A file that cannot be read always ends it (`Io`), and
+    /// so does an image whose size after `transform` is not that of the first (`Input`).
+    ///
+    /// # Errors
+    /// `Usage` for a batch size of 0 and where [`Transform::validate`] refuses.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        order: Vec<usize>,
+        transform: Transform,
+        batch_size: usize,
+        allow_bad: usize,
+    ) -> Result<Self> {
+        transform.validate()?;
+        if batch_size == 0 {
+            return Err(Error::usage("`--batch-size`: expected at least 1, found 0"));
+        }
+        let shared = Arc::new(Shared::default());
+        // The sender holds one more, which it made before there was room for it.
+        let (sender, batches) = sync_channel(AHEAD - 1);
+        let maker = Maker {
+            dataset,
+            transform,
+            allow_bad,
+            shared: Arc::clone(&shared),
+            size: None,
+            sender,
+        };
+        let thread = std::thread::Builder::new()
+            .name("loader".into())
+            .spawn(move || maker.run(&order, batch_size))
+            .map_err(|source| Error::io(Path::new("loader"), "start a thread", source))?;
+        Ok(Loader { batches: Some(batches), thread: Some(thread), shared })
+    }
+
+    /// The errors of the images that were skipped, in order. Complete once the iterator has ended;
+    /// before that it may be ahead of the batches taken.
+    pub fn bad(&self) -> Vec<String> {
+        self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Stops the thread and waits for it: for the images that are being decoded, not for the batch.
+    fn finish(&mut self) -> std::thread::Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.batches = None;
+        self.thread.take().map_or(Ok(()), JoinHandle::join)
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.batches.as_ref()?.recv() {
+            Ok(item) => Some(item),
+            Err(_) => {
+                // A bug there is a bug here.
+                self.finish().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        // Its panic, if any, was printed; another one here would abort.
+        let _ = self.finish();
+    }
+}
+
+/// The thread's side.
+struct Maker {
+    dataset: Arc<dyn Dataset>,
+    transform: Transform,
+    allow_bad: usize,
+    shared: Arc<Shared>,
+    /// The index of the first good image, and what all must be like.
+    size: Option<(usize, [usize; 3])>,
+    sender: SyncSender<Result<Batch>>,
+}
+
+impl Maker {
+    fn run(mut self, order: &[usize], batch_size: usize) {
+        for indices in order.chunks(batch_size) {
+            let images: Vec<Option<Result<Image>>> =
+                indices.par_iter().map(|&index| self.load(index)).collect();
+            // None: the caller has left.
+            let Some(images) = images.into_iter().collect() else { return };
+            let batch = self.assemble(indices, images);
+            let last = batch.is_err();
+            // A batch of nothing but bad images is none.
+            if batch.as_ref().is_ok_and(|batch| batch.n == 0) {
+                continue;
+            }
+            if self.sender.send(batch).is_err() || last {
+                return;
+            }
+        }
+    }
+
+    fn load(&self, index: usize) -> Option<Result<Image>> {
+        if self.shared.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(self.dataset.image(index).and_then(|image| self.transform.apply(image)))
+    }
+
+    fn assemble(&mut self, indices: &[usize], images: Vec<Result<Image>>) -> Result<Batch> {
+        let mut good = Vec::with_capacity(images.len());
+        for (&index, image) in indices.iter().zip(images) {
+            match image {
+                Ok(image) => good.push((index, self.check_size(index, image)?)),
+                Err(error) => self.count_bad(error)?,
+            }
+        }
+        let [height, width, channels] = self.size.map_or([0; 3], |(_, size)| size);
+        let mut pixels = Vec::with_capacity(good.len() * height * width * channels);
+        good.iter().for_each(|(_, image)| pixels.extend_from_slice(&image.pixels));
+        let indices: Vec<usize> = good.iter().map(|&(index, _)| index).collect();
+        let labels = indices.iter().map(|&index| self.dataset.label(index)).collect();
+        Ok(Batch { pixels, n: good.len(), height, width, channels, indices, labels })
+    }
+
+    fn check_size(&mut self, index: usize, image: Image) -> Result<Image> {
+        let found = [image.height, image.width, image.channels];
+        let &mut (first, expected) = self.size.get_or_insert((index, found));
+        if found != expected {
+            let what = format!(
+                "{}x{} pixels, but `{}` has {}x{}",
+                found[1],
+                found[0],
+                self.dataset.name(first),
+                expected[1],
+                expected[0]
+            );
+            return Err(Error::input(what)
+                .at(Path::new(&self.dataset.name(index)))
+                .remedy("bring them to one size with `--resize` and `--crop`"));
+        }
+        Ok(image)
+    }
+
+    /// Records a bad image, or makes it the end.
+    fn count_bad(&self, error: Error) -> Result<()> {
+        match error.kind() {
+            Kind::Input | Kind::Limit => {}
+            Kind::Usage | Kind::Io | Kind::Changed => return Err(error),
+        }
+        if self.allow_bad == 0 {
+            return Err(error.remedy("`--allow-bad N` skips up to N such images"));
+        }
+        let mut bad = self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if bad.len() < self.allow_bad {
+            bad.push(error.to_string());
+            return Ok(());
+        }
+        let mut all = bad.clone();
+        all.push(error.to_string());
+        let what = format!("{} bad images, `--allow-bad` is {}", all.len(), self.allow_bad);
+        Err(Error::input(what).remedy("mend or remove them, or allow more").list(all))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! A directory becomes samples, samples become pixels.
+//!
+//! [`open`] recognises the directory's convention and returns a [`Dataset`]: labels at once, pixels
+//! when asked. [`decode`] turns a file into the bytes that Pillow would give, [`transform`] resizes
+//! and crops them as torchvision does ([`resize`] holds the arithmetic), [`order`] says which samples
+//! come when, and [`loader`] runs all of it in parallel, a few batches ahead. Pixels stay 8-bit:
+//! normalisation happens on the device.
+//!
+//! A new directory convention is one file here and one line in [`CONVENTIONS`].
+
+pub mod decode;
+mod idx;
+mod image_folder;
+pub mod loader;
+pub mod order;
+pub mod preset;
+pub mod resize;
+pub mod transform;
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+pub use loader::{Batch, Loader};
+pub use order::Order;
+pub use preset::{PRESETS, Preset};
+pub use transform::{Interpolation, Transform};
+
+/// More pixels than this, in an image or in what a transform would make of it, are refused: twice
+/// 89,478,485, the number above which Pillow raises `DecompressionBombError`.
+pub const MAX_PIXELS: u64 = 2 * 89_478_485;
+
+/// 8-bit pixels: `height` rows of `width` pixels of `channels` bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    pub width: usize,
+    pub height: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// height · width · channels bytes, row by row, channels innermost.
+    pub pixels: Vec<u8>,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Image {}x{}x{}", self.width, self.height, self.channels)
+    }
+}
+
+/// How many classes a dataset has, as far as it can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Classes {
+    /// The directory names every class.
+    Exactly(usize),
+    /// The largest label plus one: a class may be missing from the sample.
+    AtLeast(usize),
+}
+
+/// Labelled images that are decoded when they are asked for.
+pub trait Dataset: Send + Sync {
+    /// Number of images.
+    fn len(&self) -> usize;
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn classes(&self) -> Classes;
+
+    /// The classes' names in the order of their labels, where the directory gives names.
+    fn class_names(&self) -> Option<&[String]>;
+
+    /// The class of image `index`, counted from 0. Panics if `index` is not below `len`.
+    fn label(&self, index: usize) -> usize;
+
+    /// What to call image `index` in a message: its path below the directory, or "`file` #17".
+    /// Panics if `index` is not below `len`.
+    fn name(&self, index: usize) -> String;
+
+    /// Decodes image `index`. Panics if `index` is not below `len`.
+    ///
+    /// # Errors
+    /// `Input` where the file does not hold a whole image of a known format, `Limit` where it is too
+    /// large, `Io` where it cannot be read; each names the file.
+    fn image(&self, index: usize) -> Result<Image>;
+
+    /// One line, such as "ImageFolder `dir`, 50,000 images, 1,000 classes".
+    fn describe(&self) -> String;
+}
+
+/// Which part of a directory that holds both is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Split {
+    Train,
+    Test,
+}
+
+impl Split {
+    /// As `--split` spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Test => "test",
+        }
+    }
+
+    pub fn other(self) -> Self {
+        match self {
+            Split::Train => Split::Test,
+            Split::Test => Split::Train,
+        }
+    }
+}
+
+/// The directory conventions by name, as `--format` spells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// MNIST, Fashion-MNIST, EMNIST, ...: `train-images-idx3-ubyte.gz` and its labels
+    Idx,
+    /// One sub-folder of images a class
+    #[value(name = "imagefolder")]
+    ImageFolder,
+}
+
+/// How a convention is recognised and opened.
+struct Convention {
+    format: Format,
+    /// What such a directory holds, for the error that lists them.
+    holds: &'static str,
+    sniff: fn(&Listing) -> bool,
+    open: fn(&Path, &Listing, Split) -> Result<Box<dyn Dataset>>,
+}
+
+/// The conventions in the order in which they are tried; the first that fits is taken.
+const CONVENTIONS: &[Convention] = &[
+    Convention { format: Format::Idx, holds: idx::HOLDS, sniff: idx::sniff, open: idx::open },
+    Convention {
+        format: Format::ImageFolder,
+        holds: image_folder::HOLDS,
+        sniff: image_folder::sniff,
+        open: image_folder::open,
+    },
+];
+
+/// Opens the dataset in `dir`, of the convention `format` or of the first one that fits.
+///
+/// # Errors
+/// `Usage` where `dir` is no directory, `Input` where it holds no dataset of a known convention or a
+/// broken one, `Io` where it cannot be read.
+pub fn open(dir: &Path, split: Split, format: Option<Format>) -> Result<Box<dyn Dataset>> {
+    let listing = Listing::read(dir)?;
+    let fits = |convention: &&Convention| match format {
+        Some(format) => convention.format == format,
+        None => (convention.sniff)(&listing),
+    };
+    match CONVENTIONS.iter().find(fits) {
+        Some(convention) => (convention.open)(dir, &listing, split),
+        None if listing.files.is_empty() => Err(Error::input("the folder is empty").at(dir)),
+        None => {
+            let known: Vec<&str> = CONVENTIONS.iter().map(|c| c.holds).collect();
+            let found = format!("no dataset was recognised among {} files", listing.files.len());
+            Err(Error::input(found).at(dir).remedy(format!("give {}", known.join(", or "))))
+        }
+    }
+}
+
+/// What a directory holds, one level deep, without hidden entries; links are followed.
+struct Listing {
+    /// Names of sub-folders, sorted as bytes.
+    folders: Vec<std::ffi::OsString>,
+    /// Names of regular files, sorted as bytes.
+    files: Vec<std::ffi::OsString>,
+}
+
+impl Listing {
+    fn read(dir: &Path) -> Result<Self> {
+        let meta = std::fs::metadata(dir).map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::usage("no such directory").at(dir),
+            _ => Error::io(dir, "read the directory", source),
+        })?;
+        if !meta.is_dir() {
+            return Err(Error::usage("not a directory")
+                .at(dir)
+                .remedy("give the folder it lies in"));
+        }
+        let failed = |source| Error::io(dir, "list the directory", source);
+        let mut listing = Listing { folders: vec![], files: vec![] };
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            if is_hidden(&name) {
+                continue;
+            }
+            match std::fs::metadata(dir.join(&name)) {
+                Ok(meta) if meta.is_dir() => listing.folders.push(name),
+                Ok(meta) if meta.is_file() => listing.files.push(name),
+                // Devices, and links that lead nowhere.
+                _ => {}
+            }
+        }
+        listing.folders.sort();
+        listing.files.sort();
+        Ok(listing)
+    }
+}
+
+fn is_hidden(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+/// 50000 becomes "50,000".
+fn grouped(n: usize) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+    use clap::ValueEnum;
+
+    #[test]
+    fn every_format_has_a_convention() {
+        for format in Format::value_variants() {
+            assert!(CONVENTIONS.iter().any(|c| c.format == *format), "{format:?}");
+        }
+        assert_eq!(Format::from_str("imagefolder", false), Ok(Format::ImageFolder));
+        assert_eq!(Format::from_str("idx", false), Ok(Format::Idx));
+    }
+
+    fn refused(dir: &Path) -> Error {
+        open(dir, Split::Train, None).err().expect("refused")
+    }
+
+    #[test]
+    fn a_path_that_is_no_directory_is_a_usage_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = refused(&dir.path().join("absent"));
+        assert_eq!(
+            (error.kind(), error.to_string().contains("no such directory")),
+            (Kind::Usage, true)
+        );
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert!(
+            refused(&file).to_string().ends_with("not a directory; give the folder it lies in")
+        );
+    }
+
+    #[test]
+    fn an_unknown_directory_names_what_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refused(dir.path()).to_string().ends_with(": the folder is empty"));
+        std::fs::write(dir.path().join("notes.txt"), "x").unwrap();
+        let error = refused(dir.path());
+        assert_eq!(error.kind(), Kind::Input);
+        assert!(error.to_string().contains("a sub-folder of images for each class"), "{error}");
+        assert!(error.to_string().contains("train-images-idx3-ubyte"), "{error}");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1281167, "1,281,167")];
+        for (n, text) in cases {
+            assert_eq!(grouped(n), text);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Evaluating models: any number in one pass over the data, each image decoded once.
+
+mod metrics;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::checkpoint::Dtype;
+use crate::data::Batch;
+use crate::nn::input::Input;
+use crate::nn::{Model, Pass};
+use crate::output::AtomicFile;
+use crate::output::safetensors::Layout;
+use crate::{Error, Result};
+pub use metrics::{Outcome, Tally, mcnemar, softmax, wilson};
+
+/// What a pass is to deliver beside each model's tally.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// An ensemble of these models (by position): their softmax outputs, averaged.
+    pub ensemble: Option<Vec<usize>>,
+    /// Every logit, for [`Evaluation::write_logits`]: 4 bytes an image, model and class, in memory.
+    pub logits: bool,
+}
+
+/// The result of a pass.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// One a model, in their order.
+    pub models: Vec<Tally>,
+    pub ensemble: Option<Tally>,
+    labels: Vec<i64>,
+    /// Of each model, [images · classes].
+    logits: Vec<Vec<f32>>,
+    classes: usize,
+}
+
+/// Runs every model on every batch. `progress` is told how many images were done.
+pub fn run(
+    models: &[Model],
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    wanted: &Wanted,
+    progress: &dyn Fn(usize),
+) -> Result<Evaluation> {
+    let _guard = tch::no_grad_guard();
+    let classes = models.first().map_or(0, |m| m.classes);
+    let mut evaluation = Evaluation {
+        models: vec![Tally::default(); models.len()],
+        ensemble: wanted.ensemble.as_ref().map(|_| Tally::default()),
+        logits: vec![vec![]; models.len()],
+        labels: vec![],
+        classes,
+    };
+    for batch in batches {
+        let batch = batch?;
+        let x = input.tensor(&batch)?;
+        let members = wanted.ensemble.as_deref().unwrap_or_default();
+        let mut mixture = vec![0.0; if members.is_empty() { 0 } else { batch.n * classes }];
+        for (i, model) in models.iter().enumerate() {
+            let logits = model.network.forward(&x, &mut Pass::Eval)?.f_flatten(0, 1)?;
+            let logits = Vec::<f32>::try_from(logits)?;
+            if logits.iter().any(|x| !x.is_finite()) {
+                return Err(Error::input(format!(
+                    "model {} ({}): its logits are not finite",
+                    i + 1,
+                    model.arch
+                ))
+                .remedy("recompute its batchnorm statistics with swa-bn-update"));
+            }
+            let rows = logits.par_chunks_exact(classes).zip(&batch.labels);
+            let outcomes: Vec<Outcome> =
+                rows.map(|(row, &label)| Outcome::of_logits(row, label)).collect();
+            outcomes.into_iter().for_each(|outcome| evaluation.models[i].add(outcome));
+            if members.contains(&i) {
+                let rows = mixture.par_chunks_exact_mut(classes);
+                rows.zip(logits.par_chunks_exact(classes)).for_each(|(sum, row)| {
+                    sum.iter_mut().zip(softmax(row)).for_each(|(sum, p)| *sum += p);
+                });
+            }
+            if wanted.logits {
+                evaluation.logits[i].extend_from_slice(&logits);
+            }
+        }
+        if let Some(ensemble) = &mut evaluation.ensemble {
+            mixture.iter_mut().for_each(|p| *p /= members.len() as f64);
+            for (row, &label) in mixture.chunks_exact(classes).zip(&batch.labels) {
+                ensemble.add(Outcome::of_probabilities(row, label));
+            }
+        }
+        evaluation.labels.extend(batch.labels.iter().map(|&label| label as i64));
+        progress(batch.n);
+    }
+    if evaluation.labels.is_empty() {
+        return Err(Error::input("no image was left to evaluate on"));
+    }
+    Ok(evaluation)
+}
+
+impl Evaluation {
+    /// Writes `labels` [images], I64, and `logits` [models, images, classes], F32; the images in the
+    /// order of the data set.
+    pub fn write_logits(&self, path: &Path, force: bool) -> Result<()> {
+        let n = self.labels.len();
+        let (labels, logits) = ([n], [self.logits.len(), n, self.classes]);
+        let tensors: [(&str, Dtype, &[usize]); 2] =
+            [("labels", Dtype::I64, &labels), ("logits", Dtype::F32, &logits)];
+        let layout = Layout::new(tensors, &BTreeMap::new())?;
+        let output = AtomicFile::create(path, layout.size, force)?;
+        output.write_at(&layout.head, 0)?;
+        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        output.write_at(&labels, layout.offsets[0])?;
+        let mut at = layout.offsets[1];
+        for model in &self.logits {
+            let bytes: Vec<u8> = model.iter().flat_map(|x| x.to_le_bytes()).collect();
+            output.write_at(&bytes, at)?;
+            at += bytes.len() as u64;
+        }
+        output.commit()
+    }
+}

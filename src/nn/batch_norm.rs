@@ -1,0 +1,101 @@
+//! Batch normalisation (Ioffe & Szegedy 2015), in evaluation mode or collecting batch moments.
+
+use tch::{Device, Kind, Tensor};
+
+use super::moments::ChannelMoments;
+use super::weights::Scope;
+use crate::{Error, Result};
+
+/// PyTorch's default, which every model here uses.
+const EPS: f64 = 1e-5;
+
+/// How a forward pass treats its batchnorm layers.
+#[derive(Debug)]
+pub enum Pass {
+    /// Normalise by the running statistics.
+    Eval,
+    /// Normalise by the batch's own statistics, as in training, and keep them. Nothing else is in
+    /// training mode: no dropout, no gradients.
+    Collect(Vec<Moments>),
+}
+
+/// What one layer saw of one batch, on the network's device: f64 on the CPU, f32 on a GPU.
+#[derive(Debug)]
+pub struct Moments {
+    /// Position in [`super::Model::batchnorms`].
+    pub layer: usize,
+    /// Values a channel, m = images · height · width.
+    pub values: i64,
+    /// Mean of each channel, [channels].
+    pub mean: Tensor,
+    /// Unbiased variance (divided by m − 1) of each channel, [channels].
+    pub variance: Tensor,
+}
+
+/// Names a batchnorm layer of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// Prefix of its tensors in the file, for instance `layer1.0.bn1`.
+    pub name: String,
+    pub channels: usize,
+}
+
+#[derive(Debug)]
+pub struct BatchNorm {
+    layer: usize,
+    name: String,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+}
+
+impl BatchNorm {
+    pub fn new(mut scope: Scope, channels: usize) -> Result<Self> {
+        let shape = [channels];
+        scope.get_optional_count("num_batches_tracked");
+        Ok(BatchNorm {
+            layer: scope.register_batch_norm(channels),
+            name: scope.name().to_string(),
+            weight: scope.get("weight", &shape)?,
+            bias: scope.get("bias", &shape)?,
+            running_mean: scope.get("running_mean", &shape)?,
+            running_var: scope.get("running_var", &shape)?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        let Pass::Collect(moments) = pass else {
+            let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+            return Ok(x.f_batch_norm(weight, bias, mean, var, false, 0.0, EPS, true)?);
+        };
+        let size = x.size();
+        let values = size.iter().product::<i64>() / size[1];
+        if values < 2 {
+            return Err(Error::input(format!(
+                "batchnorm layer `{}` sees one value a channel, which has no variance",
+                self.name
+            ))
+            .remedy("choose --batch-size or --samples so that no batch is a single image"));
+        }
+        let (y, mean, variance) = if x.device() == Device::Cpu {
+            let ChannelMoments { mean, squares, .. } = ChannelMoments::of(x)?;
+            let mean = Tensor::f_from_slice(&mean)?;
+            let squares = Tensor::f_from_slice(&squares)?;
+            let m = mean.f_to_kind(Kind::Float)?;
+            let v = squares.f_div_scalar(values)?.f_to_kind(Kind::Float)?; // biased
+            let y = x.f_batch_norm(weight, bias, Some(&m), Some(&v), false, 0.0, EPS, true)?;
+            (y, mean, squares.f_div_scalar(values - 1)?)
+        } else {
+            // With momentum 1 libtorch leaves the batch's mean and unbiased variance, computed as in
+            // training, in the running statistics it is given.
+            let mean = Tensor::f_zeros([size[1]], (Kind::Float, x.device()))?;
+            let variance = mean.f_zeros_like()?;
+            let y = x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
+            (y, mean, variance)
+        };
+        moments.push(Moments { layer: self.layer, values, mean, variance });
+        Ok(y)
+    }
+}

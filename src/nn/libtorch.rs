@@ -1,0 +1,72 @@
+//! Loading the CUDA half of libtorch at run time, so that one binary serves both kinds of machine.
+//!
+//! The binary names `libtorch_cpu.so` alone. Where `libtorch_cuda.so` lies beside it (a PyTorch
+//! built for CUDA) and the machine has NVIDIA's driver, loading it makes the CUDA backend register
+//! itself. All `unsafe` of this is here.
+
+use std::path::PathBuf;
+
+use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+
+/// To be called first in `main`, before another thread exists: fp32 means fp32. cuDNN's and cuBLAS's
+/// default is to round the operands of fp32 convolutions to TF32 (10 bits of mantissa); libtorch's
+/// switch for it is not bound by tch, NVIDIA's own is this variable. Set by the user, it stays.
+pub fn forbid_tf32() {
+    if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_none() {
+        // SAFETY: the caller has started no other thread that could read the environment.
+        unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
+    }
+}
+
+/// Loads the CUDA backend. The error is a reason, to be continued with what follows from it.
+pub fn load_cuda() -> Result<(), String> {
+    // SAFETY: NVIDIA's and PyTorch's libraries have initialisers that are made to be run by dlopen;
+    // nothing is called through the handles, and they are never closed.
+    let load = |path: &str| unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
+    match load("libcuda.so.1") {
+        Ok(driver) => std::mem::forget(driver),
+        Err(_) => return Err("this machine has no NVIDIA driver (no libcuda.so.1)".into()),
+    }
+    let Some(folder) = loaded_from() else {
+        return Err("the folder of libtorch_cpu.so cannot be found".into());
+    };
+    let path = folder.join("libtorch_cuda.so");
+    if !path.exists() {
+        let folder = folder.display();
+        return Err(format!("the libtorch in {folder} is for the CPU only"));
+    }
+    match load(&path.to_string_lossy()) {
+        Ok(library) => std::mem::forget(library),
+        Err(e) => return Err(format!("libtorch_cuda.so cannot be loaded: {e}")),
+    }
+    if tch::Cuda::is_available() { Ok(()) } else { Err("libtorch finds no usable GPU".into()) }
+}
+
+/// The folder that this process has libtorch_cpu.so from.
+fn loaded_from() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let path = maps.lines().find_map(|line| {
+        let path = &line[line.find('/')?..];
+        path.ends_with("/libtorch_cpu.so").then(|| PathBuf::from(path))
+    })?;
+    path.parent().map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtorch_is_found_in_this_process() {
+        tch::get_num_threads(); // links it
+        let folder = loaded_from().expect("libtorch_cpu.so is mapped");
+        assert!(folder.join("libc10.so").exists(), "{}", folder.display());
+    }
+
+    #[test]
+    fn without_cuda_there_is_a_reason() {
+        if let Err(reason) = load_cuda() {
+            assert!(reason.contains("driver") || reason.contains("lib"), "{reason}");
+        }
+    }
+}

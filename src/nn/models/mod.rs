@@ -1,0 +1,51 @@
+//! The model families. A new one is a file here and a line in [`FAMILIES`].
+
+mod preresnet;
+mod resnet;
+
+use super::Network;
+use super::weights::{Scope, Shapes};
+use crate::Result;
+
+/// A network's constructor: asks the scope for every tensor.
+pub type Build = Box<dyn Fn(Scope) -> Result<Box<dyn Network>>>;
+
+/// One architecture, its free dimensions read from the weights.
+pub struct Arch {
+    pub name: String,
+    pub classes: usize,
+    pub channels: usize,
+    /// The preset that models of this family are published with, if there is one.
+    pub preset: Option<&'static str>,
+    pub build: Build,
+}
+
+struct Family {
+    /// As `--list-archs` shows it: names and what is free.
+    names: &'static [&'static str],
+    /// The architecture of that name, with the dimensions that the weights give.
+    named: fn(&str, &Shapes) -> Option<Arch>,
+    /// The architectures of this family that the weights may be meant for; all are then compared
+    /// with the file name by name.
+    likely: fn(&Shapes) -> Vec<Arch>,
+}
+
+const FAMILIES: &[Family] = &[preresnet::FAMILY, resnet::FAMILY];
+
+/// Names of all architectures, as `--arch` takes them.
+pub fn list() -> Vec<&'static str> {
+    FAMILIES.iter().flat_map(|family| family.names).copied().collect()
+}
+
+pub(super) fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
+    FAMILIES.iter().find_map(|family| (family.named)(name, shapes))
+}
+
+pub(super) fn likely(shapes: &Shapes) -> Vec<Arch> {
+    FAMILIES.iter().flat_map(|family| (family.likely)(shapes)).collect()
+}
+
+/// How many blocks a stage has: the names `PREFIX.0.…`, `PREFIX.1.…` that occur.
+fn count_blocks(shapes: &Shapes, prefix: &str, tensor: &str) -> usize {
+    (0..).take_while(|i| shapes.has(&format!("{prefix}.{i}.{tensor}"))).count()
+}

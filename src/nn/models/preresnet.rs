@@ -1,0 +1,151 @@
+//! Pre-activation ResNet for small images (He et al. 2016, "Identity Mappings in Deep Residual
+//! Networks"), with the tensor names of the SWA authors' code.
+//!
+//! Depth 6n+2 with basic blocks, 9n+2 with bottlenecks; three stages of width w, 2w, 4w. Input
+//! channels, classes and w are read from the weights.
+
+use tch::Tensor;
+
+use super::{Arch, Family, count_blocks};
+use crate::Result;
+use crate::nn::batch_norm::{BatchNorm, Pass};
+use crate::nn::layers::{Conv2d, Linear, conv, global_average_pool, relu};
+use crate::nn::weights::{Scope, Shapes};
+use crate::nn::Network;
+
+pub(super) const FAMILY: Family =
+    Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely };
+
+#[derive(Clone, Copy)]
+struct Config {
+    /// Blocks a stage.
+    blocks: usize,
+    bottleneck: bool,
+    width: usize,
+    channels: usize,
+    classes: usize,
+}
+
+/// Dimensions the weights give; what they do not give is the authors' default.
+fn config(shapes: &Shapes) -> Config {
+    Config {
+        blocks: count_blocks(shapes, "layer1", "conv1.weight"),
+        bottleneck: shapes.has("layer1.0.conv3.weight"),
+        width: shapes.dim("conv1.weight", 0).unwrap_or(16),
+        channels: shapes.dim("conv1.weight", 1).unwrap_or(3),
+        classes: shapes.dim("fc.weight", 0).unwrap_or(10),
+    }
+}
+
+fn likely(shapes: &Shapes) -> Vec<Arch> {
+    let config = config(shapes);
+    if config.blocks == 0 { vec![] } else { vec![arch(config)] }
+}
+
+fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
+    let depth: usize = name.strip_prefix("preresnet-")?.parse().ok()?;
+    let config = config(shapes);
+    // 20 is 6·3+2 and 9·2+2: then the weights decide.
+    let basic = (depth > 2 && (depth - 2) % 6 == 0).then(|| (depth - 2) / 6);
+    let bottleneck = (depth > 2 && (depth - 2) % 9 == 0).then(|| (depth - 2) / 9);
+    let (blocks, bottleneck) = match (basic, bottleneck) {
+        (Some(_), Some(n)) if config.bottleneck => (n, true),
+        (Some(n), _) => (n, false),
+        (None, Some(n)) => (n, true),
+        (None, None) => return None,
+    };
+    Some(arch(Config { blocks, bottleneck, ..config }))
+}
+
+fn arch(config: Config) -> Arch {
+    let depth = config.blocks * if config.bottleneck { 9 } else { 6 } + 2;
+    Arch {
+        name: format!("preresnet-{depth}"),
+        classes: config.classes,
+        channels: config.channels,
+        preset: None,
+        build: Box::new(move |scope| Ok(Box::new(PreResNet::new(scope, config)?))),
+    }
+}
+
+struct PreResNet {
+    conv1: Conv2d,
+    blocks: Vec<Block>,
+    bn: BatchNorm,
+    fc: Linear,
+}
+
+/// Two or three times batchnorm → ReLU → convolution, and the shortcut.
+struct Block {
+    units: Vec<(BatchNorm, Conv2d)>,
+    downsample: Option<Conv2d>,
+}
+
+impl PreResNet {
+    fn new(mut scope: Scope, config: Config) -> Result<Self> {
+        let Config { width, channels, classes, bottleneck, .. } = config;
+        let expansion = if bottleneck { 4 } else { 1 };
+        let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, width, 3, 1))?;
+        let (mut blocks, mut inputs) = (Vec::new(), width);
+        for stage in 0..3 {
+            let planes = width << stage;
+            let outputs = planes * expansion;
+            for i in 0..config.blocks {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
+                let convs = if bottleneck {
+                    vec![
+                        conv(inputs, planes, 1, 1),
+                        conv(planes, planes, 3, stride),
+                        conv(planes, outputs, 1, 1),
+                    ]
+                } else {
+                    vec![conv(inputs, planes, 3, stride), conv(planes, planes, 3, 1)]
+                };
+                let units = convs
+                    .into_iter()
+                    .zip(1..)
+                    .map(|(shape, i)| {
+                        let bn = BatchNorm::new(scope.sub(format!("bn{i}")), shape.inputs)?;
+                        Ok((bn, Conv2d::new(scope.sub(format!("conv{i}")), shape)?))
+                    })
+                    .collect::<Result<_>>()?;
+                let downsample = if stride != 1 || inputs != outputs {
+                    let shape = conv(inputs, outputs, 1, stride);
+                    Some(Conv2d::new(scope.sub("downsample.0"), shape)?)
+                } else {
+                    None
+                };
+                blocks.push(Block { units, downsample });
+                inputs = outputs;
+            }
+        }
+        let bn = BatchNorm::new(scope.sub("bn"), inputs)?;
+        Ok(PreResNet { conv1, blocks, bn, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
+    }
+}
+
+impl Network for PreResNet {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut x = self.conv1.forward(x)?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        let x = relu(self.bn.forward(&x, pass)?)?;
+        self.fc.forward(&global_average_pool(&x)?)
+    }
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut y = x.shallow_clone();
+        for (bn, conv) in &self.units {
+            y = conv.forward(&relu(bn.forward(&y, pass)?)?)?;
+        }
+        let shortcut = match &self.downsample {
+            Some(conv) => conv.forward(x)?,
+            None => x.shallow_clone(),
+        };
+        Ok(y.f_add_(&shortcut)?)
+    }
+}

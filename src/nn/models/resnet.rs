@@ -1,0 +1,142 @@
+//! torchvision's ResNet (He et al. 2015; bottlenecks with the stride in the 3×3 convolution), with
+//! torchvision's tensor names.
+//!
+//! Classes and input channels are read from the weights.
+
+use tch::Tensor;
+
+use super::{Arch, Family, count_blocks};
+use crate::Result;
+use crate::nn::Network;
+use crate::nn::batch_norm::{BatchNorm, Pass};
+use crate::nn::layers::{Conv2d, Linear, conv, global_average_pool, relu};
+use crate::nn::weights::{Scope, Shapes};
+
+pub(super) const FAMILY: Family = Family {
+    names: &["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"],
+    named,
+    likely,
+};
+
+#[derive(Clone, Copy)]
+struct Depth {
+    name: &'static str,
+    blocks: [usize; 4],
+    bottleneck: bool,
+}
+
+const DEPTHS: [Depth; 5] = [
+    Depth { name: "resnet18", blocks: [2, 2, 2, 2], bottleneck: false },
+    Depth { name: "resnet34", blocks: [3, 4, 6, 3], bottleneck: false },
+    Depth { name: "resnet50", blocks: [3, 4, 6, 3], bottleneck: true },
+    Depth { name: "resnet101", blocks: [3, 4, 23, 3], bottleneck: true },
+    Depth { name: "resnet152", blocks: [3, 8, 36, 3], bottleneck: true },
+];
+
+fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
+    DEPTHS.iter().find(|depth| depth.name == name).map(|depth| arch(*depth, shapes))
+}
+
+fn likely(shapes: &Shapes) -> Vec<Arch> {
+    let blocks = |i| count_blocks(shapes, &format!("layer{i}"), "conv1.weight");
+    if blocks(1) == 0 || blocks(4) == 0 {
+        return vec![];
+    }
+    DEPTHS.iter().map(|depth| arch(*depth, shapes)).collect()
+}
+
+fn arch(depth: Depth, shapes: &Shapes) -> Arch {
+    let channels = shapes.dim("conv1.weight", 1).unwrap_or(3);
+    let classes = shapes.dim("fc.weight", 0).unwrap_or(1000);
+    Arch {
+        name: depth.name.into(),
+        classes,
+        channels,
+        preset: Some("imagenet"),
+        build: Box::new(move |scope| Ok(Box::new(ResNet::new(scope, depth, channels, classes)?))),
+    }
+}
+
+struct ResNet {
+    conv1: Conv2d,
+    bn1: BatchNorm,
+    blocks: Vec<Block>,
+    fc: Linear,
+}
+
+/// Convolution → batchnorm, with ReLU between; the shortcut is added before the last ReLU.
+struct Block {
+    units: Vec<(Conv2d, BatchNorm)>,
+    downsample: Option<(Conv2d, BatchNorm)>,
+}
+
+impl ResNet {
+    fn new(mut scope: Scope, depth: Depth, channels: usize, classes: usize) -> Result<Self> {
+        let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, 64, 7, 2))?;
+        let bn1 = BatchNorm::new(scope.sub("bn1"), 64)?;
+        let (mut blocks, mut inputs) = (Vec::new(), 64);
+        for (stage, &count) in depth.blocks.iter().enumerate() {
+            let width = 64 << stage;
+            let outputs = if depth.bottleneck { 4 * width } else { width };
+            for i in 0..count {
+                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+                let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
+                let convs = if depth.bottleneck {
+                    vec![
+                        conv(inputs, width, 1, 1),
+                        conv(width, width, 3, stride),
+                        conv(width, outputs, 1, 1),
+                    ]
+                } else {
+                    vec![conv(inputs, width, 3, stride), conv(width, width, 3, 1)]
+                };
+                let units = convs
+                    .into_iter()
+                    .zip(1..)
+                    .map(|(shape, i)| {
+                        let conv = Conv2d::new(scope.sub(format!("conv{i}")), shape)?;
+                        Ok((conv, BatchNorm::new(scope.sub(format!("bn{i}")), shape.outputs)?))
+                    })
+                    .collect::<Result<_>>()?;
+                let downsample = if stride != 1 || inputs != outputs {
+                    let shape = conv(inputs, outputs, 1, stride);
+                    let conv = Conv2d::new(scope.sub("downsample.0"), shape)?;
+                    Some((conv, BatchNorm::new(scope.sub("downsample.1"), outputs)?))
+                } else {
+                    None
+                };
+                blocks.push(Block { units, downsample });
+                inputs = outputs;
+            }
+        }
+        Ok(ResNet { conv1, bn1, blocks, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
+    }
+}
+
+impl Network for ResNet {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let x = relu(self.bn1.forward(&self.conv1.forward(x)?, pass)?)?;
+        let mut x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
+        for block in &self.blocks {
+            x = block.forward(&x, pass)?;
+        }
+        self.fc.forward(&global_average_pool(&x)?)
+    }
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let mut y = x.shallow_clone();
+        for (i, (conv, bn)) in self.units.iter().enumerate() {
+            y = bn.forward(&conv.forward(&y)?, pass)?;
+            if i + 1 < self.units.len() {
+                y = relu(y)?;
+            }
+        }
+        let shortcut = match &self.downsample {
+            Some((conv, bn)) => bn.forward(&conv.forward(x)?, pass)?,
+            None => x.shallow_clone(),
+        };
+        relu(y.f_add_(&shortcut)?)
+    }
+}

@@ -1,0 +1,210 @@
+//! From a checkpoint to a network: every tensor the model asks for, and no other.
+
+use std::collections::{BTreeMap, HashSet};
+
+use tch::{Device, Kind, Tensor};
+
+use super::batch_norm::Layer;
+use super::models::Arch;
+use super::{Network, models};
+use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
+use crate::{Error, Result};
+
+/// A checkpoint's names and shapes, seen without the prefix that all its names share, if any.
+#[derive(Debug)]
+pub struct Shapes<'a> {
+    pub prefix: String,
+    tensors: BTreeMap<&'a str, &'a TensorInfo>,
+}
+
+impl<'a> Shapes<'a> {
+    /// The names as they are, and without their first component where that is common to all
+    /// (`model.` in a Lightning checkpoint).
+    pub fn views(checkpoint: &'a Checkpoint) -> Vec<Self> {
+        let view = |prefix: &str| {
+            let tensors = checkpoint.tensors().iter();
+            let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
+            Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
+        };
+        let first = checkpoint.tensors().first().and_then(|t| t.name.find('.').map(|at| &t.name[..=at]));
+        view("").into_iter().chain(first.and_then(view)).collect()
+    }
+
+    pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.tensors.get(name).map(|t| &t.shape[..])
+    }
+
+    /// Size of one dimension, if the tensor is there and has it.
+    pub fn dim(&self, name: &str, dim: usize) -> Option<usize> {
+        self.shape(name)?.get(dim).copied()
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+}
+
+/// Gives a model its tensors and notes what does not fit.
+pub struct Weights<'a> {
+    shapes: &'a Shapes<'a>,
+    /// None: the model is only described.
+    from: Option<(&'a Checkpoint, Device)>,
+    asked: HashSet<String>,
+    problems: Vec<String>,
+    batchnorms: Vec<Layer>,
+}
+
+/// A part of a model, by the prefix of its names.
+pub struct Scope<'w, 'a> {
+    weights: &'w mut Weights<'a>,
+    name: String,
+}
+
+impl<'a> Scope<'_, 'a> {
+    /// A part of this part.
+    pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_, 'a> {
+        let name = self.full(&name.to_string());
+        Scope { weights: self.weights, name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.name.is_empty() { name.to_string() } else { format!("{}.{name}", self.name) }
+    }
+
+    /// The tensor as f32 on the device; an empty one where it is missing or the model is only
+    /// described.
+    pub fn get(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let name = self.full(name);
+        self.weights.asked.insert(name.clone());
+        match self.weights.shapes.tensors.get(name.as_str()) {
+            None => self.weights.problems.push(format!("tensor `{name}` {shape:?} is missing")),
+            Some(info) if info.shape != shape => self.weights.problems.push(format!(
+                "tensor `{name}`: expected shape {shape:?}, found {:?}",
+                info.shape
+            )),
+            Some(info) => {
+                if let Some((checkpoint, device)) = self.weights.from {
+                    return load(checkpoint, info, device);
+                }
+            }
+        }
+        Ok(Tensor::f_zeros([0i64], (Kind::Float, Device::Cpu))?)
+    }
+
+    /// A counter that old files (before PyTorch 0.4.1) lack and no forward pass needs.
+    pub fn get_optional_count(&mut self, name: &str) {
+        let name = self.full(name);
+        if let Some(shape) = self.weights.shapes.shape(&name)
+            && !shape.is_empty()
+        {
+            self.weights.problems.push(format!("tensor `{name}`: expected shape [], found {shape:?}"));
+        }
+        self.weights.asked.insert(name);
+    }
+
+    /// Counts this part among the model's batchnorm layers and returns its number.
+    pub fn register_batch_norm(&mut self, channels: usize) -> usize {
+        let name = format!("{}{}", self.weights.shapes.prefix, self.name);
+        self.weights.batchnorms.push(Layer { name, channels });
+        self.weights.batchnorms.len() - 1
+    }
+}
+
+fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Tensor> {
+    let kind = match info.dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        other => {
+            return Err(Error::input(format!("type {other:?} is not one a network runs on"))
+                .at(checkpoint.path())
+                .tensor(&info.name));
+        }
+    };
+    let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
+    let tensor = Tensor::f_from_data_size(checkpoint.bytes(info), &shape, kind)?;
+    Ok(tensor.f_to_device_(device, Kind::Float, false, false)?)
+}
+
+/// Builds the architecture and returns what in the file does not fit it, one line each.
+fn build(
+    arch: &Arch,
+    shapes: &Shapes,
+    from: Option<(&Checkpoint, Device)>,
+) -> Result<(Box<dyn Network>, Vec<Layer>, Vec<String>)> {
+    let mut weights =
+        Weights { shapes, from, asked: HashSet::new(), problems: vec![], batchnorms: vec![] };
+    let network = (arch.build)(Scope { weights: &mut weights, name: String::new() })?;
+    let Weights { asked, mut problems, batchnorms, .. } = weights;
+    for name in shapes.tensors.keys().filter(|name| !asked.contains(**name)) {
+        problems.push(format!("tensor `{name}` is not part of it"));
+    }
+    Ok((network, batchnorms, problems))
+}
+
+/// A network with its weights, on a device.
+pub struct Model {
+    pub network: Box<dyn Network>,
+    /// `resnet50`, `preresnet-8`.
+    pub arch: String,
+    pub classes: usize,
+    /// Of the images it takes.
+    pub channels: usize,
+    /// The preset that its family was published with.
+    pub preset: Option<&'static str>,
+    /// In the order of the forward pass's definition.
+    pub batchnorms: Vec<Layer>,
+}
+
+impl Model {
+    /// Recognises the architecture from the names and shapes, or takes the one named, and loads the
+    /// weights: none missing, none left over, every shape as expected.
+    pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: Device) -> Result<Self> {
+        let at = |e: Error| e.at(checkpoint.path());
+        let views = Shapes::views(checkpoint);
+        let mut closest: Option<(Arch, Vec<String>)> = None;
+        for shapes in &views {
+            let candidates = match arch {
+                Some(name) => models::named(name, shapes).into_iter().collect(),
+                None => models::likely(shapes),
+            };
+            for candidate in candidates {
+                let (_, _, problems) = build(&candidate, shapes, None).map_err(at)?;
+                if problems.is_empty() {
+                    let from = Some((checkpoint, device));
+                    let (network, batchnorms, _) = build(&candidate, shapes, from).map_err(at)?;
+                    let Arch { name: arch, classes, channels, preset, .. } = candidate;
+                    return Ok(Model { network, arch, classes, channels, preset, batchnorms });
+                }
+                if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
+                    closest = Some((candidate, problems));
+                }
+            }
+        }
+        let known = models::list().join(", ");
+        Err(at(match (arch, closest) {
+            (Some(name), None) => {
+                Error::usage(format!("--arch {name} is not known")).remedy(format!("known: {known}"))
+            }
+            (Some(name), Some((_, problems))) => {
+                Error::input(format!("does not fit {name} in {} place(s)", problems.len()))
+                    .list(problems)
+            }
+            (None, None) => {
+                Error::input("architecture not recognised").remedy(format!("known: {known}"))
+            }
+            (None, Some((arch, problems))) => Error::input(format!(
+                "architecture not recognised; the closest, {}, differs in {} place(s)",
+                arch.name,
+                problems.len()
+            ))
+            .remedy(format!("known: {known}"))
+            .list(problems),
+        }))
+    }
+}

@@ -1,0 +1,107 @@
+//! What the tests share: small checkpoints, and the tools.
+#![allow(dead_code)] // each test uses a part
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+pub fn swa_avg() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_swa-avg"))
+}
+
+/// A tensor by name, dtype, shape and little-endian bytes.
+pub type Tensor = (&'static str, Dtype, Vec<usize>, Vec<u8>);
+
+pub fn f32s(name: &'static str, values: &[f32]) -> Tensor {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    (name, Dtype::F32, vec![values.len()], bytes)
+}
+
+pub fn i64s(name: &'static str, values: &[i64]) -> Tensor {
+    let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    (name, Dtype::I64, vec![values.len()], bytes)
+}
+
+/// Written by the reference implementation.
+pub fn save(path: &Path, tensors: &[Tensor]) {
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    let metadata = Some([("format".to_string(), "pt".to_string())].into());
+    std::fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
+}
+
+/// Read by the reference implementation: bytes of each tensor.
+pub fn load(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = std::fs::read(path).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    tensors.iter().map(|(name, view)| (name.to_string(), view.data().to_vec())).collect()
+}
+
+pub fn metadata(path: &Path) -> BTreeMap<String, String> {
+    let file = std::fs::read(path).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&file).unwrap();
+    header.metadata().clone().unwrap_or_default().into_iter().collect()
+}
+
+pub fn to_f32(bytes: &[u8]) -> Vec<f32> {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+}
+
+/// The names in a folder, sorted; temporary files included.
+pub fn listing(dir: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Runs a tool that must fail: checks the exit code, that the message holds every part, that it is
+/// one of ours and that nothing was printed on stdout. Returns the message.
+pub fn fails(command: &mut Command, code: i32, parts: &[&str]) -> String {
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains("error: ") && !stderr.contains("panicked"), "{stderr}");
+    for part in parts {
+        assert!(stderr.contains(part), "{part:?} not in {stderr:?}");
+    }
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
+    stderr
+}
+
+/// The two data tools.
+#[cfg(feature = "torch")]
+pub mod data_tools {
+    use assert_cmd::Command;
+
+    pub fn swa_bn_update() -> Command {
+        tool(env!("CARGO_BIN_EXE_swa-bn-update"))
+    }
+
+    pub fn swa_eval() -> Command {
+        tool(env!("CARGO_BIN_EXE_swa-eval"))
+    }
+
+    /// Tests run beside each other: waiting threads must not spin.
+    fn tool(path: &str) -> Command {
+        let mut command = Command::new(path);
+        command.env("OMP_WAIT_POLICY", "passive");
+        command
+    }
+
+    /// Runs a tool with `--json` and returns what it printed.
+    pub fn json(command: &mut Command) -> serde_json::Value {
+        let output = command.args(["--json", "--quiet"]).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.is_empty(), "quiet: {stderr}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}

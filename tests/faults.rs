@@ -1,0 +1,133 @@
+//! Bad input: a clear line, the right exit code, nothing lost.
+
+mod common;
+
+use std::path::Path;
+
+use common::*;
+use safetensors::Dtype;
+
+/// Averages `bad` with a good checkpoint over an old output, which must survive.
+fn refused(write_bad: impl Fn(&Path), code: i32, parts: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    save(&dir.path().join("good.safetensors"), &[f32s("a", &[1.0])]);
+    write_bad(&dir.path().join("bad.safetensors"));
+    std::fs::write(dir.path().join("out.safetensors"), "old").unwrap();
+    let before = listing(dir.path());
+    let args = ["bad.safetensors", "good.safetensors", "-o", "out.safetensors", "--force"];
+    fails(swa_avg().current_dir(&dir).args(args), code, parts);
+    assert_eq!(std::fs::read(dir.path().join("out.safetensors")).unwrap(), b"old");
+    assert_eq!(listing(dir.path()), before);
+}
+
+fn bytes(content: &'static [u8]) -> impl Fn(&Path) {
+    move |path| std::fs::write(path, content).unwrap()
+}
+
+#[test]
+fn strangers_are_named() {
+    let bad = "`bad.safetensors`: ";
+    refused(bytes(b""), 3, &[bad, "empty"]);
+    refused(bytes(b"version https://git-lfs.github.com/spec/v1\n"), 3, &[bad, "git lfs pull"]);
+    refused(bytes(b"<!doctype html>\n<html>"), 3, &[bad, "an HTML page"]);
+    refused(bytes(b"PK\x03\x04...."), 3, &[bad, "a zip file", "save_file"]);
+    refused(bytes(b"not a checkpoint at all"), 3, &[bad, "not a safetensors file"]);
+}
+
+#[test]
+fn truncated_files_are_refused_at_every_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("whole");
+    save(&whole, &[f32s("a", &[1.0]), i64s("n", &[3])]);
+    let whole = std::fs::read(whole).unwrap();
+    for length in (0..whole.len()).step_by(7) {
+        let cut = whole[..length].to_vec();
+        refused(move |path| std::fs::write(path, &cut).unwrap(), 3, &["`bad.safetensors`: "]);
+    }
+}
+
+#[test]
+fn missing_files_and_empty_patterns_are_usage_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |input: &str| {
+        let mut command = swa_avg();
+        command.current_dir(&dir).args([input, "-o", "out.safetensors"]);
+        command
+    };
+    fails(&mut run("ckpt_*.safetensors"), 2, &["no file matches `ckpt_*.safetensors`"]);
+    fails(&mut run("absent.safetensors"), 2, &["`absent.safetensors`: no such file"]);
+    fails(&mut run("."), 2, &["`.`: is a folder"]);
+    assert!(listing(dir.path()).is_empty());
+}
+
+#[test]
+fn values_that_are_not_finite_are_refused_by_name() {
+    refused(
+        |path| save(path, &[f32s("a", &[f32::NAN])]),
+        3,
+        &["`bad.safetensors`: tensor `a`: 1 of its values are not finite"],
+    );
+}
+
+#[test]
+fn types_that_cannot_be_averaged_are_named() {
+    refused(
+        |path| save(path, &[("a", Dtype::F8_E4M3, vec![1], vec![0])]),
+        3,
+        &["F8_E4M3"],
+    );
+}
+
+#[test]
+fn names_cannot_drive_the_terminal() {
+    let text = {
+        let dir = tempfile::tempdir().unwrap();
+        save(&dir.path().join("a.safetensors"), &[f32s("x\u{1b}[2Jy", &[f32::INFINITY])]);
+        fails(swa_avg().current_dir(&dir).args(["a.safetensors", "-o", "b"]), 3, &["x\\u{1b}[2Jy"])
+    };
+    assert!(!text.contains('\u{1b}'));
+}
+
+#[test]
+fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    save(&dir.path().join("a.safetensors"), &[f32s("a", &[1.0])]);
+    let run = |out: &str, redirect: &str| {
+        let line = format!("{} a.safetensors -o {out} {redirect}", env!("CARGO_BIN_EXE_swa-avg"));
+        let mut shell = std::process::Command::new("bash");
+        let output = shell.current_dir(&dir).args(["-o", "pipefail", "-c", &line]).output().unwrap();
+        assert!(load(&dir.path().join(out)).contains_key("a"));
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = run("b", ">/dev/full");
+    assert_eq!(code, Some(4), "{text}");
+    assert_eq!(run("c", "| true"), (Some(0), String::new()));
+}
+
+#[test]
+fn a_signal_removes_the_temporary_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let values = vec![1.0f32; 8 << 20];
+    for i in 0..4 {
+        save(&dir.path().join(format!("{i}.safetensors")), &[f32s("w", &values)]);
+    }
+    let before = listing(dir.path());
+    let mut killed = 0;
+    for delay in 0..40 {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_swa-avg"))
+            .current_dir(&dir)
+            .args(["0.safetensors", "1.safetensors", "2.safetensors", "3.safetensors", "-qo", "out"])
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5 + 2 * delay));
+        let kill = format!("kill -{} {}", ["INT", "TERM", "HUP"][delay as usize % 3], child.id());
+        std::process::Command::new("sh").args(["-c", &kill]).output().unwrap();
+        if child.wait().unwrap().success() {
+            std::fs::remove_file(dir.path().join("out")).unwrap();
+        } else {
+            killed += 1;
+        }
+        assert_eq!(listing(dir.path()), before, "after {delay}");
+    }
+    assert!(killed > 0, "every run was over before its signal");
+}

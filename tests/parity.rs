@@ -1,0 +1,351 @@
+//! The same numbers as PyTorch: golden values and the script that wrote them are in fixtures/golden.
+#![cfg(feature = "torch")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::data_tools::*;
+use common::*;
+use safetensors::{Dtype, tensor::TensorView};
+use serde_json::Value;
+use swa_tools::bn_update::{self, Method};
+use swa_tools::checkpoint::Checkpoint;
+use swa_tools::data::{Batch, Preset};
+use swa_tools::nn::input::Input;
+use swa_tools::nn::{Model, Pass};
+use tch::Device;
+
+/// Of a layer's scale.
+const STATISTICS: f64 = 1e-5;
+/// Of the largest logit.
+const LOGITS: f32 = 1e-4;
+
+fn golden(name: &str) -> (BTreeMap<String, Vec<f32>>, Value) {
+    let folder = fixtures().join("golden");
+    let tensors = load(&folder.join(format!("{name}.safetensors")));
+    let record = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
+    let tensors = tensors.into_iter().map(|(k, v)| (k, to_f32(&v))).collect();
+    (tensors, serde_json::from_slice(&record).unwrap())
+}
+
+/// Checks one layer's statistics: means against the larger of |mean| and standard deviation,
+/// variances against the variance, each the layer's largest. Returns the worst error found.
+fn same_statistics(layer: &str, found: [&[f32]; 2], expected: [&[f32]; 2]) -> f64 {
+    let largest = |values: &[f32], of: fn(f64) -> f64| {
+        values.iter().map(|&x| of(x as f64)).fold(0.0, f64::max)
+    };
+    let scales = [
+        largest(expected[0], f64::abs).max(largest(expected[1], f64::sqrt)),
+        largest(expected[1], f64::abs),
+    ];
+    let mut worst: f64 = 0.0;
+    for ((found, expected), scale) in found.iter().zip(expected).zip(scales) {
+        assert_eq!(found.len(), expected.len(), "{layer}");
+        for (a, b) in found.iter().zip(expected) {
+            worst = worst.max((*a as f64 - *b as f64).abs() / scale);
+        }
+    }
+    assert!(worst <= STATISTICS, "{layer}: off by {worst:e} of its scale");
+    worst
+}
+
+fn same_logits(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(error <= LOGITS * largest, "{what}: logits off by {error} of {largest}");
+    println!("{what}: logits off by {:.1e} of the largest", error / largest);
+}
+
+/// Averages the snapshots into `dir` and recomputes the statistics as the golden script did.
+fn updated(dir: &Path, method: &str) {
+    let swa = dir.join("swa.safetensors");
+    swa_avg()
+        .arg(fixtures().join("fashion-mnist/ckpt_*.safetensors"))
+        .arg("--force")
+        .arg("-o")
+        .arg(&swa)
+        .assert()
+        .success();
+    swa_bn_update()
+        .arg(&swa)
+        .args(["--method", method, "--order", "dataset", "--preset", "fashion-mnist", "--data"])
+        .arg(fixtures().join("fashion-mnist"))
+        .arg("-o")
+        .arg(dir.join(format!("swa_{method}.safetensors")))
+        .assert()
+        .success();
+}
+
+#[test]
+fn fashion_statistics_are_update_bn_s_and_the_pooled_ones() {
+    let (golden, _) = golden("fashion");
+    let dir = tempfile::tempdir().unwrap();
+    for method in ["cma", "pooled"] {
+        updated(dir.path(), method);
+        let path = dir.path().join(format!("swa_{method}.safetensors"));
+        let found = load(&path);
+        let layers = golden.keys().filter_map(|k| {
+            k.strip_prefix(&format!("{method}."))?.strip_suffix(".running_mean")
+        });
+        let mut count = 0;
+        for layer in layers {
+            let part = |part| to_f32(&found[&format!("{layer}.{part}")]);
+            let expected = |part| &golden[&format!("{method}.{layer}.{part}")][..];
+            let (mean, var) = (part("running_mean"), part("running_var"));
+            let expected = [expected("running_mean"), expected("running_var")];
+            let worst = same_statistics(layer, [&mean, &var], expected);
+            println!("{method} {layer}: off by {worst:.1e} of its scale");
+            assert_eq!(found[&format!("{layer}.num_batches_tracked")], 79i64.to_le_bytes());
+            count += 1;
+        }
+        assert_eq!(count, 7);
+        // Everything else is as it was.
+        let before = load(&dir.path().join("swa.safetensors"));
+        for (name, bytes) in &before {
+            let statistic = name.contains("running_") || name.contains("num_batches");
+            assert_eq!(found[name] == *bytes, !statistic, "{name}");
+        }
+    }
+}
+
+#[test]
+fn fashion_logits_and_correct_counts_are_pytorch_s() {
+    let (golden, record) = golden("fashion");
+    let dir = tempfile::tempdir().unwrap();
+    updated(dir.path(), "cma");
+    let models = record["models"].as_object().unwrap();
+    let path = |name: &String| match name.as_str() {
+        "swa" | "swa_cma" => dir.path().join(format!("{name}.safetensors")),
+        _ => fixtures().join("fashion-mnist").join(name),
+    };
+    let logits = dir.path().join("logits.safetensors");
+    let out = json(
+        swa_eval()
+            .args(models.keys().map(path))
+            .args(["--preset", "fashion-mnist", "--data"])
+            .arg(fixtures().join("fashion-mnist"))
+            .arg("--logits")
+            .arg(&logits),
+    );
+    let file = load(&logits);
+    let labels: Vec<usize> =
+        file["labels"].chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect();
+    let all = to_f32(&file["logits"]);
+    assert_eq!((labels.len(), all.len()), (10_000, models.len() * 100_000));
+    for (i, (name, expected)) in models.iter().enumerate() {
+        let logits = &all[i * 100_000..][..100_000];
+        same_logits(name, &logits[..1000], &golden[&format!("logits.{name}")]);
+        let near: Vec<usize> =
+            expected["near_ties"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        if !near.is_empty() {
+            println!("{name}: images {near:?} are nearly ties and not compared");
+        }
+        let right = |n: &usize| {
+            let row = &logits[n * 10..][..10];
+            let best = (0..10).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a)));
+            best == Some(labels[*n])
+        };
+        let correct = (0..10_000).filter(|n| !near.contains(n)).filter(right).count();
+        assert_eq!(correct as u64, expected["correct_but_near_ties"].as_u64().unwrap(), "{name}");
+        // The file gives the same top-1 and loss as the table.
+        let row = &out["models"][i];
+        assert_eq!(row["correct"], (0..10_000).filter(right).count(), "{name}");
+        let nll = (0..10_000).map(|n| {
+            let row = &logits[n * 10..][..10];
+            row.iter().map(|&z| (z as f64).exp()).sum::<f64>().ln() - row[labels[n]] as f64
+        });
+        assert!((nll.sum::<f64>() / 1e4 - row["nll"].as_f64().unwrap()).abs() < 1e-9, "{name}");
+    }
+}
+
+/// splitmix64 from the FNV-1a hash of a name, as in fixtures/golden/make.py.
+fn splitmix(name: &str) -> impl FnMut() -> u64 {
+    let mut state = name.bytes().fold(0xcbf29ce484222325u64, |h, byte| {
+        (h ^ byte as u64).wrapping_mul(0x100000001b3)
+    });
+    move || {
+        state = state.wrapping_add(0x9e3779b97f4a7c15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// The weights of that script's `formula`; running statistics as a new PyTorch model has them.
+fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
+    let n: usize = shape.iter().product();
+    let part = name.rsplit('.').next().unwrap();
+    let mut next = splitmix(name);
+    let mut value = || {
+        let u = (next() >> 40) as f64 / (1 << 24) as f64;
+        let x = if shape.len() > 1 {
+            let k = (0..).find(|&k| 4usize.pow(k) * 8 >= n / shape[0]).unwrap();
+            (2.0 * u - 1.0) / 2f64.powi(k as i32)
+        } else if part == "weight" {
+            let branch = name.contains(".bn2.") || name.contains(".bn3.");
+            (0.5 + u) * if branch { 0.125 } else { 1.0 }
+        } else {
+            (2.0 * u - 1.0) / 4.0
+        };
+        x as f32
+    };
+    let values: Vec<f32> = match part {
+        "running_mean" => vec![0.0; n],
+        "running_var" => vec![1.0; n],
+        _ => (0..n).map(|_| value()).collect(),
+    };
+    values.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+/// Names and shapes of torchvision's ResNets, written independently of src/nn.
+fn resnet_shapes(blocks: [usize; 4], bottleneck: bool) -> Vec<(String, Vec<usize>)> {
+    let mut tensors = Vec::new();
+    let mut unit = |conv: String, bn: String, o: usize, i: usize, k: usize| {
+        tensors.push((format!("{conv}.weight"), vec![o, i, k, k]));
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            tensors.push((format!("{bn}.{part}"), vec![o]));
+        }
+    };
+    unit("conv1".into(), "bn1".into(), 64, 3, 7);
+    let mut inputs = 64;
+    for (stage, &count) in blocks.iter().enumerate() {
+        let width = 64 << stage;
+        let convs = if bottleneck {
+            vec![(width, 1), (width, 3), (4 * width, 1)]
+        } else {
+            vec![(width, 3), (width, 3)]
+        };
+        let outputs = convs.last().unwrap().0;
+        for block in 0..count {
+            let at = format!("layer{}.{block}", stage + 1);
+            let mut i = inputs;
+            for (number, &(o, k)) in convs.iter().enumerate() {
+                unit(format!("{at}.conv{}", number + 1), format!("{at}.bn{}", number + 1), o, i, k);
+                i = o;
+            }
+            if block == 0 && (stage > 0 || bottleneck) {
+                unit(format!("{at}.downsample.0"), format!("{at}.downsample.1"), outputs, inputs, 1);
+            }
+            inputs = outputs;
+        }
+    }
+    tensors.push(("fc.weight".into(), vec![10, inputs]));
+    tensors.push(("fc.bias".into(), vec![10]));
+    tensors
+}
+
+fn batch(pixels: &[u8], size: usize) -> Batch {
+    let n = pixels.len() / (size * size * 3);
+    Batch {
+        pixels: pixels.to_vec(),
+        n,
+        height: size,
+        width: size,
+        channels: 3,
+        indices: (0..n).collect(),
+        labels: vec![0; n],
+    }
+}
+
+/// A checkpoint of formula weights.
+fn write_resnet(path: &Path, blocks: [usize; 4], bottleneck: bool) {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = resnet_shapes(blocks, bottleneck)
+        .into_iter()
+        .map(|(name, shape)| {
+            let bytes = formula(&name, &shape);
+            (name, shape, bytes)
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, bytes)| {
+        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+fn imagenet() -> Input {
+    Input::new(&Preset::named("imagenet").unwrap().transform(3).unwrap(), Device::Cpu).unwrap()
+}
+
+#[test]
+fn one_value_a_channel_is_refused_by_the_layer_s_name() {
+    // A 32 × 32 image is one pixel in the last stage.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    write_resnet(&path, [2, 2, 2, 2], false);
+    let model = Model::load(&Checkpoint::open(&path).unwrap(), None, Device::Cpu).unwrap();
+    let run = |images: usize| {
+        let batches = std::iter::once(Ok(batch(&vec![7; images * 32 * 32 * 3], 32)));
+        bn_update::run(&model, &imagenet(), batches, Method::Pooled, &|_| {})
+    };
+    let error = run(1).unwrap_err();
+    assert!(error.to_string().contains("`layer4.0.bn1` sees one value a channel"), "{error}");
+    assert_eq!(error.kind().exit_code(), 3);
+    run(2).unwrap();
+    let nothing = bn_update::run(&model, &imagenet(), std::iter::empty(), Method::Cma, &|_| {});
+    assert!(nothing.unwrap_err().to_string().contains("no image"));
+}
+
+fn resnet(name: &str, blocks: [usize; 4], bottleneck: bool) {
+    let (golden, record) = golden("resnet");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    write_resnet(&path, blocks, bottleneck);
+    let size = record["pixels"][1].as_u64().unwrap() as usize;
+    let mut next = splitmix(name);
+    let pixels: Vec<u8> = (0..6 * size * size * 3).map(|_| (next() >> 56) as u8).collect();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let model = Model::load(&checkpoint, None, Device::Cpu).unwrap();
+    assert_eq!((model.arch.as_str(), model.classes, model.channels), (name, 10, 3));
+    let input = imagenet();
+    let batches = pixels.chunks(4 * size * size * 3).map(|pixels| Ok(batch(pixels, size)));
+    let outcome = bn_update::run(&model, &input, batches, Method::Cma, &|_| {}).unwrap();
+    let (mut compared, mut worst) = (0, 0f64);
+    for (layer, found) in model.batchnorms.iter().zip(&outcome.layers) {
+        let key = |part| format!("{name}.{}.{part}", layer.name);
+        let Some(mean) = golden.get(&key("running_mean")) else { continue };
+        let round = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<_>>();
+        let found = [&round(&found.mean)[..], &round(&found.variance)[..]];
+        worst = worst.max(same_statistics(&layer.name, found, [mean, &golden[&key("running_var")]]));
+        compared += 1;
+    }
+    assert!(compared >= 10, "{compared}");
+    println!("{name}: {compared} layers, statistics off by {worst:.1e} of their scale");
+
+    let updated = dir.path().join("updated.safetensors");
+    bn_update::write(&checkpoint, &model, &outcome, Value::Null, &updated, false).unwrap();
+    let updated = Checkpoint::open(&updated).unwrap();
+    let model = Model::load(&updated, None, Device::Cpu).unwrap();
+    let _guard = tch::no_grad_guard();
+    let x = input.tensor(&batch(&pixels, size)).unwrap();
+    let logits = model.network.forward(&x, &mut Pass::Eval).unwrap();
+    let logits = Vec::<f32>::try_from(logits.flatten(0, 1)).unwrap();
+    same_logits(name, &logits, &golden[&format!("{name}.logits")]);
+}
+
+#[test]
+fn resnet18_is_torchvision_s() {
+    resnet("resnet18", [2, 2, 2, 2], false);
+}
+
+#[test]
+fn resnet34_is_torchvision_s() {
+    resnet("resnet34", [3, 4, 6, 3], false);
+}
+
+#[test]
+fn resnet50_is_torchvision_s() {
+    resnet("resnet50", [3, 4, 6, 3], true);
+}
+
+#[test]
+fn resnet101_is_torchvision_s() {
+    resnet("resnet101", [3, 4, 23, 3], true);
+}
+
+#[test]
+fn resnet152_is_torchvision_s() {
+    resnet("resnet152", [3, 8, 36, 3], true);
+}
