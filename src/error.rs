@@ -34,8 +34,12 @@ impl Kind {
 }
 
 /// Prints as one line, "`file`: tensor `name`: what is wrong; remedy"; a list may follow it.
-#[derive(Debug, thiserror::Error)]
-pub struct Error {
+/// Boxed, so that a `Result` stays small.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     kind: Kind,
     path: Option<PathBuf>,
     tensor: Option<String>,
@@ -49,7 +53,8 @@ pub struct Error {
 impl Error {
     fn new(kind: Kind, what: impl Into<String>) -> Self {
         let what = what.into();
-        Error { kind, path: None, tensor: None, what, remedy: None, list: vec![], source: None }
+        let (path, tensor, remedy) = (None, None, None);
+        Error(Box::new(Inner { kind, path, tensor, what, remedy, list: vec![], source: None }))
     }
 
     pub fn usage(what: impl Into<String>) -> Self {
@@ -72,24 +77,24 @@ impl Error {
     pub fn io(path: &Path, doing: &str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let mut error = Self::new(Kind::Io, format!("cannot {doing}: {source}")).at(path);
-        error.source = Some(source);
+        error.0.source = Some(source);
         error
     }
 
     /// Names the file.
     pub fn at(mut self, path: &Path) -> Self {
-        self.path = Some(path.to_path_buf());
+        self.0.path = Some(path.to_path_buf());
         self
     }
 
     pub fn tensor(mut self, name: &str) -> Self {
-        self.tensor = Some(name.to_string());
+        self.0.tensor = Some(name.to_string());
         self
     }
 
     /// What the user can do, as an imperative.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+        self.0.remedy = Some(remedy.into());
         self
     }
 
@@ -100,31 +105,37 @@ impl Error {
         if more > 0 {
             problems.push(format!("and {more} more"));
         }
-        self.list = problems;
+        self.0.list = problems;
         self
     }
 
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 }
 
 /// How many problems a report shows in full.
 const LISTED: usize = 20;
 
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|e| e as _)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(path) = &self.path {
+        if let Some(path) = &self.0.path {
             write!(f, "`{}`: ", printable(&path.to_string_lossy()))?;
         }
-        if let Some(tensor) = &self.tensor {
+        if let Some(tensor) = &self.0.tensor {
             write!(f, "tensor `{}`: ", printable(tensor))?;
         }
-        f.write_str(&printable(&self.what))?;
-        if let Some(remedy) = &self.remedy {
+        f.write_str(&printable(&self.0.what))?;
+        if let Some(remedy) = &self.0.remedy {
             write!(f, "; {}", printable(remedy))?;
         }
-        for problem in &self.list {
+        for problem in &self.0.list {
             write!(f, "\n  {}", printable(problem))?;
         }
         Ok(())
@@ -134,7 +145,8 @@ impl fmt::Display for Error {
 /// Names come from files: control characters (which could drive a terminal) are escaped.
 pub fn printable(text: &str) -> String {
     let control = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {

@@ -5,8 +5,14 @@
 //!   there. [`checkpoint::select`] turns arguments into an ordered list of inputs.
 //! - [`average`] plans what becomes of every tensor, then streams the inputs through one f64 kernel.
 //! - [`output`] writes a file that appears whole or not at all.
-#![cfg_attr(feature = "data", doc = "- [`data`] turns a directory into samples and samples into pixels.")]
-#![cfg_attr(feature = "torch", doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them.")]
+#![cfg_attr(
+    feature = "data",
+    doc = "- [`data`] turns a directory into samples and samples into pixels."
+)]
+#![cfg_attr(
+    feature = "torch",
+    doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them."
+)]
 //! - [`cli`] is what the tools share; the binaries parse, call and print.
 
 pub mod average;
@@ -22,6 +28,7 @@ pub mod evaluate;
 #[cfg(feature = "torch")]
 pub mod nn;
 pub mod output;
+pub mod panics;
 
 pub use error::{Error, Result};
 

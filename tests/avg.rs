@@ -79,8 +79,12 @@ fn statistics_can_come_from_the_last() {
 #[test]
 fn every_type_has_its_rule() {
     let dir = tempfile::tempdir().unwrap();
-    let halves = |values: [f32; 2]| values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect();
-    let brains = |values: [f32; 2]| values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect();
+    let halves = |values: [f32; 2]| -> Vec<u8> {
+        values.iter().flat_map(|&x| half::f16::from_f32(x).to_le_bytes()).collect()
+    };
+    let brains = |values: [f32; 2]| {
+        values.iter().flat_map(|&x| half::bf16::from_f32(x).to_le_bytes()).collect()
+    };
     let doubles = |values: [f64; 2]| values.iter().flat_map(|x| x.to_le_bytes()).collect();
     for (i, x) in [1.0f32, 2.0].into_iter().enumerate() {
         save(
@@ -98,14 +102,18 @@ fn every_type_has_its_rule() {
         );
     }
     let run = |out: &str| {
-        swa_avg().current_dir(&dir).args(["0.safetensors", "1.safetensors", "-o", out]).assert().success();
+        swa_avg()
+            .current_dir(&dir)
+            .args(["0.safetensors", "1.safetensors", "-o", out])
+            .assert()
+            .success();
         std::fs::read(dir.path().join(out)).unwrap()
     };
     assert_eq!(run("a.safetensors"), run("b.safetensors"), "same inputs, same bytes");
     let swa = load(&dir.path().join("a.safetensors"));
-    assert_eq!(swa["f64"], doubles([(1.0 / 3.0 + 2.0 / 3.0) / 2.0, -0.0]).iter().copied().collect::<Vec<u8>>());
-    assert_eq!(swa["f16"], halves([1.5, -1.5]).iter().copied().collect::<Vec<u8>>());
-    assert_eq!(swa["bf16"], brains([1.5, -1.5]).iter().copied().collect::<Vec<u8>>());
+    assert_eq!(swa["f64"], doubles([(1.0 / 3.0 + 2.0 / 3.0) / 2.0, -0.0]));
+    assert_eq!(swa["f16"], halves([1.5, -1.5]));
+    assert_eq!(swa["bf16"], brains([1.5, -1.5]));
     assert_eq!(swa["zero_d"], 1.5f32.to_le_bytes());
     assert!(swa["empty"].is_empty());
     assert_eq!(swa["bool"], [1]);
@@ -173,7 +181,8 @@ fn json_is_one_object_and_quiet_is_quiet() {
 fn the_number_of_threads_does_not_matter() {
     let dir = tempfile::tempdir().unwrap();
     for i in 0..3 {
-        let values: Vec<f32> = (0..200_000).map(|k| ((k * 7 + i * 13) % 1000) as f32 / 7.0).collect();
+        let values: Vec<f32> =
+            (0..200_000).map(|k| ((k * 7 + i * 13) % 1000) as f32 / 7.0).collect();
         save(&dir.path().join(format!("{i}.safetensors")), &[f32s("w", &values)]);
     }
     let run = |threads: &str| {
@@ -195,7 +204,9 @@ fn a_file_named_twice_counts_once_and_that_is_said() {
         .assert()
         .success()
         .stdout(predicates::str::contains("mean of 3 checkpoint(s)"))
-        .stderr(predicates::str::contains("`last.safetensors` is the same file as `ckpt_100.safetensors`"));
+        .stderr(predicates::str::contains(
+            "`last.safetensors` is the same file as `ckpt_100.safetensors`",
+        ));
 }
 
 #[test]
@@ -225,7 +236,11 @@ fn an_existing_output_needs_force() {
     let dir = three();
     std::fs::write(dir.path().join("swa.safetensors"), "precious").unwrap();
     let args = ["ckpt_*.safetensors", "-o", "swa.safetensors"];
-    fails(swa_avg().current_dir(&dir).args(args), 2, &["`swa.safetensors`: exists already", "--force"]);
+    fails(
+        swa_avg().current_dir(&dir).args(args),
+        2,
+        &["`swa.safetensors`: exists already", "--force"],
+    );
     assert_eq!(std::fs::read(dir.path().join("swa.safetensors")).unwrap(), b"precious");
     swa_avg().current_dir(&dir).args(args).arg("--force").assert().success();
     assert_eq!(load(&dir.path().join("swa.safetensors")).len(), 4);

@@ -20,7 +20,8 @@ fn snapshot() -> PathBuf {
 
 /// The arguments of a quick run on the fixtures.
 fn quick(model: &Path) -> Vec<String> {
-    let args = [&model.display().to_string(), "--preset", "fashion-mnist", "--samples", "300", "--data"];
+    let args =
+        [&model.display().to_string(), "--preset", "fashion-mnist", "--samples", "300", "--data"];
     let mut args: Vec<String> = args.iter().map(|s| s.to_string()).collect();
     args.push(fashion().display().to_string());
     args
@@ -76,9 +77,21 @@ fn the_seed_fixes_the_statistics_whatever_the_threads() {
 fn the_settings_are_recorded_and_serve_swa_eval() {
     let dir = tempfile::tempdir().unwrap();
     let swa = dir.path().join("swa.safetensors");
-    swa_avg().arg(fashion().join("ckpt_004*")).arg(snapshot()).arg("-o").arg(&swa).assert().success();
+    swa_avg()
+        .arg(fashion().join("ckpt_004*"))
+        .arg(snapshot())
+        .arg("-o")
+        .arg(&swa)
+        .assert()
+        .success();
     let out = dir.path().join("swa_bn.safetensors");
-    swa_bn_update().args(quick(&swa)).arg("-o").arg(&out).args(["--method", "weighted"]).assert().success();
+    swa_bn_update()
+        .args(quick(&swa))
+        .arg("-o")
+        .arg(&out)
+        .args(["--method", "weighted"])
+        .assert()
+        .success();
     let record: Value = serde_json::from_str(&metadata(&out)["swa"]).unwrap();
     assert_eq!(record["inputs"][0], "ckpt_0040.safetensors");
     let update = &record["bn_update"];
@@ -121,7 +134,8 @@ fn several_models_share_a_pass_and_are_compared() {
     // An ensemble of one is that model.
     let one = run(&models, &["--ensemble=sgd*"]);
     assert_eq!(one["ensemble"]["correct"], both["models"][1]["correct"]);
-    let (a, b) = (one["ensemble"]["nll"].as_f64().unwrap(), both["models"][1]["nll"].as_f64().unwrap());
+    let (a, b) =
+        (one["ensemble"]["nll"].as_f64().unwrap(), both["models"][1]["nll"].as_f64().unwrap());
     assert!((a - b).abs() < 1e-9);
 }
 
@@ -141,14 +155,19 @@ fn unreadable_images_stop_the_run_unless_they_are_allowed() {
     folder(&data, 10, 2);
     let run = |extra: &[&str]| {
         let mut command = swa_eval();
-        command.arg(snapshot()).args(["--preset", "none", "--resize", "32", "--crop", "32", "--data"]);
+        command
+            .arg(snapshot())
+            .args(["--preset", "none", "--resize", "32", "--crop", "32", "--data"]);
         command.arg(&data).args(extra);
         command
     };
     fails(&mut run(&[]), 3, &["class0/photo.jpg", "--allow-bad"]);
     fails(&mut run(&["--allow-bad", "1"]), 3, &["class1/photo.jpg"]);
     let report = json(&mut run(&["--allow-bad", "2"]));
-    assert_eq!((&report["models"][0]["n"], report["skipped"].as_array().unwrap().len()), (&8.into(), 2));
+    assert_eq!(
+        (&report["models"][0]["n"], report["skipped"].as_array().unwrap().len()),
+        (&8.into(), 2)
+    );
 }
 
 #[test]
@@ -179,12 +198,17 @@ fn unknown_networks_are_compared_with_the_closest() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
     save(&path, &[f32s("weight", &[1.0])]);
-    fails(swa_eval().args(quick(&path)), 3, &["architecture not recognised", "resnet50", "preresnet-"]);
+    fails(
+        swa_eval().args(quick(&path)),
+        3,
+        &["architecture not recognised", "resnet50", "preresnet-"],
+    );
     // One tensor short, one too many.
     let tensors = load(&snapshot());
     let file = fs::read(snapshot()).unwrap();
     let whole = safetensors::SafeTensors::deserialize(&file).unwrap();
-    let mut views: Vec<_> = tensors.keys().map(|k| (k.as_str(), whole.tensor(k).unwrap())).collect();
+    let mut views: Vec<_> =
+        tensors.keys().map(|k| (k.as_str(), whole.tensor(k).unwrap())).collect();
     views.retain(|(name, _)| *name != "layer2.0.conv1.weight");
     views.push(("extra.weight", whole.tensor("fc.bias").unwrap()));
     safetensors::serialize_to_file(views, None, &path).unwrap();
@@ -197,8 +221,16 @@ fn unknown_networks_are_compared_with_the_closest() {
             "tensor `extra.weight` is not part of it",
         ],
     );
-    fails(swa_eval().args(quick(&path)).args(["--arch", "resnet18"]), 3, &["does not fit resnet18"]);
-    fails(swa_eval().args(quick(&path)).args(["--arch", "resnet17"]), 2, &["resnet17 is not known"]);
+    fails(
+        swa_eval().args(quick(&path)).args(["--arch", "resnet18"]),
+        3,
+        &["does not fit resnet18"],
+    );
+    fails(
+        swa_eval().args(quick(&path)).args(["--arch", "resnet17"]),
+        2,
+        &["resnet17 is not known"],
+    );
 }
 
 #[test]

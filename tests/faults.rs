@@ -71,11 +71,7 @@ fn values_that_are_not_finite_are_refused_by_name() {
 
 #[test]
 fn types_that_cannot_be_averaged_are_named() {
-    refused(
-        |path| save(path, &[("a", Dtype::F8_E4M3, vec![1], vec![0])]),
-        3,
-        &["F8_E4M3"],
-    );
+    refused(|path| save(path, &[("a", Dtype::F8_E4M3, vec![1], vec![0])]), 3, &["F8_E4M3"]);
 }
 
 #[test]
@@ -95,7 +91,8 @@ fn a_full_stdout_is_an_error_and_a_closed_one_is_not() {
     let run = |out: &str, redirect: &str| {
         let line = format!("{} a.safetensors -o {out} {redirect}", env!("CARGO_BIN_EXE_swa-avg"));
         let mut shell = std::process::Command::new("bash");
-        let output = shell.current_dir(&dir).args(["-o", "pipefail", "-c", &line]).output().unwrap();
+        let output =
+            shell.current_dir(&dir).args(["-o", "pipefail", "-c", &line]).output().unwrap();
         assert!(load(&dir.path().join(out)).contains_key("a"));
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
@@ -116,7 +113,14 @@ fn a_signal_removes_the_temporary_file() {
     for delay in 0..40 {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_swa-avg"))
             .current_dir(&dir)
-            .args(["0.safetensors", "1.safetensors", "2.safetensors", "3.safetensors", "-qo", "out"])
+            .args([
+                "0.safetensors",
+                "1.safetensors",
+                "2.safetensors",
+                "3.safetensors",
+                "-qo",
+                "out",
+            ])
             .spawn()
             .unwrap();
         std::thread::sleep(std::time::Duration::from_millis(5 + 2 * delay));

@@ -87,9 +87,9 @@ fn fashion_statistics_are_update_bn_s_and_the_pooled_ones() {
         updated(dir.path(), method);
         let path = dir.path().join(format!("swa_{method}.safetensors"));
         let found = load(&path);
-        let layers = golden.keys().filter_map(|k| {
-            k.strip_prefix(&format!("{method}."))?.strip_suffix(".running_mean")
-        });
+        let layers = golden
+            .keys()
+            .filter_map(|k| k.strip_prefix(&format!("{method}."))?.strip_suffix(".running_mean"));
         let mut count = 0;
         for layer in layers {
             let part = |part| to_f32(&found[&format!("{layer}.{part}")]);
@@ -131,15 +131,21 @@ fn fashion_logits_and_correct_counts_are_pytorch_s() {
             .arg(&logits),
     );
     let file = load(&logits);
-    let labels: Vec<usize> =
-        file["labels"].chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize).collect();
+    let labels: Vec<usize> = file["labels"]
+        .chunks_exact(8)
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as usize)
+        .collect();
     let all = to_f32(&file["logits"]);
     assert_eq!((labels.len(), all.len()), (10_000, models.len() * 100_000));
     for (i, (name, expected)) in models.iter().enumerate() {
         let logits = &all[i * 100_000..][..100_000];
         same_logits(name, &logits[..1000], &golden[&format!("logits.{name}")]);
-        let near: Vec<usize> =
-            expected["near_ties"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+        let near: Vec<usize> = expected["near_ties"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|n| n.as_u64().unwrap() as usize)
+            .collect();
         if !near.is_empty() {
             println!("{name}: images {near:?} are nearly ties and not compared");
         }
@@ -163,9 +169,9 @@ fn fashion_logits_and_correct_counts_are_pytorch_s() {
 
 /// splitmix64 from the FNV-1a hash of a name, as in fixtures/golden/make.py.
 fn splitmix(name: &str) -> impl FnMut() -> u64 {
-    let mut state = name.bytes().fold(0xcbf29ce484222325u64, |h, byte| {
-        (h ^ byte as u64).wrapping_mul(0x100000001b3)
-    });
+    let mut state = name
+        .bytes()
+        .fold(0xcbf29ce484222325u64, |h, byte| (h ^ byte as u64).wrapping_mul(0x100000001b3));
     move || {
         state = state.wrapping_add(0x9e3779b97f4a7c15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
@@ -227,7 +233,13 @@ fn resnet_shapes(blocks: [usize; 4], bottleneck: bool) -> Vec<(String, Vec<usize
                 i = o;
             }
             if block == 0 && (stage > 0 || bottleneck) {
-                unit(format!("{at}.downsample.0"), format!("{at}.downsample.1"), outputs, inputs, 1);
+                unit(
+                    format!("{at}.downsample.0"),
+                    format!("{at}.downsample.1"),
+                    outputs,
+                    inputs,
+                    1,
+                );
             }
             inputs = outputs;
         }
@@ -308,7 +320,8 @@ fn resnet(name: &str, blocks: [usize; 4], bottleneck: bool) {
         let Some(mean) = golden.get(&key("running_mean")) else { continue };
         let round = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<_>>();
         let found = [&round(&found.mean)[..], &round(&found.variance)[..]];
-        worst = worst.max(same_statistics(&layer.name, found, [mean, &golden[&key("running_var")]]));
+        worst =
+            worst.max(same_statistics(&layer.name, found, [mean, &golden[&key("running_var")]]));
         compared += 1;
     }
     assert!(compared >= 10, "{compared}");

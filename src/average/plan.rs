@@ -149,7 +149,9 @@ fn differences(first: &Checkpoint, other: &Checkpoint) -> Vec<String> {
             Some(b) => {
                 if a.shape != b.shape {
                     let (a, b) = (&a.shape, &b.shape);
-                    found.push(format!("`{path}`: tensor `{name}`: expected shape {a:?}, found {b:?}"));
+                    found.push(format!(
+                        "`{path}`: tensor `{name}`: expected shape {a:?}, found {b:?}"
+                    ));
                 }
                 if a.dtype != b.dtype {
                     let (a, b) = (a.dtype, b.dtype);

@@ -74,9 +74,8 @@ impl Plan<'_> {
     ) -> Result<()> {
         let at = job.offset + job.bytes.start as u64;
         let n = job.bytes.len();
-        let bytes = |input: usize| {
-            &self.inputs[input].bytes(job.planned.sources[input])[job.bytes.clone()]
-        };
+        let bytes =
+            |input: usize| &self.inputs[input].bytes(job.planned.sources[input])[job.bytes.clone()];
         match job.planned.rule {
             Rule::Last => {
                 output.write_at(bytes(self.inputs.len() - 1), at)?;

@@ -16,13 +16,16 @@ use swa_tools::{Result, output};
 /// f64 and rounded once to the tensor's own type. Integers and booleans come from the last
 /// checkpoint. The inputs are taken in natural order (epoch_9 before epoch_10), wherever they stand.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Examples:
   swa-avg ckpt_*.safetensors -o swa.safetensors
   swa-avg 'runs/7/epoch_*.safetensors' -o swa.safetensors --force
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
 
-Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit.")]
+Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
+)]
 struct Args {
     /// Checkpoint files (safetensors), or quoted patterns
     #[arg(required = true, value_name = "CHECKPOINT")]

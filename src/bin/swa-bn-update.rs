@@ -19,13 +19,16 @@ use swa_tools::{Error, Result, output};
 /// and writes the model again with them. Averaged weights need this: they never saw data in training
 /// mode.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
 
-Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit.")]
+Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
+)]
 struct Args {
     /// The model (safetensors)
     #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
@@ -62,7 +65,7 @@ enum OrderArg {
 }
 
 fn main() -> ExitCode {
-    libtorch::forbid_tf32();
+    libtorch::prepare();
     let args = Args::parse();
     cli::run(|| run(&args))
 }

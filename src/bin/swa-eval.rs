@@ -20,14 +20,17 @@ use swa_tools::{Error, Result, output};
 /// negative log-likelihood (nll), expected calibration error (ece), and how each model differs from
 /// the first on the same images, with McNemar's exact p.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Examples:
   swa-eval swa_bn.safetensors ckpt_0010.safetensors --data imagenet/val
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
 
-Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit.")]
+Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
+)]
 struct Args {
     /// The models (safetensors), in the order of the table
     #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
@@ -54,7 +57,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    libtorch::forbid_tf32();
+    libtorch::prepare();
     let args = Args::parse();
     cli::run(|| run(&args))
 }

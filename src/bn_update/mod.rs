@@ -96,8 +96,7 @@ pub fn write(
 ) -> Result<()> {
     let mut replaced: HashMap<String, Vec<u8>> = HashMap::new();
     for (layer, statistics) in model.batchnorms.iter().zip(&outcome.layers) {
-        let parts =
-            [("running_mean", &statistics.mean), ("running_var", &statistics.variance)];
+        let parts = [("running_mean", &statistics.mean), ("running_var", &statistics.variance)];
         for (part, values) in parts {
             let name = format!("{}.{part}", layer.name);
             let Some(info) = checkpoint.get(&name) else { continue };

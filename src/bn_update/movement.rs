@@ -101,9 +101,11 @@ mod tests {
         };
         let still = Sums::of(&of([1.0, 2.0], [1.0, 4.0]), &of([1.0, 2.0], [1.0, 4.0]));
         assert_eq!(still.movement("x").moved, 0.0);
-        let shifted = Sums::of(&of([0.0, 0.0], [4.0, 4.0]), &of([2.0, 2.0], [4.0, 4.0])).movement("x");
+        let shifted =
+            Sums::of(&of([0.0, 0.0], [4.0, 4.0]), &of([2.0, 2.0], [4.0, 4.0])).movement("x");
         assert!((shifted.mean_shift - 1.0).abs() < 1e-5 && shifted.std_ratio == 1.0);
-        let stretched = Sums::of(&of([0.0, 0.0], [1.0, 1.0]), &of([0.0, 0.0], [4.0, 4.0])).movement("x");
+        let stretched =
+            Sums::of(&of([0.0, 0.0], [1.0, 1.0]), &of([0.0, 0.0], [4.0, 4.0])).movement("x");
         assert!((stretched.std_ratio - 2.0).abs() < 1e-4 && stretched.mean_shift == 0.0);
     }
 }

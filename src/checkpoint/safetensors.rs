@@ -52,8 +52,9 @@ pub(super) fn index(file: &[u8]) -> Result<Index> {
     if header.first() != Some(&b'{') {
         return Err(not_safetensors("its header is not JSON".to_string()));
     }
-    let Header(mut index) = serde_json::from_slice(header)
-        .map_err(|e| Error::input(format!("bad safetensors header: {}", printable(&e.to_string()))))?;
+    let Header(mut index) = serde_json::from_slice(header).map_err(|e| {
+        Error::input(format!("bad safetensors header: {}", printable(&e.to_string())))
+    })?;
     check_extents(&mut index.tensors, data.len())?;
     let start = 8 + length;
     for tensor in &mut index.tensors {
@@ -205,18 +206,32 @@ mod tests {
             (file(&one(r#"{"dtype":"F32","shape":[2],"data_offsets":[0,4]}"#), 4), "takes 8 bytes"),
             (file(&one(r#"{"dtype":"F32","shape":[1],"data_offsets":[4,8]}"#), 8), "leaves a hole"),
             (file(&one(r#"{"dtype":"F32","shape":[1],"data_offsets":[8,4]}"#), 8), "before they"),
-            (file(&one(r#"{"dtype":"X9","shape":[1],"data_offsets":[0,4]}"#), 4), "unknown variant"),
             (
-                file(&one(r#"{"dtype":"F32","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}"#), 0),
+                file(&one(r#"{"dtype":"X9","shape":[1],"data_offsets":[0,4]}"#), 4),
+                "unknown variant",
+            ),
+            (
+                file(
+                    &one(
+                        r#"{"dtype":"F32","shape":[4294967296,4294967296,0],"data_offsets":[0,0]}"#,
+                    ),
+                    0,
+                ),
                 "too large to count",
             ),
             (
-                file(r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#, 0),
+                file(
+                    r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
+                    0,
+                ),
                 "`a` occurs twice",
             ),
             (file(r#"{"__metadata__":{"k":"1","k":"2"}}"#, 0), "metadata `k` occurs twice"),
             (
-                file(r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#, 3),
+                file(
+                    r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#,
+                    3,
+                ),
                 "overlaps",
             ),
         ];

@@ -100,7 +100,8 @@ mod tests {
 
     #[test]
     fn numbers_sort_as_numbers() {
-        let mut names = ["epoch_010", "epoch_9", "step_100", "step_10", "a", "epoch_9b", "epoch_09"];
+        let mut names =
+            ["epoch_010", "epoch_9", "step_100", "step_10", "a", "epoch_9b", "epoch_09"];
         names.sort_by(|a, b| natural(a, b));
         assert_eq!(
             names,
@@ -110,7 +111,10 @@ mod tests {
 
     #[test]
     fn numbers_longer_than_any_integer_sort_too() {
-        assert_eq!(natural("x99999999999999999999999", "x100000000000000000000000"), Ordering::Less);
+        assert_eq!(
+            natural("x99999999999999999999999", "x100000000000000000000000"),
+            Ordering::Less
+        );
     }
 
     #[test]

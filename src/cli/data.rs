@@ -9,7 +9,9 @@ use tch::Device;
 use super::Common;
 use crate::bn_update::provenance;
 use crate::checkpoint::Checkpoint;
-use crate::data::{self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform};
+use crate::data::{
+    self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform,
+};
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
 use crate::{Error, Result};
@@ -128,7 +130,8 @@ impl DataArgs {
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
-        let (transform, transform_record) = self.transform(common, checkpoints, &models, channels)?;
+        let (transform, transform_record) =
+            self.transform(common, checkpoints, &models, channels)?;
         Ok(Session { models, dataset: dataset.into(), transform, transform_record, device })
     }
 
@@ -159,17 +162,23 @@ impl DataArgs {
                     .remedy("give --preset")
             })?;
             (transform, name, " (recorded in the model)")
-        } else if recorded.is_empty() && let Some(name) = models.iter().find_map(|m| m.preset) {
+        } else if recorded.is_empty()
+            && let Some(name) = models.iter().find_map(|m| m.preset)
+        {
             (Preset::named(name)?.transform(channels)?, name.to_string(), " (the family's)")
         } else if self.mean.is_some() && self.std.is_some() && recorded.is_empty() {
             (Preset::named("none")?.transform(channels)?, "none".into(), "")
         } else {
             let what = match recorded.len() {
-                0 => "which pixels does the model take? neither --preset nor a record in it says so",
+                0 => {
+                    "which pixels does the model take? neither --preset nor a record in it says so"
+                }
                 _ => "the models were made with different transforms, and --preset does not choose",
             };
-            return Err(Error::usage(what)
-                .remedy(format!("give --preset, one of {}", Preset::names().collect::<Vec<_>>().join(", "))));
+            return Err(Error::usage(what).remedy(format!(
+                "give --preset, one of {}",
+                Preset::names().collect::<Vec<_>>().join(", ")
+            )));
         };
         let some = |n: usize| (n > 0).then_some(n);
         transform.resize = self.resize.map_or(transform.resize, some);

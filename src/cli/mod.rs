@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::error::{Kind, printable};
-use crate::{Error, Result, output};
+use crate::{Error, Result, output, panics};
 
 /// Flags of every tool.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,10 +82,7 @@ pub fn print(line: impl Display) -> Result<()> {
 
 /// Runs a tool: prints its error as one line and answers with its exit code.
 pub fn run(tool: impl FnOnce() -> Result<()>) -> ExitCode {
-    // A panic is our fault; it still ends in one line.
-    std::panic::set_hook(Box::new(|info| {
-        eprintln!("error: internal: {info}; please report this");
-    }));
+    panics::in_one_line();
     let started = output::atomic::remove_temporary_files_on_signals()
         .map_err(|e| Error::limit(format!("cannot watch for signals: {e}")));
     match started.and_then(|()| tool()) {
@@ -103,7 +100,8 @@ impl Error {
     fn is_closed_pipe(&self) -> bool {
         use std::error::Error as _;
         let source = self.source().and_then(|e| e.downcast_ref::<std::io::Error>());
-        self.kind() == Kind::Io && source.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+        self.kind() == Kind::Io
+            && source.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     }
 }
 

@@ -92,7 +92,8 @@ impl BatchNorm {
             // training, in the running statistics it is given.
             let mean = Tensor::f_zeros([size[1]], (Kind::Float, x.device()))?;
             let variance = mean.f_zeros_like()?;
-            let y = x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
+            let y =
+                x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
             (y, mean, variance)
         };
         moments.push(Moments { layer: self.layer, values, mean, variance });

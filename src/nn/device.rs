@@ -58,14 +58,17 @@ pub fn open(choice: Choice) -> Result<(Device, String)> {
         },
         Choice::Cuda(index) => {
             libtorch::load_cuda().map_err(|why| {
-                Error::usage(format!("--device {choice}: {why}")).remedy("--device cpu works anywhere")
+                Error::usage(format!("--device {choice}: {why}"))
+                    .remedy("--device cpu works anywhere")
             })?;
             index
         }
     };
     let count = tch::Cuda::device_count();
     if index as i64 >= count {
-        return Err(Error::usage(format!("--device {choice}: there are {count} GPUs, from cuda:0")));
+        return Err(Error::usage(format!(
+            "--device {choice}: there are {count} GPUs, from cuda:0"
+        )));
     }
     tch::Cuda::cudnn_set_benchmark(true);
     Ok((Device::Cuda(index), format!("device: cuda:{index}")))

@@ -36,7 +36,9 @@ impl Conv2d {
     pub fn new(mut scope: Scope, shape: ConvShape) -> Result<Self> {
         let ConvShape { inputs, outputs, kernel, stride, padding, groups, bias } = shape;
         Ok(Conv2d {
-            weight: channels_last(&scope.get("weight", &[outputs, inputs / groups, kernel, kernel])?)?,
+            weight: channels_last(
+                &scope.get("weight", &[outputs, inputs / groups, kernel, kernel])?,
+            )?,
             bias: if bias { Some(scope.get("bias", &[outputs])?) } else { None },
             stride: stride as i64,
             padding: padding as i64,

@@ -31,16 +31,20 @@ impl ChannelMoments {
         let channels = rows.size()[3] as usize;
         // SAFETY: a contiguous f32 tensor in host memory, alive and not written to until the end of
         // this function, holds `numel` values from its data pointer on.
-        let values = unsafe { std::slice::from_raw_parts(rows.data_ptr() as *const f32, rows.numel()) };
+        let values =
+            unsafe { std::slice::from_raw_parts(rows.data_ptr() as *const f32, rows.numel()) };
         Ok(Self::of_rows(values, channels))
     }
 
     /// Of rows of `channels` values.
     fn of_rows(values: &[f32], channels: usize) -> Self {
         let rows = (BLOCK / 4 / channels).max(1);
-        let blocks: Vec<Self> =
-            values.par_chunks(rows * channels).map(|block| Self::of_block(block, channels)).collect();
-        let empty = ChannelMoments { values: 0, mean: vec![0.0; channels], squares: vec![0.0; channels] };
+        let blocks: Vec<Self> = values
+            .par_chunks(rows * channels)
+            .map(|block| Self::of_block(block, channels))
+            .collect();
+        let empty =
+            ChannelMoments { values: 0, mean: vec![0.0; channels], squares: vec![0.0; channels] };
         // In the order of the data.
         blocks.into_iter().fold(empty, Self::merge)
     }
@@ -132,7 +136,11 @@ mod tests {
             assert_eq!(found.values, rows);
             for (c, (mean, squares)) in plain(&values, channels).into_iter().enumerate() {
                 assert!((found.mean[c] - mean).abs() <= 1e-12 * mean.abs().max(1.0));
-                assert!((found.squares[c] - squares).abs() <= 1e-9 * squares, "{} {squares}", found.squares[c]);
+                assert!(
+                    (found.squares[c] - squares).abs() <= 1e-9 * squares,
+                    "{} {squares}",
+                    found.squares[c]
+                );
             }
         }
     }

@@ -26,7 +26,8 @@ impl<'a> Shapes<'a> {
             let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
             Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
         };
-        let first = checkpoint.tensors().first().and_then(|t| t.name.find('.').map(|at| &t.name[..=at]));
+        let first =
+            checkpoint.tensors().first().and_then(|t| t.name.find('.').map(|at| &t.name[..=at]));
         view("").into_iter().chain(first.and_then(view)).collect()
     }
 
@@ -82,10 +83,10 @@ impl<'a> Scope<'_, 'a> {
         self.weights.asked.insert(name.clone());
         match self.weights.shapes.tensors.get(name.as_str()) {
             None => self.weights.problems.push(format!("tensor `{name}` {shape:?} is missing")),
-            Some(info) if info.shape != shape => self.weights.problems.push(format!(
-                "tensor `{name}`: expected shape {shape:?}, found {:?}",
-                info.shape
-            )),
+            Some(info) if info.shape != shape => self
+                .weights
+                .problems
+                .push(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", info.shape)),
             Some(info) => {
                 if let Some((checkpoint, device)) = self.weights.from {
                     return load(checkpoint, info, device);
@@ -101,7 +102,9 @@ impl<'a> Scope<'_, 'a> {
         if let Some(shape) = self.weights.shapes.shape(&name)
             && !shape.is_empty()
         {
-            self.weights.problems.push(format!("tensor `{name}`: expected shape [], found {shape:?}"));
+            self.weights
+                .problems
+                .push(format!("tensor `{name}`: expected shape [], found {shape:?}"));
         }
         self.weights.asked.insert(name);
     }
@@ -131,12 +134,15 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Te
     Ok(tensor.f_to_device_(device, Kind::Float, false, false)?)
 }
 
-/// Builds the architecture and returns what in the file does not fit it, one line each.
-fn build(
-    arch: &Arch,
-    shapes: &Shapes,
-    from: Option<(&Checkpoint, Device)>,
-) -> Result<(Box<dyn Network>, Vec<Layer>, Vec<String>)> {
+struct Built {
+    network: Box<dyn Network>,
+    batchnorms: Vec<Layer>,
+    /// What in the file does not fit, one line each.
+    problems: Vec<String>,
+}
+
+/// Builds the architecture, with weights or only described.
+fn build(arch: &Arch, shapes: &Shapes, from: Option<(&Checkpoint, Device)>) -> Result<Built> {
     let mut weights =
         Weights { shapes, from, asked: HashSet::new(), problems: vec![], batchnorms: vec![] };
     let network = (arch.build)(Scope { weights: &mut weights, name: String::new() })?;
@@ -144,7 +150,7 @@ fn build(
     for name in shapes.tensors.keys().filter(|name| !asked.contains(**name)) {
         problems.push(format!("tensor `{name}` is not part of it"));
     }
-    Ok((network, batchnorms, problems))
+    Ok(Built { network, batchnorms, problems })
 }
 
 /// A network with its weights, on a device.
@@ -174,10 +180,11 @@ impl Model {
                 None => models::likely(shapes),
             };
             for candidate in candidates {
-                let (_, _, problems) = build(&candidate, shapes, None).map_err(at)?;
+                let Built { problems, .. } = build(&candidate, shapes, None).map_err(at)?;
                 if problems.is_empty() {
                     let from = Some((checkpoint, device));
-                    let (network, batchnorms, _) = build(&candidate, shapes, from).map_err(at)?;
+                    let built = build(&candidate, shapes, from).map_err(at)?;
+                    let Built { network, batchnorms, .. } = built;
                     let Arch { name: arch, classes, channels, preset, .. } = candidate;
                     return Ok(Model { network, arch, classes, channels, preset, batchnorms });
                 }
@@ -188,9 +195,8 @@ impl Model {
         }
         let known = models::list().join(", ");
         Err(at(match (arch, closest) {
-            (Some(name), None) => {
-                Error::usage(format!("--arch {name} is not known")).remedy(format!("known: {known}"))
-            }
+            (Some(name), None) => Error::usage(format!("--arch {name} is not known"))
+                .remedy(format!("known: {known}")),
             (Some(name), Some((_, problems))) => {
                 Error::input(format!("does not fit {name} in {} place(s)", problems.len()))
                     .list(problems)

@@ -40,7 +40,9 @@ fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
         Ok(target) => (target, true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if path.is_symlink() {
-                return Err(Error::usage("is a link that leads nowhere").at(path).remedy("remove it"));
+                return Err(Error::usage("is a link that leads nowhere")
+                    .at(path)
+                    .remedy("remove it"));
             }
             (path.to_path_buf(), false)
         }
@@ -186,7 +188,8 @@ fn remove_stale(folder: &Path, target: &Path) {
         let found = entry.file_name();
         let found = found.to_string_lossy();
         let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
-        let hex = |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+        let hex =
+            |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
         if !ours.is_some_and(hex) || !entry.file_type().is_ok_and(|t| t.is_file()) {
             continue;
         }

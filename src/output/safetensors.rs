@@ -91,11 +91,8 @@ mod tests {
     #[test]
     fn the_reference_implementation_reads_it() {
         let metadata = BTreeMap::from([("b".into(), "2".into()), ("a".into(), "1\"".into())]);
-        let tensors: [(&str, Dtype, &[usize]); 3] = [
-            ("z", Dtype::F32, &[2]),
-            ("a", Dtype::I64, &[]),
-            ("empty", Dtype::BF16, &[0, 3]),
-        ];
+        let tensors: [(&str, Dtype, &[usize]); 3] =
+            [("z", Dtype::F32, &[2]), ("a", Dtype::I64, &[]), ("empty", Dtype::BF16, &[0, 3])];
         let layout = Layout::new(tensors, &metadata).unwrap();
         let mut file = layout.head.clone();
         file.extend(0..16u8);

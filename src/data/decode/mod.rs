@@ -8,11 +8,11 @@ mod cmyk;
 mod jpeg;
 mod png;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use super::{Image, MAX_PIXELS};
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// Files above this many bytes are refused: no sound image of [`MAX_PIXELS`] needs more.
 pub const MAX_FILE: u64 = 1 << 30;
@@ -66,11 +66,9 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
     guarded(|| decoder(bytes))
 }
 
-/// A panic becomes an error. The panic hook has printed its message by then, unless the program has
-/// installed a hook that does not.
+/// A panic becomes an error.
 fn guarded(decode: impl FnOnce() -> Result<Image>) -> Result<Image> {
-    catch_unwind(AssertUnwindSafe(decode))
-        .unwrap_or_else(|_| Err(Error::input("corrupt: the decoder gave up on it")))
+    panics::catch(decode).unwrap_or_else(|| Err(Error::input("corrupt: the decoder gave up on it")))
 }
 
 /// The error for what is neither JPEG nor PNG.

@@ -8,10 +8,10 @@ use tch::Tensor;
 
 use super::{Arch, Family, count_blocks};
 use crate::Result;
+use crate::nn::Network;
 use crate::nn::batch_norm::{BatchNorm, Pass};
 use crate::nn::layers::{Conv2d, Linear, conv, global_average_pool, relu};
 use crate::nn::weights::{Scope, Shapes};
-use crate::nn::Network;
 
 pub(super) const FAMILY: Family =
     Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely };
@@ -46,8 +46,10 @@ fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
     let depth: usize = name.strip_prefix("preresnet-")?.parse().ok()?;
     let config = config(shapes);
     // 20 is 6·3+2 and 9·2+2: then the weights decide.
-    let basic = (depth > 2 && (depth - 2) % 6 == 0).then(|| (depth - 2) / 6);
-    let bottleneck = (depth > 2 && (depth - 2) % 9 == 0).then(|| (depth - 2) / 9);
+    let blocks = |convs: usize| {
+        depth.checked_sub(2).filter(|n| *n > 0 && n.is_multiple_of(convs)).map(|n| n / convs)
+    };
+    let (basic, bottleneck) = (blocks(6), blocks(9));
     let (blocks, bottleneck) = match (basic, bottleneck) {
         (Some(_), Some(n)) if config.bottleneck => (n, true),
         (Some(n), _) => (n, false),
