@@ -126,12 +126,55 @@ fn a_signal_removes_the_temporary_file() {
         std::thread::sleep(std::time::Duration::from_millis(5 + 2 * delay));
         let kill = format!("kill -{} {}", ["INT", "TERM", "HUP"][delay as usize % 3], child.id());
         std::process::Command::new("sh").args(["-c", &kill]).output().unwrap();
-        if child.wait().unwrap().success() {
-            std::fs::remove_file(dir.path().join("out")).unwrap();
-        } else {
-            killed += 1;
+        killed += !child.wait().unwrap().success() as usize;
+        // Old or new: a signal after the rename finds a whole file under the name.
+        let out = dir.path().join("out");
+        if out.exists() {
+            assert!(load(&out).contains_key("w"));
+            std::fs::remove_file(out).unwrap();
         }
         assert_eq!(listing(dir.path()), before, "after {delay}");
     }
     assert!(killed > 0, "every run was over before its signal");
+}
+
+#[test]
+fn an_input_that_shrinks_is_named_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let values = vec![1.0f32; 4 << 20];
+    let names: Vec<String> = (0..6).map(|i| format!("{i}.safetensors")).collect();
+    let mut caught = 0;
+    for delay in 0..30 {
+        for name in &names {
+            save(&dir.path().join(name), &[f32s("w", &values)]);
+        }
+        let child = std::process::Command::new(env!("CARGO_BIN_EXE_swa-avg"))
+            .current_dir(&dir)
+            .args(&names)
+            .args(["-q", "--force", "-o", "out"])
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2 + delay));
+        let victim = std::fs::OpenOptions::new().write(true).open(dir.path().join("5.safetensors"));
+        victim.unwrap().set_len(1 << 20).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        match output.status.code() {
+            Some(0) => {
+                load(&dir.path().join("out"));
+                std::fs::remove_file(dir.path().join("out")).unwrap();
+            }
+            // Truncated before it was opened.
+            Some(3) => assert!(text.contains("`5.safetensors`: "), "{text}"),
+            Some(5) => {
+                assert!(text.contains("`5.safetensors`: shrank from "), "{text}");
+                assert!(text.contains(" to 1048576 bytes while it was read"), "{text}");
+                caught += 1;
+            }
+            other => panic!("{other:?} {text}"),
+        }
+        assert_eq!(listing(dir.path()), names, "after {delay} ms");
+    }
+    assert!(caught > 0, "no run was caught in the act");
 }

@@ -5,6 +5,7 @@
 
 mod safetensors;
 pub mod select;
+pub mod sigbus;
 mod sniff;
 mod source;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+use super::sigbus::{self, Entry, Mapping};
 use crate::{Error, Result};
 
 /// What tells one state of a file from another: device, inode, size and modification time.
@@ -35,6 +36,8 @@ pub struct Source {
     stamp: Stamp,
     /// None for an empty file, which cannot be mapped.
     map: Option<Mmap>,
+    /// For the SIGBUS handler.
+    watched: Option<&'static Entry<Mapping>>,
 }
 
 impl Source {
@@ -59,11 +62,12 @@ impl Source {
         } else {
             // SAFETY: the mapping is private to this value and read-only. Another process that
             // writes to the file can change values under us, which `check_unchanged` reports; one
-            // that truncates it ends this process by SIGBUS, before any output has its name.
+            // that truncates it raises SIGBUS, see `sigbus`. No output has its name by then.
             let map = unsafe { Mmap::map(&file) };
             Some(map.map_err(|e| Error::io(path, "map", e))?)
         };
-        Ok(Source { path: path.to_path_buf(), stamp, map })
+        let watched = map.as_deref().and_then(|bytes| sigbus::watch(path, bytes));
+        Ok(Source { path: path.to_path_buf(), stamp, map, watched })
     }
 
     pub fn path(&self) -> &Path {
@@ -91,6 +95,12 @@ impl Source {
             "was written to while it was read".to_string()
         };
         Err(Error::changed(what).at(&self.path).remedy("run again when nothing writes to it"))
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.watched.inspect(|entry| entry.remove());
     }
 }
 

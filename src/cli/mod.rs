@@ -8,10 +8,10 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::error::{Kind, printable};
-use crate::{Error, Result, output, panics};
+use crate::{Error, Result, checkpoint, output, panics};
 
 /// Flags of every tool.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,10 +63,15 @@ impl Common {
         }
         let counts = match unit {
             "bytes" => "{bytes}/{total_bytes} {bytes_per_sec}".to_string(),
-            _ => format!("{{human_pos}}/{{human_len}} {unit} {{per_sec}}"),
+            _ => format!("{{human_pos}}/{{human_len}} {unit} {{rate}}"),
         };
         let template = format!("{{msg}} [{{bar:30}}] {counts} {{eta}} left");
+        let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            // Nothing to do about a terminal that cannot be written to.
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        };
         let style = ProgressStyle::with_template(&template).expect("the template is fixed");
+        let style = style.with_key("rate", rate);
         ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10))
             .with_style(style.progress_chars("=> "))
     }
@@ -84,6 +89,7 @@ pub fn print(line: impl Display) -> Result<()> {
 pub fn run(tool: impl FnOnce() -> Result<()>) -> ExitCode {
     panics::in_one_line();
     let started = output::atomic::remove_temporary_files_on_signals()
+        .and_then(|()| checkpoint::sigbus::install())
         .map_err(|e| Error::limit(format!("cannot watch for signals: {e}")));
     match started.and_then(|()| tool()) {
         Ok(()) => ExitCode::SUCCESS,

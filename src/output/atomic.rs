@@ -5,19 +5,23 @@
 //! stays as it was. The temporary file is removed on an error, on SIGINT, SIGTERM and SIGHUP (see
 //! [`remove_temporary_files_on_signals`]); after a SIGKILL the next run for the same target removes it.
 
+use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
+use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
 use crate::{Error, Result};
 
-/// Temporary files of this process, for the signal handler.
-static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// Held while a file gets its name, and by the thread that ends the process on a signal: so no file
+/// appears after "interrupted".
+static NAMING: Mutex<()> = Mutex::new(());
 
 pub struct AtomicFile {
     /// What links lead to.
@@ -26,6 +30,8 @@ pub struct AtomicFile {
     folder: PathBuf,
     file: File,
     replace: bool,
+    /// While the temporary file exists, for signal handlers.
+    pending: Option<&'static Entry<CString>>,
 }
 
 /// Fails if `path` cannot become an output: it exists and `force` is not given, it is not a regular
@@ -90,8 +96,8 @@ impl AtomicFile {
                 Err(e) => return Err(Error::io(&folder, "create a file in", e)),
             }
         };
-        pending().push(temporary.clone());
-        let output = AtomicFile { target, temporary, folder, file, replace: force };
+        let pending = c_path(&temporary).map(|path| TEMPORARY.push(path));
+        let output = AtomicFile { target, temporary, folder, file, replace: force, pending };
         // Locked while this process lives, so that nobody takes it for a stale one.
         output.file.lock().map_err(|e| Error::io(path, "lock its temporary file", e))?;
         if exists {
@@ -136,6 +142,7 @@ impl AtomicFile {
         if let Err(e) = self.file.sync_all() {
             return fail("fsync", e);
         }
+        let naming = naming();
         if let Err(e) = self.rename() {
             if e.kind() == io::ErrorKind::AlreadyExists {
                 return Err(Error::usage("appeared while this ran")
@@ -144,7 +151,8 @@ impl AtomicFile {
             }
             return fail("rename to its name", e);
         }
-        pending().retain(|p| *p != self.temporary);
+        self.pending.inspect(|entry| entry.remove());
+        drop(naming);
         // The rename itself is durable only when the folder is.
         if let Err(e) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
             return fail("fsync its folder", e);
@@ -167,17 +175,16 @@ impl AtomicFile {
 
 impl Drop for AtomicFile {
     fn drop(&mut self) {
-        let mut pending = pending();
-        if pending.contains(&self.temporary) {
+        if self.pending.is_none_or(|entry| entry.is_alive()) {
             // Nothing is left to tell the user about: the error that led here is on its way.
             let _ = std::fs::remove_file(&self.temporary);
-            pending.retain(|p| *p != self.temporary);
+            self.pending.inspect(|entry| entry.remove());
         }
     }
 }
 
-fn pending() -> std::sync::MutexGuard<'static, Vec<PathBuf>> {
-    PENDING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn naming() -> MutexGuard<'static, ()> {
+    NAMING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Removes temporary files for `target` that dead runs left: those whose lock can be taken.
@@ -214,10 +221,9 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
-            // Held until the end, so that no commit can start in between.
-            let pending = pending();
-            for path in pending.iter() {
-                let _ = std::fs::remove_file(path);
+            let _naming = naming();
+            for path in TEMPORARY.iter() {
+                let _ = std::fs::remove_file(OsStr::from_bytes(path.to_bytes()));
             }
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }

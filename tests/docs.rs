@@ -1,0 +1,77 @@
+//! What the documents say is there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<(String, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
+    let documents = docs.filter(|p| p.extension().is_some_and(|e| e == "md"));
+    let documents = documents.chain([root().join("README.md")]);
+    documents.map(|p| (p.display().to_string(), fs::read_to_string(&p).unwrap())).collect()
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for (name, text) in documents() {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            if !link.starts_with('#') && !link.contains("://") {
+                let folder = Path::new(&name).parent().unwrap();
+                assert!(folder.join(link).exists(), "{name}: {link}");
+            }
+        }
+    }
+}
+
+/// Every flag that a document names is one of a tool, make or cargo.
+#[cfg(feature = "torch")]
+#[test]
+fn flags_exist() {
+    let tools = [
+        env!("CARGO_BIN_EXE_swa-avg"),
+        env!("CARGO_BIN_EXE_swa-bn-update"),
+        env!("CARGO_BIN_EXE_swa-eval"),
+    ];
+    let help: String = tools
+        .iter()
+        .map(|tool| {
+            let output = Command::new(tool).arg("--help").output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        })
+        .collect();
+    let known = flags(&help);
+    let of_others = ["--release", "--features", "--open", "--pairs", "--dir"];
+    for (name, text) in documents() {
+        for flag in flags(&text) {
+            assert!(known.contains(&flag) || of_others.contains(&flag.as_str()), "{name}: {flag}");
+        }
+    }
+}
+
+#[cfg(feature = "torch")]
+fn flags(text: &str) -> BTreeSet<String> {
+    let parts = text.split("--").skip(1);
+    let names = parts.map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(part.len());
+        part[..end].trim_end_matches('-')
+    });
+    names.filter(|name| !name.is_empty()).map(|name| format!("--{name}")).collect()
+}
+
+#[test]
+fn the_documents_name_rooms_that_exist() {
+    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
+    let rooms = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/"));
+    let mut count = 0;
+    for room in rooms {
+        assert!(root().join(room).exists(), "{room}");
+        count += 1;
+    }
+    assert!(count > 5);
+}
