@@ -34,3 +34,6 @@ pub use error::{Error, Result};
 
 /// The metadata key under which the tools record what they did, as compact JSON.
 pub const METADATA_KEY: &str = "swa";
+
+/// Where in that record the pixels stand that the model takes.
+pub const TRANSFORM_KEY: &str = "transform";

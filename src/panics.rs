@@ -2,6 +2,7 @@
 //! caught in silence, any other is one line.
 
 use std::cell::Cell;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
@@ -16,12 +17,17 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
+/// A line on stderr. Where it cannot be written (`eprintln!` would panic), nobody is there to read it.
+pub fn stderr_line(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Makes panics print one line on stderr. For binaries, once at start.
 pub fn in_one_line() {
     std::panic::set_hook(Box::new(|info| {
         if !CAUGHT.get() {
             let text = info.to_string().replace('\n', " ");
-            eprintln!("error: internal: {text}; please report this");
+            stderr_line(&format!("error: internal: {text}; please report this"));
         }
     }));
 }

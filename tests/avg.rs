@@ -247,9 +247,29 @@ fn an_existing_output_needs_force() {
 }
 
 #[test]
-fn an_input_may_be_the_output() {
+fn an_output_is_not_averaged_into_itself() {
     let dir = three();
-    let args = ["ckpt_*.safetensors", "-o", "ckpt_9.safetensors", "--force"];
-    swa_avg().current_dir(&dir).args(args).assert().success();
-    assert_eq!(to_f32(&load(&dir.path().join("ckpt_9.safetensors"))["fc.weight"])[0], 2.0);
+    let before = std::fs::read(dir.path().join("ckpt_9.safetensors")).unwrap();
+    let args = ["*.safetensors", "-o", "ckpt_9.safetensors", "--force"];
+    fails(
+        swa_avg().current_dir(&dir).args(args),
+        2,
+        &["`ckpt_9.safetensors`: is an input as well"],
+    );
+    assert_eq!(std::fs::read(dir.path().join("ckpt_9.safetensors")).unwrap(), before);
+}
+
+#[test]
+fn a_tensor_named_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let entry = r#"{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"#;
+    let header = format!(r#"{{"a":{entry},"a":{entry}}}"#);
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend_from_slice(header.as_bytes());
+    std::fs::write(dir.path().join("x"), file).unwrap();
+    fails(
+        swa_avg().current_dir(&dir).args(["x", "-o", "y"]),
+        3,
+        &["`x`: tensor `a`: occurs twice"],
+    );
 }

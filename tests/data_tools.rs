@@ -96,10 +96,15 @@ fn the_settings_are_recorded_and_serve_swa_eval() {
     assert_eq!(record["inputs"][0], "ckpt_0040.safetensors");
     let update = &record["bn_update"];
     assert_eq!((&update["method"], &update["images"]), (&"weighted".into(), &300.into()));
-    assert_eq!(update["transform"]["preset"], "fashion-mnist");
+    assert_eq!(record["transform"]["preset"], "fashion-mnist");
     assert_eq!(metadata(&out)["format"], "pt");
     let eval = json(swa_eval().arg(&out).args(["--samples", "100", "--data"]).arg(fashion()));
-    assert_eq!(eval["transform"], update["transform"]);
+    assert_eq!(eval["transform"], record["transform"]);
+    // It survives another averaging.
+    let again = dir.path().join("again.safetensors");
+    swa_avg().arg(&out).arg("-o").arg(&again).assert().success();
+    let again: Value = serde_json::from_str(&metadata(&again)["swa"]).unwrap();
+    assert_eq!(again["transform"], record["transform"]);
     assert_eq!(eval["models"][0]["n"], 100);
 }
 
@@ -236,17 +241,75 @@ fn unknown_networks_are_compared_with_the_closest() {
 #[test]
 fn a_common_prefix_is_seen_through() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("lightning.safetensors");
+    let plain = load(&update(dir.path(), "plain.safetensors", &[]));
     let file = fs::read(snapshot()).unwrap();
     let whole = safetensors::SafeTensors::deserialize(&file).unwrap();
-    let views = whole.tensors().into_iter().map(|(name, view)| (format!("model.{name}"), view));
-    safetensors::serialize_to_file(views, None, &path).unwrap();
-    let out = dir.path().join("out.safetensors");
-    swa_bn_update().args(quick(&path)).arg("-o").arg(&out).assert().success();
-    let plain = load(&update(dir.path(), "plain.safetensors", &[]));
-    let found = load(&out);
-    let (a, b) = (to_f32(&found["model.bn.running_var"]), to_f32(&plain["bn.running_var"]));
-    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()));
+    let count = 10i64.to_le_bytes();
+    // Lightning, a module in a module, and PyTorch's AveragedModel.
+    for (prefix, extra) in [("model.", false), ("model.net.", false), ("module.", true)] {
+        let path = dir.path().join("wrapped.safetensors");
+        let mut views: Vec<_> = whole
+            .tensors()
+            .into_iter()
+            .map(|(name, view)| (format!("{prefix}{name}"), view))
+            .collect();
+        if extra {
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::I64, vec![], &count);
+            views.push(("n_averaged".into(), view.unwrap()));
+        }
+        safetensors::serialize_to_file(views, None, &path).unwrap();
+        let out = dir.path().join("out.safetensors");
+        swa_bn_update().args(quick(&path)).args(["--force", "-o"]).arg(&out).assert().success();
+        let found = load(&out);
+        let a = to_f32(&found[&format!("{prefix}bn.running_var")]);
+        let b = to_f32(&plain["bn.running_var"]);
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs()), "{prefix}");
+        assert_eq!(found.contains_key("n_averaged"), extra);
+    }
+}
+
+#[test]
+fn absurd_sizes_are_bad_input_not_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let empty = |name, shape: &[usize]| (name, safetensors::Dtype::F32, shape.to_vec(), vec![]);
+    save(
+        &path,
+        &[
+            empty("conv1.weight", &[1 << 62, 0, 3, 3]),
+            empty("layer1.0.conv1.weight", &[0]),
+            empty("layer1.0.conv3.weight", &[0]),
+        ],
+    );
+    fails(swa_eval().args(quick(&path)), 3, &["not recognised", "`conv1.weight`"]);
+    let deep = ["--arch", "preresnet-6000000000002"];
+    fails(swa_eval().args(quick(&path)).args(deep), 2, &["is not known"]);
+}
+
+#[test]
+fn a_recorded_transform_must_fit_the_network() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    let file = fs::read(snapshot()).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let record = r#"{"transform":{"preset":"x","resize":null,"crop":null,"interpolation":"bilinear","mean":[0,0,0],"std":[1,1,1],"channels":3}}"#;
+    let metadata = Some([("swa".to_string(), record.to_string())].into());
+    safetensors::serialize_to_file(whole.tensors(), metadata, &path).unwrap();
+    let mut command = swa_eval();
+    command.arg(&path).args(["--samples", "10", "--data"]).arg(fashion());
+    fails(&mut command, 3, &["recorded", "3 channel(s)", "takes 1", "--preset"]);
+    command.args(["--preset", "fashion-mnist"]).assert().success();
+}
+
+#[test]
+fn a_model_is_not_overwritten_by_its_logits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    fs::copy(snapshot(), &path).unwrap();
+    let mut command = swa_eval();
+    command.args(quick(&path)).arg("--force").arg("--logits").arg(&path);
+    fails(&mut command, 2, &["is an input as well"]);
 }
 
 #[test]

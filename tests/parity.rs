@@ -80,10 +80,10 @@ fn updated(dir: &Path, method: &str) {
 }
 
 #[test]
-fn fashion_statistics_are_update_bn_s_and_the_pooled_ones() {
+fn fashion_statistics_are_update_bn_s_the_authors_and_the_pooled_ones() {
     let (golden, _) = golden("fashion");
     let dir = tempfile::tempdir().unwrap();
-    for method in ["cma", "pooled"] {
+    for method in ["cma", "weighted", "pooled"] {
         updated(dir.path(), method);
         let path = dir.path().join(format!("swa_{method}.safetensors"));
         let found = load(&path);
@@ -262,9 +262,37 @@ fn batch(pixels: &[u8], size: usize) -> Batch {
     }
 }
 
+/// Names and shapes of the PreResNet of depth 20 with bottlenecks.
+fn preresnet20_shapes() -> Vec<(String, Vec<usize>)> {
+    fn norm(tensors: &mut Vec<(String, Vec<usize>)>, name: &str, n: usize) {
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            tensors.push((format!("{name}.{part}"), vec![n]));
+        }
+    }
+    let mut tensors = vec![("conv1.weight".to_string(), vec![16, 3, 3, 3])];
+    let mut inputs = 16;
+    for (stage, width) in [16, 32, 64].into_iter().enumerate() {
+        for block in 0..2 {
+            let at = format!("layer{}.{block}", stage + 1);
+            let shapes = [(inputs, width, 1), (width, width, 3), (width, 4 * width, 1)];
+            for (i, (a, b, k)) in (1..).zip(shapes) {
+                norm(&mut tensors, &format!("{at}.bn{i}"), a);
+                tensors.push((format!("{at}.conv{i}.weight"), vec![b, a, k, k]));
+            }
+            if block == 0 {
+                tensors.push((format!("{at}.downsample.0.weight"), vec![4 * width, inputs, 1, 1]));
+            }
+            inputs = 4 * width;
+        }
+    }
+    norm(&mut tensors, "bn", inputs);
+    tensors.extend([("fc.weight".into(), vec![10, inputs]), ("fc.bias".into(), vec![10])]);
+    tensors
+}
+
 /// A checkpoint of formula weights.
-fn write_resnet(path: &Path, blocks: [usize; 4], bottleneck: bool) {
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = resnet_shapes(blocks, bottleneck)
+fn write_formula(path: &Path, shapes: Vec<(String, Vec<usize>)>) {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
         .into_iter()
         .map(|(name, shape)| {
             let bytes = formula(&name, &shape);
@@ -286,7 +314,7 @@ fn one_value_a_channel_is_refused_by_the_layer_s_name() {
     // A 32 × 32 image is one pixel in the last stage.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
-    write_resnet(&path, [2, 2, 2, 2], false);
+    write_formula(&path, resnet_shapes([2, 2, 2, 2], false));
     let model = Model::load(&Checkpoint::open(&path).unwrap(), None, Device::Cpu).unwrap();
     let run = |images: usize| {
         let batches = std::iter::once(Ok(batch(&vec![7; images * 32 * 32 * 3], 32)));
@@ -301,10 +329,19 @@ fn one_value_a_channel_is_refused_by_the_layer_s_name() {
 }
 
 fn resnet(name: &str, blocks: [usize; 4], bottleneck: bool) {
+    same_as_pytorch(name, resnet_shapes(blocks, bottleneck));
+}
+
+#[test]
+fn a_preresnet_with_bottlenecks_is_the_authors() {
+    same_as_pytorch("preresnet-20", preresnet20_shapes());
+}
+
+fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     let (golden, record) = golden("resnet");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("model.safetensors");
-    write_resnet(&path, blocks, bottleneck);
+    write_formula(&path, shapes);
     let size = record["pixels"][1].as_u64().unwrap() as usize;
     let mut next = splitmix(name);
     let pixels: Vec<u8> = (0..6 * size * size * 3).map(|_| (next() >> 56) as u8).collect();
@@ -328,7 +365,7 @@ fn resnet(name: &str, blocks: [usize; 4], bottleneck: bool) {
     println!("{name}: {compared} layers, statistics off by {worst:.1e} of their scale");
 
     let updated = dir.path().join("updated.safetensors");
-    bn_update::write(&checkpoint, &model, &outcome, Value::Null, &updated, false).unwrap();
+    bn_update::write(&checkpoint, &model, &outcome, Default::default(), &updated, false).unwrap();
     let updated = Checkpoint::open(&updated).unwrap();
     let model = Model::load(&updated, None, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();

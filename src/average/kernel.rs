@@ -60,9 +60,14 @@ pub fn finish(sum: &[f64], divisor: f64, dtype: Float, out: &mut [u8]) -> bool {
 
 /// How many of the values are NaN or infinite.
 pub fn count_nonfinite(bytes: &[u8], dtype: Float) -> usize {
-    let mut values = vec![0.0; bytes.len() / dtype.size()];
-    accumulate(&mut values, bytes, dtype, 1.0);
-    values.iter().filter(|x| !x.is_finite()).count()
+    let mut buffer = [0.0; 1024];
+    let count = |bytes: &[u8]| {
+        let values = &mut buffer[..bytes.len() / dtype.size()];
+        values.fill(0.0);
+        accumulate(values, bytes, dtype, 1.0);
+        values.iter().filter(|x| !x.is_finite()).count()
+    };
+    bytes.chunks(1024 * dtype.size()).map(count).sum()
 }
 
 #[cfg(target_arch = "x86_64")]

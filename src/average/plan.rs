@@ -8,7 +8,7 @@ use super::Coefficients;
 use super::kernel::Float;
 use crate::checkpoint::select::base_name;
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, is_running_statistic};
-use crate::{Error, METADATA_KEY, Result};
+use crate::{Error, METADATA_KEY, Result, TRANSFORM_KEY};
 
 /// What becomes of batchnorm's running statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -106,12 +106,20 @@ impl<'a> Plan<'a> {
     /// The last input's metadata, and under the key `swa` how the output came about.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let mut metadata = self.inputs[self.inputs.len() - 1].metadata().clone();
-        let provenance = json!({
+        let mut provenance = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "inputs": self.inputs.iter().map(|i| base_name(i.path())).collect::<Vec<_>>(),
             "weights": self.coefficients.weights,
             "bn_stats": match self.bn_stats { BnStats::Mean => "mean", BnStats::Last => "last" },
         });
+        // The pixels they take, if all agree.
+        let mut transforms = self.inputs.iter().map(|i| i.provenance().remove(TRANSFORM_KEY));
+        let first = transforms.next().flatten();
+        if let Some(first) = first
+            && transforms.all(|other| other.as_ref() == Some(&first))
+        {
+            provenance[TRANSFORM_KEY] = first;
+        }
         metadata.insert(METADATA_KEY.into(), provenance.to_string());
         metadata
     }

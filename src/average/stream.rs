@@ -41,22 +41,23 @@ impl Plan<'_> {
         let layout = self.layout()?;
         let output = AtomicFile::create(path, layout.size, force)?;
         output.write_at(&layout.head, 0)?;
-        let jobs: Vec<Job> = self
-            .tensors()
-            .iter()
-            .zip(&layout.offsets)
-            .flat_map(|(planned, &offset)| {
-                let step = CHUNK * planned.info.dtype.bitsize() / 8;
-                let whole = planned.info.extent.len();
-                (0..whole).step_by(step).map(move |start| {
-                    let bytes = start..whole.min(start + step);
-                    Job { planned, bytes, offset }
-                })
-            })
-            .collect();
+        // Job j works on chunk j − firsts[t] of tensor t: counted, not listed.
+        let mut firsts = Vec::with_capacity(self.tensors().len());
+        let mut count = 0;
+        for planned in self.tensors() {
+            firsts.push(count);
+            count += planned.info.len().div_ceil(CHUNK);
+        }
         let buffers = || (vec![0f64; CHUNK], vec![0u8; CHUNK * 8]);
-        jobs.par_iter().try_for_each_init(buffers, |(sums, out), job| {
-            self.run(job, sums, out, &output, progress)
+        (0..count).into_par_iter().try_for_each_init(buffers, |(sums, out), j| {
+            // The last one that begins at or before j: empty tensors have no job.
+            let t = firsts.partition_point(|&first| first <= j) - 1;
+            let planned = &self.tensors()[t];
+            let step = CHUNK * planned.info.dtype.bitsize() / 8;
+            let start = (j - firsts[t]) * step;
+            let bytes = start..planned.info.extent.len().min(start + step);
+            let job = Job { planned, bytes, offset: layout.offsets[t] };
+            self.run(&job, sums, out, &output, progress)
         })?;
         for input in self.inputs {
             input.check_unchanged()?;

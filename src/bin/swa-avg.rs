@@ -43,7 +43,7 @@ struct Args {
     #[arg(long, value_enum, default_value_t = BnStats::Mean)]
     bn_stats: BnStats,
 
-    /// Check everything and print the plan, but write nothing
+    /// Check names, shapes and types and print the plan, but write nothing
     #[arg(long)]
     dry_run: bool,
 
@@ -65,7 +65,7 @@ fn run(args: &Args) -> Result<()> {
         let (repeated, first) = (repeated.display(), first.display());
         common.note(format!("note: `{repeated}` is the same file as `{first}`: counted once"));
     }
-    output::atomic::check_target(&args.output, args.force)?;
+    output::atomic::check_target(&args.output, args.force, &selection.paths)?;
     let inputs: Vec<Checkpoint> =
         selection.paths.iter().map(|path| Checkpoint::open(path)).collect::<Result<_>>()?;
     let plan = Plan::new(&inputs, average::mean(inputs.len()), args.bn_stats)?;
@@ -90,9 +90,9 @@ fn report(args: &Args, inputs: &[Checkpoint], plan: &Plan, seconds: f64) -> Resu
         format!("swa-bn-update {output} --data DIR -o {updated}")
     });
     common.json(json!({
-        "output": args.output,
+        "output": args.output.display().to_string(),
         "written": !args.dry_run,
-        "inputs": inputs.iter().map(|input| input.path()).collect::<Vec<_>>(),
+        "inputs": inputs.iter().map(|i| i.path().display().to_string()).collect::<Vec<_>>(),
         "tensors": { "averaged": averaged, "copied": copied },
         "bytes": size,
         "bytes_read": plan.bytes_to_read(),

@@ -13,7 +13,7 @@ use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
-use swa_tools::{Error, Result, output};
+use swa_tools::{Error, Result, TRANSFORM_KEY, output};
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
 /// and writes the model again with them. Averaged weights need this: they never saw data in training
@@ -80,7 +80,8 @@ fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
-    output::atomic::check_target(target, args.force)?;
+    // Writing over the model itself is what --force is for here.
+    output::atomic::check_target(target, args.force, &[])?;
     let checkpoints = [Checkpoint::open(path)?];
     let session = args.data.open(common, &checkpoints, Split::Train)?;
     let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
@@ -93,7 +94,9 @@ fn run(args: &Args) -> Result<()> {
             checkpoint.metadata(),
             &Default::default(),
         )?;
-        common.json(json!({ "output": target, "arch": model.arch, "layers": [] }))?;
+        common.json(
+            json!({ "output": target.display().to_string(), "arch": model.arch, "layers": [] }),
+        )?;
         return common.say(format!(
             "wrote {}: {} has no batchnorm, nothing was to be recomputed",
             target.display(),
@@ -115,14 +118,15 @@ fn run(args: &Args) -> Result<()> {
         "batch_size": args.data.batch_size,
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
-        "transform": session.transform_record,
     });
-    bn_update::write(checkpoint, model, &outcome, settings, target, args.force)?;
+    let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
+    let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
+    bn_update::write(checkpoint, model, &outcome, record, target, args.force)?;
 
     let seconds = started.elapsed().as_secs_f64();
     let (layers, all) = movements(checkpoint, model, &outcome);
     common.json(json!({
-        "output": target,
+        "output": target.display().to_string(),
         "arch": model.arch,
         "method": args.method.name(),
         "images": outcome.images,

@@ -70,7 +70,7 @@ fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     common.start()?;
     if let Some(path) = &args.logits {
-        output::atomic::check_target(path, args.force)?;
+        output::atomic::check_target(path, args.force, &args.models)?;
     }
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
     let wanted = Wanted { ensemble: ensemble.transpose()?, logits: args.logits.is_some() };

@@ -7,7 +7,7 @@ mod movement;
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use tch::{Kind, Tensor};
 
 use crate::average::kernel::{self, Float};
@@ -84,13 +84,13 @@ pub fn run(
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the
-/// file. `num_batches_tracked` becomes the number of batches, as `update_bn` leaves it. `settings`
-/// are recorded in the metadata.
+/// file. `num_batches_tracked` becomes the number of batches, as `update_bn` leaves it. `record`
+/// goes into the metadata.
 pub fn write(
     checkpoint: &Checkpoint,
     model: &Model,
     outcome: &Outcome,
-    settings: Value,
+    record: Map<String, Value>,
     path: &Path,
     force: bool,
 ) -> Result<()> {
@@ -117,15 +117,8 @@ pub fn write(
         }
     }
     let mut metadata = checkpoint.metadata().clone();
-    let mut record = provenance(checkpoint);
-    record["bn_update"] = settings;
-    metadata.insert(METADATA_KEY.into(), record.to_string());
+    let mut provenance = checkpoint.provenance();
+    provenance.extend(record);
+    metadata.insert(METADATA_KEY.into(), Value::Object(provenance).to_string());
     rewrite(checkpoint, path, force, &metadata, &replaced)
-}
-
-/// What the tools recorded in the file so far; an empty object if nothing readable.
-pub fn provenance(checkpoint: &Checkpoint) -> Value {
-    let text = checkpoint.metadata().get(METADATA_KEY);
-    let value = text.and_then(|text| serde_json::from_str(text).ok());
-    value.filter(Value::is_object).unwrap_or_else(|| json!({}))
 }

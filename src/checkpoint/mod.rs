@@ -15,7 +15,9 @@ use std::path::Path;
 
 pub use ::safetensors::Dtype;
 
-use crate::Result;
+use serde_json::{Map, Value};
+
+use crate::{Error, METADATA_KEY, Result};
 pub use safetensors::MAX_HEADER;
 pub use source::Source;
 
@@ -63,7 +65,12 @@ impl Checkpoint {
         let source = Source::open(path)?;
         sniff::refuse_what_holds_no_weights(source.bytes()).map_err(|e| e.at(path))?;
         let index = safetensors::index(source.bytes()).map_err(|e| e.at(path))?;
-        let by_name = index.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i)).collect();
+        let mut by_name = HashMap::with_capacity(index.tensors.len());
+        for (i, tensor) in index.tensors.iter().enumerate() {
+            if by_name.insert(tensor.name.clone(), i).is_some() {
+                return Err(Error::input("occurs twice").tensor(&tensor.name).at(path));
+            }
+        }
         Ok(Checkpoint { source, tensors: index.tensors, by_name, metadata: index.metadata })
     }
 
@@ -96,6 +103,12 @@ impl Checkpoint {
     /// Fails if the file was replaced or written to since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.source.check_unchanged()
+    }
+
+    /// What the tools recorded in the file so far; an empty object if nothing readable.
+    pub fn provenance(&self) -> Map<String, Value> {
+        let text = self.metadata.get(METADATA_KEY);
+        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
     /// Names of the batchnorm layers, in file order: those with a running mean and a running

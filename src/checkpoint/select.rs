@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -42,21 +41,33 @@ pub fn select(arguments: &[PathBuf]) -> Result<Selection> {
     }
     paths.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
     let mut selection = Selection::default();
-    let mut seen: HashMap<(u64, u64), PathBuf> = HashMap::new();
+    let mut names: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
     for path in paths {
         // What cannot be opened is reported when it is opened.
         let Ok(meta) = std::fs::metadata(&path) else {
             selection.paths.push(path);
             continue;
         };
-        match seen.entry((meta.dev(), meta.ino())) {
-            Entry::Occupied(first) => selection.repeated.push((path, first.get().clone())),
-            Entry::Vacant(slot) => {
-                slot.insert(path.clone());
-                selection.paths.push(path);
-            }
-        }
+        names.entry((meta.dev(), meta.ino())).or_default().push(path.clone());
+        selection.paths.push(path);
     }
+    for same in names.into_values().filter(|same| same.len() > 1) {
+        // `best` and `last` are other names of `epoch_2`, which says where it stands.
+        let standing = |path: &&PathBuf| {
+            (path.is_symlink(), !base_name(path).contains(|c: char| c.is_ascii_digit()))
+        };
+        let Some(kept) = same.iter().min_by_key(standing) else { continue };
+        // A path given twice is one entry too many, not one to remove altogether.
+        let mut spare = same.iter().filter(|path| *path == kept).count() - 1;
+        selection.paths.retain(|path| {
+            let twice = path == kept && spare > 0;
+            spare -= twice as usize;
+            !twice && (path == kept || !same.contains(path))
+        });
+        let others = same.iter().filter(|path| *path != kept);
+        selection.repeated.extend(others.map(|path| (path.clone(), kept.clone())));
+    }
+    selection.repeated.sort();
     Ok(selection)
 }
 
@@ -129,6 +140,14 @@ mod tests {
         assert_eq!(names, ["c_9", "c_10"]);
         assert_eq!(found.repeated.len(), 1);
         assert!(found.repeated[0].0.ends_with("last") && found.repeated[0].1.ends_with("c_9"));
+        // A link that sorts first does not take the place of the file it leads to.
+        std::os::unix::fs::symlink(dir.path().join("c_10"), dir.path().join("best")).unwrap();
+        let found =
+            select(&[dir.path().join("best"), dir.path().join("c_*"), dir.path().join("c_9")]);
+        let found = found.unwrap();
+        let names: Vec<_> = found.paths.iter().map(|p| base_name(p)).collect();
+        assert_eq!(names, ["c_9", "c_10"]);
+        assert!(found.repeated[0].0.ends_with("best") && found.repeated[0].1.ends_with("c_10"));
         let error = select(&[dir.path().join("no_*")]).unwrap_err();
         assert_eq!(error.kind().exit_code(), 2);
     }

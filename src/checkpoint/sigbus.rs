@@ -76,8 +76,11 @@ impl<T> Entry<T> {
 pub struct Mapping {
     addresses: std::ops::Range<usize>,
     path: CString,
-    /// The start of the message, up to the size found.
-    message: String,
+    size: u64,
+    /// "error: `file`: ".
+    head: String,
+    /// "shrank from N to ".
+    shrank: String,
 }
 
 static MAPPINGS: List<Mapping> = List::new();
@@ -94,9 +97,14 @@ pub fn c_path(path: &Path) -> Option<CString> {
 pub fn watch(path: &Path, bytes: &[u8]) -> Option<&'static Entry<Mapping>> {
     let start = bytes.as_ptr() as usize;
     let shown = printable(&path.to_string_lossy());
-    let message = format!("error: `{shown}`: shrank from {} to ", bytes.len());
-    let addresses = start..start + bytes.len().next_multiple_of(1 << 16);
-    Some(MAPPINGS.push(Mapping { addresses, path: c_path(path)?, message }))
+    let size = bytes.len() as u64;
+    Some(MAPPINGS.push(Mapping {
+        addresses: start..start + bytes.len().next_multiple_of(1 << 16),
+        path: c_path(path)?,
+        size,
+        head: format!("error: `{shown}`: "),
+        shrank: format!("shrank from {size} to "),
+    }))
 }
 
 /// Installs the handler for this process.
@@ -139,12 +147,16 @@ extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c
             0 => stat.st_size as u64,
             _ => 0,
         };
-        let mut digits = [0; 20];
-        let rest = b" bytes while it was read; run again when nothing writes to it\n";
-        for part in [mapping.message.as_bytes(), decimal(size, &mut digits), rest] {
-            libc::write(2, part.as_ptr().cast(), part.len());
+        let say = |part: &[u8]| libc::write(2, part.as_ptr().cast(), part.len());
+        say(mapping.head.as_bytes());
+        if size < mapping.size {
+            say(mapping.shrank.as_bytes());
+            say(decimal(size, &mut [0; 20]));
+            say(b" bytes while it was read; run again when nothing writes to it\n");
+            libc::_exit(Kind::Changed.exit_code().into());
         }
-        libc::_exit(Kind::Changed.exit_code().into());
+        say(b"cannot read it: the device reports an error\n");
+        libc::_exit(Kind::Io.exit_code().into());
     }
 }
 

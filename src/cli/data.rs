@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 use tch::Device;
 
 use super::Common;
-use crate::bn_update::provenance;
 use crate::checkpoint::Checkpoint;
 use crate::data::{
     self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
-use crate::{Error, Result};
+use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
@@ -125,6 +124,7 @@ impl DataArgs {
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            checkpoint.check_unchanged()?;
             check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
             models.push(model);
         }
@@ -143,27 +143,38 @@ impl DataArgs {
         models: &[Model],
         channels: usize,
     ) -> Result<(Transform, Value)> {
-        let mut recorded: Vec<Value> = Vec::new();
+        let mut recorded: Vec<(Value, &Path)> = Vec::new();
         for checkpoint in checkpoints {
-            let record = provenance(checkpoint)["bn_update"]["transform"].clone();
-            if record.is_object() && !recorded.contains(&record) {
-                recorded.push(record);
+            if let Some(record) = checkpoint.provenance().remove(TRANSFORM_KEY)
+                && recorded.iter().all(|(other, _)| *other != record)
+            {
+                recorded.push((record, checkpoint.path()));
             }
         }
+        let family = models.first().and_then(|m| m.preset);
+        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let flags = self.resize.is_some() || self.crop.is_some() || self.mean.is_some();
         let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
             (Preset::named(name)?.transform(channels)?, name.clone(), "")
         } else if recorded.len() == 1 {
-            let record = recorded.remove(0);
+            let (record, path) = recorded.remove(0);
             let name = record["preset"].as_str().unwrap_or("custom").to_string();
             let transform: Transform = serde_json::from_value(record).map_err(|e| {
                 Error::input(format!("the transform recorded in its metadata is not readable: {e}"))
-                    .at(checkpoints[0].path())
+                    .at(path)
                     .remedy("give --preset")
             })?;
+            if transform.channels != channels {
+                return Err(Error::input(format!(
+                    "the transform recorded in its metadata is for {} channel(s), the network takes {channels}",
+                    transform.channels
+                ))
+                .at(path)
+                .remedy("give --preset"));
+            }
             (transform, name, " (recorded in the model)")
         } else if recorded.is_empty()
-            && let Some(name) = models.iter().find_map(|m| m.preset)
+            && let Some(name) = family
         {
             (Preset::named(name)?.transform(channels)?, name.to_string(), " (the family's)")
         } else if self.mean.is_some() && self.std.is_some() && recorded.is_empty() {

@@ -25,7 +25,7 @@ pub struct Common {
     pub quiet: bool,
 
     /// Number of threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
@@ -41,13 +41,17 @@ impl Common {
 
     /// A line for people, on stdout; silent with --quiet or --json.
     pub fn say(&self, line: impl Display) -> Result<()> {
-        if self.quiet || self.json { Ok(()) } else { print(line) }
+        if self.quiet || self.json {
+            return Ok(());
+        }
+        let text = line.to_string();
+        print(text.lines().map(printable).collect::<Vec<_>>().join("\n"))
     }
 
     /// A remark about what is going on, on stderr; silent with --quiet.
     pub fn note(&self, line: impl Display) {
         if !self.quiet {
-            eprintln!("{}", printable(&line.to_string()));
+            panics::stderr_line(&printable(&line.to_string()));
         }
     }
 
@@ -96,7 +100,7 @@ pub fn run(tool: impl FnOnce() -> Result<()>) -> ExitCode {
         // Who closed the pipe has read enough.
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            panics::stderr_line(&format!("error: {error}"));
             ExitCode::from(error.kind().exit_code())
         }
     }

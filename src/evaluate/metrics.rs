@@ -16,13 +16,18 @@ pub struct Outcome {
     pub confidence: f64,
 }
 
-/// Probabilities from logits, in f64.
-pub fn softmax(logits: &[f32]) -> Vec<f64> {
+/// Logarithms of the probabilities, from logits, in f64.
+pub fn log_softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let mut p: Vec<f64> = logits.iter().map(|&x| (x as f64 - largest).exp()).collect();
-    let sum: f64 = p.iter().sum();
-    p.iter_mut().for_each(|p| *p /= sum);
-    p
+    let sum: f64 = logits.iter().map(|&z| (z as f64 - largest).exp()).sum();
+    let total = largest + sum.ln();
+    logits.iter().map(|&z| z as f64 - total).collect()
+}
+
+/// ln(eᵃ + eᵇ).
+pub fn log_add(a: f64, b: f64) -> f64 {
+    let (small, large) = if a < b { (a, b) } else { (b, a) };
+    if large == f64::NEG_INFINITY { large } else { large + (small - large).exp().ln_1p() }
 }
 
 /// Of equal scores the first class counts as the larger.
@@ -34,27 +39,16 @@ fn rank<T: PartialOrd>(scores: &[T], label: usize) -> usize {
 
 impl Outcome {
     pub fn of_logits(logits: &[f32], label: usize) -> Self {
-        let p = softmax(logits);
-        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-        let sum: f64 = logits.iter().map(|&x| (x as f64 - largest).exp()).sum();
-        let rank = rank(logits, label);
-        Outcome {
-            top1: rank == 0,
-            top5: rank < 5,
-            // Not −ln p, which is infinite where p underflows.
-            nll: largest + sum.ln() - logits[label] as f64,
-            confidence: p.iter().copied().fold(0.0, f64::max),
-        }
+        Self::of(&log_softmax(logits), label, rank(logits, label))
     }
 
-    pub fn of_probabilities(p: &[f64], label: usize) -> Self {
-        let rank = rank(p, label);
-        Outcome {
-            top1: rank == 0,
-            top5: rank < 5,
-            nll: -p[label].max(f64::MIN_POSITIVE).ln(),
-            confidence: p.iter().copied().fold(0.0, f64::max),
-        }
+    pub fn of_log_probabilities(p: &[f64], label: usize) -> Self {
+        Self::of(p, label, rank(p, label))
+    }
+
+    fn of(log_p: &[f64], label: usize, rank: usize) -> Self {
+        let largest = log_p.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Outcome { top1: rank == 0, top5: rank < 5, nll: -log_p[label], confidence: largest.exp() }
     }
 }
 
@@ -165,6 +159,20 @@ mod tests {
         let outcome = Outcome::of_logits(&[2000.0, 0.0], 1);
         close(outcome.nll, 2000.0);
         close(Outcome::of_logits(&[0.0, 0.0], 0).nll, 2f64.ln());
+    }
+
+    #[test]
+    fn a_mixture_of_logarithms_is_the_mean_of_probabilities() {
+        let (a, b) = (log_softmax(&[1.0, 0.0, -1.0]), log_softmax(&[0.0, 2.0, 0.0]));
+        for (a, b) in a.iter().zip(&b) {
+            close(log_add(*a, *b).exp(), a.exp() + b.exp());
+        }
+        assert_eq!(log_add(f64::NEG_INFINITY, -3.0), -3.0);
+        // An ensemble of one is that model, also where its probabilities underflow.
+        let logits = [0.0, 3000.0, 2000.0, 1000.0];
+        let p: Vec<f64> =
+            log_softmax(&logits).into_iter().map(|p| log_add(f64::NEG_INFINITY, p)).collect();
+        assert_eq!(Outcome::of_log_probabilities(&p, 0), Outcome::of_logits(&logits, 0));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::nn::{Model, Pass};
 use crate::output::AtomicFile;
 use crate::output::safetensors::Layout;
 use crate::{Error, Result};
-pub use metrics::{Outcome, Tally, mcnemar, softmax, wilson};
+pub use metrics::{Outcome, Tally, mcnemar, wilson};
+use metrics::{log_add, log_softmax};
 
 /// What a pass is to deliver beside each model's tally.
 #[derive(Debug, Clone, Default)]
@@ -58,17 +59,16 @@ pub fn run(
         let batch = batch?;
         let x = input.tensor(&batch)?;
         let members = wanted.ensemble.as_deref().unwrap_or_default();
-        let mut mixture = vec![0.0; if members.is_empty() { 0 } else { batch.n * classes }];
+        // Logarithms: a probability may be too small for a number.
+        let cells = if members.is_empty() { 0 } else { batch.n * classes };
+        let mut mixture = vec![f64::NEG_INFINITY; cells];
         for (i, model) in models.iter().enumerate() {
             let logits = model.network.forward(&x, &mut Pass::Eval)?.f_flatten(0, 1)?;
             let logits = Vec::<f32>::try_from(logits)?;
             if logits.iter().any(|x| !x.is_finite()) {
-                return Err(Error::input(format!(
-                    "model {} ({}): its logits are not finite",
-                    i + 1,
-                    model.arch
-                ))
-                .remedy("recompute its batchnorm statistics with swa-bn-update"));
+                return Err(Error::input("its logits are not finite")
+                    .at(&model.path)
+                    .remedy("recompute its statistics with swa-bn-update, or leave it out"));
             }
             let rows = logits.par_chunks_exact(classes).zip(&batch.labels);
             let outcomes: Vec<Outcome> =
@@ -77,7 +77,8 @@ pub fn run(
             if members.contains(&i) {
                 let rows = mixture.par_chunks_exact_mut(classes);
                 rows.zip(logits.par_chunks_exact(classes)).for_each(|(sum, row)| {
-                    sum.iter_mut().zip(softmax(row)).for_each(|(sum, p)| *sum += p);
+                    let p = log_softmax(row);
+                    sum.iter_mut().zip(p).for_each(|(sum, p)| *sum = log_add(*sum, p));
                 });
             }
             if wanted.logits {
@@ -85,9 +86,9 @@ pub fn run(
             }
         }
         if let Some(ensemble) = &mut evaluation.ensemble {
-            mixture.iter_mut().for_each(|p| *p /= members.len() as f64);
+            mixture.iter_mut().for_each(|p| *p -= (members.len() as f64).ln());
             for (row, &label) in mixture.chunks_exact(classes).zip(&batch.labels) {
-                ensemble.add(Outcome::of_probabilities(row, label));
+                ensemble.add(Outcome::of_log_probabilities(row, label));
             }
         }
         evaluation.labels.extend(batch.labels.iter().map(|&label| label as i64));

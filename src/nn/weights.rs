@@ -1,6 +1,7 @@
 //! From a checkpoint to a network: every tensor the model asks for, and no other.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 
 use tch::{Device, Kind, Tensor};
 
@@ -10,6 +11,12 @@ use super::{Network, models};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use crate::{Error, Result};
 
+/// Parts of a common prefix that are tried.
+const MAX_PREFIX: usize = 4;
+
+/// Largest number of channels or classes that is taken for a network's.
+const MAX_SIZE: usize = 1 << 20;
+
 /// A checkpoint's names and shapes, seen without the prefix that all its names share, if any.
 #[derive(Debug)]
 pub struct Shapes<'a> {
@@ -18,26 +25,28 @@ pub struct Shapes<'a> {
 }
 
 impl<'a> Shapes<'a> {
-    /// The names as they are, and without their first component where that is common to all
-    /// (`model.` in a Lightning checkpoint).
+    /// The names as they are, and without each leading part that is common to all (`model.` in a
+    /// Lightning checkpoint, `module.` in an `AveragedModel`, whose `n_averaged` stands beside it).
     pub fn views(checkpoint: &'a Checkpoint) -> Vec<Self> {
         let view = |prefix: &str| {
-            let tensors = checkpoint.tensors().iter();
+            let named = |t: &&TensorInfo| prefix.is_empty() || t.name != "n_averaged";
+            let tensors = checkpoint.tensors().iter().filter(named);
             let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
             Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
         };
-        let first =
-            checkpoint.tensors().first().and_then(|t| t.name.find('.').map(|at| &t.name[..=at]));
-        view("").into_iter().chain(first.and_then(view)).collect()
+        let first = checkpoint.tensors().iter().find(|t| t.name.contains('.'));
+        let name = first.map_or("", |t| t.name.as_str());
+        let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX);
+        std::iter::once("").chain(prefixes).map_while(view).collect()
     }
 
     pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
         self.tensors.get(name).map(|t| &t.shape[..])
     }
 
-    /// Size of one dimension, if the tensor is there and has it.
+    /// Size of one dimension, if the tensor is there and the size is one that a network may have.
     pub fn dim(&self, name: &str, dim: usize) -> Option<usize> {
-        self.shape(name)?.get(dim).copied()
+        self.shape(name)?.get(dim).copied().filter(|size| (1..=MAX_SIZE).contains(size))
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -155,6 +164,7 @@ fn build(arch: &Arch, shapes: &Shapes, from: Option<(&Checkpoint, Device)>) -> R
 
 /// A network with its weights, on a device.
 pub struct Model {
+    pub path: PathBuf,
     pub network: Box<dyn Network>,
     /// `resnet50`, `preresnet-8`.
     pub arch: String,
@@ -186,7 +196,16 @@ impl Model {
                     let built = build(&candidate, shapes, from).map_err(at)?;
                     let Built { network, batchnorms, .. } = built;
                     let Arch { name: arch, classes, channels, preset, .. } = candidate;
-                    return Ok(Model { network, arch, classes, channels, preset, batchnorms });
+                    let path = checkpoint.path().to_path_buf();
+                    return Ok(Model {
+                        path,
+                        network,
+                        arch,
+                        classes,
+                        channels,
+                        preset,
+                        batchnorms,
+                    });
                 }
                 if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
                     closest = Some((candidate, problems));
@@ -201,9 +220,11 @@ impl Model {
                 Error::input(format!("does not fit {name} in {} place(s)", problems.len()))
                     .list(problems)
             }
-            (None, None) => {
-                Error::input("architecture not recognised").remedy(format!("known: {known}"))
-            }
+            (None, None) => Error::input(
+                "architecture not recognised; looked for `conv1.weight`, `layer1.0.conv1.weight` \
+                     and `fc.weight`, below a prefix that all names share or none",
+            )
+            .remedy(format!("known: {known}")),
             (None, Some((arch, problems))) => Error::input(format!(
                 "architecture not recognised; the closest, {}, differs in {} place(s)",
                 arch.name,

@@ -6,7 +6,7 @@
 //! [`remove_temporary_files_on_signals`]); after a SIGKILL the next run for the same target removes it.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -35,9 +35,16 @@ pub struct AtomicFile {
 }
 
 /// Fails if `path` cannot become an output: it exists and `force` is not given, it is not a regular
-/// file, or its folder is missing. To be called before any work is done.
-pub fn check_target(path: &Path, force: bool) -> Result<()> {
-    resolve(path, force).map(|_| ())
+/// file, its folder is missing, or it is one of `inputs`. To be called before any work is done.
+pub fn check_target(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> {
+    let (target, _, exists) = resolve(path, force)?;
+    let same = |input: &&PathBuf| std::fs::canonicalize(input).is_ok_and(|input| input == target);
+    match inputs.iter().find(same) {
+        Some(_) if exists => Err(Error::usage("is an input as well as the output")
+            .at(path)
+            .remedy("leave it out, or write to another name")),
+        _ => Ok(()),
+    }
 }
 
 /// The file behind the links, its folder, and whether it exists.
@@ -51,6 +58,9 @@ fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
                     .remedy("remove it"));
             }
             (path.to_path_buf(), false)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Error::usage("its folder is not a folder").at(path));
         }
         Err(e) => return Err(Error::io(path, "open", e)),
     };
@@ -84,22 +94,33 @@ impl AtomicFile {
     pub fn create(path: &Path, size: u64, force: bool) -> Result<Self> {
         let (target, folder, exists) = resolve(path, force)?;
         remove_stale(&folder, &target);
-        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (temporary, file) = loop {
+        let prefix = temporary_prefix(&target);
+        let (temporary, file, pending) = loop {
             // RandomState is seeded by the system; the name need only be unlikely.
             let random = RandomState::new().hash_one(std::process::id());
-            let temporary = folder.join(format!(".{name}.swa-{random:016x}.tmp"));
+            let temporary = folder.join(format!("{prefix}{random:016x}.tmp"));
+            // Known to the signal handlers before it exists.
+            let pending = c_path(&temporary).map(|path| TEMPORARY.push(path));
             // O_EXCL; mode 0666 less the umask.
             match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) => break (temporary, file),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(e) => return Err(Error::io(&folder, "create a file in", e)),
+                Ok(file) => break (temporary, file, pending),
+                Err(e) => {
+                    pending.inspect(|entry| entry.remove());
+                    if e.kind() != io::ErrorKind::AlreadyExists {
+                        return Err(Error::io(path, "create a temporary file beside it", e));
+                    }
+                }
             }
         };
-        let pending = c_path(&temporary).map(|path| TEMPORARY.push(path));
         let output = AtomicFile { target, temporary, folder, file, replace: force, pending };
         // Locked while this process lives, so that nobody takes it for a stale one.
-        output.file.lock().map_err(|e| Error::io(path, "lock its temporary file", e))?;
+        // Some file systems have no locks; there nothing is taken for stale either.
+        match output.file.lock() {
+            Err(e) if !lacks_locks(&e) => {
+                return Err(Error::io(path, "lock its temporary file", e));
+            }
+            _ => {}
+        }
         if exists {
             std::fs::metadata(&output.target)
                 .and_then(|meta| output.file.set_permissions(meta.permissions()))
@@ -187,10 +208,24 @@ fn naming() -> MutexGuard<'static, ()> {
     NAMING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+/// `.NAME.swa-`, short enough for any file system.
+fn temporary_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let mut end = name.len().min(200);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}.swa-", &name[..end])
+}
+
+fn lacks_locks(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::Unsupported
+        || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
+}
+
 /// Removes temporary files for `target` that dead runs left: those whose lock can be taken.
 fn remove_stale(folder: &Path, target: &Path) {
-    let Some(name) = target.file_name() else { return };
-    let prefix = format!(".{}.swa-", name.to_string_lossy());
+    let prefix = temporary_prefix(target);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let found = entry.file_name();
         let found = found.to_string_lossy();
@@ -206,7 +241,7 @@ fn remove_stale(folder: &Path, target: &Path) {
             continue;
         }
         if let Ok(file) = OpenOptions::new().write(true).open(entry.path())
-            && !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+            && file.try_lock().is_ok()
         {
             // Failure leaves a stale file, which harms nobody.
             let _ = std::fs::remove_file(entry.path());
@@ -214,11 +249,15 @@ fn remove_stale(folder: &Path, target: &Path) {
     }
 }
 
-/// On SIGINT, SIGTERM or SIGHUP: removes the temporary files, then dies by the same signal. For
-/// binaries, once at start; a library's user has handlers of his own.
+/// On SIGINT, SIGTERM or SIGHUP: removes the temporary files, then dies by the same signal; but not on
+/// those that the parent chose to ignore, as nohup does. A file size limit becomes an error of the write
+/// instead of a signal. For binaries, once at start; a library's user has handlers of his own.
 pub fn remove_temporary_files_on_signals() -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+    signal_hook::flag::register(SIGXFSZ, std::sync::Arc::new(false.into()))?;
+    let ignored = ignored_signals();
+    let watched = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0);
+    let mut signals = signal_hook::iterator::Signals::new(watched)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
             let _naming = naming();
@@ -229,6 +268,13 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// The signals this process was started to ignore: bit n − 1 for signal n.
+fn ignored_signals() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -302,8 +348,20 @@ mod tests {
         output.commit().unwrap();
         assert!(link.is_symlink());
         assert_eq!(std::fs::read(&file).unwrap(), b"new");
-        assert!(check_target(dir.path(), true).is_err());
-        assert!(check_target(&dir.path().join("no/file"), false).is_err());
+        assert!(check_target(dir.path(), true, &[]).is_err());
+        assert!(check_target(&dir.path().join("no/file"), false, &[]).is_err());
+        assert!(check_target(&file.join("x"), false, &[]).is_err());
+        assert!(check_target(&link, true, &[]).is_ok());
+        let error = check_target(&link, true, &[file]).unwrap_err().to_string();
+        assert!(error.contains("is an input"), "{error}");
+    }
+
+    #[test]
+    fn the_longest_name_a_folder_takes_can_be_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ä".repeat(127));
+        AtomicFile::create(&path, 1, false).unwrap().commit().unwrap();
+        assert_eq!(listing(dir.path()).len(), 1);
     }
 
     #[test]

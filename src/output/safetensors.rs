@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use ::safetensors::Dtype;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::AtomicFile;
 use crate::checkpoint::{Checkpoint, MAX_HEADER};
@@ -28,19 +28,23 @@ impl Layout {
         tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize])>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let mut header = Map::new();
+        // Written as text, entry by entry: a tree of values would cost ten times the header.
+        let mut json = String::from("{");
         if !metadata.is_empty() {
-            header.insert("__metadata__".into(), json!(metadata));
+            json += &format!("\"__metadata__\":{},", json!(metadata));
         }
-        let (mut ends, mut at) = (vec![0], 0u64);
+        let (mut offsets, mut at) = (Vec::new(), 0u64);
         for (name, dtype, shape) in tensors {
             let end = at + (shape.iter().product::<usize>() * dtype.bitsize() / 8) as u64;
             let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
-            header.insert(name.into(), entry);
+            json += &format!("{}:{entry},", Value::from(name));
+            offsets.push(at);
             at = end;
-            ends.push(end);
         }
-        let mut json = Value::Object(header).to_string().into_bytes();
+        if json.ends_with(',') {
+            json.pop();
+        }
+        let mut json = (json + "}").into_bytes();
         // Aligns the tensors, as the reference implementation does.
         json.resize(json.len().next_multiple_of(8), b' ');
         if json.len() > MAX_HEADER {
@@ -53,8 +57,7 @@ impl Layout {
         head.append(&mut json);
         let start = head.len() as u64;
         let size = start + at;
-        ends.pop();
-        let offsets = ends.into_iter().map(|offset| start + offset).collect();
+        offsets.iter_mut().for_each(|offset| *offset += start);
         Ok(Layout { head, offsets, size })
     }
 }

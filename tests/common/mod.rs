@@ -57,7 +57,8 @@ pub fn to_f32(bytes: &[u8]) -> Vec<f32> {
 /// The names in a folder, sorted; temporary files included.
 pub fn listing(dir: &Path) -> Vec<String> {
     let names = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> = names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        names.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

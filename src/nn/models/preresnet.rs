@@ -16,6 +16,9 @@ use crate::nn::weights::{Scope, Shapes};
 pub(super) const FAMILY: Family =
     Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely };
 
+/// Of `--arch`; the deepest published has 1,001 layers.
+const MAX_DEPTH: usize = 10_000;
+
 #[derive(Clone, Copy)]
 struct Config {
     /// Blocks a stage.
@@ -47,7 +50,8 @@ fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
     let config = config(shapes);
     // 20 is 6·3+2 and 9·2+2: then the weights decide.
     let blocks = |convs: usize| {
-        depth.checked_sub(2).filter(|n| *n > 0 && n.is_multiple_of(convs)).map(|n| n / convs)
+        let layers = depth.checked_sub(2).filter(|n| (1..=MAX_DEPTH).contains(n))?;
+        layers.is_multiple_of(convs).then_some(layers / convs)
     };
     let (basic, bottleneck) = (blocks(6), blocks(9));
     let (blocks, bottleneck) = match (basic, bottleneck) {
