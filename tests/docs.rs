@@ -1,9 +1,7 @@
 //! What the documents say is there.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -41,7 +39,7 @@ fn flags_exist() {
     let help: String = tools
         .iter()
         .map(|tool| {
-            let output = Command::new(tool).arg("--help").output().unwrap();
+            let output = std::process::Command::new(tool).arg("--help").output().unwrap();
             String::from_utf8(output.stdout).unwrap()
         })
         .collect();
@@ -55,7 +53,7 @@ fn flags_exist() {
 }
 
 #[cfg(feature = "torch")]
-fn flags(text: &str) -> BTreeSet<String> {
+fn flags(text: &str) -> std::collections::BTreeSet<String> {
     let parts = text.split("--").skip(1);
     let names = parts.map(|part| {
         let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(part.len());
