@@ -24,6 +24,7 @@ demo: build
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --all-targets --features data -- -D warnings
 	$(CARGO) clippy --release --locked --all-targets --all-features -- -D warnings
 
 # The averaging alone: no libtorch, no Python, no C++ compiler.

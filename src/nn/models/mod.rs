@@ -4,6 +4,7 @@ mod preresnet;
 mod resnet;
 
 use super::Network;
+use super::layers::{ConvShape, conv};
 use super::weights::{Scope, Shapes};
 use crate::Result;
 
@@ -48,4 +49,50 @@ pub(super) fn likely(shapes: &Shapes) -> Vec<Arch> {
 /// How many blocks a stage has: the names `PREFIX.0.…`, `PREFIX.1.…` that occur.
 fn count_blocks(shapes: &Shapes, prefix: &str, tensor: &str) -> usize {
     (0..).take_while(|i| shapes.has(&format!("{prefix}.{i}.{tensor}"))).count()
+}
+
+/// What a block of a residual network is made of.
+struct ResidualBlock {
+    /// `layer1.0`.
+    name: String,
+    /// Two of 3×3, or 1×1, 3×3, 1×1 (a bottleneck, four times as wide at its end); the first 3×3 has
+    /// the stride.
+    convs: Vec<ConvShape>,
+    /// The projection of the shortcut, where the block changes size or width.
+    shortcut: Option<ConvShape>,
+    /// Channels that leave it.
+    outputs: usize,
+}
+
+/// The blocks of stages of width `width`, twice that, …, each but the first halving the size;
+/// `counts` blocks a stage. `inputs`: channels that enter the first.
+fn residual_blocks(
+    mut inputs: usize,
+    width: usize,
+    counts: &[usize],
+    bottleneck: bool,
+) -> Vec<ResidualBlock> {
+    let mut blocks = Vec::new();
+    for (stage, &count) in counts.iter().enumerate() {
+        let width = width << stage;
+        let outputs = if bottleneck { 4 * width } else { width };
+        for i in 0..count {
+            let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+            let convs = if bottleneck {
+                vec![
+                    conv(inputs, width, 1, 1),
+                    conv(width, width, 3, stride),
+                    conv(width, outputs, 1, 1),
+                ]
+            } else {
+                vec![conv(inputs, width, 3, stride), conv(width, width, 3, 1)]
+            };
+            let shortcut =
+                (stride != 1 || inputs != outputs).then(|| conv(inputs, outputs, 1, stride));
+            let name = format!("layer{}.{i}", stage + 1);
+            blocks.push(ResidualBlock { name, convs, shortcut, outputs });
+            inputs = outputs;
+        }
+    }
+    blocks
 }

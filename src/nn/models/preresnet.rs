@@ -6,7 +6,7 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family, count_blocks};
+use super::{Arch, Family, count_blocks, residual_blocks};
 use crate::Result;
 use crate::nn::Network;
 use crate::nn::batch_norm::{BatchNorm, Pass};
@@ -89,45 +89,28 @@ struct Block {
 
 impl PreResNet {
     fn new(mut scope: Scope, config: Config) -> Result<Self> {
-        let Config { width, channels, classes, bottleneck, .. } = config;
-        let expansion = if bottleneck { 4 } else { 1 };
+        let Config { blocks, bottleneck, width, channels, classes } = config;
         let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, width, 3, 1))?;
-        let (mut blocks, mut inputs) = (Vec::new(), width);
-        for stage in 0..3 {
-            let planes = width << stage;
-            let outputs = planes * expansion;
-            for i in 0..config.blocks {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
-                let convs = if bottleneck {
-                    vec![
-                        conv(inputs, planes, 1, 1),
-                        conv(planes, planes, 3, stride),
-                        conv(planes, outputs, 1, 1),
-                    ]
-                } else {
-                    vec![conv(inputs, planes, 3, stride), conv(planes, planes, 3, 1)]
-                };
-                let units = convs
-                    .into_iter()
-                    .zip(1..)
-                    .map(|(shape, i)| {
-                        let bn = BatchNorm::new(scope.sub(format!("bn{i}")), shape.inputs)?;
-                        Ok((bn, Conv2d::new(scope.sub(format!("conv{i}")), shape)?))
-                    })
-                    .collect::<Result<_>>()?;
-                let downsample = if stride != 1 || inputs != outputs {
-                    let shape = conv(inputs, outputs, 1, stride);
-                    Some(Conv2d::new(scope.sub("downsample.0"), shape)?)
-                } else {
-                    None
-                };
-                blocks.push(Block { units, downsample });
-                inputs = outputs;
+        let (mut built, mut inputs) = (Vec::new(), width);
+        for block in residual_blocks(width, width, &[blocks; 3], bottleneck) {
+            let mut scope = scope.sub(&block.name);
+            let mut units = Vec::new();
+            for (shape, i) in block.convs.into_iter().zip(1..) {
+                let bn = BatchNorm::new(scope.sub(format!("bn{i}")), shape.inputs)?;
+                units.push((bn, Conv2d::new(scope.sub(format!("conv{i}")), shape)?));
             }
+            let downsample =
+                block.shortcut.map(|shape| Conv2d::new(scope.sub("downsample.0"), shape));
+            built.push(Block { units, downsample: downsample.transpose()? });
+            inputs = block.outputs;
         }
         let bn = BatchNorm::new(scope.sub("bn"), inputs)?;
-        Ok(PreResNet { conv1, blocks, bn, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
+        Ok(PreResNet {
+            conv1,
+            blocks: built,
+            bn,
+            fc: Linear::new(scope.sub("fc"), inputs, classes)?,
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family, count_blocks};
+use super::{Arch, Family, count_blocks, residual_blocks};
 use crate::Result;
 use crate::nn::Network;
 use crate::nn::batch_norm::{BatchNorm, Pass};
@@ -75,39 +75,22 @@ impl ResNet {
         let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, 64, 7, 2))?;
         let bn1 = BatchNorm::new(scope.sub("bn1"), 64)?;
         let (mut blocks, mut inputs) = (Vec::new(), 64);
-        for (stage, &count) in depth.blocks.iter().enumerate() {
-            let width = 64 << stage;
-            let outputs = if depth.bottleneck { 4 * width } else { width };
-            for i in 0..count {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
-                let convs = if depth.bottleneck {
-                    vec![
-                        conv(inputs, width, 1, 1),
-                        conv(width, width, 3, stride),
-                        conv(width, outputs, 1, 1),
-                    ]
-                } else {
-                    vec![conv(inputs, width, 3, stride), conv(width, width, 3, 1)]
-                };
-                let units = convs
-                    .into_iter()
-                    .zip(1..)
-                    .map(|(shape, i)| {
-                        let conv = Conv2d::new(scope.sub(format!("conv{i}")), shape)?;
-                        Ok((conv, BatchNorm::new(scope.sub(format!("bn{i}")), shape.outputs)?))
-                    })
-                    .collect::<Result<_>>()?;
-                let downsample = if stride != 1 || inputs != outputs {
-                    let shape = conv(inputs, outputs, 1, stride);
-                    let conv = Conv2d::new(scope.sub("downsample.0"), shape)?;
-                    Some((conv, BatchNorm::new(scope.sub("downsample.1"), outputs)?))
-                } else {
-                    None
-                };
-                blocks.push(Block { units, downsample });
-                inputs = outputs;
+        for block in residual_blocks(64, 64, &depth.blocks, depth.bottleneck) {
+            let mut scope = scope.sub(&block.name);
+            let mut units = Vec::new();
+            for (shape, i) in block.convs.into_iter().zip(1..) {
+                let conv = Conv2d::new(scope.sub(format!("conv{i}")), shape)?;
+                units.push((conv, BatchNorm::new(scope.sub(format!("bn{i}")), shape.outputs)?));
             }
+            let downsample = match block.shortcut {
+                Some(shape) => {
+                    let conv = Conv2d::new(scope.sub("downsample.0"), shape)?;
+                    Some((conv, BatchNorm::new(scope.sub("downsample.1"), shape.outputs)?))
+                }
+                None => None,
+            };
+            blocks.push(Block { units, downsample });
+            inputs = block.outputs;
         }
         Ok(ResNet { conv1, bn1, blocks, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
     }
