@@ -26,6 +26,7 @@ lint: setup
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) clippy --release --locked --all-targets --features data -- -D warnings
 	$(CARGO) clippy --release --locked --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --all-features
 
 # The averaging alone: no libtorch, no Python, no C++ compiler.
 test-light:

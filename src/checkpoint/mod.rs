@@ -1,7 +1,7 @@
 //! Reading checkpoints: every format ends here, at an index of tensors and byte extents.
 //!
 //! Nothing after this room knows which trainer wrote a file. A format is one file with a function
-//! that turns the mapped bytes into an [`Index`], and one line in [`Checkpoint::open`].
+//! that turns the mapped bytes into an `Index`, and one line in [`Checkpoint::open`].
 
 mod safetensors;
 pub mod select;

@@ -92,7 +92,7 @@ pub fn print(line: impl Display) -> Result<()> {
 /// Runs a tool: prints its error as one line and answers with its exit code.
 pub fn run(tool: impl FnOnce() -> Result<()>) -> ExitCode {
     panics::in_one_line();
-    let started = output::atomic::remove_temporary_files_on_signals()
+    let started = output::signals::remove_temporary_files_on_signals()
         .and_then(|()| checkpoint::sigbus::install())
         .map_err(|e| Error::limit(format!("cannot watch for signals: {e}")));
     match started.and_then(|()| tool()) {

@@ -6,7 +6,7 @@
 //! come when, and [`loader`] runs all of it in parallel, a few batches ahead. Pixels stay 8-bit:
 //! normalisation happens on the device.
 //!
-//! A new directory convention is one file here and one line in [`CONVENTIONS`].
+//! A new directory convention is one file here and one line in `CONVENTIONS`.
 
 pub mod decode;
 mod idx;

@@ -1,8 +1,8 @@
 //! Pillow's resampling with antialias, bit for bit.
 //!
 //! Source: `libImaging/Resample.c`. A filter as wide as the scale (at least its own support) is
-//! evaluated in f64, normalised, and turned into integers of [`PRECISION_BITS`] fractional bits. One
-//! axis comes first and is rounded to 8 bits, then the other; see [`vertical_first`].
+//! evaluated in f64, normalised, and turned into integers of `PRECISION_BITS` fractional bits. One
+//! axis comes first and is rounded to 8 bits, then the other; see `vertical_first`.
 //!
 //! Only what the window (a crop that follows) needs is computed: an output pixel depends on its own
 //! column's and row's weights alone, so the bytes are those of the whole.

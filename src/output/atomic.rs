@@ -3,25 +3,20 @@
 //! The bytes go to `.NAME.swa-RANDOM.tmp` beside the target; [`AtomicFile::commit`] fsyncs it,
 //! renames it to its name and fsyncs the folder. Whatever happens before the rename, the old file
 //! stays as it was. The temporary file is removed on an error, on SIGINT, SIGTERM and SIGHUP (see
-//! [`remove_temporary_files_on_signals`]); after a SIGKILL the next run for the same target removes it.
+//! [`super::signals`]); after a SIGKILL the next run for the same target removes it.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
+use super::signals::naming;
 use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
 use crate::{Error, Result};
-
-/// Held while a file gets its name, and by the thread that ends the process on a signal: so no file
-/// appears after "interrupted".
-static NAMING: Mutex<()> = Mutex::new(());
 
 pub struct AtomicFile {
     /// What links lead to.
@@ -204,10 +199,6 @@ impl Drop for AtomicFile {
     }
 }
 
-fn naming() -> MutexGuard<'static, ()> {
-    NAMING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
 /// `.NAME.swa-`, short enough for any file system.
 fn temporary_prefix(target: &Path) -> String {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
@@ -247,34 +238,6 @@ fn remove_stale(folder: &Path, target: &Path) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
-}
-
-/// On SIGINT, SIGTERM or SIGHUP: removes the temporary files, then dies by the same signal; but not on
-/// those that the parent chose to ignore, as nohup does. A file size limit becomes an error of the write
-/// instead of a signal. For binaries, once at start; a library's user has handlers of his own.
-pub fn remove_temporary_files_on_signals() -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
-    signal_hook::flag::register(SIGXFSZ, std::sync::Arc::new(false.into()))?;
-    let ignored = ignored_signals();
-    let watched = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0);
-    let mut signals = signal_hook::iterator::Signals::new(watched)?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _naming = naming();
-            for path in TEMPORARY.iter() {
-                let _ = std::fs::remove_file(OsStr::from_bytes(path.to_bytes()));
-            }
-            let _ = signal_hook::low_level::emulate_default_handler(signal);
-        }
-    })?;
-    Ok(())
-}
-
-/// The signals this process was started to ignore: bit n − 1 for signal n.
-fn ignored_signals() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

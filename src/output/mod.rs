@@ -2,5 +2,6 @@
 
 pub mod atomic;
 pub mod safetensors;
+pub mod signals;
 
 pub use atomic::AtomicFile;

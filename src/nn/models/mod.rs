@@ -1,4 +1,4 @@
-//! The model families. A new one is a file here and a line in [`FAMILIES`].
+//! The model families. A new one is a file here and a line in `FAMILIES`.
 
 mod preresnet;
 mod resnet;
