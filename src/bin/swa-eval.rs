@@ -41,7 +41,7 @@ struct Args {
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
-    /// Write `labels` [n] and `logits` [models, n, classes], rows in the order of the data set
+    /// Write `labels` (n) and `logits` (models × n × classes), rows in the order of the data set
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
 

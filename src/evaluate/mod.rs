@@ -101,7 +101,7 @@ pub fn run(
 }
 
 impl Evaluation {
-    /// Writes `labels` [images], I64, and `logits` [models, images, classes], F32; the images in the
+    /// Writes `labels` `[images]`, I64, and `logits` `[models, images, classes]`, F32; the images in the
     /// order of the data set.
     pub fn write_logits(&self, path: &Path, force: bool) -> Result<()> {
         let n = self.labels.len();

@@ -26,9 +26,9 @@ pub struct Moments {
     pub layer: usize,
     /// Values a channel, m = images · height · width.
     pub values: i64,
-    /// Mean of each channel, [channels].
+    /// Mean of each channel, `[channels]`.
     pub mean: Tensor,
-    /// Unbiased variance (divided by m − 1) of each channel, [channels].
+    /// Unbiased variance (divided by m − 1) of each channel, `[channels]`.
     pub variance: Tensor,
 }
 
