@@ -86,23 +86,6 @@ fn run(args: &Args) -> Result<()> {
     let session = args.data.open(common, &checkpoints, Split::Train)?;
     let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
     common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
-    if model.batchnorms.is_empty() {
-        output::safetensors::rewrite(
-            checkpoint,
-            target,
-            args.force,
-            checkpoint.metadata(),
-            &Default::default(),
-        )?;
-        common.json(
-            json!({ "output": target.display().to_string(), "arch": model.arch, "layers": [] }),
-        )?;
-        return common.say(format!(
-            "wrote {}: {} has no batchnorm, nothing was to be recomputed",
-            target.display(),
-            model.arch
-        ));
-    }
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
     let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
     let mut loader = args.data.loader(&session, order)?;

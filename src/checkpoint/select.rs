@@ -1,7 +1,7 @@
 //! Which files the arguments name, and in which order they count.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -40,34 +40,31 @@ pub fn select(arguments: &[PathBuf]) -> Result<Selection> {
         }
     }
     paths.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    // None for what cannot be opened: that is reported when it is opened.
+    let id = |path: &PathBuf| std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).ok();
+    // `best` and `last` are other names of `epoch_2`, which says where it stands.
+    let standing =
+        |path: &Path| (path.is_symlink(), !base_name(path).contains(|c: char| c.is_ascii_digit()));
+    let mut names: HashMap<(u64, u64), &PathBuf> = HashMap::new();
+    for path in &paths {
+        if let Some(id) = id(path) {
+            let kept = names.entry(id).or_insert(path);
+            if standing(path) < standing(kept) {
+                *kept = path;
+            }
+        }
+    }
     let mut selection = Selection::default();
-    let mut names: HashMap<(u64, u64), Vec<PathBuf>> = HashMap::new();
-    for path in paths {
-        // What cannot be opened is reported when it is opened.
-        let Ok(meta) = std::fs::metadata(&path) else {
-            selection.paths.push(path);
-            continue;
-        };
-        names.entry((meta.dev(), meta.ino())).or_default().push(path.clone());
-        selection.paths.push(path);
+    let mut taken = HashSet::new();
+    for path in &paths {
+        let (paths, repeated) = (&mut selection.paths, &mut selection.repeated);
+        match id(path).and_then(|id| Some((id, *names.get(&id)?))) {
+            Some((id, kept)) if path != kept || !taken.insert(id) => {
+                repeated.push((path.clone(), kept.clone()));
+            }
+            _ => paths.push(path.clone()),
+        }
     }
-    for same in names.into_values().filter(|same| same.len() > 1) {
-        // `best` and `last` are other names of `epoch_2`, which says where it stands.
-        let standing = |path: &&PathBuf| {
-            (path.is_symlink(), !base_name(path).contains(|c: char| c.is_ascii_digit()))
-        };
-        let Some(kept) = same.iter().min_by_key(standing) else { continue };
-        // A path given twice is one entry too many, not one to remove altogether.
-        let mut spare = same.iter().filter(|path| *path == kept).count() - 1;
-        selection.paths.retain(|path| {
-            let twice = path == kept && spare > 0;
-            spare -= twice as usize;
-            !twice && (path == kept || !same.contains(path))
-        });
-        let others = same.iter().filter(|path| *path != kept);
-        selection.repeated.extend(others.map(|path| (path.clone(), kept.clone())));
-    }
-    selection.repeated.sort();
     Ok(selection)
 }
 
@@ -148,6 +145,8 @@ mod tests {
         let names: Vec<_> = found.paths.iter().map(|p| base_name(p)).collect();
         assert_eq!(names, ["c_9", "c_10"]);
         assert!(found.repeated[0].0.ends_with("best") && found.repeated[0].1.ends_with("c_10"));
+        // Named twice: said as well.
+        assert!(found.repeated[1].0.ends_with("c_9") && found.repeated[1].1.ends_with("c_9"));
         let error = select(&[dir.path().join("no_*")]).unwrap_err();
         assert_eq!(error.kind().exit_code(), 2);
     }

@@ -153,7 +153,6 @@ impl DataArgs {
         }
         let family = models.first().and_then(|m| m.preset);
         let family = family.filter(|_| models.iter().all(|m| m.preset == family));
-        let flags = self.resize.is_some() || self.crop.is_some() || self.mean.is_some();
         let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
             (Preset::named(name)?.transform(channels)?, name.clone(), "")
         } else if recorded.len() == 1 {
@@ -197,7 +196,8 @@ impl DataArgs {
         transform.interpolation = self.interpolation.unwrap_or(transform.interpolation);
         transform.mean = self.mean.clone().unwrap_or(transform.mean);
         transform.std = self.std.clone().unwrap_or(transform.std);
-        if flags || self.std.is_some() || self.interpolation.is_some() {
+        let sizes = self.resize.is_some() || self.crop.is_some();
+        if sizes || self.mean.is_some() || self.std.is_some() || self.interpolation.is_some() {
             name = "custom".into();
         }
         transform.validate()?;

@@ -3,8 +3,8 @@
 
     VENV/bin/python tests/bench/networks.py [--pairs 5]        # VENV: fixtures/fashion-mnist/requirements.txt
 
-Ours is timed from outside, as a whole process. PyTorch is timed inside, after its imports (some two
-seconds, which ours does not have), with the same batch size and number of threads:
+Ours is timed from outside, as a whole process. PyTorch is timed inside, after its imports (which
+ours does not have), with the same batch size and number of threads:
 
 - PreResNet-8, 10,000 Fashion-MNIST images, batch 128: images in one tensor in memory.
 - torchvision's ResNet-50, JPEGs of 500×375, batch 32: ImageFolder and DataLoader with two workers,
