@@ -56,7 +56,7 @@ fn missing_files_and_empty_patterns_are_usage_errors() {
     };
     fails(&mut run("ckpt_*.safetensors"), 2, &["no file matches `ckpt_*.safetensors`"]);
     fails(&mut run("absent.safetensors"), 2, &["`absent.safetensors`: no such file"]);
-    fails(&mut run("."), 2, &["`.`: is a folder"]);
+    fails(&mut run("."), 2, &["`.`: holds no checkpoints"]);
     assert!(listing(dir.path()).is_empty());
 }
 

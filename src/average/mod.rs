@@ -1,25 +1,46 @@
 //! Averaging: coefficients, a plan for every tensor, and the stream that carries it out.
 //!
-//! ```no_run
-//! use std::path::Path;
-//! use swa_tools::average::{self, BnStats, Plan};
+//! Open the checkpoints, plan, write. The result is the exact mean, rounded once.
+//!
+//! ```
+//! use std::path::PathBuf;
+//! use swa_tools::average::{self, Options, Plan, Target};
 //! use swa_tools::checkpoint::Checkpoint;
 //!
 //! # fn main() -> swa_tools::Result<()> {
-//! let inputs = ["ckpt_8.safetensors", "ckpt_9.safetensors"]
-//!     .map(|name| Checkpoint::open(Path::new(name)))
-//!     .into_iter()
-//!     .collect::<swa_tools::Result<Vec<_>>>()?;
-//! let plan = Plan::new(&inputs, average::mean(inputs.len()), BnStats::Mean)?;
-//! plan.write(Path::new("swa.safetensors"), false, &|_bytes| {})?;
+//! # let folder = tempfile::tempdir().unwrap();
+//! # for (name, x) in [("ckpt_8.safetensors", 1.0f32), ("ckpt_9.safetensors", 2.0)] {
+//! #     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &x.to_le_bytes());
+//! #     let file = safetensors::serialize([("w", view.unwrap())], None).unwrap();
+//! #     std::fs::write(folder.path().join(name), file).unwrap();
+//! # }
+//! # std::env::set_current_dir(&folder).unwrap();
+//! let paths = ["ckpt_8.safetensors", "ckpt_9.safetensors"].map(PathBuf::from);
+//! let inputs = Checkpoint::open_all(&paths)?;
+//! let plan = Plan::new(&inputs, average::mean(inputs.len()), Options::default())?;
+//! for tensor in 0..plan.tensors().len() {
+//!     println!("{} {:?} {:?}", plan.name(tensor), plan.info(tensor).shape, plan.tensors()[tensor].rule);
+//! }
+//! let target = Target::File("swa.safetensors".into());
+//! let force = false; // an existing file would be an error
+//! let written = plan.write(&target, force, &|bytes_done| drop(bytes_done))?;
+//! assert!(written.nonfinite.is_empty());
+//! # assert_eq!(Checkpoint::open(&"swa.safetensors".as_ref())?.bytes(0)?[..], 1.5f32.to_le_bytes());
 //! # Ok(())
 //! # }
 //! ```
 
+mod block;
 mod coefficients;
+mod compare;
+mod exact;
+pub(crate) mod float;
 pub(crate) mod kernel;
 mod plan;
 mod stream;
+mod write;
 
 pub use coefficients::{Coefficients, mean};
-pub use plan::{BnStats, Plan, Rule};
+pub use float::Float;
+pub use plan::{BnStats, Keys, Options, Plan, Planned, Rule};
+pub use write::{Estimate, Target, Written};

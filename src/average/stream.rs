@@ -1,115 +1,335 @@
-//! Carrying out a plan: chunk by chunk, N mapped inputs → f64 sums → one rounding → the output.
+//! Carrying out a plan: chunk by chunk, N inputs → sums → one rounding → the output.
+//!
+//! Threads take jobs in order, so that at any time only as many tensors are in flight as there are
+//! threads, files are read front to back, and memory does not depend on their size.
 
-use std::ops::Range;
-use std::path::Path;
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
-use super::kernel::{self, Float};
-use super::plan::{Plan, Planned, Rule};
-use crate::output::AtomicFile;
-use crate::output::safetensors::Layout;
+use super::block::{Terms, Worker};
+use super::plan::{Plan, Rule};
+use super::{Coefficients, Float, exact};
+use crate::checkpoint::digest;
+use crate::output::Sink;
 use crate::{Error, Result};
 
-/// Values a job works on: their sums (256 KiB) stay in a core's cache while the inputs pass by.
-const CHUNK: usize = 32 * 1024;
+/// Bytes that a job reads of each input, or writes, whichever has the narrower type: a block of the
+/// digests, and enough for the calls that go with it to cost nothing.
+const JOB: u64 = digest::BLOCK;
 
-/// A run of values of one tensor.
-struct Job<'p, 'a> {
-    planned: &'p Planned<'a>,
-    /// Byte range within the tensor.
-    bytes: Range<usize>,
-    /// Where the tensor begins in the output.
-    offset: u64,
+/// From here on a part of an input is announced to the kernel before it is read.
+const WORTH_ANNOUNCING: u64 = 1 << 16;
+
+/// A part of a file that takes longer than this to become readable came from a device, not from memory.
+const COLD: Duration = Duration::from_millis(1);
+
+/// Inputs of more bytes than this give back their page tables (32 MiB by then) as they pass by.
+const LARGE: u64 = 16 << 30;
+
+/// How far to read ahead in a file that does.
+const AHEAD: u64 = 16 << 20;
+
+/// Where the output's bytes go, and what is gathered on the way.
+pub(super) struct Stream<'p, 'a> {
+    pub plan: &'p Plan<'a>,
+    /// None: everything is computed and nothing written.
+    pub sink: Option<&'p dyn Sink>,
+    /// For each tensor its file and the offset there.
+    pub places: &'p [(u32, u64)],
+    pub progress: &'p (dyn Fn(u64) + Sync),
+    is_large: bool,
+    /// Sums over the blocks of each tensor.
+    pub digests: Mutex<Vec<u128>>,
+    /// How many values that are not finite a tensor has.
+    pub nonfinite: Mutex<HashMap<usize, u64>>,
+    /// Sums over the blocks of inputs that have digests, of tensors in flight.
+    checking: Mutex<HashMap<usize, Checking>>,
 }
 
-impl Plan<'_> {
-    fn layout(&self) -> Result<Layout> {
-        let entries =
-            self.tensors().iter().map(|p| (p.info.name.as_str(), p.info.dtype, &p.info.shape[..]));
-        Layout::new(entries, &self.metadata())
+struct Checking {
+    /// Jobs of the tensor that are not done.
+    left: usize,
+    /// By input.
+    sums: Vec<u128>,
+}
+
+/// A run of values of one tensor.
+pub(super) struct Job {
+    pub tensor: usize,
+    /// Of values.
+    pub start: usize,
+    pub end: usize,
+    /// How many the tensor has.
+    count: usize,
+}
+
+/// Bytes a value in the inputs and in the output.
+fn widths(plan: &Plan, tensor: usize) -> (u64, u64) {
+    let planned = &plan.tensors[tensor];
+    match planned.rule {
+        Rule::Mean(from) | Rule::Convert(from) => {
+            (from.size() as u64, Float::of(planned.dtype).map_or(0, Float::size) as u64)
+        }
+        Rule::Last => (1, 1),
+    }
+}
+
+/// Values of a tensor: complex ones count twice, and what is only copied goes by bytes.
+fn values(plan: &Plan, tensor: usize) -> u64 {
+    plan.info(tensor).size() / widths(plan, tensor).0
+}
+
+fn values_a_job(plan: &Plan, tensor: usize) -> u64 {
+    let (from, to) = widths(plan, tensor);
+    JOB / from.min(to)
+}
+
+impl<'p, 'a> Stream<'p, 'a> {
+    pub fn new(
+        plan: &'p Plan<'a>,
+        sink: Option<&'p dyn Sink>,
+        places: &'p [(u32, u64)],
+        progress: &'p (dyn Fn(u64) + Sync),
+    ) -> Self {
+        Stream {
+            plan,
+            sink,
+            places,
+            progress,
+            is_large: plan.bytes_to_read() > LARGE,
+            digests: Mutex::new(vec![0; plan.tensors.len()]),
+            nonfinite: Mutex::default(),
+            checking: Mutex::default(),
+        }
     }
 
-    /// Size of the output in bytes.
-    pub fn size(&self) -> Result<u64> {
-        Ok(self.layout()?.size)
-    }
-
-    /// Writes the output: whole and durable under its name, or not at all. `progress` is told how
-    /// many input bytes were dealt with, from any thread.
-    pub fn write(&self, path: &Path, force: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
-        let layout = self.layout()?;
-        let output = AtomicFile::create(path, layout.size, force)?;
-        output.write_at(&layout.head, 0)?;
-        // Job j works on chunk j − firsts[t] of tensor t: counted, not listed.
-        let mut firsts = Vec::with_capacity(self.tensors().len());
-        let mut count = 0;
-        for planned in self.tensors() {
+    /// Does all jobs, or those that can be begun before the deadline. Of several errors the one of the
+    /// first job counts, so that the message does not depend on the threads.
+    pub fn run(&self, deadline: Option<Instant>) -> Result<()> {
+        // Job j works on part j − firsts[t] of tensor t.
+        let mut firsts = Vec::with_capacity(self.plan.tensors.len());
+        let mut count = 0usize;
+        for tensor in 0..self.plan.tensors.len() {
             firsts.push(count);
-            count += planned.info.len().div_ceil(CHUNK);
+            let jobs = values(self.plan, tensor).div_ceil(values_a_job(self.plan, tensor));
+            count += jobs as usize;
         }
-        let buffers = || (vec![0f64; CHUNK], vec![0u8; CHUNK * 8]);
-        (0..count).into_par_iter().try_for_each_init(buffers, |(sums, out), j| {
-            // The last one that begins at or before j: empty tensors have no job.
-            let t = firsts.partition_point(|&first| first <= j) - 1;
-            let planned = &self.tensors()[t];
-            let step = CHUNK * planned.info.dtype.bitsize() / 8;
-            let start = (j - firsts[t]) * step;
-            let bytes = start..planned.info.extent.len().min(start + step);
-            let job = Job { planned, bytes, offset: layout.offsets[t] };
-            self.run(&job, sums, out, &output, progress)
-        })?;
-        for input in self.inputs {
-            input.check_unchanged()?;
+        let exact = exact::divisor(self.plan.coefficients.weights());
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let error: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+        rayon::broadcast(|_| {
+            let mut worker = Worker::new(&self.plan.coefficients, exact.clone());
+            while !failed.load(Ordering::Relaxed) && deadline.is_none_or(|end| Instant::now() < end)
+            {
+                let j = next.fetch_add(1, Ordering::Relaxed);
+                if j >= count {
+                    break;
+                }
+                // The last one that begins at or before j: empty tensors have no job.
+                let tensor = firsts.partition_point(|&first| first <= j) - 1;
+                let per_job = values_a_job(self.plan, tensor) as usize;
+                let all = values(self.plan, tensor) as usize;
+                let start = (j - firsts[tensor]) * per_job;
+                let job = Job {
+                    tensor,
+                    start,
+                    end: all.min(start + per_job),
+                    count: all.div_ceil(per_job),
+                };
+                if let Err(e) = self.job(&job, &mut worker) {
+                    failed.store(true, Ordering::Relaxed);
+                    let mut first = lock(&error);
+                    if first.as_ref().is_none_or(|(other, _)| j < *other) {
+                        *first = Some((j, e));
+                    }
+                }
+            }
+        });
+        match error.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
         }
-        output.commit()
     }
 
-    fn run(
+    fn job(&self, job: &Job, worker: &mut Worker) -> Result<()> {
+        let plan = self.plan;
+        let planned = &plan.tensors[job.tensor];
+        let sources: Vec<(usize, usize)> = match planned.rule {
+            Rule::Mean(_) => (0..plan.inputs.len())
+                .filter_map(|input| Some((input, plan.number(input, job.tensor)?)))
+                .collect(),
+            Rule::Convert(_) | Rule::Last => vec![plan.last(job.tensor)],
+        };
+        let (width, _) = widths(plan, job.tensor);
+        let bytes = job.start as u64 * width..job.end as u64 * width;
+        let length = bytes.end - bytes.start;
+        for &(input, number) in &sources {
+            let (file, range) = plan.inputs[input].locate(number, bytes.clone());
+            if length >= WORTH_ANNOUNCING {
+                let started = Instant::now();
+                file.populate(range.clone());
+                if started.elapsed() > COLD {
+                    file.prefetch(range.end..range.end + AHEAD);
+                }
+            }
+        }
+        if !plan.options.no_verify {
+            self.check(job, &sources, bytes.clone(), &mut worker.scratch)?;
+        }
+        match planned.rule {
+            Rule::Last => {
+                let (input, number) = sources[0];
+                let copy = plan.inputs[input].read(number, bytes.clone(), &mut worker.scratch)?;
+                self.put(job, bytes.start, copy)?;
+            }
+            Rule::Mean(from) | Rule::Convert(from) => {
+                let to = Float::of(planned.dtype).expect("planned as a float");
+                let other;
+                let (coefficients, divisor) = match planned.rule {
+                    Rule::Mean(_) if sources.len() == plan.inputs.len() => {
+                        (&plan.coefficients, worker.divisor.clone())
+                    }
+                    rule => {
+                        other = match rule {
+                            Rule::Convert(_) => super::mean(1),
+                            _ => plan.coefficients_of(job.tensor)?,
+                        };
+                        (&other, exact::divisor(other.weights()))
+                    }
+                };
+                self.mean(job, &sources, (from, to), coefficients, &divisor, worker)?;
+            }
+        }
+        if self.is_large && length >= WORTH_ANNOUNCING {
+            for &(input, number) in &sources {
+                let (file, range) = plan.inputs[input].locate(number, bytes.clone());
+                file.release(range);
+            }
+        }
+        (self.progress)(length * sources.len() as u64);
+        Ok(())
+    }
+
+    fn mean(
         &self,
         job: &Job,
-        sums: &mut [f64],
-        out: &mut [u8],
-        output: &AtomicFile,
-        progress: &(dyn Fn(u64) + Sync),
+        sources: &[(usize, usize)],
+        (from, to): (Float, Float),
+        coefficients: &Coefficients,
+        divisor: &exact::Sum,
+        worker: &mut Worker,
     ) -> Result<()> {
-        let at = job.offset + job.bytes.start as u64;
-        let n = job.bytes.len();
-        let bytes =
-            |input: usize| &self.inputs[input].bytes(job.planned.sources[input])[job.bytes.clone()];
-        match job.planned.rule {
-            Rule::Last => {
-                output.write_at(bytes(self.inputs.len() - 1), at)?;
-                progress(n as u64);
-            }
-            Rule::Mean(dtype) => {
-                let sums = &mut sums[..n / dtype.size()];
-                sums.fill(-0.0); // the neutral element: 0 would turn a mean of −0 into +0
-                for (input, &weight) in self.coefficients.weights.iter().enumerate() {
-                    kernel::accumulate(sums, bytes(input), dtype, weight);
-                }
-                if !kernel::finish(sums, self.coefficients.divisor, dtype, &mut out[..n]) {
-                    self.report_nonfinite(job.planned, dtype)?;
-                }
-                output.write_at(&out[..n], at)?;
-                progress((n * self.inputs.len()) as u64);
-            }
+        let terms = Terms { inputs: self.plan.inputs, sources, coefficients, divisor, from, to };
+        let mut out = std::mem::take(&mut worker.out);
+        out.resize((job.end - job.start) * to.size(), 0);
+        let found = terms.average(job.start..job.end, &mut out, worker)?;
+        if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
+            return Err(self.nonfinite_inputs(job.tensor, sources, from));
+        }
+        if found.overflows > 0 {
+            let dtype = self.plan.tensors[job.tensor].dtype;
+            let (name, n) = (self.plan.name(job.tensor), found.overflows);
+            return Err(Error::input(format!("{n} or more means are too large for {dtype:?}"))
+                .tensor(name)
+                .remedy("choose a --dtype with a wider range: bf16 or f32"));
+        }
+        if found.nonfinite > 0 {
+            *lock(&self.nonfinite).entry(job.tensor).or_default() += found.nonfinite;
+        }
+        self.put(job, (job.start * to.size()) as u64, &out)?;
+        worker.out = out;
+        Ok(())
+    }
+
+    /// Writes a part of a tensor, and hashes it.
+    fn put(&self, job: &Job, at: u64, bytes: &[u8]) -> Result<()> {
+        let Some(sink) = self.sink else { return Ok(()) };
+        let first = at / digest::BLOCK;
+        let blocks = bytes.chunks(digest::BLOCK as usize).enumerate();
+        let sum = blocks.fold(0u128, |sum, (i, block)| {
+            sum.wrapping_add(digest::of_block(first + i as u64, block))
+        });
+        {
+            let digest = &mut lock(&self.digests)[job.tensor];
+            *digest = digest.wrapping_add(sum);
+        }
+        let (file, offset) = self.places[job.tensor];
+        sink.write_at(file as usize, bytes, offset + at)
+    }
+
+    /// Adds a part of the inputs to the sums over their blocks; with the last part these are compared
+    /// with what the inputs say.
+    fn check(
+        &self,
+        job: &Job,
+        sources: &[(usize, usize)],
+        bytes: std::ops::Range<u64>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let verifiable =
+            |&&(input, number): &&(usize, usize)| self.plan.inputs[input].is_verifiable(number);
+        let mut sums = Vec::new();
+        for &(input, number) in sources.iter().filter(verifiable) {
+            let part = self.plan.inputs[input].read(number, bytes.clone(), scratch)?;
+            let blocks = part.chunks(digest::BLOCK as usize).enumerate();
+            let first = bytes.start / digest::BLOCK;
+            let sum = blocks.fold(0u128, |sum, (i, block)| {
+                sum.wrapping_add(digest::of_block(first + i as u64, block))
+            });
+            sums.push(sum);
+        }
+        if sums.is_empty() {
+            return Ok(());
+        }
+        let mut checking = lock(&self.checking);
+        let entry = checking
+            .entry(job.tensor)
+            .or_insert_with(|| Checking { left: job.count, sums: vec![0; sums.len()] });
+        for (sum, part) in entry.sums.iter_mut().zip(sums) {
+            *sum = sum.wrapping_add(part);
+        }
+        entry.left -= 1;
+        if entry.left > 0 {
+            return Ok(());
+        }
+        let done = checking.remove(&job.tensor).expect("it was there");
+        drop(checking);
+        for (&(input, number), sum) in sources.iter().filter(verifiable).zip(done.sums) {
+            self.plan.inputs[input].compare(number, sum)?;
         }
         Ok(())
     }
 
-    /// A mean that is not finite: names the first input that brought it about. Finite inputs whose
-    /// f64 sum overflowed (possible for F64 alone) are named as that.
-    fn report_nonfinite(&self, planned: &Planned, dtype: Float) -> Result<()> {
-        for (input, info) in self.inputs.iter().zip(&planned.sources) {
-            let count = kernel::count_nonfinite(input.bytes(info), dtype);
-            if count > 0 {
-                return Err(Error::input(format!("{count} of its values are not finite"))
-                    .at(input.path())
-                    .tensor(&info.name)
-                    .remedy("leave this checkpoint out: training had diverged"));
-            }
-        }
-        Err(Error::input("the sum over the checkpoints overflows").tensor(&planned.info.name))
+    /// Names the inputs whose values are not finite, and how many.
+    fn nonfinite_inputs(&self, tensor: usize, sources: &[(usize, usize)], from: Float) -> Error {
+        let count = |&(input, number): &(usize, usize)| -> Result<(usize, usize)> {
+            let bytes = self.plan.inputs[input].bytes(number)?;
+            let values = bytes.chunks_exact(from.size());
+            Ok((input, values.filter(|value| !from.decode(value).is_finite()).count()))
+        };
+        let counts: Result<Vec<_>> = sources.iter().map(count).collect();
+        let counts = match counts {
+            Ok(counts) => counts.into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>(),
+            Err(e) => return e,
+        };
+        let (first, n) = counts.first().copied().unwrap_or((0, 0));
+        let others: Vec<String> = (counts.iter().skip(1))
+            .map(|&(input, n)| {
+                format!("`{}`: {n} as well", self.plan.inputs[input].path().display())
+            })
+            .collect();
+        Error::input(format!("{n} of its values are not finite"))
+            .at(self.plan.inputs[first].path())
+            .tensor(self.plan.name(tensor))
+            .remedy("leave out checkpoints from a training that diverged, or --allow-nonfinite")
+            .list(others)
     }
+}
+
+/// A panic elsewhere does not spoil what these hold.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 use tch::{Kind, Tensor};
 
-use crate::average::kernel::{self, Float};
+use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::input::Input;
@@ -100,10 +100,11 @@ pub fn write(
         for (part, values) in parts {
             let name = format!("{}.{part}", layer.name);
             let Some(info) = checkpoint.get(&name) else { continue };
-            let Some(float) = Float::of(info.dtype) else { continue };
-            let mut bytes = vec![0; info.extent.len()];
-            kernel::finish(values, 1.0, float, &mut bytes);
-            if kernel::count_nonfinite(&bytes, float) > 0 {
+            let Some(float) = Float::of(info.dtype).filter(|float| float.is_written()) else {
+                continue;
+            };
+            let mut bytes = vec![0; info.size() as usize];
+            if !kernel::finish_exact(values, 1.0, float, &mut bytes) {
                 return Err(Error::input(format!("the new values do not fit {:?}", info.dtype))
                     .at(checkpoint.path())
                     .tensor(&name)

@@ -1,7 +1,7 @@
 //! How far the statistics moved: what the averaged ones were off by.
 
 use super::{Outcome, Statistics};
-use crate::average::kernel::{self, Float};
+use crate::average::Float;
 use crate::checkpoint::Checkpoint;
 use crate::nn::Model;
 
@@ -31,11 +31,10 @@ pub fn movements(
     let mut all = Sums::default();
     for (layer, new) in model.batchnorms.iter().zip(&outcome.layers) {
         let read = |part: &str| {
-            let info = checkpoint.get(&format!("{}.{part}", layer.name))?;
-            let float = Float::of(info.dtype)?;
-            let mut values = vec![0.0; info.len()];
-            kernel::accumulate(&mut values, checkpoint.bytes(info), float, 1.0);
-            Some(values)
+            let number = checkpoint.position(&format!("{}.{part}", layer.name))?;
+            let float = Float::of(checkpoint.tensors()[number].dtype)?;
+            let bytes = checkpoint.bytes(number).ok()?;
+            Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
         };
         let (Some(mean), Some(variance)) = (read("running_mean"), read("running_var")) else {
             continue;

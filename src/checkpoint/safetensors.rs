@@ -7,12 +7,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use ::safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::{Index, TensorInfo};
 use crate::error::printable;
 use crate::{Error, Result};
 
@@ -27,10 +27,10 @@ pub const MAX_TENSORS: usize = 1_000_000;
 
 /// One header entry as it is written.
 #[derive(Deserialize)]
-struct Entry {
+struct Written {
     dtype: Dtype,
     shape: Shape,
-    data_offsets: (usize, usize),
+    data_offsets: (u64, u64),
 }
 
 /// At most [`MAX_RANK`] dimensions.
@@ -61,40 +61,58 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
-/// Reads the index of a whole file.
-pub(super) fn index(file: &[u8]) -> Result<Index> {
-    let Some((length, rest)) = file.split_first_chunk::<8>() else {
-        let found = file.len();
-        return Err(not_safetensors(format!("{found} bytes are too few for a header")));
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    /// In the order of their bytes in the file.
+    pub tensors: Vec<Entry>,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One tensor, and the bytes of the file that hold it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Range<u64>,
+}
+
+/// The length of the header, from the file's first bytes and its size.
+pub(super) fn header_length(start: &[u8], size: u64) -> Result<u64> {
+    let Some(length) = start.first_chunk::<8>() else {
+        return Err(not_safetensors(format!("{size} bytes are too few for a header")));
     };
     let length = u64::from_le_bytes(*length);
-    let length = match usize::try_from(length) {
-        Ok(length) if length <= MAX_HEADER => length,
-        _ => {
-            return Err(not_safetensors(format!(
-                "its first 8 bytes give a header of {length} bytes, the limit is {MAX_HEADER}"
-            )));
-        }
-    };
-    let Some((header, data)) = rest.split_at_checked(length) else {
+    if length > MAX_HEADER as u64 {
+        return Err(not_safetensors(format!(
+            "its first 8 bytes give a header of {length} bytes, the limit is {MAX_HEADER}"
+        )));
+    }
+    if length > size - 8 {
+        let found = size - 8;
         return Err(Error::input(format!(
-            "truncated: the header should have {length} bytes, the file ends after {}",
-            rest.len()
+            "truncated: the header should have {length} bytes, the file ends after {found}"
         ))
         .remedy("save or copy it again"));
-    };
+    }
+    Ok(length)
+}
+
+/// Reads the header of a file of `size` bytes.
+pub(super) fn parse(header: &[u8], size: u64) -> Result<Parsed> {
     if header.first() != Some(&b'{') {
         return Err(not_safetensors("its header is not JSON".to_string()));
     }
-    let Header(mut index) = serde_json::from_slice(header).map_err(|e| {
+    let Header(mut parsed) = serde_json::from_slice(header).map_err(|e| {
         Error::input(format!("bad safetensors header: {}", printable(&e.to_string())))
     })?;
-    check_extents(&mut index.tensors, data.len())?;
-    let start = 8 + length;
-    for tensor in &mut index.tensors {
-        tensor.extent = start + tensor.extent.start..start + tensor.extent.end;
+    let start = 8 + header.len() as u64;
+    check_extents(&mut parsed.tensors, size - start)?;
+    for tensor in &mut parsed.tensors {
+        tensor.bytes = start + tensor.bytes.start..start + tensor.bytes.end;
     }
-    Ok(index)
+    Ok(parsed)
 }
 
 fn not_safetensors(why: String) -> Error {
@@ -102,37 +120,37 @@ fn not_safetensors(why: String) -> Error {
 }
 
 /// Orders the tensors by their bytes and checks that these cover the data, each byte once.
-fn check_extents(tensors: &mut [TensorInfo], data: usize) -> Result<()> {
+fn check_extents(tensors: &mut [Entry], data: u64) -> Result<()> {
     tensors.sort_by(|a, b| {
-        (a.extent.start, a.extent.end, &a.name).cmp(&(b.extent.start, b.extent.end, &b.name))
+        (a.bytes.start, a.bytes.end, &a.name).cmp(&(b.bytes.start, b.bytes.end, &b.name))
     });
-    let mut at = 0;
+    let mut at = 0u64;
     for tensor in tensors.iter() {
         let fail = |what: String| Err(Error::input(what).tensor(&tensor.name));
-        let extent = &tensor.extent;
-        if extent.start > extent.end {
-            return fail(format!("its bytes end ({}) before they begin", extent.end));
+        let Range { start, end } = tensor.bytes;
+        if start > end {
+            return fail(format!("its bytes end ({end}) before they begin"));
         }
         let bits = (tensor.shape.iter())
-            .try_fold(1usize, |product, &n| product.checked_mul(n))
-            .and_then(|n| n.checked_mul(tensor.dtype.bitsize()));
+            .try_fold(1u64, |product, &n| product.checked_mul(n as u64))
+            .and_then(|n| n.checked_mul(tensor.dtype.bitsize() as u64));
         let Some(bits) = bits else {
             return fail(format!("its shape {:?} is too large to count", tensor.shape));
         };
-        if bits % 8 != 0 || bits / 8 != extent.len() {
+        if bits % 8 != 0 || bits / 8 != end - start {
             return fail(format!(
                 "{:?} of shape {:?} takes {} bytes, the header gives it {}",
                 tensor.dtype,
                 tensor.shape,
                 bits.div_ceil(8),
-                extent.len()
+                end - start
             ));
         }
-        if extent.start != at {
-            let what = if extent.start < at { "overlaps the one before" } else { "leaves a hole" };
-            return fail(format!("its extent {}..{} {what}", extent.start, extent.end));
+        if start != at {
+            let what = if start < at { "overlaps the one before" } else { "leaves a hole" };
+            return fail(format!("its bytes {start}..{end}: this {what}"));
         }
-        at = extent.end;
+        at = end;
         if at > data {
             let what = format!("truncated: its bytes end at {at} of the data, which has {data}");
             return Err(Error::input(what).tensor(&tensor.name).remedy("save or copy it again"));
@@ -144,7 +162,7 @@ fn check_extents(tensors: &mut [TensorInfo], data: usize) -> Result<()> {
     Ok(())
 }
 
-struct Header(Index);
+struct Header(Parsed);
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -157,7 +175,7 @@ impl<'de> Deserialize<'de> for Header {
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Header, M::Error> {
-                let mut index = Index::default();
+                let mut parsed = Parsed::default();
                 let mut metadata = None;
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
@@ -166,15 +184,15 @@ impl<'de> Deserialize<'de> for Header {
                         }
                         continue;
                     }
-                    if index.tensors.len() == MAX_TENSORS {
+                    if parsed.tensors.len() == MAX_TENSORS {
                         return Err(M::Error::custom(format!("more than {MAX_TENSORS} tensors")));
                     }
-                    let Entry { dtype, shape: Shape(shape), data_offsets: (start, end) } =
+                    let Written { dtype, shape: Shape(shape), data_offsets: (start, end) } =
                         map.next_value()?;
-                    index.tensors.push(TensorInfo { name, dtype, shape, extent: start..end });
+                    parsed.tensors.push(Entry { name, dtype, shape, bytes: start..end });
                 }
-                index.metadata = metadata.unwrap_or_default();
-                Ok(Header(index))
+                parsed.metadata = metadata.unwrap_or_default();
+                Ok(Header(parsed))
             }
         }
         deserializer.deserialize_map(Entries)
@@ -219,13 +237,19 @@ mod tests {
         file
     }
 
+    fn index(file: &[u8]) -> Result<Parsed> {
+        let size = file.len() as u64;
+        let length = header_length(&file[..file.len().min(8)], size)?;
+        parse(&file[8..8 + length as usize], size)
+    }
+
     #[test]
     fn extents_point_into_the_file() {
         let header = r#"{"__metadata__":{"format":"pt"},"b":{"dtype":"F32","shape":[2],"data_offsets":[1,9]},"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}} "#;
         let index = index(&file(header, 9)).unwrap();
-        let start = 8 + header.len();
+        let start = 8 + header.len() as u64;
         let found: Vec<_> =
-            index.tensors.iter().map(|t| (t.name.as_str(), t.extent.clone())).collect();
+            index.tensors.iter().map(|t| (t.name.as_str(), t.bytes.clone())).collect();
         assert_eq!(found, [("a", start..start + 1), ("b", start + 1..start + 9)]);
         assert_eq!(index.metadata["format"], "pt");
     }

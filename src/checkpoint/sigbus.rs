@@ -142,6 +142,9 @@ extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c
         for path in TEMPORARY.iter() {
             libc::unlink(path.as_ptr());
         }
+        for path in TEMPORARY.iter() {
+            libc::rmdir(path.as_ptr()); // folders, empty now
+        }
         let mut stat: libc::stat = std::mem::zeroed();
         let size = match libc::stat(mapping.path.as_ptr(), &mut stat) {
             0 => stat.st_size as u64,

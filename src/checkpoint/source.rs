@@ -1,10 +1,13 @@
-//! A mapped input file. The mapping's `unsafe` lives here and nowhere else.
+//! An input file: mapped, or read by position where the kernel refuses to map it. The mapping's
+//! `unsafe` lives here and nowhere else.
 
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use super::sigbus::{self, Entry, Mapping};
 use crate::{Error, Result};
@@ -29,12 +32,13 @@ impl Stamp {
     }
 }
 
-/// A regular file, mapped for reading.
+/// A regular file, open for reading. Holds no file descriptor, so that thousands can be open.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
     stamp: Stamp,
-    /// None for an empty file, which cannot be mapped.
+    /// None for an empty file, and where the kernel refused: too many mappings, too little address
+    /// space, a file system that cannot.
     map: Option<Mmap>,
     /// For the SIGBUS handler.
     watched: Option<&'static Entry<Mapping>>,
@@ -43,7 +47,7 @@ pub struct Source {
 impl Source {
     pub fn open(path: &Path) -> Result<Self> {
         let meta = std::fs::metadata(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::usage("no such file").at(path),
+            ErrorKind::NotFound => Error::usage("no such file").at(path),
             _ => Error::io(path, "open", e),
         })?;
         if meta.is_dir() {
@@ -63,8 +67,7 @@ impl Source {
             // SAFETY: the mapping is private to this value and read-only. Another process that
             // writes to the file can change values under us, which `check_unchanged` reports; one
             // that truncates it raises SIGBUS, see `sigbus`. No output has its name by then.
-            let map = unsafe { Mmap::map(&file) };
-            Some(map.map_err(|e| Error::io(path, "map", e))?)
+            unsafe { Mmap::map(&file) }.ok()
         };
         let watched = map.as_deref().and_then(|bytes| sigbus::watch(path, bytes));
         Ok(Source { path: path.to_path_buf(), stamp, map, watched })
@@ -74,13 +77,75 @@ impl Source {
         &self.path
     }
 
-    pub fn bytes(&self) -> &[u8] {
+    /// Size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    pub fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The whole file; empty if it is not mapped.
+    pub fn mapped(&self) -> &[u8] {
         self.map.as_deref().unwrap_or_default()
+    }
+
+    /// A part of the file: mapped, or read into `scratch`. Fails if the file has become shorter.
+    pub fn read<'a>(&'a self, range: Range<u64>, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        assert!(range.end <= self.stamp.size, "{range:?} of {}", self.stamp.size);
+        if let Some(map) = &self.map {
+            return Ok(&map[range.start as usize..range.end as usize]);
+        }
+        scratch.resize((range.end - range.start) as usize, 0);
+        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
+        match file.read_exact_at(scratch, range.start) {
+            Ok(()) => Ok(scratch),
+            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                self.check_unchanged()?;
+                Err(Error::io(&self.path, "read", e))
+            }
+            Err(e) => Err(Error::io(&self.path, "read", e)),
+        }
+    }
+
+    /// Tells the kernel that a part will be read at once: one call in place of a fault every 16 pages.
+    /// From a cold file this waits for the device.
+    pub fn populate(&self, range: Range<u64>) {
+        self.advise(Advice::PopulateRead, range);
+    }
+
+    /// Starts reading a part from the device, without waiting.
+    pub fn prefetch(&self, range: Range<u64>) {
+        self.advise(Advice::WillNeed, range);
+    }
+
+    /// Advice may be refused, by old kernels for instance: then the pages come as they are touched.
+    fn advise(&self, advice: Advice, range: Range<u64>) {
+        if let Some(map) = &self.map {
+            let range = range.start as usize..range.end.min(self.stamp.size) as usize;
+            let _ = map.advise_range(advice, range.start, range.len());
+        }
+    }
+
+    /// Gives back the page tables of a part that has been read: they take a byte for every 512, which
+    /// counts where hundreds of gigabytes pass by. The file stays in the page cache.
+    pub fn release(&self, range: Range<u64>) {
+        let Some(map) = &self.map else { return };
+        let range = range.start as usize..range.end as usize;
+        // SAFETY: the mapping is shared, read-only and of a file: what is dropped is read from the
+        // file again when it is touched.
+        let _ = unsafe {
+            map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
     }
 
     /// Fails if the path no longer names the file that was opened, in the state it had then.
     pub fn check_unchanged(&self) -> Result<()> {
-        let meta = std::fs::metadata(&self.path).map_err(|e| Error::io(&self.path, "stat", e))?;
+        let meta = std::fs::metadata(&self.path).map_err(|e| match e.kind() {
+            ErrorKind::NotFound => Error::changed("was removed while it was read").at(&self.path),
+            _ => Error::io(&self.path, "stat", e),
+        })?;
         let now = Stamp::of(&meta);
         if now == self.stamp {
             return Ok(());
@@ -114,14 +179,26 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, b"abc").unwrap();
-        let source = Source::open(&path).unwrap();
-        assert_eq!(source.bytes(), b"abc");
+        let mut source = Source::open(&path).unwrap();
+        assert!(source.is_mapped());
+        for range in [0..3, 1..2, 3..3] {
+            source.populate(range.clone());
+            let expected = &b"abc"[range.start as usize..range.end as usize];
+            assert_eq!(source.read(range.clone(), &mut vec![]).unwrap(), expected);
+            source.release(range);
+        }
+        // Read by position where the kernel refuses to map.
+        source.map = None;
+        assert_eq!(source.read(1..3, &mut vec![]).unwrap(), b"bc");
         source.check_unchanged().unwrap();
         std::fs::write(dir.path().join("y"), b"abc").unwrap();
         std::fs::rename(dir.path().join("y"), &path).unwrap();
         let error = source.check_unchanged().unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
         assert!(error.to_string().contains("was replaced"), "{error}");
+        std::fs::write(&path, b"a").unwrap();
+        let error = source.read(1..3, &mut vec![]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Changed);
     }
 
     #[test]
@@ -129,6 +206,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, b"").unwrap();
-        assert!(Source::open(&path).unwrap().bytes().is_empty());
+        assert!(Source::open(&path).unwrap().read(0..0, &mut vec![]).unwrap().is_empty());
     }
 }

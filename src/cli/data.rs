@@ -78,6 +78,10 @@ pub struct DataArgs {
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub arch: Option<String>,
 
+    /// Do not compare models with the digests written into them
+    #[arg(long, help_heading = "Network")]
+    pub no_verify: bool,
+
     /// List the architectures that are known
     #[arg(long, exclusive = true, help_heading = "Network")]
     pub list_archs: bool,
@@ -123,6 +127,9 @@ impl DataArgs {
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
+            if !self.no_verify {
+                checkpoint.verify(&|_| {})?;
+            }
             let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
             checkpoint.check_unchanged()?;
             check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;

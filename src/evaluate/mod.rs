@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::checkpoint::Dtype;
+use crate::checkpoint::{Dtype, TensorInfo, digest};
 use crate::data::Batch;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
@@ -105,20 +105,23 @@ impl Evaluation {
     /// order of the data set.
     pub fn write_logits(&self, path: &Path, force: bool) -> Result<()> {
         let n = self.labels.len();
-        let (labels, logits) = ([n], [self.logits.len(), n, self.classes]);
-        let tensors: [(&str, Dtype, &[usize]); 2] =
-            [("labels", Dtype::I64, &labels), ("logits", Dtype::F32, &logits)];
-        let layout = Layout::new(tensors, &BTreeMap::new())?;
+        let info = |name: &str, dtype, shape| TensorInfo { name: name.into(), dtype, shape };
+        let infos = [
+            info("labels", Dtype::I64, vec![n]),
+            info("logits", Dtype::F32, vec![self.logits.len(), n, self.classes]),
+        ];
+        let bytes: [Vec<u8>; 2] = [
+            self.labels.iter().flat_map(|label| label.to_le_bytes()).collect(),
+            self.logits.iter().flatten().flat_map(|x| x.to_le_bytes()).collect(),
+        ];
+        let mut layout = Layout::new(infos.iter(), &BTreeMap::new())?;
         let output = AtomicFile::create(path, layout.size, force)?;
-        output.write_at(&layout.head, 0)?;
-        let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        output.write_at(&labels, layout.offsets[0])?;
-        let mut at = layout.offsets[1];
-        for model in &self.logits {
-            let bytes: Vec<u8> = model.iter().flat_map(|x| x.to_le_bytes()).collect();
-            output.write_at(&bytes, at)?;
-            at += bytes.len() as u64;
+        let mut sealed = vec![];
+        for ((info, bytes), &offset) in infos.iter().zip(&bytes).zip(&layout.offsets) {
+            output.write_at(bytes, offset)?;
+            sealed.push((info, digest::of_blocks(bytes)));
         }
+        output.write_at(layout.seal(&sealed), 0)?;
         output.commit()
     }
 }

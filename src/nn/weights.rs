@@ -139,7 +139,8 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Te
         }
     };
     let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
-    let tensor = Tensor::f_from_data_size(checkpoint.bytes(info), &shape, kind)?;
+    let position = checkpoint.position(&info.name).expect("it is from there");
+    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, kind)?;
     Ok(tensor.f_to_device_(device, Kind::Float, false, false)?)
 }
 

@@ -5,34 +5,38 @@
 //! stays as it was. The temporary file is removed on an error, on SIGINT, SIGTERM and SIGHUP (see
 //! [`super::signals`]); after a SIGKILL the next run for the same target removes it.
 
-use std::ffi::CString;
-use std::fs::{File, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FallocateFlags, RenameFlags};
-
+use super::Sink;
 use super::signals::naming;
-use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
+use super::temporary::{self, Pending, rename, rename_error, reserve, sync_folder};
 use crate::{Error, Result};
 
 pub struct AtomicFile {
     /// What links lead to.
     target: PathBuf,
-    temporary: PathBuf,
     folder: PathBuf,
     file: File,
     replace: bool,
-    /// While the temporary file exists, for signal handlers.
-    pending: Option<&'static Entry<CString>>,
+    temporary: Pending,
 }
 
-/// Fails if `path` cannot become an output: it exists and `force` is not given, it is not a regular
+/// Fails if `path` cannot become an output file: it exists and `force` is not given, it is not a regular
 /// file, its folder is missing, or it is one of `inputs`. To be called before any work is done.
 pub fn check_target(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> {
     let (target, _, exists) = resolve(path, force)?;
+    refuse_inputs(path, &target, exists, inputs)
+}
+
+pub(super) fn refuse_inputs(
+    path: &Path,
+    target: &Path,
+    exists: bool,
+    inputs: &[PathBuf],
+) -> Result<()> {
     let same = |input: &&PathBuf| std::fs::canonicalize(input).is_ok_and(|input| input == target);
     match inputs.iter().find(same) {
         Some(_) if exists => Err(Error::usage("is an input as well as the output")
@@ -44,6 +48,26 @@ pub fn check_target(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> 
 
 /// The file behind the links, its folder, and whether it exists.
 fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
+    let (target, folder, exists) = behind_links(path)?;
+    if exists {
+        let meta = std::fs::metadata(&target).map_err(|e| Error::io(path, "stat", e))?;
+        if !meta.is_file() {
+            let what = if meta.is_dir() { "is a folder" } else { "is not a regular file" };
+            return Err(Error::usage(what).at(path).remedy("name a file to write"));
+        }
+        if !force {
+            return Err(exists_already(path));
+        }
+    }
+    Ok((target, folder, exists))
+}
+
+pub(super) fn exists_already(path: &Path) -> Error {
+    Error::usage("exists already").at(path).remedy("--force overwrites it, -o names another")
+}
+
+/// What the links lead to, its folder, and whether it exists.
+pub(super) fn behind_links(path: &Path) -> Result<(PathBuf, PathBuf, bool)> {
     let (target, exists) = match std::fs::canonicalize(path) {
         Ok(target) => (target, true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -59,18 +83,6 @@ fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
         }
         Err(e) => return Err(Error::io(path, "open", e)),
     };
-    if exists {
-        let meta = std::fs::metadata(&target).map_err(|e| Error::io(path, "stat", e))?;
-        if !meta.is_file() {
-            let what = if meta.is_dir() { "is a folder" } else { "is not a regular file" };
-            return Err(Error::usage(what).at(path).remedy("name a file to write"));
-        }
-        if !force {
-            return Err(Error::usage("exists already")
-                .at(path)
-                .remedy("--force overwrites it, -o names another"));
-        }
-    }
     if target.file_name().is_none() {
         return Err(Error::usage("names no file").at(path).remedy("name a file to write"));
     }
@@ -88,63 +100,14 @@ impl AtomicFile {
     /// Opens a temporary file of `size` bytes beside `path`, its space reserved.
     pub fn create(path: &Path, size: u64, force: bool) -> Result<Self> {
         let (target, folder, exists) = resolve(path, force)?;
-        remove_stale(&folder, &target);
-        let prefix = temporary_prefix(&target);
-        let (temporary, file, pending) = loop {
-            // RandomState is seeded by the system; the name need only be unlikely.
-            let random = RandomState::new().hash_one(std::process::id());
-            let temporary = folder.join(format!("{prefix}{random:016x}.tmp"));
-            // Known to the signal handlers before it exists.
-            let pending = c_path(&temporary).map(|path| TEMPORARY.push(path));
-            // O_EXCL; mode 0666 less the umask.
-            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) => break (temporary, file, pending),
-                Err(e) => {
-                    pending.inspect(|entry| entry.remove());
-                    if e.kind() != io::ErrorKind::AlreadyExists {
-                        return Err(Error::io(path, "create a temporary file beside it", e));
-                    }
-                }
-            }
-        };
-        let output = AtomicFile { target, temporary, folder, file, replace: force, pending };
-        // Locked while this process lives, so that nobody takes it for a stale one.
-        // Some file systems have no locks; there nothing is taken for stale either.
-        match output.file.lock() {
-            Err(e) if !lacks_locks(&e) => {
-                return Err(Error::io(path, "lock its temporary file", e));
-            }
-            _ => {}
-        }
+        let (temporary, file) = temporary::create(&folder, &target, false)?;
         if exists {
-            std::fs::metadata(&output.target)
-                .and_then(|meta| output.file.set_permissions(meta.permissions()))
+            std::fs::metadata(&target)
+                .and_then(|meta| file.set_permissions(meta.permissions()))
                 .map_err(|e| Error::io(path, "keep its mode", e))?;
         }
-        output.reserve(path, size)?;
-        Ok(output)
-    }
-
-    fn reserve(&self, path: &Path, size: u64) -> Result<()> {
-        if size == 0 {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, size) {
-            Ok(()) => Ok(()),
-            // Not every file system can reserve.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                self.file.set_len(size).map_err(|e| Error::io(path, "write", e))
-            }
-            Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
-                let free = rustix::fs::statvfs(&self.folder)
-                    .map(|s| s.f_bavail.saturating_mul(s.f_frsize))
-                    .map(|free| format!(", {free} free"))
-                    .unwrap_or_default();
-                let full = io::Error::other(format!("it needs {size} bytes{free}"));
-                Err(Error::io(path, "reserve space", full).remedy("free some, or write elsewhere"))
-            }
-            Err(e) => Err(Error::io(path, "reserve space", e)),
-        }
+        reserve(&file, &folder, path, size)?;
+        Ok(AtomicFile { target, folder, file, replace: force, temporary })
     }
 
     /// Writes at a position; any thread may.
@@ -153,90 +116,21 @@ impl AtomicFile {
     }
 
     /// Makes the file durable and gives it its name.
-    pub fn commit(self) -> Result<()> {
-        let fail = |doing: &str, e: io::Error| Err(Error::io(&self.target, doing, e));
-        if let Err(e) = self.file.sync_all() {
-            return fail("fsync", e);
-        }
+    pub fn commit(mut self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))?;
         let naming = naming();
-        if let Err(e) = self.rename() {
-            if e.kind() == io::ErrorKind::AlreadyExists {
-                return Err(Error::usage("appeared while this ran")
-                    .at(&self.target)
-                    .remedy("--force overwrites it"));
-            }
-            return fail("rename to its name", e);
-        }
-        self.pending.inspect(|entry| entry.remove());
+        rename(self.temporary.path(), &self.target, self.replace)
+            .map_err(|e| rename_error(&self.target, e))?;
+        self.temporary.keep();
         drop(naming);
         // The rename itself is durable only when the folder is.
-        if let Err(e) = File::open(&self.folder).and_then(|folder| folder.sync_all()) {
-            return fail("fsync its folder", e);
-        }
-        Ok(())
-    }
-
-    fn rename(&self) -> io::Result<()> {
-        if !self.replace {
-            let flags = RenameFlags::NOREPLACE;
-            match rustix::fs::renameat_with(CWD, &self.temporary, CWD, &self.target, flags) {
-                // A file system without this flag: the check at the start has to do.
-                Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
-                done => return done.map_err(Into::into),
-            }
-        }
-        std::fs::rename(&self.temporary, &self.target)
+        sync_folder(&self.folder, &self.target)
     }
 }
 
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if self.pending.is_none_or(|entry| entry.is_alive()) {
-            // Nothing is left to tell the user about: the error that led here is on its way.
-            let _ = std::fs::remove_file(&self.temporary);
-            self.pending.inspect(|entry| entry.remove());
-        }
-    }
-}
-
-/// `.NAME.swa-`, short enough for any file system.
-fn temporary_prefix(target: &Path) -> String {
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    let mut end = name.len().min(200);
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!(".{}.swa-", &name[..end])
-}
-
-fn lacks_locks(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::Unsupported
-        || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
-}
-
-/// Removes temporary files for `target` that dead runs left: those whose lock can be taken.
-fn remove_stale(folder: &Path, target: &Path) {
-    let prefix = temporary_prefix(target);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let found = entry.file_name();
-        let found = found.to_string_lossy();
-        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
-        let hex =
-            |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
-        if !ours.is_some_and(hex) || !entry.file_type().is_ok_and(|t| t.is_file()) {
-            continue;
-        }
-        // A run between creating and locking its file is younger than this.
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-        if age.is_none_or(|age| age.as_secs() < 2) {
-            continue;
-        }
-        if let Ok(file) = OpenOptions::new().write(true).open(entry.path())
-            && file.try_lock().is_ok()
-        {
-            // Failure leaves a stale file, which harms nobody.
-            let _ = std::fs::remove_file(entry.path());
-        }
+impl Sink for AtomicFile {
+    fn write_at(&self, _: usize, bytes: &[u8], offset: u64) -> Result<()> {
+        self.write_at(bytes, offset)
     }
 }
 
@@ -339,7 +233,7 @@ mod tests {
         live.file.set_modified(old).unwrap();
         assert!(!stale.exists());
         AtomicFile::create(&path, 1, true).unwrap().commit().unwrap();
-        assert!(live.temporary.exists());
+        assert!(live.temporary.path().exists());
         live.commit().unwrap();
         assert_eq!(listing(dir.path()), ["out"]);
     }

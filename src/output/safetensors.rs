@@ -1,21 +1,25 @@
-//! Writing safetensors: the header is laid out first, so every tensor's position is known before
-//! the first byte is written.
+//! Writing safetensors: the header is laid out first, so every tensor's position is known before the
+//! first byte is written. Only the digests in it come last, in room kept for them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use ::safetensors::Dtype;
 use serde_json::{Value, json};
 
 use super::AtomicFile;
-use crate::checkpoint::{Checkpoint, MAX_HEADER};
+use crate::checkpoint::digest::{self, DIGEST_KEY};
+use crate::checkpoint::{Checkpoint, MAX_HEADER, TensorInfo};
 use crate::{Error, Result};
 
 /// Where everything goes in a file to be written.
 #[derive(Debug)]
 pub struct Layout {
     /// The length and the JSON header, padded to a multiple of 8 bytes.
-    pub head: Vec<u8>,
+    head: Vec<u8>,
+    /// Where in it the digests go.
+    digests: usize,
+    /// Digest of the metadata.
+    metadata: u128,
     /// Offset of each tensor's first byte in the file, in the order given.
     pub offsets: Vec<u64>,
     /// Size of the file in bytes.
@@ -25,40 +29,54 @@ pub struct Layout {
 impl Layout {
     /// Tensors follow each other in the order given; metadata keys are sorted.
     pub fn new<'a>(
-        tensors: impl IntoIterator<Item = (&'a str, Dtype, &'a [usize])>,
+        tensors: impl Iterator<Item = &'a TensorInfo>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
         // Written as text, entry by entry: a tree of values would cost ten times the header.
-        let mut json = String::from("{");
-        if !metadata.is_empty() {
-            json += &format!("\"__metadata__\":{},", json!(metadata));
-        }
-        let (mut offsets, mut at) = (Vec::new(), 0u64);
-        for (name, dtype, shape) in tensors {
-            let end = at + (shape.iter().product::<usize>() * dtype.bitsize() / 8) as u64;
-            let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]});
-            json += &format!("{}:{entry},", Value::from(name));
+        let (mut json, mut offsets, mut at) = (String::new(), Vec::new(), 0u64);
+        for info in tensors {
+            let end = at + info.size();
+            let entry =
+                json!({"dtype": info.dtype, "shape": info.shape, "data_offsets": [at, end]});
+            json += &format!(",{}:{entry}", Value::from(info.name.as_str()));
             offsets.push(at);
             at = end;
         }
-        if json.ends_with(',') {
-            json.pop();
-        }
-        let mut json = (json + "}").into_bytes();
+        let room = "0".repeat(digest::entry_length(offsets.len()));
+        let mut all = metadata.clone();
+        all.insert(DIGEST_KEY.into(), room);
+        let start = format!("{{\"__metadata__\":{}", json!(all));
+        // Within a value the quotes would be escaped.
+        let key = format!("\"{DIGEST_KEY}\":\"");
+        let digests = 8 + start.find(&key).expect("it was put there") + key.len();
+        let mut head = vec![0; 8];
+        head.extend_from_slice(start.as_bytes());
+        head.extend_from_slice(json.as_bytes());
+        head.push(b'}');
         // Aligns the tensors, as the reference implementation does.
-        json.resize(json.len().next_multiple_of(8), b' ');
-        if json.len() > MAX_HEADER {
+        head.resize(head.len().next_multiple_of(8), b' ');
+        let length = head.len() - 8;
+        if length > MAX_HEADER {
             return Err(Error::limit(format!(
-                "the header would have {} bytes, the safetensors limit is {MAX_HEADER}",
-                json.len()
+                "the header would have {length} bytes, the safetensors limit is {MAX_HEADER}"
             )));
         }
-        let mut head = (json.len() as u64).to_le_bytes().to_vec();
-        head.append(&mut json);
+        head[..8].copy_from_slice(&(length as u64).to_le_bytes());
         let start = head.len() as u64;
         let size = start + at;
         offsets.iter_mut().for_each(|offset| *offset += start);
-        Ok(Layout { head, offsets, size })
+        let metadata = digest::of_metadata(metadata);
+        Ok(Layout { head, digests, metadata, offsets, size })
+    }
+
+    /// The head, with the digests of the tensors, in the order given, put into it.
+    pub fn seal(&mut self, tensors: &[(&TensorInfo, u128)]) -> &[u8] {
+        let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+        by_name.sort_by(|&a, &b| tensors[a].0.name.cmp(&tensors[b].0.name));
+        let digests = by_name.iter().map(|&i| digest::of_tensor(tensors[i].1, tensors[i].0));
+        let entry = digest::entry(self.metadata, digests);
+        self.head[self.digests..][..entry.len()].copy_from_slice(entry.as_bytes());
+        &self.head
     }
 }
 
@@ -71,18 +89,23 @@ pub fn rewrite(
     replaced: &HashMap<String, Vec<u8>>,
 ) -> Result<()> {
     let tensors = checkpoint.tensors();
-    let entries = tensors.iter().map(|t| (t.name.as_str(), t.dtype, &t.shape[..]));
-    let layout = Layout::new(entries, metadata)?;
+    let mut layout = Layout::new(tensors.iter(), metadata)?;
     let output = AtomicFile::create(path, layout.size, force)?;
-    output.write_at(&layout.head, 0)?;
-    for (tensor, &offset) in tensors.iter().zip(&layout.offsets) {
+    let mut sums = Vec::with_capacity(tensors.len());
+    for (i, (tensor, &offset)) in tensors.iter().zip(&layout.offsets).enumerate() {
+        let own;
         let bytes = match replaced.get(&tensor.name) {
-            Some(bytes) => bytes,
-            None => checkpoint.bytes(tensor),
+            Some(bytes) => &bytes[..],
+            None => {
+                own = checkpoint.bytes(i)?;
+                &own[..]
+            }
         };
-        assert_eq!(bytes.len(), tensor.extent.len());
+        assert_eq!(bytes.len() as u64, tensor.size());
+        sums.push((tensor, digest::of_blocks(bytes)));
         output.write_at(bytes, offset)?;
     }
+    output.write_at(layout.seal(&sums), 0)?;
     checkpoint.check_unchanged()?;
     output.commit()
 }
@@ -90,14 +113,24 @@ pub fn rewrite(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::Dtype;
 
     #[test]
     fn the_reference_implementation_reads_it() {
         let metadata = BTreeMap::from([("b".into(), "2".into()), ("a".into(), "1\"".into())]);
-        let tensors: [(&str, Dtype, &[usize]); 3] =
-            [("z", Dtype::F32, &[2]), ("a", Dtype::I64, &[]), ("empty", Dtype::BF16, &[0, 3])];
-        let layout = Layout::new(tensors, &metadata).unwrap();
-        let mut file = layout.head.clone();
+        let info = |name: &str, dtype, shape: &[usize]| TensorInfo {
+            name: name.into(),
+            dtype,
+            shape: shape.into(),
+        };
+        let tensors = [
+            info("z", Dtype::F32, &[2]),
+            info("a", Dtype::I64, &[]),
+            info("empty", Dtype::BF16, &[0, 3]),
+        ];
+        let mut layout = Layout::new(tensors.iter(), &metadata).unwrap();
+        let sealed: Vec<_> = tensors.iter().map(|t| (t, 7)).collect();
+        let mut file = layout.seal(&sealed).to_vec();
         file.extend(0..16u8);
         assert_eq!((file.len() as u64, file.len() % 8), (layout.size, 0));
         let parsed = ::safetensors::SafeTensors::deserialize(&file).unwrap();
@@ -105,7 +138,12 @@ mod tests {
         assert_eq!(parsed.tensor("a").unwrap().data(), (8..16).collect::<Vec<u8>>());
         assert_eq!(parsed.tensor("empty").unwrap().shape(), [0, 3]);
         let (_, read) = ::safetensors::SafeTensors::read_metadata(&file).unwrap();
-        assert_eq!(read.metadata().as_ref().unwrap()["a"], "1\"");
+        let read = read.metadata().as_ref().unwrap();
+        assert_eq!((&read["a"][..], &read["b"][..]), ("1\"", "2"));
+        // By name: a, empty, z.
+        let digits: Vec<&str> = read[DIGEST_KEY].split(' ').collect();
+        assert_eq!(digits.len(), 4);
+        assert_eq!(digits[3], digest::hex(digest::of_tensor(7, &tensors[0])));
         assert!(file.windows(30).any(|w| w.starts_with(br#"{"__metadata__":{"a":"1\"","b""#)));
     }
 }

@@ -30,6 +30,10 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
             for path in TEMPORARY.iter() {
                 let _ = std::fs::remove_file(OsStr::from_bytes(path.to_bytes()));
             }
+            // Folders, empty now.
+            for path in TEMPORARY.iter() {
+                let _ = std::fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
+            }
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     })?;

@@ -1,0 +1,156 @@
+use super::super::coefficients::mean;
+use super::super::exact;
+use super::*;
+use proptest::prelude::*;
+
+const WRITTEN: [Float; 4] = [Float::F64, Float::F32, Float::F16, Float::BF16];
+const SUMMED: [Float; 7] = [
+    Float::F32,
+    Float::F16,
+    Float::BF16,
+    Float::E4M3,
+    Float::E5M2,
+    Float::E4M3Fnuz,
+    Float::E5M2Fnuz,
+];
+
+fn finish(sum: &[f64], divisor: f64, to: Float) -> Vec<u8> {
+    let mut out = vec![0; sum.len() * to.size()];
+    finish_exact(sum, divisor, to, &mut out);
+    out
+}
+
+#[test]
+fn every_half_survives_a_round_trip() {
+    for float in [Float::F16, Float::BF16] {
+        let all: Vec<u8> = (0..=u16::MAX).flat_map(|h| h.to_le_bytes()).collect();
+        let mut sum = vec![-0.0; 1 << 16];
+        assert!(!accumulate(&mut sum, &all, float, 1.0).is_finite());
+        let out = finish(&sum, 1.0, float);
+        for (x, (a, b)) in sum.iter().zip(out.chunks(2).zip(all.chunks(2))) {
+            assert!(a == b || x.is_nan(), "{float:?} {x}");
+        }
+    }
+}
+
+#[test]
+fn results_that_are_not_finite_are_noticed() {
+    assert!(!finish_exact(&[1.0, 1e39], 1.0, Float::F32, &mut [0; 8]));
+    assert!(finish_exact(&[1.0, 3e38], 1.0, Float::F32, &mut [0; 8]));
+    assert!(!finish_exact(&[65520.0], 1.0, Float::F16, &mut [0; 2]));
+    assert!(!finish_bounded(&[1e39], 1.0, 1.0, Float::F32, &mut [0; 4], &mut vec![]));
+}
+
+#[test]
+fn a_span_proves_what_is_exact_and_no_more() {
+    let span = |values: &[f32]| {
+        let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+        accumulate(&mut vec![0.0; values.len()], &bytes, Float::F32, 1.0)
+    };
+    let p = |e: i32| 2f32.powi(e);
+    // 24 bits of the smallest, 2^29 times that, and no carry left for a second term.
+    assert!(span(&[p(28), 1.0]).proves_exact(Float::F32, &mean(1)));
+    assert!(span(&[p(28), 0.0, -1.0]).proves_exact(Float::F32, &mean(2)));
+    assert!(span(&[p(30), 1.0]).proves_exact(Float::F32, &mean(1)));
+    assert!(!span(&[p(30), 1.0]).proves_exact(Float::F32, &mean(2)));
+    assert!(span(&[0.0, -0.0]).proves_exact(Float::F32, &mean(1000)));
+    // Subnormal values are multiples of the quantum, however small they are.
+    assert!(span(&[p(-121), p(-149)]).proves_exact(Float::F32, &mean(16)));
+    let thirds = Coefficients::new(vec![0.1, 0.2]).unwrap();
+    assert!(!span(&[1.0, 0.3]).proves_exact(Float::F32, &thirds));
+}
+
+/// Bytes of values that lie near each other, or anywhere.
+fn values(from: Float, seed: &[u32]) -> Vec<u8> {
+    seed.iter()
+        .flat_map(|&bits| match from {
+            Float::F32 if bits & 3 != 0 => {
+                // An exponent near 1's.
+                f32::from_bits((bits & 0x807f_ffff) | (120 + (bits >> 23 & 7)) << 23).to_le_bytes()
+            }
+            _ => bits.to_le_bytes(),
+        })
+        .take(seed.len() * 4 / from.size() * from.size())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn fast_and_scalar_agree_to_the_bit(
+        seed in proptest::collection::vec(any::<u32>(), 0..200),
+        weight in -2f64..2.0,
+        divisor in 0.5f64..20.0,
+    ) {
+        for from in SUMMED {
+            let bytes = values(from, &seed);
+            let n = bytes.len() / from.size();
+            let (mut fast, mut scalar) = (vec![0.5; n], vec![0.5; n]);
+            let a = accumulate(&mut fast, &bytes, from, weight);
+            let b = accumulate_scalar(&mut scalar, &bytes, from, weight);
+            prop_assert_eq!(a, b);
+            let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            prop_assert!(fast.iter().zip(&scalar).all(same));
+            scalar.retain(|x| x.is_finite());
+            for to in WRITTEN {
+                let mut out = [vec![0; scalar.len() * to.size()], vec![0; scalar.len() * to.size()]];
+                let a = finish_exact(&scalar, divisor, to, &mut out[0]);
+                let b = finish_exact_scalar(&scalar, divisor, to, &mut out[1]);
+                prop_assert_eq!(a, b);
+                prop_assert_eq!(&out[0], &out[1]);
+                let mut doubtful = [vec![], vec![]];
+                let a = finish_bounded(&scalar, divisor, 1e-9, to, &mut out[0], &mut doubtful[0]);
+                let b =
+                    finish_bounded_scalar(&scalar, divisor, 1e-9, to, &mut out[1], &mut doubtful[1]);
+                prop_assert_eq!(a, b);
+                prop_assert_eq!(&out[0], &out[1]);
+                prop_assert_eq!(&doubtful[0], &doubtful[1]);
+            }
+        }
+    }
+
+    /// The whole of what the fast path claims: what it proves is what the exact path computes.
+    #[test]
+    fn what_is_proved_is_what_is_exact(
+        seeds in proptest::collection::vec(proptest::collection::vec(any::<u32>(), 16), 1..6),
+        weights in proptest::collection::vec(
+            prop_oneof![Just(1.0), (1i32..9).prop_map(f64::from), -2f64..2.0], 6),
+        plain in any::<bool>(),
+    ) {
+        let weights = if plain { vec![1.0; seeds.len()] } else { weights[..seeds.len()].to_vec() };
+        let Ok(coefficients) = Coefficients::new(weights.clone()) else { return Ok(()) };
+        let divisor = exact::divisor(&weights);
+        for from in SUMMED {
+            let inputs: Vec<_> = seeds.iter().map(|seed| values(from, seed)).collect();
+            for i in 0..inputs[0].len() / from.size() {
+                let at = i * from.size()..(i + 1) * from.size();
+                let (mut sum, mut span) = ([-0.0], Span::EMPTY);
+                for (bytes, &weight) in inputs.iter().zip(&weights) {
+                    span = span.with(accumulate(&mut sum, &bytes[at.clone()], from, weight));
+                }
+                if !span.is_finite() {
+                    continue;
+                }
+                let terms = inputs.iter().zip(&weights).map(|(b, &w)| (w, from.decode(&b[at.clone()])));
+                for to in WRITTEN {
+                    let expected = exact::mean(terms.clone(), &divisor, to).to_le_bytes();
+                    let mut out = vec![0; to.size()];
+                    let mut doubtful = vec![];
+                    if coefficients.divisor_is_exact() && span.proves_exact(from, &coefficients) {
+                        finish_exact(&sum, coefficients.divisor(), to, &mut out);
+                        // The sign of a zero is the caller's business if weights are negative.
+                        let zero = sum[0] == 0.0 && !coefficients.is_positive();
+                        prop_assert!(zero || out == expected[..to.size()], "{from:?} {to:?}");
+                    }
+                    let error = span.error(weights.len(), &coefficients);
+                    finish_bounded(&sum, coefficients.divisor(), error, to, &mut out, &mut doubtful);
+                    prop_assert!(
+                        !doubtful.is_empty() || sum[0] == 0.0 || out == expected[..to.size()],
+                        "bounded {from:?} {to:?}"
+                    );
+                }
+            }
+        }
+    }
+}

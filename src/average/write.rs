@@ -1,0 +1,218 @@
+//! From a plan to files: which tensor goes where, then the stream, then the digests, then the names.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::plan::Plan;
+use super::stream::{Stream, lock};
+use crate::checkpoint::TensorInfo;
+use crate::checkpoint::folder::{INDEX, SINGLE};
+use crate::output::safetensors::Layout;
+use crate::output::{AtomicFile, AtomicFolder, Sink, model_files};
+use crate::{Error, Result};
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One safetensors file.
+    File(PathBuf),
+    /// A folder as Hugging Face has them: shards of at most so many bytes of tensors, or as the first
+    /// input has them; and the last input's configuration and tokenizer.
+    Folder { path: PathBuf, max_shard: Option<u64> },
+}
+
+impl Target {
+    pub fn path(&self) -> &PathBuf {
+        match self {
+            Target::File(path) | Target::Folder { path, .. } => path,
+        }
+    }
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Written {
+    /// All files together.
+    pub bytes: u64,
+    /// Tensors with means that are not finite, and how many.
+    pub nonfinite: Vec<(String, u64)>,
+    /// Configuration and tokenizer files that were copied.
+    pub copied: Vec<String>,
+}
+
+/// What carrying out a plan will take.
+#[derive(Debug, Clone, Copy)]
+pub struct Estimate {
+    /// From a sample of the inputs, without the writing.
+    pub seconds: f64,
+    /// Memory that is not mapped files, in bytes.
+    pub memory: u64,
+}
+
+/// The files of the output.
+struct Files {
+    names: Vec<String>,
+    /// For each the tensors in it.
+    tensors: Vec<Vec<usize>>,
+    layouts: Vec<Layout>,
+    /// For each tensor its file and its offset there.
+    places: Vec<(u32, u64)>,
+}
+
+impl Plan<'_> {
+    /// Writes the output: whole and durable under its name, or not at all. `progress` is told how
+    /// many input bytes were dealt with, from any thread.
+    pub fn write(
+        &self,
+        target: &Target,
+        force: bool,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Written> {
+        let mut files = self.files(target)?;
+        let bytes = files.layouts.iter().map(|layout| layout.size).sum();
+        if !self.options.no_verify {
+            self.inputs.iter().try_for_each(|input| input.verify_metadata())?;
+        }
+        let mut copied = vec![];
+        let nonfinite = match target {
+            Target::File(path) => {
+                let output = AtomicFile::create(path, files.layouts[0].size, force)?;
+                let nonfinite = self.fill(&output, &mut files, progress)?;
+                output.commit()?;
+                nonfinite
+            }
+            Target::Folder { path, .. } => {
+                let sizes =
+                    files.names.iter().zip(&files.layouts).map(|(n, l)| (n.as_str(), l.size));
+                let mut output = AtomicFolder::create(path, &sizes.collect::<Vec<_>>(), force)?;
+                let nonfinite = self.fill(&output, &mut files, progress)?;
+                let last = self.inputs[self.inputs.len() - 1].path();
+                if last.is_dir() {
+                    for name in model_files(last)? {
+                        let from = last.join(&name);
+                        let bytes =
+                            std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
+                        output.add(&name, &bytes)?;
+                        copied.push(name);
+                    }
+                }
+                if files.names.len() > 1 {
+                    output.add(INDEX, self.index(&files).as_bytes())?;
+                }
+                output.commit()?;
+                nonfinite
+            }
+        };
+        Ok(Written { bytes, nonfinite, copied })
+    }
+
+    fn fill(
+        &self,
+        sink: &dyn Sink,
+        files: &mut Files,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<Vec<(String, u64)>> {
+        let stream = Stream::new(self, Some(sink), &files.places, progress);
+        stream.run(None)?;
+        let digests = std::mem::take(&mut *lock(&stream.digests));
+        let mut nonfinite: Vec<_> = lock(&stream.nonfinite).drain().collect();
+        drop(stream);
+        nonfinite.sort();
+        for (file, layout) in files.layouts.iter_mut().enumerate() {
+            let infos: Vec<(TensorInfo, u128)> = (files.tensors[file].iter())
+                .map(|&tensor| (self.output_info(tensor), digests[tensor]))
+                .collect();
+            let infos: Vec<_> = infos.iter().map(|(info, digest)| (info, *digest)).collect();
+            sink.write_at(file, layout.seal(&infos), 0)?;
+        }
+        self.inputs.iter().try_for_each(|input| input.check_unchanged())?;
+        Ok(nonfinite.into_iter().map(|(t, n)| (self.name(t).to_string(), n)).collect())
+    }
+
+    /// Size of the output in bytes, all files together.
+    pub fn size(&self, target: &Target) -> Result<u64> {
+        Ok(self.files(target)?.layouts.iter().map(|layout| layout.size).sum())
+    }
+
+    /// Averages the first tensors for a tenth of a second, and writes nothing.
+    pub fn estimate(&self) -> Result<Estimate> {
+        let done = std::sync::atomic::AtomicU64::new(0);
+        let count = |bytes| {
+            done.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+        };
+        let started = Instant::now();
+        let stream = Stream::new(self, None, &[], &count);
+        stream.run(Some(started + Duration::from_millis(100)))?;
+        let share = done.into_inner() as f64 / self.bytes_to_read().max(1) as f64;
+        let seconds = started.elapsed().as_secs_f64() / share.max(1e-12);
+        // A mebibyte and more a thread for what it writes, and the index.
+        let threads = rayon::current_num_threads() as u64;
+        Ok(Estimate { seconds, memory: (threads << 21) + 256 * self.tensors.len() as u64 })
+    }
+
+    fn files(&self, target: &Target) -> Result<Files> {
+        let all: Vec<usize> = (0..self.tensors.len()).collect();
+        let (names, tensors) = match target {
+            Target::File(_) => (vec![String::new()], vec![all]),
+            Target::Folder { max_shard: Some(limit), .. } => {
+                let mut shards: Vec<Vec<usize>> = vec![];
+                let mut size = u64::MAX;
+                for tensor in all {
+                    let bytes = self.output_info(tensor).size();
+                    if shards.is_empty() || size.saturating_add(bytes) > *limit {
+                        shards.push(vec![]);
+                        size = 0;
+                    }
+                    size += bytes;
+                    shards.last_mut().expect("one was pushed").push(tensor);
+                }
+                let n = shards.len();
+                let name = |i| format!("model-{i:05}-of-{n:05}.safetensors");
+                ((1..=n).map(name).collect(), shards)
+            }
+            Target::Folder { max_shard: None, .. } => self.shards_of_first(),
+        };
+        let names = if names.len() == 1 { vec![SINGLE.into()] } else { names };
+        let metadata = self.metadata();
+        let mut places = vec![(0, 0); self.tensors.len()];
+        let mut layouts = Vec::with_capacity(names.len());
+        for (file, tensors) in tensors.iter().enumerate() {
+            let infos: Vec<TensorInfo> = tensors.iter().map(|&t| self.output_info(t)).collect();
+            let layout = Layout::new(infos.iter(), &metadata)?;
+            for (&tensor, &offset) in tensors.iter().zip(&layout.offsets) {
+                places[tensor] = (file as u32, offset);
+            }
+            layouts.push(layout);
+        }
+        Ok(Files { names, tensors, layouts, places })
+    }
+
+    /// Each tensor in the shard where the first input has it; what that has not, in the last.
+    fn shards_of_first(&self) -> (Vec<String>, Vec<Vec<usize>>) {
+        let first = &self.inputs[0];
+        let mut shards: Vec<Vec<usize>> = vec![vec![]; first.files().len()];
+        for tensor in 0..self.tensors.len() {
+            let file = self.number(0, tensor).map(|number| first.file_of(number));
+            shards[file.unwrap_or(first.files().len() - 1)].push(tensor);
+        }
+        let name = |i: usize| {
+            let name = first.files()[i].path().file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let filled = shards.into_iter().enumerate().filter(|(_, shard)| !shard.is_empty());
+        filled.map(|(i, shard)| (name(i), shard)).unzip()
+    }
+
+    /// `model.safetensors.index.json`.
+    fn index(&self, files: &Files) -> String {
+        let map: BTreeMap<&str, &str> = (files.places.iter().enumerate())
+            .map(|(tensor, (file, _))| (self.name(tensor), files.names[*file as usize].as_str()))
+            .collect();
+        let size: u64 = (0..self.tensors.len()).map(|t| self.output_info(t).size()).sum();
+        let index = json!({"metadata": {"total_size": size}, "weight_map": map});
+        serde_json::to_string_pretty(&index).expect("plain JSON") + "\n"
+    }
+}

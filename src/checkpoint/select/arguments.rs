@@ -1,0 +1,297 @@
+//! What the arguments name: files, patterns, folders.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::{base_name, natural};
+use crate::checkpoint::folder::{INDEX, SINGLE};
+use crate::{Error, Result};
+
+/// Every checkpoint that the arguments name, in their order.
+pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for argument in arguments {
+        let pattern = argument.to_string_lossy();
+        if argument.exists() || !pattern.contains(['*', '?', '[']) {
+            let found = checkpoints(argument)?;
+            if found.is_empty() {
+                return Err(holds_none(argument));
+            }
+            paths.extend(found);
+        } else {
+            paths.extend(matches(&pattern)?);
+        }
+    }
+    Ok(paths)
+}
+
+/// What a pattern matches. `runs/*` also matches `runs/logs`, which is passed over.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let found = glob::glob(pattern)
+        .map_err(|e| Error::usage(format!("bad pattern `{pattern}`: {}", e.msg)))?;
+    let (mut paths, mut empty) = (Vec::new(), None);
+    for path in found {
+        let path = path.map_err(|e| {
+            let path = e.path().to_path_buf();
+            Error::io(&path, "read", std::io::Error::from(e))
+        })?;
+        let checkpoints = checkpoints(&path)?;
+        if checkpoints.is_empty() {
+            empty.get_or_insert(path);
+        }
+        paths.extend(checkpoints);
+    }
+    match empty {
+        _ if !paths.is_empty() => Ok(paths),
+        Some(folder) => Err(holds_none(&folder)),
+        None => Err(Error::usage(format!("no file matches `{pattern}`"))
+            .remedy("check the folder and the file names")),
+    }
+}
+
+fn holds_none(folder: &Path) -> Error {
+    Error::usage("holds no checkpoints (*.safetensors files or model folders)")
+        .at(folder)
+        .remedy("name checkpoint files or their folder")
+}
+
+/// The checkpoints that one path names: itself, or those in a folder, which may be none.
+fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_dir() {
+        return in_folder(path);
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = base_name(path);
+    // The one way to name a model in shards beside its snapshots.
+    if name == INDEX && path.is_file() {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    static SHARD: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"-[0-9]+-of-[0-9]+\.safetensors$").expect("it is fixed"));
+    if SHARD.is_match(&name) && folder.join(INDEX).is_file() {
+        return Err(Error::usage("is one shard of a model")
+            .at(path)
+            .remedy(format!("name its folder, `{}`", folder.display())));
+    }
+    Ok(vec![path.to_path_buf()])
+}
+
+/// Whether a folder directly holds a Hugging Face model. A link that leads nowhere, as in a cache
+/// half filled, makes one too: it is an error when opened, not a smaller average.
+fn is_model(folder: &Path) -> Result<bool> {
+    for name in [INDEX, SINGLE] {
+        match folder.join(name).symlink_metadata() {
+            Ok(meta) if !meta.is_dir() => return Ok(true),
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(folder, "read", e));
+            }
+            _ => {}
+        }
+    }
+    Ok(false)
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut models) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "read", e))? {
+        let path = entry.map_err(|e| Error::io(folder, "read", e))?.path();
+        let hidden = base_name(&path).starts_with('.');
+        if hidden {
+            continue;
+        } else if path.is_dir() {
+            if is_model(&path)? {
+                models.push(path);
+            }
+        } else if path.extension().is_some_and(|e| e == "safetensors") {
+            files.push(path);
+        }
+    }
+    let pattern = |tail: &str| {
+        let folder = glob::Pattern::escape(&folder.to_string_lossy());
+        format!("'{}/{tail}'", folder.trim_end_matches('/'))
+    };
+    match is_model(folder)? {
+        // Without a slash at the end, which would lead through a link.
+        true if models.is_empty() => Ok(vec![folder.components().as_path().to_path_buf()]),
+        true => {
+            let file = if folder.join(INDEX).is_file() { INDEX } else { SINGLE };
+            let (snapshots, last) = (pattern(&common_pattern(&models)), folder.join(file));
+            Err(Error::usage("holds a model, and folders with further ones").at(folder).remedy(
+                format!(
+                    "name {snapshots} for those in its folders, or `{}` for its own",
+                    last.display()
+                ),
+            ))
+        }
+        false if files.is_empty() || models.is_empty() => Ok([files, models].concat()),
+        false => {
+            let (files, models) = (pattern("*.safetensors"), pattern(&common_pattern(&models)));
+            Err(Error::usage("holds checkpoint files and model folders")
+                .at(folder)
+                .remedy(format!("name one of the two as a pattern: {files} or {models}")))
+        }
+    }
+}
+
+/// `checkpoint-*/` for checkpoint-500 and checkpoint-1000, `*/` if they have no beginning in common.
+fn common_pattern(folders: &[PathBuf]) -> String {
+    let mut names: Vec<String> = folders.iter().map(|folder| base_name(folder)).collect();
+    names.sort_by(|a, b| natural(a, b));
+    let mut common = names[0].as_str();
+    for name in &names {
+        while !name.starts_with(common) {
+            let mut shorter = common.chars();
+            shorter.next_back();
+            common = shorter.as_str();
+        }
+    }
+    let common = common.trim_end_matches(|c: char| c.is_ascii_digit());
+    format!("{}*/", glob::Pattern::escape(common))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Runs, fails};
+    use super::*;
+    use crate::checkpoint::select::{Criteria, select};
+
+    #[test]
+    fn a_model_folder_is_one_checkpoint() {
+        let runs = Runs::new(&["a/model.safetensors", "a/config.json", "a/onnx/x.safetensors"]);
+        assert_eq!(runs.select(&["a"]), ["a"]);
+        let runs = Runs::new(&[
+            "a/model.safetensors.index.json",
+            "a/model-00001-of-00002.safetensors",
+            "a/model-00002-of-00002.safetensors",
+        ]);
+        assert_eq!(runs.select(&["a"]), ["a"]);
+        assert_eq!(runs.select(&["a/"]), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_is_the_files_in_it() {
+        let runs = Runs::new(&[
+            "e_10.safetensors",
+            "e_9.safetensors",
+            ".e_8.safetensors",
+            "log.txt",
+            "deeper/e_7.safetensors",
+        ]);
+        assert_eq!(runs.select(&[""]), ["e_9.safetensors", "e_10.safetensors"]);
+        // A link that leads nowhere stays, to be reported.
+        std::os::unix::fs::symlink("gone", runs.path("e_11.safetensors")).unwrap();
+        assert_eq!(runs.select(&[""]).len(), 3);
+    }
+
+    #[test]
+    fn a_folder_is_the_model_folders_in_it() {
+        let runs = Runs::new(&[
+            "checkpoint-1000/model.safetensors",
+            "checkpoint-500/model.safetensors.index.json",
+            ".cache/model.safetensors",
+            "logs/events",
+        ]);
+        assert_eq!(runs.select(&[""]), ["checkpoint-500", "checkpoint-1000"]);
+        // A link that leads nowhere stays, to be reported.
+        std::os::unix::fs::symlink("gone", runs.path("logs/model.safetensors")).unwrap();
+        assert_eq!(runs.select(&[""]).len(), 3);
+    }
+
+    #[test]
+    fn a_folder_of_files_and_model_folders_is_an_error() {
+        let runs =
+            Runs::new(&["e.safetensors", "c-50/model.safetensors", "c-51/model.safetensors"]);
+        let (path, error) = (runs.path(""), runs.fails(&[""]));
+        let path = path.to_str().unwrap().trim_end_matches('/');
+        assert!(error.contains("holds checkpoint files and model folders; name one"), "{error}");
+        assert!(error.ends_with(&format!("'{path}/*.safetensors' or '{path}/c-*/'")), "{error}");
+        // And what it says works.
+        assert_eq!(runs.select(&["*.safetensors"]), ["e.safetensors"]);
+        assert_eq!(runs.select(&["c-*/"]), ["c-50", "c-51"]);
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_is_an_error() {
+        let runs = Runs::new(&["logs/x.txt", "logs/.hidden.safetensors"]);
+        std::fs::create_dir(runs.path("empty")).unwrap();
+        for folder in ["", "logs", "empty"] {
+            let error = runs.fails(&[folder]);
+            let what = "holds no checkpoints (*.safetensors files or model folders);";
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_beside_its_snapshots_is_ambiguous() {
+        let snapshots = ["checkpoint-500/model.safetensors", "checkpoint-50/model.safetensors"];
+        let runs = Runs::new(&[snapshots[0], snapshots[1], "model.safetensors"]);
+        let error = runs.fails(&[""]);
+        assert!(error.contains("/checkpoint-*/' for those"), "{error}");
+        assert!(error.contains("/model.safetensors` for its own"), "{error}");
+        assert_eq!(runs.select(&["checkpoint-*/"]), ["checkpoint-50", "checkpoint-500"]);
+        assert_eq!(runs.select(&["model.safetensors"]), ["model.safetensors"]);
+        // In shards, its index names it.
+        let index = "run/model.safetensors.index.json";
+        let runs = Runs::new(&["run/a/model.safetensors", "run/b/model.safetensors", index]);
+        let error = runs.fails(&["run"]);
+        assert!(error.contains("/run/*/' for those"), "{error}");
+        assert!(error.contains("/model.safetensors.index.json` for its own"), "{error}");
+        assert_eq!(runs.select(&["run/*/"]), ["run/a", "run/b"]);
+        assert_eq!(runs.select(&[index]), ["run"]);
+    }
+
+    #[test]
+    fn a_shard_is_an_error() {
+        let shard = "a/model-00001-of-00003.safetensors";
+        let runs = Runs::new(&["a/model.safetensors.index.json", shard]);
+        let folder = runs.path("a");
+        for argument in [shard, "a/*.safetensors"] {
+            let error = runs.fails(&[argument]);
+            let tail = format!("is one shard of a model; name its folder, `{}`", folder.display());
+            assert!(error.ends_with(&tail), "{error}");
+        }
+        // Without an index beside it, it is a file as any other.
+        let runs = Runs::new(&[shard]);
+        assert_eq!(runs.select(&[shard]), [shard]);
+    }
+
+    #[test]
+    fn a_pattern_passes_over_folders_without_checkpoints() {
+        let runs = Runs::new(&["logs/x", "c-9/model.safetensors", "c-10/model.safetensors"]);
+        assert_eq!(runs.select(&["*"]), ["c-9", "c-10"]);
+        assert!(runs.fails(&["l*"]).contains("logs`: holds no checkpoints"));
+        assert!(runs.fails(&["x*"]).starts_with("no file matches `"));
+    }
+
+    #[test]
+    fn a_pattern_expands_the_folders_it_matches() {
+        let runs = Runs::new(&["a/e_1.safetensors", "b/e_2.safetensors", "c/model.safetensors"]);
+        assert_eq!(runs.select(&["[ab]"]), ["a/e_1.safetensors", "b/e_2.safetensors"]);
+        assert_eq!(runs.select(&["*"]).len(), 3);
+        let runs = Runs::new(&["a/model.safetensors", "a/b/model.safetensors", "c/x.safetensors"]);
+        assert!(runs.fails(&["*"]).contains("holds a model, and folders"));
+    }
+
+    #[test]
+    fn folders_named_like_patterns_are_folders() {
+        let runs = Runs::new(&["r[1]/e.safetensors", "r[1]/c/model.safetensors"]);
+        let error = runs.fails(&["r[1]"]);
+        assert!(error.contains("/r[[]1[]]/*.safetensors'"), "{error}");
+        assert_eq!(runs.select(&["r[[]1[]]/*/"]), ["r[1]/c"]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_reported_when_opened() {
+        let missing = Path::new("/nowhere/epoch_3.safetensors").to_path_buf();
+        let found = select(std::slice::from_ref(&missing), &Criteria::default()).unwrap();
+        assert_eq!(found.paths, [missing]);
+        assert!(select(&[], &Criteria::default()).unwrap().paths.is_empty());
+        assert!(fails(&["/nowhere/*"], &Criteria::default()).starts_with("no file matches"));
+        assert!(fails(&["/nowhere/a**"], &Criteria::default()).starts_with("bad pattern"));
+    }
+}

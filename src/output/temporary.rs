@@ -1,0 +1,184 @@
+//! What an output is before it has its name: `.NAME.swa-RANDOM.tmp` beside the target, locked while its
+//! process lives, so that the next run can tell what dead ones left.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FallocateFlags, RenameFlags};
+
+use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
+use crate::{Error, Result};
+use std::ffi::CString;
+
+/// A path that signal handlers remove while this value lives.
+pub(super) struct Pending {
+    path: PathBuf,
+    entry: Option<&'static Entry<CString>>,
+}
+
+impl Pending {
+    pub fn new(path: &Path) -> Self {
+        Pending { path: path.to_path_buf(), entry: c_path(path).map(|path| TEMPORARY.push(path)) }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// It is not temporary any more.
+    pub fn keep(&mut self) {
+        self.entry.take().inspect(|entry| entry.remove());
+        self.path.clear();
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if self.path.as_os_str().is_empty() {
+            return;
+        }
+        // Nothing is left to tell the user about: the error that led here is on its way.
+        let _ = std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir(&self.path));
+        self.entry.inspect(|entry| entry.remove());
+    }
+}
+
+/// Makes a temporary name for `target` in `folder` and creates it there, with mode 0666 or 0777 less the
+/// umask, and locks it.
+pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(Pending, File)> {
+    remove_stale(folder, target);
+    let prefix = temporary_prefix(target);
+    let fail = |doing: &str, e| Err(Error::io(target, doing, e));
+    loop {
+        // RandomState is seeded by the system; the name need only be unlikely.
+        let random = RandomState::new().hash_one(std::process::id());
+        let path = folder.join(format!("{prefix}{random:016x}.tmp"));
+        // Known to the signal handlers before it exists.
+        let mut pending = Pending::new(&path);
+        let created = match is_folder {
+            true => std::fs::create_dir(&path).and_then(|()| File::open(&path)),
+            false => OpenOptions::new().write(true).create_new(true).open(&path),
+        };
+        let file = match created {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                pending.keep();
+                continue;
+            }
+            Err(e) => return fail("create a temporary file beside it", e),
+        };
+        // Locked while this process lives, so that nobody takes it for a stale one. Some file systems
+        // have no locks; there nothing is taken for stale either.
+        match file.lock() {
+            Err(e) if !lacks_locks(&e) => return fail("lock its temporary file", e),
+            _ => return Ok((pending, file)),
+        }
+    }
+}
+
+/// Reserves space for a file.
+pub(super) fn reserve(file: &File, folder: &Path, path: &Path, size: u64) -> Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Ok(()) => Ok(()),
+        // Not every file system can reserve.
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            file.set_len(size).map_err(|e| Error::io(path, "write", e))
+        }
+        Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
+            let free = rustix::fs::statvfs(folder)
+                .map(|s| s.f_bavail.saturating_mul(s.f_frsize))
+                .map(|free| format!(", {free} free"))
+                .unwrap_or_default();
+            let full = io::Error::other(format!("it needs {size} bytes{free}"));
+            Err(Error::io(path, "reserve space", full).remedy("free some, or write elsewhere"))
+        }
+        Err(e) => Err(Error::io(path, "reserve space", e)),
+    }
+}
+
+/// Gives the temporary file its name. Without `replace` an existing target is an error of the kind
+/// `AlreadyExists`.
+pub(super) fn rename(temporary: &Path, target: &Path, replace: bool) -> io::Result<()> {
+    if !replace {
+        let flags = RenameFlags::NOREPLACE;
+        match rustix::fs::renameat_with(CWD, temporary, CWD, target, flags) {
+            // A file system without this flag: the check at the start has to do.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {}
+            done => return done.map_err(Into::into),
+        }
+    }
+    std::fs::rename(temporary, target)
+}
+
+/// An error of [`rename`] for users.
+pub(super) fn rename_error(target: &Path, e: io::Error) -> Error {
+    if e.kind() == io::ErrorKind::AlreadyExists {
+        return Error::usage("appeared while this ran").at(target).remedy("--force overwrites it");
+    }
+    Error::io(target, "rename to its name", e)
+}
+
+/// Makes names in a folder durable.
+pub(super) fn sync_folder(folder: &Path, target: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| Error::io(target, "fsync its folder", e))
+}
+
+/// `.NAME.swa-`, short enough for any file system.
+fn temporary_prefix(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let mut end = name.len().min(200);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!(".{}.swa-", &name[..end])
+}
+
+fn lacks_locks(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::Unsupported
+        || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
+}
+
+/// Removes what dead runs for `target` left: temporary files and folders whose lock can be taken.
+fn remove_stale(folder: &Path, target: &Path) {
+    let prefix = temporary_prefix(target);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        let found = found.to_string_lossy();
+        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+        let hex =
+            |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+        let Ok(kind) = entry.file_type() else { continue };
+        if !ours.is_some_and(hex) || !(kind.is_file() || kind.is_dir()) {
+            continue;
+        }
+        // A run between creating and locking its file is younger than this.
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if age.is_none_or(|age| age.as_secs() < 2) {
+            continue;
+        }
+        if let Ok(file) = OpenOptions::new().read(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            // Failure leaves a stale file, which harms nobody.
+            let _ = match kind.is_dir() {
+                true => remove_flat_folder(&entry.path()),
+                false => std::fs::remove_file(entry.path()),
+            };
+        }
+    }
+}
+
+/// Removes a folder and the files directly in it; fails if it holds folders.
+pub(super) fn remove_flat_folder(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    std::fs::remove_dir(folder)
+}
