@@ -115,10 +115,6 @@ impl Terms<'_> {
                 if !kernel::finish_exact(sums, coefficients.divisor(), self.to, out) {
                     found.overflows += 1;
                 }
-                if !coefficients.is_positive() {
-                    // The sign of a zero depends on those of the inputs alone.
-                    doubtful.extend((0..sums.len()).filter(|&i| sums[i] == 0.0));
-                }
             } else {
                 let (divisor, error) = (coefficients.divisor(), span.error(n, coefficients));
                 kernel::finish_bounded(sums, divisor, error, self.to, out, doubtful);
@@ -129,6 +125,10 @@ impl Terms<'_> {
                         !self.to.decode(code).is_finite() && doubtful.binary_search(i).is_err()
                     })
                     .count() as u64;
+            }
+            if !coefficients.is_positive() {
+                // The sign of a zero depends on those of the inputs alone.
+                doubtful.extend((0..sums.len()).filter(|&i| sums[i] == 0.0));
             }
             if !doubtful.is_empty() {
                 let at = values.start + i * BLOCK;

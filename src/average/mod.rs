@@ -10,7 +10,8 @@
 //! # fn main() -> swa_tools::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
 //! # for (name, x) in [("ckpt_8.safetensors", 1.0f32), ("ckpt_9.safetensors", 2.0)] {
-//! #     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &x.to_le_bytes());
+//! #     let bytes = x.to_le_bytes();
+//! #     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &bytes);
 //! #     let file = safetensors::serialize([("w", view.unwrap())], None).unwrap();
 //! #     std::fs::write(folder.path().join(name), file).unwrap();
 //! # }

@@ -330,12 +330,14 @@ fn verify(common: &Common, inputs: &[Checkpoint]) -> Result<()> {
 
 /// What the output lacks or has more than some inputs.
 fn say_keys(common: &Common, plan: &Plan) {
+    const SHOWN: usize = 20;
     let list = |names: &[&str], what: &str| {
         if !names.is_empty() {
-            let shown = names.iter().take(20).map(|name| format!("\n  {name}")).collect::<String>();
-            let more = names.len().saturating_sub(20);
-            let more = if more > 0 { format!("\n  and {more} more") } else { String::new() };
-            common.note(format!("note: {} tensor(s) {what}:{shown}{more}", names.len()));
+            common.note(format!("note: {} tensor(s) {what}:", names.len()));
+            names.iter().take(SHOWN).for_each(|name| common.note(format!("  {name}")));
+        }
+        if names.len() > SHOWN {
+            common.note(format!("  and {} more", names.len() - SHOWN));
         }
     };
     let left_out: Vec<&str> = plan.left_out().iter().map(String::as_str).collect();

@@ -1,0 +1,184 @@
+//! Digests: what the tools wrote is found damaged when it is. And folders of shards.
+
+mod common;
+
+use common::*;
+use safetensors::Dtype;
+
+fn averaged() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    save(&dir.path().join("a"), &[f32s("w", &[1.0, 2.0, 3.0]), f32s("v", &[4.0]), i64s("n", &[7])]);
+    swa_avg().current_dir(&dir).args(["a", "-o", "swa"]).assert().success();
+    dir
+}
+
+#[test]
+fn a_flip_of_any_bit_of_any_byte_is_found() {
+    let dir = averaged();
+    swa_avg().current_dir(&dir).args(["--verify", "swa"]).assert().success();
+    let whole = std::fs::read(dir.path().join("swa")).unwrap();
+    for at in 0..whole.len() {
+        let mut bad = whole.clone();
+        bad[at] ^= 1 << (at % 8);
+        std::fs::write(dir.path().join("bad"), bad).unwrap();
+        let output = swa_avg().current_dir(&dir).args(["--verify", "bad"]).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "byte {at}: {text}");
+        assert!(text.contains("`bad`: "), "{text}");
+    }
+}
+
+#[test]
+fn a_damaged_input_stops_before_any_output() {
+    let dir = averaged();
+    let path = dir.path().join("swa");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The tensors end the file: n, v, w in the input's order.
+    let at = bytes.len() - 1;
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let mut command = swa_avg();
+    command.current_dir(&dir).args(["swa", "a", "-o", "out"]);
+    fails(&mut command, 3, &["`swa`: tensor `", "do not match their digest", "--no-verify"]);
+    assert_eq!(listing(dir.path()), ["a", "swa"]);
+    command.arg("--no-verify").assert().success();
+}
+
+#[test]
+fn a_file_of_many_blocks_is_verified_by_any_number_of_threads() {
+    let dir = tempfile::tempdir().unwrap();
+    let values: Vec<f32> = (0..700_001).map(|i| i as f32).collect();
+    save(&dir.path().join("a"), &[f32s("w", &values), f32s("v", &values[..300_000])]);
+    swa_avg().current_dir(&dir).args(["a", "-o", "one"]).assert().success();
+    // Averages of averages, in another type, where blocks of input and output differ in size.
+    for args in [&["--dtype", "bf16"][..], &["--dtype", "f64", "--threads", "1"], &[]] {
+        let mut command = swa_avg();
+        command
+            .current_dir(&dir)
+            .args(["one", "-o", "two", "--force"])
+            .args(args)
+            .assert()
+            .success();
+        swa_avg().current_dir(&dir).args(["--verify", "two"]).assert().success();
+        command.assert().success();
+    }
+    let mut bytes = std::fs::read(dir.path().join("one")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 16;
+    std::fs::write(dir.path().join("one"), bytes).unwrap();
+    fails(swa_avg().current_dir(&dir).args(["one", "-o", "three"]), 3, &["tensor `w`"]);
+}
+
+#[test]
+fn a_file_without_digests_says_so() {
+    let dir = averaged();
+    fails(swa_avg().current_dir(&dir).args(["--verify", "a"]), 3, &["`a`: holds no digests"]);
+    // Digests of another file's tensors.
+    let mut text = metadata(&dir.path().join("swa"));
+    let value = text.remove("swa.xxh3").unwrap();
+    let bytes = 1f32.to_le_bytes();
+    let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![1], &bytes).unwrap();
+    let kept = Some([("swa.xxh3".to_string(), value)].into());
+    std::fs::write(dir.path().join("b"), safetensors::serialize([("w", view)], kept).unwrap())
+        .unwrap();
+    fails(
+        swa_avg().current_dir(&dir).args(["b", "-o", "out"]),
+        3,
+        &["has not one digest a tensor"],
+    );
+}
+
+/// A model of two shards in a folder, all values `x`.
+fn sharded(dir: &std::path::Path, x: f32) {
+    std::fs::create_dir(dir).unwrap();
+    save(&dir.join("model-00001-of-00002.safetensors"), &[f32s("a", &[x; 4]), f32s("b", &[x; 4])]);
+    save(&dir.join("model-00002-of-00002.safetensors"), &[f32s("c", &[x; 8])]);
+    let map = r#"{"metadata":{"total_size":64},"weight_map":{"a":"model-00001-of-00002.safetensors","b":"model-00001-of-00002.safetensors","c":"model-00002-of-00002.safetensors"}}"#;
+    std::fs::write(dir.join("model.safetensors.index.json"), map).unwrap();
+    std::fs::write(dir.join("config.json"), format!("{{\"x\": {x}}}")).unwrap();
+    std::fs::write(dir.join("optimizer.pt"), "large").unwrap();
+}
+
+fn two_sharded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    sharded(&dir.path().join("checkpoint-9"), 1.0);
+    sharded(&dir.path().join("checkpoint-10"), 4.0);
+    dir
+}
+
+#[test]
+fn folders_average_to_a_folder_with_the_same_shards() {
+    let dir = two_sharded();
+    swa_avg().current_dir(&dir).args(["checkpoint-*", "-o", "swa"]).assert().success();
+    let out = dir.path().join("swa");
+    assert_eq!(
+        listing(&out),
+        [
+            "config.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+            "model.safetensors.index.json"
+        ]
+    );
+    assert_eq!(std::fs::read_to_string(out.join("config.json")).unwrap(), "{\"x\": 4}");
+    assert_eq!(to_f32(&load(&out.join("model-00001-of-00002.safetensors"))["b"]), [2.5; 4]);
+    assert_eq!(to_f32(&load(&out.join("model-00002-of-00002.safetensors"))["c"]), [2.5; 8]);
+    let index = std::fs::read(out.join("model.safetensors.index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(index["metadata"]["total_size"], 64);
+    assert_eq!(index["weight_map"]["c"], "model-00002-of-00002.safetensors");
+    swa_avg().current_dir(&dir).args(["--verify", "swa"]).assert().success();
+    // And again over itself: as a whole.
+    swa_avg().current_dir(&dir).args(["checkpoint-*", "-o", "swa", "--force"]).assert().success();
+    assert_eq!(listing(dir.path()), ["checkpoint-10", "checkpoint-9", "swa"]);
+}
+
+#[test]
+fn shards_can_have_another_size_or_become_one_file() {
+    let dir = two_sharded();
+    let args = ["checkpoint-*", "-o", "swa", "--max-shard-size", "20B"];
+    swa_avg().current_dir(&dir).args(args).assert().success();
+    let shards = listing(&dir.path().join("swa"));
+    assert!(shards.contains(&"model-00003-of-00003.safetensors".to_string()), "{shards:?}");
+    swa_avg()
+        .current_dir(&dir)
+        .args(["swa", "checkpoint-9", "-o", "x.safetensors"])
+        .assert()
+        .success();
+    assert_eq!(to_f32(&load(&dir.path().join("x.safetensors"))["c"]), [1.75; 8]);
+    let args = ["x.safetensors", "-o", "x", "--max-shard-size", "20B"];
+    swa_avg().current_dir(&dir).args(args).assert().success();
+    assert_eq!(listing(&dir.path().join("x")).len(), 4);
+}
+
+#[test]
+fn a_shard_that_is_missing_or_foreign_is_named() {
+    let dir = two_sharded();
+    let shard = dir.path().join("checkpoint-9/model-00002-of-00002.safetensors");
+    std::fs::remove_file(&shard).unwrap();
+    let mut command = swa_avg();
+    command.current_dir(&dir).args(["checkpoint-*", "-o", "swa"]);
+    fails(&mut command, 3, &["checkpoint-9`: shard `model-00002-of-00002.safetensors` is missing"]);
+    save(&shard, &[f32s("d", &[1.0; 8])]);
+    fails(&mut command, 3, &["tensor `c`", "has it not"]);
+    let index = dir.path().join("checkpoint-9/model.safetensors.index.json");
+    std::fs::write(index, r#"{"weight_map":{"a":"../../etc/passwd"}}"#).unwrap();
+    fails(&mut command, 3, &["which is no file name"]);
+    assert_eq!(listing(dir.path()), ["checkpoint-10", "checkpoint-9"]);
+}
+
+#[test]
+fn a_folder_that_holds_other_things_is_not_replaced() {
+    let dir = two_sharded();
+    std::fs::create_dir(dir.path().join("mine")).unwrap();
+    std::fs::write(dir.path().join("mine/thesis.tex"), "years").unwrap();
+    let mut command = swa_avg();
+    command.current_dir(&dir).args(["checkpoint-*", "-o", "mine"]);
+    fails(&mut command, 2, &["`mine`: exists already"]);
+    fails(command.arg("--force"), 2, &["holds more than one model's files"]);
+    assert_eq!(listing(&dir.path().join("mine")), ["thesis.tex"]);
+    let mut command = swa_avg();
+    command.current_dir(&dir).args(["checkpoint-*", "-o", "checkpoint-9", "--force"]);
+    let text = fails(&mut command, 2, &["checkpoint-9"]);
+    assert!(text.contains("input"), "{text}");
+}
