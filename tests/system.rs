@@ -181,51 +181,60 @@ impl Scene {
         left.len()
     }
 
-    /// Kills a run at its N-th call of a set, for N = 1, 2, … until a run survives: strace counts by
-    /// thread. The next run meets what the last one left.
-    fn killed_at_each(&self, set: &str) {
-        let count = self.calls(set);
-        let step = if long() { 1 } else { count.div_ceil(50).max(1) };
+    /// Kills runs at the N-th call of each kind, for N = 1, 2, … until a run survives (strace counts by
+    /// thread and by call). A run meets what the last one left. Some calls from before the temporary
+    /// file are left out where time is short.
+    fn killed_at_each_call(&self) {
         let (mut kills, mut new, mut left) = (0, 0, 0);
-        for n in (1..).step_by(step) {
-            let inject = format!("signal=KILL:when={n}");
-            let output = self.traced(Path::new("/dev/null"), set, &inject).output().unwrap();
-            let after = format!("killed at call {n}");
-            let is_new = self.is_new(&after);
-            if output.status.signal() != Some(9) {
-                assert!(output.status.success() && is_new, "{after}: {}", text(&output));
-                break;
-            }
-            kills += 1;
-            left += self.age_leftovers();
-            if is_new {
-                new += 1;
-                self.reset();
+        for (call, early) in self.calls() {
+            let mut n = 1;
+            loop {
+                let inject = format!("signal=KILL:when={n}");
+                let output = self.traced(Path::new("/dev/null"), &call, &inject).output().unwrap();
+                let after = format!("killed at {call} {n}");
+                let is_new = self.is_new(&after);
+                if output.status.signal() != Some(9) {
+                    assert!(output.status.success() && is_new, "{after}: {}", text(&output));
+                    self.reset();
+                    break;
+                }
+                kills += 1;
+                left += self.age_leftovers();
+                if is_new {
+                    new += 1;
+                    self.reset();
+                }
+                n += if n + 8 <= early && !long() { 8 } else { 1 };
             }
         }
-        assert!(kills > 0, "no run was killed");
-        let what = &set[..set.len().min(20)];
         let (out, old) = (self.out, kills - new);
-        eprintln!("{out}: {kills} kills at {what}: {old} old, {new} new, {left} left behind");
+        eprintln!("{out}: {kills} kills: {old} old, {new} new; {left} times something was left");
+        assert!(old > 0 && new > 0 && left > 0);
         let output = self.plain().output().unwrap();
         assert!(output.status.success(), "{}", text(&output));
         assert_eq!((content(&self.target()), self.leftovers()), (self.new.clone(), vec![]));
-        self.reset();
     }
 
-    /// How many calls of a set the busiest thread makes.
-    fn calls(&self, set: &str) -> usize {
+    /// The calls of a run, and how many of each it makes before it has a temporary file.
+    fn calls(&self) -> BTreeMap<String, usize> {
         let logs = tempfile::tempdir().unwrap();
         let log = logs.path().join("log");
-        // An injection that never comes.
-        self.traced(&log, set, "signal=KILL:when=65535").output().unwrap();
+        // With an injection that never comes.
+        self.traced(&log, SYSCALLS, "signal=KILL:when=65535").output().unwrap();
         self.reset();
-        let mut by_thread = BTreeMap::<String, usize>::new();
+        let mut calls = BTreeMap::<String, usize>::new();
+        let mut is_early = true;
         for line in std::fs::read_to_string(log).unwrap().lines() {
-            let thread = line.split(' ').next().unwrap_or_default();
-            *by_thread.entry(thread.to_string()).or_default() += 1;
+            // "PID call(arguments) = result"
+            let Some((call, _)) = line.split_once('(') else { continue };
+            let Some(call) = call.split(' ').next_back() else { continue };
+            is_early &= !line.contains(".tmp\"");
+            if call.bytes().all(|b| b.is_ascii_alphanumeric()) {
+                *calls.entry(call.to_string()).or_default() += is_early as usize;
+            }
         }
-        by_thread.into_values().max().unwrap_or_default()
+        assert!(calls.contains_key("fsync") && calls.contains_key("pwrite64"), "{calls:?}");
+        calls
     }
 
     /// A run in which a call fails must answer with 4, name the output and leave no temporary file.
@@ -249,22 +258,14 @@ impl Scene {
 #[test]
 fn a_kill_at_any_call_leaves_the_old_file_or_the_new_one() {
     if needs_strace("a kill at any call (file)") {
-        let scene = Scene::file();
-        scene.killed_at_each(SYSCALLS);
-        // Those of the worker thread, which the main thread outruns above.
-        scene.killed_at_each("pwrite64");
-        scene.killed_at_each("?pwrite64,?madvise,?write,?futex");
+        Scene::file().killed_at_each_call();
     }
 }
 
 #[test]
 fn a_kill_at_any_call_leaves_the_old_folder_or_the_new_one() {
     if needs_strace("a kill at any call (folder)") {
-        let scene = Scene::folder();
-        scene.killed_at_each(SYSCALLS);
-        scene.killed_at_each("pwrite64");
-        // Only those at the end, each of them even where steps are left out.
-        scene.killed_at_each("?fsync,?rename,?renameat,?renameat2,?unlink,?unlinkat,?rmdir");
+        Scene::folder().killed_at_each_call();
     }
 }
 
@@ -303,12 +304,21 @@ fn a_folder_that_cannot_be_made_durable_is_an_error_though_the_output_is_whole()
         assert!(message.contains("cannot fsync its folder"), "{message}");
         assert_eq!(count, 2);
         assert!(scene.is_new("the folder's fsync failed"));
-        // A folder: model, configuration, itself, and the one that it is in.
+        // A folder: model, configuration, itself.
         let scene = Scene::folder();
-        for (n, is_new) in [(1, false), (2, false), (3, false), (4, true)] {
+        for n in 1..=3 {
             let (_, count) = scene.fails_at("fsync", &format!("error=EIO:when={n}"));
-            assert_eq!((count, scene.is_new("an fsync failed")), (n, is_new));
+            assert_eq!((count, scene.is_new("an fsync failed")), (n, false));
         }
+        // The folder that it is in, after the exchange: the next run removes the old one at last.
+        let log = Path::new("/dev/null");
+        let output = scene.traced(log, "fsync", "error=EIO:when=4").output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+        assert!(text(&output).contains("outdir`: cannot fsync its folder"), "{}", text(&output));
+        assert!(scene.is_new("the parent's fsync failed"));
+        scene.age_leftovers();
+        assert!(scene.plain().status().unwrap().success());
+        assert_eq!(scene.leftovers(), [""; 0]);
     }
 }
 
@@ -400,9 +410,9 @@ fn a_device_that_is_too_small_keeps_the_old_output() {
             other => panic!("{size}: {other:?} {}", text(&output)),
         }
         assert_eq!(listing(&at), ["out.safetensors"], "{size}");
-        // Two pages more than the data, for the header and the old output.
-        let pages: usize = size.trim_end_matches('k').parse::<usize>().unwrap() / 4;
-        assert_eq!(output.status.success(), pages >= 11, "{size}: {}", text(&output));
+        let kib: usize = size.trim_end_matches('k').parse().unwrap();
+        assert!(kib >= 36 || !output.status.success(), "{size}");
+        assert!(kib < 48 || output.status.success(), "{size}: {}", text(&output));
     }
     eprintln!("small devices: {full} runs found them full, {done} had room");
     assert!(full > 0 && done > 0);
@@ -623,38 +633,47 @@ fn two_runs_for_one_output_both_succeed_and_one_of_them_wins() {
 #[test]
 fn a_huge_header_in_little_memory_ends_without_an_abort() {
     let dir = tempfile::tempdir().unwrap();
-    let text_of_90_mb =
-        format!("{{\"__metadata__\":{{\"notes\":\"{}\"}}}}", "x".repeat(90_000_000));
-    let name = "n".repeat(80);
-    let tensors: Vec<String> = (0..500_000)
-        .map(|i| {
-            let end = i + 1;
-            format!(
-                "\"{name}{i:06}\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[{i},{end}]}}"
-            )
-        })
-        .collect();
-    let headers = [(text_of_90_mb, 0), (format!("{{{}}}", tensors.join(",")), 500_000)];
+    let text_of_90_mb = format!(
+        "{{\"__metadata__\":{{\"notes\":\"{}\"}},\
+         \"w\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}}}",
+        "x".repeat(90_000_000)
+    );
+    // Names so long that the output's header, which has digests, is over the limit; and shorter ones.
+    let many = |name: &str| {
+        let tensors: Vec<String> = (0..500_000)
+            .map(|i| {
+                let place = format!("\"data_offsets\":[{i},{}]", i + 1);
+                format!("\"{name}{i:06}\":{{\"dtype\":\"U8\",\"shape\":[1],{place}}}")
+            })
+            .collect();
+        format!("{{{}}}", tensors.join(","))
+    };
+    let [long, short] = [110, 80].map(|length| many(&"n".repeat(length)));
+    let headers = [(text_of_90_mb, 1), (long, 500_000), (short, 500_000)];
     let inputs = ["a.safetensors", "b.safetensors"];
     for (header, size) in headers {
-        inputs.map(|name| with_hole(&dir.path().join(name), &header, size, &[]));
-        for kib in [2_000_000, 400_000] {
-            for inputs in [&inputs[..1], &inputs[..]] {
-                let out = dir.path().join("out.safetensors");
-                std::fs::write(&out, "old").unwrap();
-                let mut args = inputs.to_vec();
-                args.extend(["-q", "--force", "--threads", "1", "-o", "out.safetensors"]);
-                let output = limited(kib, dir.path(), &args);
-                let message = text(&output);
-                let (code, n) = (output.status.code(), inputs.len());
-                eprintln!("{} B of header, {n} inputs, {kib} KiB: {code:?}", header.len());
-                match code {
-                    Some(0) => assert!(out.metadata().unwrap().len() > 3),
-                    Some(3 | 6) => assert_eq!(std::fs::read(&out).unwrap(), b"old", "{message}"),
-                    _ => panic!("{:?} {message}", output.status),
-                }
-                assert_eq!(listing(dir.path()).len(), 3);
+        for name in inputs {
+            with_hole(&dir.path().join(name), &header, size, &[]);
+        }
+        for inputs in [&inputs[..1], &inputs[..]] {
+            let out = dir.path().join("out.safetensors");
+            std::fs::write(&out, "old").unwrap();
+            let mut args = inputs.to_vec();
+            args.extend(["-q", "--force", "--threads", "1", "-o", "out.safetensors"]);
+            let output = limited(2_000_000, dir.path(), &args);
+            let message = text(&output);
+            let (code, n) = (output.status.code(), inputs.len());
+            eprintln!(
+                "{} B of header, {n} input(s): {code:?} {}",
+                header.len(),
+                message.trim_end()
+            );
+            match code {
+                Some(0) => assert!(out.metadata().unwrap().len() > 3),
+                Some(3 | 6) => assert_eq!(std::fs::read(&out).unwrap(), b"old", "{message}"),
+                _ => panic!("{:?} {message}", output.status),
             }
+            assert_eq!(listing(dir.path()).len(), 3);
         }
     }
 }

@@ -71,6 +71,13 @@ pub fn entry_length(n: usize) -> usize {
     (n + 1) * (DIGITS + 1) - 1
 }
 
+/// Whether a text is an entry for `n` tensors.
+pub(super) fn is_entry(text: &str, n: usize) -> bool {
+    let is_digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let mut digests = text.split(' ');
+    text.len() == entry_length(n) && digests.all(|d| d.len() == DIGITS && d.bytes().all(is_digit))
+}
+
 /// Where in the entry the n-th digest stands: the metadata's is the 0th, then the tensors'.
 pub(super) fn position(n: usize) -> usize {
     n * (DIGITS + 1)
@@ -119,6 +126,8 @@ mod tests {
         for n in [0, 1, 5] {
             let text = entry(1, (0..n).map(|i| u128::MAX - i as u128));
             assert_eq!(text.len(), entry_length(n));
+            assert!(is_entry(&text, n) && !is_entry(&text, n + 1));
+            assert!(!is_entry(&text.replacen('0', "G", 1), n));
             if n > 0 {
                 assert_eq!(&text[position(1)..][..DIGITS], hex(u128::MAX));
             }

@@ -125,9 +125,9 @@ impl Index {
     }
 }
 
-/// Where in the header the entry with the digests begins, if it has the right length.
+/// Where in the header the entry with the digests begins, if it is one for so many tensors.
 fn find_digests(header: &[u8], entry: &str, tensors: usize) -> Option<usize> {
-    if entry.len() != digest::entry_length(tensors) {
+    if !digest::is_entry(entry, tensors) {
         return None;
     }
     let entry = entry.as_bytes();
