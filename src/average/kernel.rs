@@ -182,40 +182,47 @@ fn accumulate_scalar(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) ->
 
 #[inline(always)]
 fn finish_exact_scalar(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> bool {
+    // Nothing is lost in a division by a power of two that is far from the ends of the range.
+    const FRACTION: u64 = (1 << 52) - 1;
+    if divisor.to_bits() & FRACTION == 0 && (1e-100..1e100).contains(&divisor) {
+        let inverse = 1.0 / divisor;
+        return round_all(sum, to, out, |sum| sum * inverse);
+    }
+    if to == Float::F64 {
+        return round_all(sum, to, out, |sum| sum / divisor);
+    }
+    round_all(sum, to, out, |sum| divide_to_odd(sum, divisor))
+}
+
+/// Writes what `mean` makes of each sum, rounded.
+#[inline(always)]
+fn round_all(sum: &[f64], to: Float, out: &mut [u8], mean: impl Fn(f64) -> f64) -> bool {
     #[inline(always)]
     fn each<const N: usize>(
         sum: &[f64],
-        divisor: f64,
         out: &mut [u8],
+        mean: impl Fn(f64) -> f64,
         round: impl Fn(f64) -> ([u8; N], bool),
     ) -> bool {
         let mut finite = true;
         for (&sum, out) in sum.iter().zip(out.as_chunks_mut::<N>().0) {
-            let (bytes, is_finite) = round(divide_to_odd(sum, divisor));
+            let (bytes, is_finite) = round(mean(sum));
             *out = bytes;
             finite &= is_finite;
         }
         finite
     }
     match to {
-        Float::F64 => {
-            let mut finite = true;
-            for (&sum, out) in sum.iter().zip(out.as_chunks_mut::<8>().0) {
-                let mean = sum / divisor;
-                *out = mean.to_le_bytes();
-                finite &= mean.is_finite();
-            }
-            finite
-        }
-        Float::F32 => each(sum, divisor, out, |x| {
+        Float::F64 => each(sum, out, mean, |x| (x.to_le_bytes(), x.is_finite())),
+        Float::F32 => each(sum, out, mean, |x| {
             let y = x as f32;
             (y.to_le_bytes(), y.is_finite())
         }),
-        Float::F16 => each(sum, divisor, out, |x| {
+        Float::F16 => each(sum, out, mean, |x| {
             let y = f32_to_f16(round_to_odd(x));
             (y.to_le_bytes(), y & 0x7c00 != 0x7c00)
         }),
-        Float::BF16 => each(sum, divisor, out, |x| {
+        Float::BF16 => each(sum, out, mean, |x| {
             let y = f32_to_bf16(round_to_odd(x));
             (y.to_le_bytes(), y & 0x7f80 != 0x7f80)
         }),

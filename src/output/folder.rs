@@ -103,7 +103,8 @@ impl AtomicFolder {
     /// Makes everything durable and gives the folder its name.
     pub fn commit(mut self) -> Result<()> {
         for (file, pending) in &self.files {
-            file.sync_all().map_err(|e| Error::io(pending.path(), "fsync", e))?;
+            let name = pending.path().file_name().unwrap_or_default().to_string_lossy();
+            file.sync_all().map_err(|e| self.fail(&name, "fsync", e))?;
         }
         self.folder.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))?;
         let naming = naming();

@@ -175,10 +175,22 @@ fn remove_stale(folder: &Path, target: &Path) {
     }
 }
 
-/// Removes a folder and the files directly in it; fails if it holds folders.
+/// Removes a folder and the files directly in it; fails if it holds folders. Another run may be at the
+/// same: what is gone already is no error.
 pub(super) fn remove_flat_folder(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        std::fs::remove_file(entry?.path())?;
+    let gone = |result: io::Result<()>| match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) => return gone(Err(e)),
+    };
+    for entry in entries {
+        match entry {
+            Ok(entry) => gone(std::fs::remove_file(entry.path()))?,
+            Err(e) => gone(Err(e))?,
+        }
     }
-    std::fs::remove_dir(folder)
+    gone(std::fs::remove_dir(folder))
 }
