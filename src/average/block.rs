@@ -110,21 +110,19 @@ impl Terms<'_> {
             doubtful.clear();
             if !span.is_finite() {
                 doubtful.extend(0..sums.len());
-            } else if coefficients.divisor_is_exact() && span.proves_exact(self.from, coefficients)
-            {
-                if !kernel::finish_exact(sums, coefficients.divisor(), self.to, out) {
-                    found.overflows += 1;
-                }
             } else {
-                let (divisor, error) = (coefficients.divisor(), span.error(n, coefficients));
-                kernel::finish_bounded(sums, divisor, error, self.to, out, doubtful);
-                found.overflows += out
-                    .chunks_exact(size)
-                    .enumerate()
-                    .filter(|(i, code)| {
-                        !self.to.decode(code).is_finite() && doubtful.binary_search(i).is_err()
-                    })
-                    .count() as u64;
+                let divisor = coefficients.divisor();
+                if coefficients.divisor_is_exact() && span.proves_exact(self.from, coefficients) {
+                    kernel::finish_exact(sums, divisor, self.to, out);
+                } else {
+                    let error = span.error(n, coefficients);
+                    kernel::finish_bounded(sums, divisor, error, self.to, out, doubtful);
+                }
+                // Close to the type's largest value the exact path decides.
+                if span.largest_mean(coefficients) > self.to.safe() {
+                    doubtful.clear();
+                    doubtful.extend(0..sums.len());
+                }
             }
             if !coefficients.is_positive() {
                 // The sign of a zero depends on those of the inputs alone.

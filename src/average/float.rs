@@ -92,6 +92,11 @@ impl Float {
         Format { precision, min_exponent, max_exponent }
     }
 
+    /// A magnitude that this type holds with room to spare: half of its largest power of two.
+    pub fn safe(self) -> f64 {
+        2f64.powi(self.format().max_exponent - 1)
+    }
+
     /// Whether results can have this type.
     pub fn is_written(self) -> bool {
         self.size() > 1
@@ -183,13 +188,10 @@ pub(super) fn f16_to_f32(code: u16) -> f32 {
     f32::from_bits(bits | ((code & 0x8000) as u32) << 16)
 }
 
-/// To nearest, ties to even.
+/// To nearest, ties to even. Not for NaN.
 #[inline(always)]
 pub(super) fn f32_to_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
-    if x.is_nan() {
-        return (bits >> 16) as u16 | 0x40; // quiet
-    }
     (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 

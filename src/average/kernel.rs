@@ -57,6 +57,11 @@ impl Span {
         coefficients.is_moderate() && bound <= 2f64.powi(53 + unit)
     }
 
+    /// No mean is larger than this.
+    pub fn largest_mean(self, coefficients: &Coefficients) -> f64 {
+        (coefficients.total() / coefficients.divisor()).abs() * self.largest()
+    }
+
     /// How far Σ w·x in f64 can be from the true sum of `n` terms: each product and each addition rounds
     /// by at most 2^-53 of Σ |w·x| (Higham 2002, §3.1); twice that covers the rest.
     pub fn error(self, n: usize, coefficients: &Coefficients) -> f64 {
@@ -88,10 +93,10 @@ macro_rules! with_avx2 {
 
 with_avx2!(accumulate_any(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) -> Span,
     accumulate_avx2, accumulate_scalar);
-with_avx2!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> bool,
+with_avx2!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
     finish_exact_avx2, finish_exact_scalar);
 with_avx2!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float, out: &mut [u8],
-    doubtful: &mut Vec<usize>) -> bool, finish_bounded_avx2, finish_bounded_scalar);
+    doubtful: &mut Vec<usize>) -> (), finish_bounded_avx2, finish_bounded_scalar);
 
 /// Asks for bytes that will be needed soon. The processor's own prefetching ends at each page, and the
 /// sums leave it too little room to look ahead.
@@ -113,16 +118,20 @@ pub fn accumulate(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) -> Sp
     accumulate_any(sum, bytes, from, weight)
 }
 
-/// Writes sum / divisor, rounded once to nearest-even, where both are exact; returns whether all
-/// results are finite.
-pub fn finish_exact(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> bool {
+/// Writes sum / divisor, rounded once to nearest-even, where both are exact and finite.
+pub fn finish_exact(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) {
     assert_eq!(out.len(), sum.len() * to.size());
     finish_exact_any(sum, divisor, to, out)
 }
 
+/// How many of the values are NaN or infinite.
+pub fn count_nonfinite(values: &[u8], float: Float) -> usize {
+    values.chunks_exact(float.size()).filter(|value| !float.decode(value).is_finite()).count()
+}
+
 /// Writes sum / divisor, rounded to nearest-even, where the sum is off by `error` at most and the
 /// divisor by its rounding. Adds to `doubtful` the places where that leaves more than one result
-/// (Ziv 1991). Returns whether all results are finite.
+/// (Ziv 1991).
 pub fn finish_bounded(
     sum: &[f64],
     divisor: f64,
@@ -130,7 +139,7 @@ pub fn finish_bounded(
     to: Float,
     out: &mut [u8],
     doubtful: &mut Vec<usize>,
-) -> bool {
+) {
     assert_eq!(out.len(), sum.len() * to.size());
     finish_bounded_any(sum, divisor, error, to, out, doubtful)
 }
@@ -181,7 +190,7 @@ fn accumulate_scalar(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) ->
 }
 
 #[inline(always)]
-fn finish_exact_scalar(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> bool {
+fn finish_exact_scalar(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) {
     // Nothing is lost in a division by a power of two that is far from the ends of the range.
     const FRACTION: u64 = (1 << 52) - 1;
     if divisor.to_bits() & FRACTION == 0 && (1e-100..1e100).contains(&divisor) {
@@ -196,36 +205,18 @@ fn finish_exact_scalar(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> 
 
 /// Writes what `mean` makes of each sum, rounded.
 #[inline(always)]
-fn round_all(sum: &[f64], to: Float, out: &mut [u8], mean: impl Fn(f64) -> f64) -> bool {
+fn round_all(sum: &[f64], to: Float, out: &mut [u8], mean: impl Fn(f64) -> f64) {
     #[inline(always)]
-    fn each<const N: usize>(
-        sum: &[f64],
-        out: &mut [u8],
-        mean: impl Fn(f64) -> f64,
-        round: impl Fn(f64) -> ([u8; N], bool),
-    ) -> bool {
-        let mut finite = true;
+    fn each<const N: usize>(sum: &[f64], out: &mut [u8], round: impl Fn(f64) -> [u8; N]) {
         for (&sum, out) in sum.iter().zip(out.as_chunks_mut::<N>().0) {
-            let (bytes, is_finite) = round(mean(sum));
-            *out = bytes;
-            finite &= is_finite;
+            *out = round(sum);
         }
-        finite
     }
     match to {
-        Float::F64 => each(sum, out, mean, |x| (x.to_le_bytes(), x.is_finite())),
-        Float::F32 => each(sum, out, mean, |x| {
-            let y = x as f32;
-            (y.to_le_bytes(), y.is_finite())
-        }),
-        Float::F16 => each(sum, out, mean, |x| {
-            let y = f32_to_f16(round_to_odd(x));
-            (y.to_le_bytes(), y & 0x7c00 != 0x7c00)
-        }),
-        Float::BF16 => each(sum, out, mean, |x| {
-            let y = f32_to_bf16(round_to_odd(x));
-            (y.to_le_bytes(), y & 0x7f80 != 0x7f80)
-        }),
+        Float::F64 => each(sum, out, |x| mean(x).to_le_bytes()),
+        Float::F32 => each(sum, out, |x| (mean(x) as f32).to_le_bytes()),
+        Float::F16 => each(sum, out, |x| f32_to_f16(round_to_odd(mean(x))).to_le_bytes()),
+        Float::BF16 => each(sum, out, |x| f32_to_bf16(round_to_odd(mean(x))).to_le_bytes()),
         _ => unreachable!("8-bit types are not written"),
     }
 }
@@ -238,7 +229,7 @@ fn finish_bounded_scalar(
     to: Float,
     out: &mut [u8],
     doubtful: &mut Vec<usize>,
-) -> bool {
+) {
     #[inline(always)]
     fn each<const N: usize>(
         sum: &[f64],
@@ -247,10 +238,8 @@ fn finish_bounded_scalar(
         out: &mut [u8],
         doubtful: &mut Vec<usize>,
         round: impl Fn(f64) -> [u8; N],
-        is_finite: impl Fn([u8; N]) -> bool,
-    ) -> bool {
+    ) {
         let error = (error / divisor).abs();
-        let mut finite = true;
         for (i, (&sum, out)) in sum.iter().zip(out.as_chunks_mut::<N>().0).enumerate() {
             let mean = sum / divisor;
             // The division and the divisor round by 2^-53 of the mean each.
@@ -260,28 +249,18 @@ fn finish_bounded_scalar(
             if low != high || !mean.is_finite() {
                 doubtful.push(i);
             }
-            finite &= is_finite(low);
         }
-        finite
     }
     match to {
-        Float::F64 => {
-            let finite = |x| f64::from_le_bytes(x).is_finite();
-            each(sum, divisor, error, out, doubtful, f64::to_le_bytes, finite)
-        }
-        Float::F32 => {
-            let finite = |x| f32::from_le_bytes(x).is_finite();
-            each(sum, divisor, error, out, doubtful, |x| (x as f32).to_le_bytes(), finite)
-        }
+        Float::F64 => each(sum, divisor, error, out, doubtful, f64::to_le_bytes),
+        Float::F32 => each(sum, divisor, error, out, doubtful, |x| (x as f32).to_le_bytes()),
         Float::F16 => {
             let round = |x| f32_to_f16(round_to_odd(x)).to_le_bytes();
-            let finite = |x| u16::from_le_bytes(x) & 0x7c00 != 0x7c00;
-            each(sum, divisor, error, out, doubtful, round, finite)
+            each(sum, divisor, error, out, doubtful, round)
         }
         Float::BF16 => {
             let round = |x| f32_to_bf16(round_to_odd(x)).to_le_bytes();
-            let finite = |x| u16::from_le_bytes(x) & 0x7f80 != 0x7f80;
-            each(sum, divisor, error, out, doubtful, round, finite)
+            each(sum, divisor, error, out, doubtful, round)
         }
         _ => unreachable!("8-bit types are not written"),
     }
@@ -300,14 +279,14 @@ fn divide_to_odd(sum: f64, divisor: f64) -> f64 {
     f64::from_bits(nearest.to_bits().wrapping_sub(beyond as u64) | inexact as u64)
 }
 
-/// f64 to f32 with the last bit set if anything was lost, as above.
+/// f64 to f32 with the last bit set if anything was lost, as above. Not for NaN.
 #[inline(always)]
 fn round_to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     let back = nearest as f64;
     // Towards zero: nearest is one too far when its magnitude exceeds that of x.
     let truncated = nearest.to_bits().wrapping_sub((back.abs() > x.abs()) as u32);
-    let inexact = (back != x && !x.is_nan()) as u32;
+    let inexact = (back != x) as u32;
     f32::from_bits(truncated | inexact)
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
-use super::{Coefficients, Float, exact};
+use super::{Coefficients, Float, exact, kernel};
 use crate::checkpoint::digest;
 use crate::output::Sink;
 use crate::{Error, Result};
@@ -307,8 +307,7 @@ impl<'p, 'a> Stream<'p, 'a> {
     fn nonfinite_inputs(&self, tensor: usize, sources: &[(usize, usize)], from: Float) -> Error {
         let count = |&(input, number): &(usize, usize)| -> Result<(usize, usize)> {
             let bytes = self.plan.inputs[input].bytes(number)?;
-            let values = bytes.chunks_exact(from.size());
-            Ok((input, values.filter(|value| !from.decode(value).is_finite()).count()))
+            Ok((input, kernel::count_nonfinite(&bytes, from)))
         };
         let counts: Result<Vec<_>> = sources.iter().map(count).collect();
         let counts = match counts {

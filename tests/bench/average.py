@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""Times swa-avg on 10 × ResNet-152 in fp32 (2.4 GB) against `cat` of the inputs and `cp` of one, in turn.
+"""Times swa-avg on 10 × ResNet-152 in fp32 (2.4 GB) and on 4 × a 1.1B model in bf16 (8.8 GB), in turn with the
+machine's floor (tests/bench/floor.rs) and with `cat` of the inputs and `cp` of one.
 
     python3 tests/bench/average.py [--pairs 15] [--dir FOLDER]
 
-Needs the standard library only. Page cache warm, output beside the inputs. Prints a Markdown table:
-wall time, median and range; the ratio pair by pair; peak anonymous memory (RssAnon of the process).
+Needs the standard library only. Page cache warm, output beside the inputs. Prints Markdown tables: wall time,
+median and range; the ratios round by round; peak anonymous memory (RssAnon of the process).
 """
 
 import argparse
 import array
 import json
+import math
 import os
 import random
 import shutil
 import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -21,6 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SWA_AVG = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/swa-avg"
+FLOOR = SWA_AVG.with_name("examples") / "floor"
 
 
 def resnet152():
@@ -95,34 +99,76 @@ def spread(values):
     return f"{statistics.median(values):.3f} s ({min(values):.3f}–{max(values):.3f})"
 
 
+def llm():
+    """Names and shapes of a language model of 1.1 billion parameters."""
+    tensors = {"model.embed_tokens.weight": [32000, 2048]}
+    parts = {"q": [2048, 2048], "k": [256, 2048], "v": [256, 2048], "o": [2048, 2048], "norm": [2048],
+             "gate": [5632, 2048], "up": [5632, 2048], "down": [2048, 5632]}
+    for i in range(22):
+        tensors |= {f"model.layers.{i}.{name}.weight": shape for name, shape in parts.items()}
+    return tensors | {"lm_head.weight": [32000, 2048]}
+
+
+def write_bf16(path, tensors, seed):
+    rng = random.Random(seed)
+    pool = b"".join(struct.pack("<f", rng.gauss(0, 0.02))[2:] for _ in range(500_003))
+    header, at = {}, 0
+    for name, shape in tensors.items():
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        while at > 0:
+            file.write(pool[:at])
+            at -= len(pool)
+
+
+def compare(title, folder, make, count, pairs):
+    """One table: swa-avg, the floor and cat + cp in turn."""
+    for i in range(count):
+        make(folder / f"ckpt_{i:02}.safetensors", i)
+    names = sorted(p.name for p in folder.iterdir())
+    size = sum(p.stat().st_size for p in folder.iterdir())
+    commands = {
+        "`swa-avg ckpt_* -o swa` (digests and fsync included)": [SWA_AVG, *names, "-qo", "swa", "--force"],
+        "floor: two threads that read all and write one": [FLOOR, *names, "floor"],
+        "`cat ckpt_* >/dev/null; cp ckpt_00 copy`": ["sh", "-c", "cat ckpt_* >/dev/null; cp ckpt_00.safetensors copy"],
+    }
+    times, peak = {name: [] for name in commands}, 0
+    for pair in range(pairs + 1):
+        for name, command in commands.items():
+            seconds, anon = run(command, folder)
+            if pair:  # the first warms the page cache
+                times[name].append(seconds)
+                if command[0] == SWA_AVG:
+                    peak = max(peak, anon)
+    ours = times[next(iter(times))]
+    print(f"{title}, {size / 1e9:.2f} GB, {pairs} rounds, {os.cpu_count()} cores\n")
+    print("| command | wall time, median (range) | swa-avg takes, round by round |\n|---|---|---|")
+    for name, values in times.items():
+        ratios = [a / b for a, b in zip(ours, values)]
+        ratio = "" if values is ours else f"{statistics.median(ratios):.2f} × ({min(ratios):.2f}–{max(ratios):.2f})"
+        print(f"| {name} | {spread(values)} | {ratio} |")
+    print(f"\nPeak anonymous memory of swa-avg: {peak:.1f} MiB.\n")
+    for path in folder.iterdir():
+        path.unlink()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--dir", help="where the checkpoints go [default: the temporary folder]")
+    parser.add_argument("--dir", help="where the checkpoints go, 14 GB [default: the temporary folder]")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=args.dir))
     try:
-        tensors = resnet152()
-        for i in range(10):
-            write(folder / f"ckpt_{i:02}.safetensors", tensors, i)
-        size = sum(p.stat().st_size for p in folder.iterdir())
-        ours = [SWA_AVG, *sorted(p.name for p in folder.iterdir()), "-o", "swa", "--force"]
-        copy = ["sh", "-c", "cat ckpt_* >/dev/null; cp ckpt_00.safetensors copy"]
-        times, copies, ratios, peak = [], [], [], 0
-        for pair in range(args.pairs + 1):
-            a, anon = run(ours, folder)
-            b, _ = run(copy, folder)
-            if pair:  # the first warms the page cache
-                times.append(a), copies.append(b), ratios.append(a / b)
-                peak = max(peak, anon)
+        tensors, model = resnet152(), llm()
+        compare("10 × ResNet-152 in fp32", folder, lambda path, i: write(path, tensors, i), 10, args.pairs)
+        compare("4 × a 1.1B model in bf16", folder, lambda path, i: write_bf16(path, model, i), 4, args.pairs)
         version = [run([SWA_AVG, "--version"], folder)[0] for _ in range(20)]
-        print(f"10 × ResNet-152 fp32, {size / 1e9:.2f} GB, {args.pairs} interleaved pairs, {os.cpu_count()} cores\n")
-        print("| command | wall time, median (range) |\n|---|---|")
-        print(f"| `swa-avg ckpt_* -o swa` (fsync included) | {spread(times)} |")
-        print(f"| `cat ckpt_* >/dev/null; cp ckpt_00 copy` | {spread(copies)} |")
-        print(f"| ratio, pair by pair | {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) |")
-        print(f"| peak anonymous memory of swa-avg | {peak:.1f} MiB |")
-        print(f"| `swa-avg --version` | {1000 * statistics.median(version):.1f} ms |")
+        print(f"`swa-avg --version`: {1000 * statistics.median(version):.1f} ms")
     finally:
         shutil.rmtree(folder)
 

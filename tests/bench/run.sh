@@ -3,6 +3,7 @@
 # PYTHON names a Python with torch, torchvision and safetensors for the second half.
 set -eu
 cd "$(dirname "$0")/../.."
+${CARGO:-cargo} build --release --locked --example floor
 python3 tests/bench/average.py "$@"
 echo
 python=${PYTHON:-python3}

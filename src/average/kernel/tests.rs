@@ -34,11 +34,10 @@ fn every_half_survives_a_round_trip() {
 }
 
 #[test]
-fn results_that_are_not_finite_are_noticed() {
-    assert!(!finish_exact(&[1.0, 1e39], 1.0, Float::F32, &mut [0; 8]));
-    assert!(finish_exact(&[1.0, 3e38], 1.0, Float::F32, &mut [0; 8]));
-    assert!(!finish_exact(&[65520.0], 1.0, Float::F16, &mut [0; 2]));
-    assert!(!finish_bounded(&[1e39], 1.0, 1.0, Float::F32, &mut [0; 4], &mut vec![]));
+fn results_that_are_not_finite_are_counted() {
+    assert_eq!(count_nonfinite(&finish(&[1.0, 1e39], 1.0, Float::F32), Float::F32), 1);
+    assert_eq!(count_nonfinite(&finish(&[1.0, 3e38], 1.0, Float::F32), Float::F32), 0);
+    assert_eq!(count_nonfinite(&finish(&[65520.0], 1.0, Float::F16), Float::F16), 1);
 }
 
 #[test]
@@ -95,15 +94,12 @@ proptest! {
             scalar.retain(|x| x.is_finite());
             for to in WRITTEN {
                 let mut out = [vec![0; scalar.len() * to.size()], vec![0; scalar.len() * to.size()]];
-                let a = finish_exact(&scalar, divisor, to, &mut out[0]);
-                let b = finish_exact_scalar(&scalar, divisor, to, &mut out[1]);
-                prop_assert_eq!(a, b);
+                finish_exact(&scalar, divisor, to, &mut out[0]);
+                finish_exact_scalar(&scalar, divisor, to, &mut out[1]);
                 prop_assert_eq!(&out[0], &out[1]);
                 let mut doubtful = [vec![], vec![]];
-                let a = finish_bounded(&scalar, divisor, 1e-9, to, &mut out[0], &mut doubtful[0]);
-                let b =
-                    finish_bounded_scalar(&scalar, divisor, 1e-9, to, &mut out[1], &mut doubtful[1]);
-                prop_assert_eq!(a, b);
+                finish_bounded(&scalar, divisor, 1e-9, to, &mut out[0], &mut doubtful[0]);
+                finish_bounded_scalar(&scalar, divisor, 1e-9, to, &mut out[1], &mut doubtful[1]);
                 prop_assert_eq!(&out[0], &out[1]);
                 prop_assert_eq!(&doubtful[0], &doubtful[1]);
             }
