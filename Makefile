@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 TORCH := --release --features torch
 
-.PHONY: all setup build demo test test-light lint bench install
+.PHONY: all setup build demo test test-light test-long lint bench install
 
 all: build
 
@@ -36,6 +36,10 @@ test-light:
 
 test: lint test-light
 	$(CARGO) test $(TORCH) --locked
+
+# Every system call killed, power cuts, full disks: minutes, as root, with strace.
+test-long:
+	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked --test system -- --nocapture
 
 bench: build
 	sh tests/bench/run.sh
