@@ -83,7 +83,7 @@ fn the_order_of_the_inputs_never_changes_a_bit() {
 fn a_wider_type_keeps_what_the_inputs_own_type_would_lose() {
     let dir = tempfile::tempdir().unwrap();
     let bf16 = |x: f32| half::bf16::from_f32(x).to_le_bytes().to_vec();
-    for (name, x) in [("a", 1.0), ("b", 1.0078125)] {
+    for (name, x) in [("a", 1.0), ("b", 1.0 + 2f32.powi(-7))] {
         let e5m2 = vec![if name == "a" { 0x3c } else { 0x40 }]; // 1 and 2
         let tensors = [
             ("w", Dtype::BF16, vec![1], bf16(x)),
@@ -98,10 +98,10 @@ fn a_wider_type_keeps_what_the_inputs_own_type_would_lose() {
         load(&dir.path().join("out"))
     };
     let out = run("f32");
-    assert_eq!(to_f32(&out["w"]), [1.00390625]);
+    assert_eq!(to_f32(&out["w"]), [1.0 + 2f32.powi(-8)]);
     assert_eq!(to_f32(&out["q"]), [1.5]);
     assert_eq!(out["n"], 7i64.to_le_bytes());
-    assert_eq!(run("f64")["w"], 1.00390625f64.to_le_bytes());
+    assert_eq!(run("f64")["w"], (1.0 + 2f64.powi(-8)).to_le_bytes());
     assert_eq!(run("bf16")["q"], bf16(1.5));
     fails(
         swa_avg().current_dir(&dir).args(["a", "b", "-o", "new"]),
