@@ -35,5 +35,9 @@ pub use error::{Error, Result};
 /// The metadata key under which the tools record what they did, as compact JSON.
 pub const METADATA_KEY: &str = "swa";
 
+/// Where in a PyTorch file the metadata stand that a safetensors file has in its header: an entry of the
+/// zip file that PyTorch does not look at.
+pub const METADATA_ENTRY: &str = "swa.json";
+
 /// Where in that record the pixels stand that the model takes.
 pub const TRANSFORM_KEY: &str = "transform";

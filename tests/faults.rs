@@ -30,7 +30,7 @@ fn strangers_are_named() {
     refused(bytes(b""), 3, &[bad, "empty"]);
     refused(bytes(b"version https://git-lfs.github.com/spec/v1\n"), 3, &[bad, "git lfs pull"]);
     refused(bytes(b"<!doctype html>\n<html>"), 3, &[bad, "an HTML page"]);
-    refused(bytes(b"PK\x03\x04...."), 3, &[bad, "a zip file", "save_file"]);
+    refused(bytes(b"PK\x03\x04...."), 3, &[bad, "bad zip file", "truncated"]);
     refused(bytes(b"not a checkpoint at all"), 3, &[bad, "not a safetensors file"]);
 }
 

@@ -39,7 +39,7 @@ fn a_damaged_input_stops_before_any_output() {
     std::fs::write(&path, bytes).unwrap();
     let mut command = swa_avg();
     command.current_dir(&dir).args(["swa", "a", "-o", "out"]);
-    fails(&mut command, 3, &["`swa`: tensor `", "do not match their digest", "--no-verify"]);
+    fails(&mut command, 3, &["`swa`: tensor `", "do not match their checksum", "--no-verify"]);
     assert_eq!(listing(dir.path()), ["a", "swa"]);
     command.arg("--no-verify").assert().success();
 }
@@ -72,7 +72,7 @@ fn a_file_of_many_blocks_is_verified_by_any_number_of_threads() {
 #[test]
 fn a_file_without_digests_says_so() {
     let dir = averaged();
-    fails(swa_avg().current_dir(&dir).args(["--verify", "a"]), 3, &["`a`: holds no digests"]);
+    fails(swa_avg().current_dir(&dir).args(["--verify", "a"]), 3, &["`a`: holds no checksums"]);
     // Digests of another file's tensors.
     let mut text = metadata(&dir.path().join("swa"));
     let value = text.remove("swa.xxh3").unwrap();

@@ -140,7 +140,7 @@ impl Terms<'_> {
     fn peek(&self, source: usize, start: usize, width: usize) -> &[u8] {
         let Some(&(input, number)) = self.sources.get(source) else { return &[] };
         let bytes = (start * width) as u64..((start + BLOCK) * width) as u64;
-        let (file, range) = self.inputs[input].locate(number, bytes);
+        let Some((file, range)) = self.inputs[input].locate(number, bytes) else { return &[] };
         let mapped = file.mapped();
         &mapped[mapped.len().min(range.start as usize)..mapped.len().min(range.end as usize)]
     }

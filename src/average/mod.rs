@@ -5,7 +5,7 @@
 //! ```
 //! use std::path::PathBuf;
 //! use swa_tools::average::{self, Options, Plan, Target};
-//! use swa_tools::checkpoint::Checkpoint;
+//! use swa_tools::checkpoint::{Checkpoint, Take};
 //!
 //! # fn main() -> swa_tools::Result<()> {
 //! # let folder = tempfile::tempdir().unwrap();
@@ -17,7 +17,7 @@
 //! # }
 //! # std::env::set_current_dir(&folder).unwrap();
 //! let paths = ["ckpt_8.safetensors", "ckpt_9.safetensors"].map(PathBuf::from);
-//! let inputs = Checkpoint::open_all(&paths)?;
+//! let inputs = Checkpoint::open_all(&paths, &Take::default())?;
 //! let plan = Plan::new(&inputs, average::mean(inputs.len()), Options::default())?;
 //! for tensor in 0..plan.tensors().len() {
 //!     println!("{} {:?} {:?}", plan.name(tensor), plan.info(tensor).shape, plan.tensors()[tensor].rule);

@@ -302,6 +302,9 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// What a module keeps of its own under this name is not weights, whatever its type.
+const EXTRA_STATE: &str = "_extra_state";
+
 /// What becomes of a tensor, and its type in the output.
 fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
     let Some(float) = Float::of(info.dtype) else {
@@ -320,6 +323,9 @@ fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
                 .remedy("convert it to F32, F16 or BF16 first, or --exclude it")),
         };
     };
+    if info.name == EXTRA_STATE || info.name.ends_with(&format!(".{EXTRA_STATE}")) {
+        return Ok((Rule::Last, info.dtype));
+    }
     let last = options.bn_stats == BnStats::Last && is_running_statistic(&info.name);
     let dtype = match options.dtype {
         // Complex numbers have no narrower type.

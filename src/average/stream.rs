@@ -44,7 +44,7 @@ pub(super) struct Stream<'p, 'a> {
     pub digests: Mutex<Vec<u128>>,
     /// How many values that are not finite a tensor has.
     pub nonfinite: Mutex<HashMap<usize, u64>>,
-    /// Sums over the blocks of inputs that have digests, of tensors in flight.
+    /// Checksums of inputs that have some, of tensors in flight.
     checking: Mutex<HashMap<usize, Checking>>,
 }
 
@@ -167,8 +167,9 @@ impl<'p, 'a> Stream<'p, 'a> {
         let bytes = job.start as u64 * width..job.end as u64 * width;
         let length = bytes.end - bytes.start;
         for &(input, number) in &sources {
-            let (file, range) = plan.inputs[input].locate(number, bytes.clone());
-            if length >= WORTH_ANNOUNCING {
+            if let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
+                && length >= WORTH_ANNOUNCING
+            {
                 let started = Instant::now();
                 file.populate(range.clone());
                 if started.elapsed() > COLD {
@@ -205,8 +206,9 @@ impl<'p, 'a> Stream<'p, 'a> {
         }
         if self.is_large && length >= WORTH_ANNOUNCING {
             for &(input, number) in &sources {
-                let (file, range) = plan.inputs[input].locate(number, bytes.clone());
-                file.release(range);
+                if let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone()) {
+                    file.release(range);
+                }
             }
         }
         (self.progress)(length * sources.len() as u64);
@@ -260,8 +262,8 @@ impl<'p, 'a> Stream<'p, 'a> {
         sink.write_at(file as usize, bytes, offset + at)
     }
 
-    /// Adds a part of the inputs to the sums over their blocks; with the last part these are compared
-    /// with what the inputs say.
+    /// Adds a part of the inputs to their checksums; with the last part these are compared with what the
+    /// inputs say.
     fn check(
         &self,
         job: &Job,
@@ -269,17 +271,16 @@ impl<'p, 'a> Stream<'p, 'a> {
         bytes: std::ops::Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
-        let verifiable =
-            |&&(input, number): &&(usize, usize)| self.plan.inputs[input].is_verifiable(number);
-        let mut sums = Vec::new();
-        for &(input, number) in sources.iter().filter(verifiable) {
+        let checked: Vec<_> = (sources.iter())
+            .filter_map(|&(input, number)| {
+                Some((input, number, self.plan.inputs[input].checksum(number)?))
+            })
+            .collect();
+        let mut sums = Vec::with_capacity(checked.len());
+        for &(input, number, kind) in &checked {
             let part = self.plan.inputs[input].read(number, bytes.clone(), scratch)?;
-            let blocks = part.chunks(digest::BLOCK as usize).enumerate();
-            let first = bytes.start / digest::BLOCK;
-            let sum = blocks.fold(0u128, |sum, (i, block)| {
-                sum.wrapping_add(digest::of_block(first + i as u64, block))
-            });
-            sums.push(sum);
+            let total = self.plan.info(job.tensor).size();
+            sums.push(kind.of_part(bytes.start, part, total));
         }
         if sums.is_empty() {
             return Ok(());
@@ -288,8 +289,8 @@ impl<'p, 'a> Stream<'p, 'a> {
         let entry = checking
             .entry(job.tensor)
             .or_insert_with(|| Checking { left: job.count, sums: vec![0; sums.len()] });
-        for (sum, part) in entry.sums.iter_mut().zip(sums) {
-            *sum = sum.wrapping_add(part);
+        for ((sum, part), (.., kind)) in entry.sums.iter_mut().zip(sums).zip(&checked) {
+            *sum = kind.add(*sum, part);
         }
         entry.left -= 1;
         if entry.left > 0 {
@@ -297,7 +298,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         }
         let done = checking.remove(&job.tensor).expect("it was there");
         drop(checking);
-        for (&(input, number), sum) in sources.iter().filter(verifiable).zip(done.sums) {
+        for ((input, number, _), sum) in checked.into_iter().zip(done.sums) {
             self.plan.inputs[input].compare(number, sum)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::plan::Plan;
 use super::stream::{Stream, lock};
 use crate::checkpoint::TensorInfo;
-use crate::checkpoint::folder::{INDEX, SINGLE};
+use crate::checkpoint::folder::SAFETENSORS;
 use crate::output::safetensors::Layout;
 use crate::output::{AtomicFile, AtomicFolder, Sink, model_files};
 use crate::{Error, Result};
@@ -74,7 +74,7 @@ impl Plan<'_> {
         let mut files = self.files(target)?;
         let bytes = files.layouts.iter().map(|layout| layout.size).sum();
         if !self.options.no_verify {
-            self.inputs.iter().try_for_each(|input| input.verify_metadata())?;
+            self.inputs.iter().try_for_each(|input| input.verify_apart())?;
         }
         let mut copied = vec![];
         let nonfinite = match target {
@@ -100,7 +100,7 @@ impl Plan<'_> {
                     }
                 }
                 if files.names.len() > 1 {
-                    output.add(INDEX, self.index(&files).as_bytes())?;
+                    output.add(SAFETENSORS.index, self.index(&files).as_bytes())?;
                 }
                 output.commit()?;
                 nonfinite
@@ -175,7 +175,7 @@ impl Plan<'_> {
             }
             Target::Folder { max_shard: None, .. } => self.shards_of_first(),
         };
-        let names = if names.len() == 1 { vec![SINGLE.into()] } else { names };
+        let names = if names.len() == 1 { vec![SAFETENSORS.single.into()] } else { names };
         let metadata = self.metadata();
         let mut places = vec![(0, 0); self.tensors.len()];
         let mut layouts = Vec::with_capacity(names.len());

@@ -14,6 +14,7 @@ use swa_tools::average::{
 };
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::{Criteria, Selection, base_name, parse_range, select};
+use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, megabytes, shell_word, with_suffix};
 use swa_tools::{Error, Result, output};
 
@@ -132,6 +133,14 @@ struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Output")]
     max_shard_size: Option<u64>,
 
+    /// Keep the names as the first checkpoint has them, with what wrappers (DDP, torch.compile, FSDP) put
+    /// into them
+    #[arg(long, help_heading = "Which tensors")]
+    keep_names: bool,
+
+    #[command(flatten)]
+    take: TakeArgs,
+
     #[command(flatten)]
     common: Common,
 }
@@ -157,10 +166,11 @@ fn run(args: &Args) -> Result<()> {
     common.start()?;
     let selection = select(&args.inputs, &criteria(args))?;
     remarks(common, &selection);
-    let inputs = Checkpoint::open_all(&selection.paths)?;
+    let inputs = Checkpoint::open_all(&selection.paths, &args.take.take(args.keep_names))?;
     if args.verify {
         return verify(common, &inputs);
     }
+    say_taken(common, &inputs);
     let target = target(args, &inputs)?;
     let coefficients = coefficients(args, &selection.paths)?;
     if !coefficients.is_positive() {
@@ -310,8 +320,8 @@ fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 fn verify(common: &Common, inputs: &[Checkpoint]) -> Result<()> {
-    if let Some(bare) = inputs.iter().find(|input| !input.has_digests()) {
-        return Err(Error::input("holds no digests to compare with")
+    if let Some(bare) = inputs.iter().find(|input| !input.has_checksums()) {
+        return Err(Error::input("holds no checksums to compare with")
             .at(bare.path())
             .remedy("these tools write them; other tools leave them out"));
     }

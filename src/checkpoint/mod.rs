@@ -3,15 +3,27 @@
 //! Nothing after this room knows which trainer wrote a file. A checkpoint is one file or a folder of
 //! shards; a format is one file here that turns a file's header into entries.
 
+mod checksum;
+mod contents;
+mod deepspeed;
 pub mod digest;
+mod distributed;
 pub(crate) mod folder;
+mod gather;
+mod headers;
 mod index;
+mod names;
+mod open;
+pub mod pickle;
 mod safetensors;
 pub mod select;
 pub mod sigbus;
 mod sniff;
 mod source;
+mod torch;
+mod tree;
 mod verify;
+mod weights;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,9 +37,14 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use crate::{METADATA_KEY, Result};
-use index::{Header, Index, Place};
+pub use contents::Container;
+use contents::{Place, Rest, Seals};
+use gather::Gather;
+use headers::Headers;
+use index::Index;
 pub use safetensors::MAX_HEADER;
 pub use source::Source;
+pub use weights::{Take, Taken};
 
 /// One tensor: its values lie row by row, little-endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,86 +75,65 @@ impl TensorInfo {
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
+    container: Container,
     files: Vec<Source>,
-    headers: Vec<Header>,
+    /// Of safetensors files.
+    headers: Option<Headers>,
     index: Arc<Index>,
     /// Where the index's tensors lie in this checkpoint, if not where the index says.
     places: Option<Vec<Place>>,
+    gathers: Arc<Vec<Gather>>,
+    /// By file.
+    seals: Arc<Vec<Seals>>,
+    /// Bytes with a checksum that are not those of one tensor.
+    rest: Arc<Vec<Rest>>,
     metadata: Arc<BTreeMap<String, String>>,
+    taken: Arc<Taken>,
 }
 
 impl Checkpoint {
-    /// Maps a file, or the files of a folder with a Hugging Face model, and reads the index; no tensor
-    /// is read.
+    /// Maps a file, or the files of a folder that holds a model, and reads the index; no tensor is read.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_like(path, None)
+        Self::open_with(path, &Take::default())
+    }
+
+    /// The same, of the weights that are meant.
+    pub fn open_with(path: &Path, take: &Take) -> Result<Self> {
+        open::open(path, take, None)
     }
 
     /// Opens checkpoints of one model: what they have in common is held once.
-    pub fn open_all(paths: &[PathBuf]) -> Result<Vec<Self>> {
+    pub fn open_all(paths: &[PathBuf], take: &Take) -> Result<Vec<Self>> {
         let Some((first, others)) = paths.split_first() else { return Ok(vec![]) };
-        let first = Self::open(first)?;
+        let first = Self::open_with(first, take)?;
         let others: Vec<Self> = (others.par_iter())
-            .map(|path| Self::open_like(path, Some(&first)))
+            .map(|path| open::open(path, take, Some(&first)))
             .collect::<Vec<_>>()
             .into_iter()
             .collect::<Result<_>>()?; // of several errors the first in order
         Ok(std::iter::once(first).chain(others).collect())
     }
 
-    fn open_like(path: &Path, like: Option<&Self>) -> Result<Self> {
-        let names = if path.is_dir() { Some(folder::shards(path)?) } else { None };
-        let paths = match &names {
-            Some(names) => names.files.iter().map(|name| path.join(name)).collect(),
-            None => vec![path.to_path_buf()],
-        };
-        let files: Vec<Source> = paths.iter().map(|p| Source::open(p)).collect::<Result<_>>()?;
-        let headers: Vec<Header> = files.iter().map(Header::find).collect::<Result<_>>()?;
-        let path = path.to_path_buf();
-        if let Some(like) = like
-            && like.has_headers(&files, &headers)?
-        {
-            // Byte for byte the same: most trainers write nothing that differs.
-            let (index, places) = (like.index.clone(), like.places.clone());
-            let metadata = like.metadata.clone();
-            return Ok(Checkpoint { path, files, headers, index, places, metadata });
-        }
-        let (index, metadata, headers) = Index::read(&path, &files, &headers)?;
-        if let Some(names) = names {
-            names.check(&path, &files, &index)?;
-        }
-        let (mut index, mut metadata, mut places) = (Arc::new(index), Arc::new(metadata), None);
-        if let Some(like) = like {
-            if *like.metadata == *metadata {
-                metadata = like.metadata.clone();
-            }
-            if let Some(own) = index.places_like(&like.index) {
-                places = Some(own);
-                index = like.index.clone();
-            }
-        }
-        Ok(Checkpoint { path, files, headers, index, places, metadata })
+    /// How it is stored.
+    pub fn container(&self) -> Container {
+        self.container
     }
 
-    fn has_headers(&self, files: &[Source], headers: &[Header]) -> Result<bool> {
-        if self.files.len() != files.len() {
-            return Ok(false);
-        }
-        let (mut a, mut b) = (vec![], vec![]);
-        for ((file, header), (own, like)) in
-            files.iter().zip(headers).zip(self.files.iter().zip(&self.headers))
-        {
-            // A header with digests differs in them at least.
-            if file.size() != own.size()
-                || header.length != like.length
-                || like.digests.is_some()
-                || header.read(file, &mut a)? != like.read(own, &mut b)?
-                || self.files.len() > 1 && file.path().file_name() != own.path().file_name()
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Which of the weights in the file these are.
+    pub fn taken(&self) -> &Taken {
+        &self.taken
+    }
+
+    /// The name that a tensor has in the file, before wrappers were taken out of it.
+    pub fn written_name(&self, tensor: usize) -> &str {
+        self.index.written_name(tensor)
+    }
+
+    /// Parts of wrappers that were taken out of names.
+    pub fn stripped(&self) -> Vec<&'static str> {
+        let written = self.index.written.as_deref().unwrap_or_default();
+        let has = |part: &&&str| written.iter().any(|name| name.split('.').any(|p| p == **part));
+        names::WRAPPERS.iter().filter(has).copied().collect()
     }
 
     pub fn path(&self) -> &Path {
@@ -175,39 +171,60 @@ impl Checkpoint {
         self.places.as_ref().unwrap_or(&self.index.places)[tensor]
     }
 
-    /// Number of the file that holds a tensor.
+    /// Number of the file that holds a tensor, or its first value.
     pub fn file_of(&self, tensor: usize) -> usize {
-        self.place(tensor).file as usize
+        match self.place(tensor) {
+            Place::Row { file, .. } => file as usize,
+            Place::Gathered(number) => {
+                self.gathers[number as usize].parts.first().map_or(0, |part| part.file as usize)
+            }
+        }
     }
 
-    /// The file that holds a part of a tensor, and where.
-    pub(crate) fn locate(&self, tensor: usize, bytes: Range<u64>) -> (&Source, Range<u64>) {
-        let place = self.place(tensor);
-        let (start, end) = (place.start + bytes.start, place.start + bytes.end);
-        (&self.files[place.file as usize], start..end)
+    /// The file that holds a part of a tensor, and where; none if the values do not lie in a row.
+    pub(crate) fn locate(&self, tensor: usize, bytes: Range<u64>) -> Option<(&Source, Range<u64>)> {
+        match self.place(tensor) {
+            Place::Row { file, start, .. } => {
+                Some((&self.files[file as usize], start + bytes.start..start + bytes.end))
+            }
+            Place::Gathered(_) => None,
+        }
     }
 
-    /// A part of a tensor's bytes: mapped, or read into `scratch`.
+    /// A part of a tensor's bytes, whole values: mapped, or put together in `scratch`.
     pub fn read<'a>(
         &'a self,
         tensor: usize,
         bytes: Range<u64>,
         scratch: &'a mut Vec<u8>,
     ) -> Result<&'a [u8]> {
-        let (file, range) = self.locate(tensor, bytes);
-        file.read(range, scratch)
+        match self.place(tensor) {
+            Place::Row { file, start, .. } => {
+                self.files[file as usize].read(start + bytes.start..start + bytes.end, scratch)
+            }
+            Place::Gathered(number) => {
+                self.gathers[number as usize].read(&self.files, bytes, scratch)?;
+                Ok(scratch)
+            }
+        }
     }
 
     /// All bytes of a tensor.
     pub fn bytes(&self, tensor: usize) -> Result<Cow<'_, [u8]>> {
-        let (file, range) = self.locate(tensor, 0..self.index.tensors[tensor].size());
-        if file.is_mapped() || range.is_empty() {
+        let bytes = 0..self.index.tensors[tensor].size();
+        if let Some((file, range)) = self.locate(tensor, bytes.clone())
+            && (file.is_mapped() || range.is_empty())
+        {
             // No scratch is used, so it need not live on.
             let (start, end) = (range.start as usize, range.end as usize);
-            return Ok(Cow::Borrowed(&file.mapped()[start..end]));
+            return Ok(Cow::Borrowed(if range.is_empty() {
+                &[]
+            } else {
+                &file.mapped()[start..end]
+            }));
         }
         let mut scratch = Vec::new();
-        file.read(range, &mut scratch)?;
+        self.read(tensor, bytes, &mut scratch)?;
         Ok(Cow::Owned(scratch))
     }
 

@@ -1,12 +1,31 @@
-//! Files that are often found in the place of weights, named as what they are.
+//! Which format a file has, by its first bytes; files that are often found in the place of weights are
+//! named as what they are.
 
+use super::torch::{self, ZIP_MAGIC};
 use crate::{Error, Result};
 
-pub fn refuse_what_holds_no_weights(bytes: &[u8]) -> Result<()> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Safetensors,
+    /// A zip file: PyTorch's, or NumPy's.
+    Zip,
+    TorchLegacy,
+}
+
+/// How many bytes [`format`] looks at.
+pub const HEAD: u64 = 512;
+
+pub fn format(bytes: &[u8]) -> Result<Format> {
     if bytes.is_empty() {
         return Err(Error::input("the file is empty").remedy("save or download it again"));
     }
-    let head = &bytes[..bytes.len().min(512)];
+    let head = &bytes[..bytes.len().min(HEAD as usize)];
+    if head.starts_with(ZIP_MAGIC) {
+        return Ok(Format::Zip);
+    }
+    if torch::is_legacy(head) {
+        return Ok(Format::TorchLegacy);
+    }
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).to_ascii_lowercase();
     if text.starts_with("version https://git-lfs.github.com/spec") {
@@ -16,18 +35,33 @@ pub fn refuse_what_holds_no_weights(bytes: &[u8]) -> Result<()> {
         return Err(Error::input("an HTML page, not weights")
             .remedy("download it again; the link may need a login"));
     }
-    let other = [
-        (&b"PK\x03\x04"[..], "a zip file, as torch.save writes it"),
-        (b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20", "a PyTorch file of before version 1.6"),
-        (b"\x80\x02", "a Python pickle"),
-        (b"\x80\x04", "a Python pickle"),
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
-    ];
-    match other.iter().find(|(magic, _)| head.starts_with(magic)) {
-        Some((_, what)) => Err(Error::input(format!("{what}, which cannot be read yet"))
-            .remedy("save the state dict with safetensors.torch.save_file")),
-        None => Ok(()),
+    if head.get(257..262) == Some(b"ustar") || starts_tar(head) {
+        return Err(Error::input("a tar file, as PyTorch wrote it before 0.1.10")
+            .remedy("load it with an old PyTorch and save it again with torch 1.6 or later"));
     }
+    const SAVE: &str = "load it with its own program and save the state dict as safetensors";
+    let other: [(&[u8], &str, &str); 9] = [
+        (b"\x80\x02", "a Python pickle without storages", SAVE),
+        (b"\x80\x03", "a Python pickle without storages", SAVE),
+        (b"\x80\x04", "a Python pickle without storages", SAVE),
+        (b"\x80\x05", "a Python pickle without storages", SAVE),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), which is not read", SAVE),
+        (b"\x1f\x8b", "a gzip file", "unpack it first"),
+        (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it first"),
+        (b"GGUF", "a GGUF file, made for inference", "average the checkpoints it was made from"),
+        (b"PK\x05\x06", "an empty zip file", "save or download it again"),
+    ];
+    match other.iter().find(|(magic, ..)| head.starts_with(magic)) {
+        Some((_, what, remedy)) => Err(Error::input(*what).remedy(*remedy)),
+        None => Ok(Format::Safetensors),
+    }
+}
+
+/// A tar file of the time before `ustar`: a name, zeros, and an octal mode.
+fn starts_tar(head: &[u8]) -> bool {
+    let name = [&b"sys_info"[..], b"pickle", b"storages", b"tensors", b"./"];
+    let mode = |mode: &[u8]| mode.iter().all(|b| b" \0".contains(b) || (b'0'..=b'7').contains(b));
+    head.len() >= 108 && name.iter().any(|name| head.starts_with(name)) && mode(&head[100..107])
 }
 
 #[cfg(test)]
@@ -36,17 +70,31 @@ mod tests {
 
     #[test]
     fn strangers_are_named() {
-        let cases: [(&[u8], &str); 6] = [
+        let mut tar = b"pickle".to_vec();
+        tar.resize(100, 0);
+        tar.extend(b"0000644\0");
+        tar.resize(512, 0);
+        let cases: [(&[u8], &str); 8] = [
             (b"", "the file is empty"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "a Git LFS pointer"),
             (b"\n<!DOCTYPE html><html>", "an HTML page"),
-            (b"PK\x03\x04xx", "a zip file"),
-            (b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20xx", "before version 1.6"),
+            (b"PK\x05\x06xx", "an empty zip file"),
             (b"\x80\x04xx", "a Python pickle"),
+            (b"\x89HDF\r\n\x1a\nxx", "an HDF5 file"),
+            (b"GGUFxx", "a GGUF file"),
+            (&tar, "a tar file"),
         ];
         for (bytes, expected) in cases {
-            let text = refuse_what_holds_no_weights(bytes).unwrap_err().to_string();
+            let text = format(bytes).unwrap_err().to_string();
             assert!(text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn formats_are_told_by_their_first_bytes() {
+        assert_eq!(format(b"PK\x03\x04xx").unwrap(), Format::Zip);
+        let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80";
+        assert_eq!(format(magic).unwrap(), Format::TorchLegacy);
+        assert_eq!(format(b"\x10\0\0\0\0\0\0\0{").unwrap(), Format::Safetensors);
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "torch")]
 pub mod data;
+pub mod take;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};

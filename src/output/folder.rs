@@ -14,7 +14,7 @@ use super::signals::naming;
 use super::temporary::{
     self, Pending, remove_flat_folder, rename, rename_error, reserve, sync_folder,
 };
-use crate::checkpoint::folder::{INDEX, SINGLE};
+use crate::checkpoint::folder::SAFETENSORS;
 use crate::{Error, Result};
 
 pub struct AtomicFolder {
@@ -50,7 +50,8 @@ fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
             .and_then(Iterator::collect)
             .map_err(|e| Error::io(path, "list", e))?;
         let is_file = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_file());
-        let holds_model = [INDEX, SINGLE].iter().any(|name| target.join(name).is_file());
+        let holds_model =
+            [SAFETENSORS.index, SAFETENSORS.single].iter().any(|name| target.join(name).is_file());
         let replaceable = holds_model && entries.iter().all(is_file);
         if !entries.is_empty() && !replaceable {
             return Err(Error::usage("is a folder that holds more than one model's files")
@@ -178,6 +179,8 @@ pub fn model_files(folder: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SINGLE: &str = SAFETENSORS.single;
 
     fn model(parent: &Path, name: &str, force: bool) -> Result<AtomicFolder> {
         let mut output = AtomicFolder::create(&parent.join(name), &[(SINGLE, 3)], force)?;

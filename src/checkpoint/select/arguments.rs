@@ -6,8 +6,24 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::{base_name, natural};
-use crate::checkpoint::folder::{INDEX, SINGLE};
+use crate::checkpoint::folder::{self, MODELS};
 use crate::{Error, Result};
+
+/// How names of checkpoint files end.
+const EXTENSIONS: [&str; 7] = ["safetensors", "pth", "pt", "ckpt", "tar", "bin", "npz"];
+
+/// What trainers keep beside the weights under such names.
+fn is_other_state(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "optimizer.pt",
+        "optimizer.bin",
+        "scheduler.pt",
+        "scheduler.bin",
+        "scaler.pt",
+        "training_args.bin",
+    ];
+    NAMES.contains(&name) || name.starts_with("rng_state") || name.ends_with("optim_states.pt")
+}
 
 /// Every checkpoint that the arguments name, in their order.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
@@ -52,9 +68,9 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn holds_none(folder: &Path) -> Error {
-    Error::usage("holds no checkpoints (*.safetensors files or model folders)")
+    Error::usage("holds no checkpoints (files or model folders)")
         .at(folder)
-        .remedy("name checkpoint files or their folder")
+        .remedy(format!("name checkpoint files (*.{}) or their folder", EXTENSIONS.join(", *.")))
 }
 
 /// The checkpoints that one path names: itself, or those in a folder, which may be none.
@@ -68,12 +84,15 @@ fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     };
     let name = base_name(path);
     // The one way to name a model in shards beside its snapshots.
-    if name == INDEX && path.is_file() {
+    let is_index = |names: &folder::Names| name == names.index && path.is_file();
+    if MODELS.iter().any(is_index) {
         return Ok(vec![folder.to_path_buf()]);
     }
-    static SHARD: LazyLock<Regex> =
-        LazyLock::new(|| Regex::new(r"-[0-9]+-of-[0-9]+\.safetensors$").expect("it is fixed"));
-    if SHARD.is_match(&name) && folder.join(INDEX).is_file() {
+    static SHARD: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"-[0-9]+-of-[0-9]+\.(safetensors|bin)$").expect("it is fixed")
+    });
+    let has_index = || MODELS.iter().any(|names| folder.join(names.index).is_file());
+    if SHARD.is_match(&name) && has_index() {
         return Err(Error::usage("is one shard of a model")
             .at(path)
             .remedy(format!("name its folder, `{}`", folder.display())));
@@ -81,33 +100,18 @@ fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![path.to_path_buf()])
 }
 
-/// Whether a folder directly holds a Hugging Face model. A link that leads nowhere, as in a cache
-/// half filled, makes one too: it is an error when opened, not a smaller average.
-fn is_model(folder: &Path) -> Result<bool> {
-    for name in [INDEX, SINGLE] {
-        match folder.join(name).symlink_metadata() {
-            Ok(meta) if !meta.is_dir() => return Ok(true),
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io(folder, "read", e));
-            }
-            _ => {}
-        }
-    }
-    Ok(false)
-}
-
 fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut files, mut models) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "read", e))? {
         let path = entry.map_err(|e| Error::io(folder, "read", e))?.path();
-        let hidden = base_name(&path).starts_with('.');
-        if hidden {
+        let name = base_name(&path);
+        if name.starts_with('.') {
             continue;
         } else if path.is_dir() {
-            if is_model(&path)? {
+            if folder::marker(&path)?.is_some() {
                 models.push(path);
             }
-        } else if path.extension().is_some_and(|e| e == "safetensors") {
+        } else if extension(&path).is_some() && !is_other_state(&name) {
             files.push(path);
         }
     }
@@ -115,27 +119,40 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         format!("'{}/{tail}'", folder.trim_end_matches('/'))
     };
-    match is_model(folder)? {
-        // Without a slash at the end, which would lead through a link.
-        true if models.is_empty() => Ok(vec![folder.components().as_path().to_path_buf()]),
-        true => {
-            let file = if folder.join(INDEX).is_file() { INDEX } else { SINGLE };
-            let (snapshots, last) = (pattern(&common_pattern(&models)), folder.join(file));
-            Err(Error::usage("holds a model, and folders with further ones").at(folder).remedy(
-                format!(
-                    "name {snapshots} for those in its folders, or `{}` for its own",
-                    last.display()
-                ),
-            ))
+    if let Some(marker) = folder::marker(folder)? {
+        // Accelerate and DeepSpeed keep the model one folder deeper.
+        if models.iter().all(|inner| marker.parent() == Some(inner)) {
+            // Without a slash at the end, which would lead through a link.
+            return Ok(vec![folder.components().as_path().to_path_buf()]);
         }
-        false if files.is_empty() || models.is_empty() => Ok([files, models].concat()),
-        false => {
-            let (files, models) = (pattern("*.safetensors"), pattern(&common_pattern(&models)));
-            Err(Error::usage("holds checkpoint files and model folders")
-                .at(folder)
-                .remedy(format!("name one of the two as a pattern: {files} or {models}")))
-        }
+        let snapshots = pattern(&common_pattern(&models));
+        let own = marker.display();
+        return Err(Error::usage("holds a model, and folders with further ones")
+            .at(folder)
+            .remedy(format!("name {snapshots} for those in its folders, or `{own}` for its own")));
     }
+    let mut kinds: Vec<&str> = EXTENSIONS.to_vec();
+    kinds.retain(|kind| files.iter().any(|file| extension(file) == Some(kind)));
+    let mut patterns: Vec<String> =
+        kinds.iter().map(|kind| pattern(&format!("*.{kind}"))).collect();
+    if !models.is_empty() {
+        patterns.push(pattern(&common_pattern(&models)));
+    }
+    if patterns.len() < 2 {
+        return Ok([files, models].concat());
+    }
+    let what = match models.is_empty() {
+        true => "holds checkpoint files of several kinds",
+        false => "holds checkpoint files and model folders",
+    };
+    let remedy = format!("name one of them as a pattern: {}", patterns.join(" or "));
+    Err(Error::usage(what).at(folder).remedy(remedy))
+}
+
+/// How the name of a file ends, if as those of checkpoints do.
+fn extension(path: &Path) -> Option<&'static str> {
+    let own = path.extension()?;
+    EXTENSIONS.into_iter().find(|known| own.eq_ignore_ascii_case(known))
 }
 
 /// `checkpoint-*/` for checkpoint-500 and checkpoint-1000, `*/` if they have no beginning in common.
@@ -221,7 +238,7 @@ mod tests {
         std::fs::create_dir(runs.path("empty")).unwrap();
         for folder in ["", "logs", "empty"] {
             let error = runs.fails(&[folder]);
-            let what = "holds no checkpoints (*.safetensors files or model folders);";
+            let what = "holds no checkpoints (files or model folders);";
             assert!(error.contains(what), "{error}");
         }
     }

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::folder::{INDEX, SINGLE};
+use super::folder::MODELS;
 use crate::Result;
 pub use criteria::{Criteria, parse_range};
 
@@ -76,11 +76,16 @@ fn without_repetitions(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, Path
 /// Device and inode of what would be read; none for what cannot be opened, which is reported when it
 /// is opened.
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    let file = path.join(SINGLE);
     // A model's only file is the model. Shards may differ behind one index: caches that store equal
     // files once share the index between revisions.
-    let single = path.is_dir() && !path.join(INDEX).is_file() && file.is_file();
-    std::fs::metadata(if single { &file } else { path }).map(|meta| (meta.dev(), meta.ino())).ok()
+    let sharded = || MODELS.iter().any(|names| path.join(names.index).is_file());
+    let mut singles = MODELS.iter().map(|names| path.join(names.single));
+    let only = match path.is_dir() && !sharded() {
+        true => singles.find(|file| file.is_file()),
+        false => None,
+    };
+    let file = only.as_deref().unwrap_or(path);
+    std::fs::metadata(file).map(|meta| (meta.dev(), meta.ino())).ok()
 }
 
 /// Numbers in names sort as numbers: `epoch_9` before `epoch_010`.
@@ -224,7 +229,7 @@ mod tests {
         assert_eq!(repeated, ["c-2", "c-2", "c-1"]);
         // One index does not make one model of two.
         let runs = Runs::new(&["a/model.safetensors.index.json", "b/x"]);
-        let index = |folder: &str| runs.path(folder).join(INDEX);
+        let index = |folder: &str| runs.path(folder).join(MODELS[0].index);
         std::fs::hard_link(index("a"), index("b")).unwrap();
         assert_eq!(runs.select(&["a", "b"]), ["a", "b"]);
     }

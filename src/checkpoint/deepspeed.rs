@@ -1,0 +1,413 @@
+//! DeepSpeed's ZeRO checkpoints: each process keeps its part of the fp32 master weights, flattened, in
+//! `*_optim_states.pt`; names and shapes stand in `*_model_states.pt`, with buffers and frozen weights.
+//!
+//! Source: `deepspeed/utils/zero_to_fp32.py` of DeepSpeed 0.19, which users run to the same end.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::contents::{self, Contents, Located, Rest, Seals, dimensions};
+use super::folder::is_file_name;
+use super::gather::{Gather, Part};
+use super::open::of_pytorch;
+use super::pickle::{Id, Pickle, Value};
+use super::select::natural;
+use super::torch::{self, Storage, View};
+use super::{Dtype, Source, TensorInfo};
+use crate::{Error, Result};
+
+/// Names the folder of the last checkpoint.
+const LATEST: &str = "latest";
+
+const OPTIMIZER: &str = "_optim_states.pt";
+const MODEL: &str = "_model_states.pt";
+
+/// The folder with the states, if there is one here: this, or the one that `latest` names.
+pub fn folder(path: &Path) -> Result<Option<PathBuf>> {
+    if names(path, OPTIMIZER)?.iter().any(|name| name.contains("zero_pp_rank_")) {
+        return Ok(Some(path.to_path_buf()));
+    }
+    let latest = path.join(LATEST);
+    if !latest.is_file() {
+        return Ok(None);
+    }
+    let name = std::fs::read(&latest).map_err(|e| Error::io(&latest, "read", e))?;
+    let name = String::from_utf8_lossy(&name);
+    let name = name.trim();
+    if !is_file_name(name) {
+        return Ok(None);
+    }
+    let inner = path.join(name);
+    let has = inner.is_dir() && !names(&inner, OPTIMIZER)?.is_empty();
+    Ok(has.then_some(inner))
+}
+
+/// The file that makes a folder one of these.
+pub fn marker(path: &Path) -> Result<Option<PathBuf>> {
+    let Some(folder) = folder(path)? else { return Ok(None) };
+    Ok(names(&folder, OPTIMIZER)?.first().map(|name| folder.join(name)))
+}
+
+/// In natural order.
+fn names(folder: &Path, ending: &str) -> Result<Vec<String>> {
+    let mut names = vec![];
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "list", e))? {
+        let name = entry.map_err(|e| Error::io(folder, "list", e))?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(ending) {
+            names.push(name.into_owned());
+        }
+    }
+    names.sort_by(|a, b| natural(a, b));
+    Ok(names)
+}
+
+/// One file of a process.
+struct State {
+    number: u32,
+    contents: torch::Contents,
+}
+
+impl State {
+    fn get(&self, keys: &[&str]) -> Option<Id> {
+        let pickle = &self.contents.pickle;
+        keys.iter().try_fold(pickle.root(), |id, key| pickle.get(id, key))
+    }
+
+    /// The items of a dict by name.
+    fn items(&self, keys: &[&str]) -> Vec<(&str, Id)> {
+        let pickle = &self.contents.pickle;
+        let items = self.get(keys).and_then(|id| pickle.items(id)).unwrap_or_default();
+        items.iter().filter_map(|&(key, id)| Some((pickle.text(key)?, id))).collect()
+    }
+
+    fn view(&self, id: Id) -> Result<View> {
+        let view = self.contents.tensor(id).ok_or_else(|| Error::input("a value is no tensor"))?;
+        view.map_err(|why| Error::input(format!("a tensor is {why}")))
+    }
+
+    fn check(&self, storage: &Storage, name: &str, rest: &mut Vec<Rest>) {
+        if storage.crc.is_some() {
+            let (storage, name) = (storage.clone(), name.to_string());
+            rest.push(Rest { file: self.number, storage, name });
+        }
+    }
+
+    /// A flat tensor as a run of values; what its CRC is of is added to `rest`.
+    fn run(&self, id: Id, name: &str, rest: &mut Vec<Rest>) -> Result<Run> {
+        let view = self.view(id)?;
+        let storage = self.contents.storage(&view)?;
+        self.check(storage, name, rest);
+        match contents::locate(&view, storage, self.number, self.contents.big_endian)? {
+            Located::Row { start, .. } => {
+                let count = view.shape.iter().product();
+                Ok(Run { file: self.number, start, count, dtype: view.dtype })
+            }
+            Located::Gathered(_) => {
+                Err(Error::input("a flat partition that does not lie in a row"))
+            }
+        }
+    }
+}
+
+/// Values one after the other in a file.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    file: u32,
+    start: u64,
+    count: u64,
+    dtype: Dtype,
+}
+
+pub(super) fn read(folder: &Path) -> Result<(Vec<Source>, Contents)> {
+    let optimizers = names(folder, OPTIMIZER)?;
+    let models = names(folder, MODEL)?;
+    let parallel = |name: &&String| name.contains("_mp_rank_") && !name.contains("_mp_rank_00_");
+    if let Some(name) = optimizers.iter().chain(&models).find(parallel) {
+        return Err(Error::input(format!(
+            "`{name}` is of a second tensor-parallel rank, not read yet"
+        ))
+        .at(folder)
+        .remedy("convert it with DeepSpeed's ds_to_universal.py, or save a 16-bit model"));
+    }
+    let mut sources = vec![];
+    let mut open = |name: &String| -> Result<State> {
+        let source = Source::open(&folder.join(name))?;
+        let contents = torch::read(&source, 0..source.size()).map_err(|e| e.at(source.path()))?;
+        sources.push(source);
+        Ok(State { number: sources.len() as u32 - 1, contents })
+    };
+    let states = optimizers.iter().map(&mut open).collect::<Result<Vec<_>>>()?;
+    let models = models.iter().map(&mut open).collect::<Result<Vec<_>>>()?;
+    let contents = assemble(&states, &models).map_err(|e| e.at(folder))?;
+    let seals = vec![Seals::None; sources.len()];
+    Ok((sources, Contents { seals, metadata: of_pytorch(), ..contents }))
+}
+
+fn assemble(states: &[State], models: &[State]) -> Result<Contents> {
+    let (Some(first), Some(model)) = (states.first(), models.first()) else {
+        return Err(Error::input("holds no *_model_states.pt").remedy("copy the folder again"));
+    };
+    let pickle = &first.contents.pickle;
+    let stage = first.get(&["optimizer_state_dict", "zero_stage"]);
+    let stage = stage.and_then(|id| enumerated(pickle, id));
+    let count = first.get(&["optimizer_state_dict", "partition_count"]);
+    let count = count.and_then(|id| largest(pickle, id));
+    if count != Some(states.len() as u64) {
+        let found = states.len();
+        let count = count.map_or("?".into(), |n| n.to_string());
+        return Err(Error::input(format!(
+            "{count} processes wrote it, {found} of their files are here"
+        ))
+        .remedy("copy the *_optim_states.pt of all processes"));
+    }
+    let key = match stage {
+        Some(0..=2) => "single_partition_of_fp32_groups",
+        Some(3) => "fp32_flat_groups",
+        _ => return Err(Error::input("its ZeRO stage is not known")),
+    };
+    let mut built = Built::default();
+    let groups: Vec<Vec<Run>> = (states.iter())
+        .map(|state| {
+            let list = state.get(&["optimizer_state_dict", key]);
+            let list = list.and_then(|id| state.contents.pickle.elements(id));
+            let list = list.ok_or_else(|| Error::input(format!("holds no `{key}`")))?;
+            list.iter().map(|&id| state.run(id, key, &mut built.contents.rest)).collect()
+        })
+        .collect::<Result<_>>()?;
+    let shapes = shapes(model)?;
+    if stage == Some(3) {
+        stage_3(&mut built, &groups, &shapes)?;
+    } else {
+        stage_1_or_2(&mut built, first, &groups, &shapes)?;
+    }
+    frozen(&mut built, models, stage == Some(3))?;
+    // Buffers; and, where the module is whole, what is in no group of the optimizer.
+    let buffers: Vec<&str> = match model.get(&["buffer_names"]) {
+        Some(id) => {
+            let pickle = &model.contents.pickle;
+            pickle
+                .elements(id)
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|&id| pickle.text(id))
+                .collect()
+        }
+        None => vec![],
+    };
+    let shared = model.items(&["shared_params"]);
+    for (name, id) in model.items(&["module"]) {
+        let is_shared = shared.iter().any(|(other, _)| *other == name);
+        let wanted = stage != Some(3) && !is_shared || buffers.contains(&name);
+        if wanted && !built.has(name) && model.contents.tensor(id).is_some() {
+            let view = model.view(id).map_err(|e| e.tensor(name))?;
+            built.push_view(name, model, &view)?;
+        }
+    }
+    for (name, id) in shared {
+        let Some(source) = model.contents.pickle.text(id) else { continue };
+        built.share(name, source)?;
+    }
+    Ok(built.contents)
+}
+
+/// A number, or a member of an enumeration, which is made from one.
+fn enumerated(pickle: &Pickle, id: Id) -> Option<i64> {
+    match pickle.arguments(id) {
+        Some([number]) => pickle.int(*number),
+        _ => pickle.int(id),
+    }
+}
+
+/// A number, or the largest in a list.
+fn largest(pickle: &Pickle, id: Id) -> Option<u64> {
+    match pickle.value(id) {
+        Value::List(ids) => ids.iter().filter_map(|&id| pickle.size(id)).max(),
+        _ => pickle.size(id),
+    }
+}
+
+type Shapes<'a> = Vec<Vec<(&'a str, Vec<u64>)>>;
+
+/// Names and shapes of the trained weights, by group of the optimizer, in the order they were flattened.
+fn shapes(model: &State) -> Result<Shapes<'_>> {
+    let pickle = &model.contents.pickle;
+    let broken = || Error::input("its `param_shapes` are broken");
+    let groups =
+        model.get(&["param_shapes"]).and_then(|id| pickle.elements(id)).ok_or_else(broken)?;
+    let group = |&id: &Id| {
+        let items = pickle.items(id).unwrap_or_default().iter();
+        let read = |&(name, shape): &(Id, Id)| Some((pickle.text(name)?, pickle.sizes(shape)?));
+        items.map(read).collect::<Option<Vec<_>>>()
+    };
+    groups.iter().map(|id| group(id).ok_or_else(broken)).collect()
+}
+
+fn count(shape: &[u64]) -> Result<u64> {
+    let too_large = || Error::input(format!("its shape {shape:?} is too large to count"));
+    shape.iter().try_fold(1u64, |p, &n| p.checked_mul(n)).ok_or_else(too_large)
+}
+
+/// Each group is one vector, cut into a part a process.
+fn stage_1_or_2(
+    built: &mut Built,
+    first: &State,
+    groups: &[Vec<Run>],
+    shapes: &Shapes,
+) -> Result<()> {
+    let pickle = &first.contents.pickle;
+    let paddings = first.get(&["optimizer_state_dict", "param_alignment_paddings"]);
+    let paddings = paddings.and_then(|id| pickle.elements(id));
+    for (number, names) in shapes.iter().enumerate() {
+        let runs = groups.iter().map(|process| process.get(number).copied());
+        let Some(runs): Option<Vec<Run>> = runs.collect() else {
+            return Err(Error::input(format!("a process lacks group {number}")));
+        };
+        let padding = paddings.and_then(|groups| pickle.sizes(*groups.get(number)?));
+        let mut at = 0u64;
+        for (i, (name, shape)) in names.iter().enumerate() {
+            let n = count(shape).map_err(|e| e.tensor(name))?;
+            let pieces = cut(&runs, at, n).map_err(|e| e.tensor(name))?;
+            built.push(name, shape, pieces)?;
+            let padding = padding.as_ref().and_then(|padding| padding.get(i)).unwrap_or(&0);
+            at = at.saturating_add(n).saturating_add(*padding);
+        }
+    }
+    Ok(())
+}
+
+/// Each weight is cut into equal parts, one a process, the last of them filled up.
+fn stage_3(built: &mut Built, groups: &[Vec<Run>], shapes: &Shapes) -> Result<()> {
+    let mut at = 0u64;
+    for (name, shape) in shapes.iter().flatten() {
+        let n = count(shape).map_err(|e| e.tensor(name))?;
+        let share = n.div_ceil(groups.len() as u64);
+        let mut pieces = vec![];
+        for (process, runs) in groups.iter().enumerate() {
+            let own = n.saturating_sub(share * process as u64).min(share);
+            pieces.extend(cut(runs, at, own).map_err(|e| e.tensor(name))?);
+        }
+        built.push(name, shape, pieces)?;
+        at = at.saturating_add(share);
+    }
+    Ok(())
+}
+
+/// The parts of runs, seen as one, that hold `n` values from `at` on.
+fn cut(runs: &[Run], at: u64, n: u64) -> Result<Vec<Run>> {
+    let (mut pieces, mut first, mut left) = (vec![], at, n);
+    for run in runs {
+        if left == 0 {
+            break;
+        }
+        if first >= run.count {
+            first -= run.count;
+            continue;
+        }
+        let taken = left.min(run.count - first);
+        let start = run.start + first * (run.dtype.bitsize() / 8) as u64;
+        pieces.push(Run { start, count: taken, ..*run });
+        (first, left) = (0, left - taken);
+    }
+    match left {
+        0 => Ok(pieces),
+        _ => Err(Error::input(format!("reaches {left} values beyond the processes' partitions"))),
+    }
+}
+
+/// Weights that are not trained: whole, or at stage 3 in a part a process.
+fn frozen(built: &mut Built, models: &[State], in_parts: bool) -> Result<()> {
+    let model = &models[0];
+    for (name, shape) in model.items(&["frozen_param_shapes"]) {
+        let shape = model.contents.pickle.sizes(shape);
+        let shape = shape.ok_or_else(|| Error::input("its shape is broken").tensor(name))?;
+        let mut left = count(&shape)?;
+        let mut pieces = vec![];
+        for state in if in_parts { models } else { &models[..1] } {
+            let fragments = state.items(&["frozen_param_fragments"]);
+            let Some((_, id)) = fragments.iter().find(|(other, _)| *other == name) else {
+                return Err(Error::input("a process lacks its part").tensor(name));
+            };
+            let rest = &mut built.contents.rest;
+            let run = state.run(*id, name, rest).map_err(|e| e.tensor(name))?;
+            let taken = left.min(run.count);
+            pieces.push(Run { count: taken, ..run });
+            left -= taken;
+        }
+        if left > 0 {
+            return Err(Error::input(format!("its parts lack {left} values")).tensor(name));
+        }
+        built.push(name, &shape, pieces)?;
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Built {
+    contents: Contents,
+    numbers: HashMap<String, usize>,
+}
+
+impl Built {
+    fn has(&self, name: &str) -> bool {
+        self.numbers.contains_key(name)
+    }
+
+    fn add(&mut self, info: TensorInfo, gather: Gather) {
+        self.numbers.insert(info.name.clone(), self.contents.tensors.len());
+        self.contents.push_gathered(info, gather);
+    }
+
+    fn push(&mut self, name: &str, shape: &[u64], pieces: Vec<Run>) -> Result<()> {
+        let fail = |what: &str| Error::input(what).tensor(name);
+        let dtype = pieces.first().map_or(Dtype::F32, |run| run.dtype);
+        if pieces.iter().any(|run| run.dtype != dtype) {
+            return Err(fail("its parts are of different types"));
+        }
+        let width = (dtype.bitsize() / 8) as u64;
+        let (mut parts, mut at) = (vec![], 0);
+        for run in pieces.into_iter().filter(|run| run.count > 0) {
+            let Run { file, start, count, .. } = run;
+            parts.push(Part { file, start, at: vec![at], size: vec![count], strides: vec![width] });
+            at += count;
+        }
+        let shape = dimensions(shape).ok_or_else(|| fail("its shape is too large"))?;
+        let info = TensorInfo { name: name.into(), dtype, shape };
+        self.add(info, Gather { shape: vec![at], width: width as usize, swap: 1, parts });
+        Ok(())
+    }
+
+    fn push_view(&mut self, name: &str, state: &State, view: &View) -> Result<()> {
+        let storage = state.contents.storage(view).map_err(|e| e.tensor(name))?;
+        state.check(storage, name, &mut self.contents.rest);
+        let big_endian = state.contents.big_endian;
+        let located = contents::locate(view, storage, state.number, big_endian)?;
+        let gather = match located {
+            Located::Gathered(gather) => gather,
+            Located::Row { start, .. } => {
+                let count = view.shape.iter().product();
+                let run = Run { file: state.number, start, count, dtype: view.dtype };
+                return self.push(name, &view.shape, vec![run]);
+            }
+        };
+        let shape =
+            dimensions(&view.shape).ok_or_else(|| Error::input("its shape is too large"))?;
+        self.add(TensorInfo { name: name.into(), dtype: view.dtype, shape }, gather);
+        Ok(())
+    }
+
+    /// The same values under a second name.
+    fn share(&mut self, name: &str, source: &str) -> Result<()> {
+        let Some(&number) = self.numbers.get(source) else {
+            return Err(
+                Error::input(format!("is to share `{source}`, which is missing")).tensor(name)
+            );
+        };
+        if !self.has(name) {
+            let info = TensorInfo { name: name.into(), ..self.contents.tensors[number].clone() };
+            let gather = self.contents.gathers[number].clone();
+            self.add(info, gather);
+        }
+        Ok(())
+    }
+}

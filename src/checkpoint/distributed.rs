@@ -1,0 +1,342 @@
+//! torch.distributed.checkpoint: a folder with `.metadata`, a pickle that says which tensors there are, in
+//! which chunks, and where these lie in the `.distcp` files, each as a file of its own that `torch.save`
+//! wrote. torchtitan, OLMo, FSDP and accelerate write such.
+//!
+//! Source: `torch/distributed/checkpoint/metadata.py` and `filesystem.py` of PyTorch 2.11.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use super::contents::{self, Contents, Located, NO_SEAL, Place, Rest, Seals, dimensions};
+use super::folder::is_file_name;
+use super::gather::{Gather, Part};
+use super::open::of_pytorch;
+use super::pickle::{Id, MAX_PICKLE, Pickle};
+use super::torch::{self, dtype_named};
+use super::tree::Node;
+use super::weights::{self, Take};
+use super::{Dtype, Source, TensorInfo};
+use crate::{Error, Result};
+
+/// Name of the file that says which tensors there are, and where.
+pub const METADATA: &str = ".metadata";
+
+/// Name of accelerate's folder with one.
+pub const ACCELERATE: &str = "pytorch_model_fsdp_0";
+
+/// Most chunks of all tensors: a thousand processes with ten thousand tensors.
+const MAX_CHUNKS: usize = 10_000_000;
+
+/// The folder of the checkpoint, if there is one here.
+pub fn folder(path: &Path) -> Option<PathBuf> {
+    let inner = path.join(ACCELERATE);
+    [path, &inner].into_iter().find(|folder| folder.join(METADATA).is_file()).map(Path::to_path_buf)
+}
+
+/// A box of a tensor's values.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Chunk {
+    at: Vec<u64>,
+    size: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Tensor {
+    name: String,
+    dtype: Option<Dtype>,
+    shape: Vec<u64>,
+    chunks: Vec<Chunk>,
+}
+
+/// Where a chunk is stored.
+#[derive(Debug, Clone)]
+struct Stored {
+    file: String,
+    start: u64,
+    length: u64,
+}
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::input(format!("bad {METADATA}: {what}")).remedy("save or copy the checkpoint again")
+}
+
+pub(super) fn read(folder: &Path, take: &Take) -> Result<(Vec<Source>, Contents)> {
+    let source = Source::open(&folder.join(METADATA))?;
+    let mut scratch = vec![];
+    let bytes = source.read(0..source.size().min(MAX_PICKLE as u64 + 1), &mut scratch)?;
+    let at = |e: Error| e.at(source.path());
+    let pickle = Pickle::parse(bytes).map_err(at)?;
+    let described = tensors(&pickle).map_err(at)?;
+    let stored = storages(&pickle).map_err(at)?;
+    let tree = tree(&pickle, &described).map_err(at)?;
+    let (found, taken) = weights::find(&tree, take).map_err(|e| e.at(folder))?;
+    let mut contents = Contents { taken, metadata: of_pytorch(), ..Contents::default() };
+    let mut files =
+        Files { folder, sources: vec![source], numbers: BTreeMap::new(), crcs: vec![vec![]] };
+    for (name, number) in found {
+        let tensor = &described[number];
+        let at = |e: Error| e.tensor(&name).at(folder);
+        files.push(&mut contents, tensor, name.clone(), &stored).map_err(at)?;
+    }
+    contents.seals = (files.crcs.into_iter())
+        .map(|crcs| if crcs.is_empty() { Seals::None } else { Seals::Crcs(crcs) })
+        .collect();
+    Ok((files.sources, contents))
+}
+
+/// The tensors, in the order of the pickle.
+fn tensors(pickle: &Pickle) -> Result<Vec<Tensor>> {
+    let root = pickle.root();
+    let all = pickle.field(root, "state_dict_metadata").and_then(|dict| pickle.items(dict));
+    let all = all.ok_or_else(|| bad("no `state_dict_metadata`"))?;
+    let (mut tensors, mut count) = (vec![], 0);
+    for &(name, value) in all {
+        let name = pickle.text(name).ok_or_else(|| bad("a name that is no text"))?;
+        let Some(chunks) = pickle.field(value, "chunks").and_then(|id| pickle.elements(id)) else {
+            continue; // bytes: no tensor
+        };
+        let read = || {
+            let shape = pickle.sizes(pickle.field(value, "size")?)?;
+            let properties = pickle.field(value, "properties")?;
+            let dtype = dtype(pickle, properties)?;
+            let chunks = chunks.iter().map(|&chunk| {
+                let at = pickle.sizes(pickle.field(chunk, "offsets")?)?;
+                let size = pickle.sizes(pickle.field(chunk, "sizes")?)?;
+                Some(Chunk { at, size })
+            });
+            Some((shape, dtype, chunks.collect::<Option<Vec<_>>>()?))
+        };
+        count += chunks.len();
+        if count > MAX_CHUNKS {
+            return Err(Error::limit(format!("{METADATA} lists more than {MAX_CHUNKS} chunks")));
+        }
+        let (shape, dtype, chunks) = read().ok_or_else(|| bad("broken").tensor(name))?;
+        tensors.push(Tensor { name: name.into(), dtype: dtype_named(dtype), shape, chunks });
+    }
+    Ok(tensors)
+}
+
+/// `TensorProperties` gives its state as a tuple that begins with the dtype; older ones as a dict.
+fn dtype(pickle: &Pickle, properties: Id) -> Option<&str> {
+    let own = pickle.field(properties, "dtype");
+    let first = || pickle.elements(pickle.state(properties)?)?.first().copied();
+    pickle.global(own.or_else(first)?)
+}
+
+type Storages = HashMap<(String, Vec<u64>), Stored>;
+
+/// By name and by the place of the first value.
+fn storages(pickle: &Pickle) -> Result<Storages> {
+    let all = pickle.field(pickle.root(), "storage_data").and_then(|dict| pickle.items(dict));
+    let all = all.ok_or_else(|| bad("no `storage_data`"))?;
+    let mut storages = HashMap::new();
+    for &(index, info) in all {
+        let read = || {
+            let name = pickle.text(pickle.field(index, "fqn")?)?.to_string();
+            let file = pickle.text(pickle.field(info, "relative_path")?)?.to_string();
+            let start = pickle.size(pickle.field(info, "offset")?)?;
+            let length = pickle.size(pickle.field(info, "length")?)?;
+            Some((name, Stored { file, start, length }))
+        };
+        let (name, stored) = read().ok_or_else(|| bad("a broken entry of `storage_data`"))?;
+        // Bytes have no offsets.
+        let Some(at) = pickle.field(index, "offset").and_then(|id| pickle.sizes(id)) else {
+            continue;
+        };
+        let transforms = pickle.field(info, "transform_descriptors");
+        if transforms.and_then(|id| pickle.elements(id)).is_some_and(|list| !list.is_empty()) {
+            return Err(Error::input("is stored compressed or otherwise transformed")
+                .tensor(&name)
+                .remedy("save it without stream transforms"));
+        }
+        storages.insert((name, at), stored);
+    }
+    Ok(storages)
+}
+
+/// Names with dots in them are paths of keys, as the writer's planner notes them.
+fn tree(pickle: &Pickle, tensors: &[Tensor]) -> Result<Rc<Node<usize>>> {
+    #[derive(Default)]
+    struct Dict(Vec<(String, usize)>, BTreeMap<String, Dict>);
+    fn node(dict: Dict, tensors: &[Tensor]) -> Node<usize> {
+        let leaves = dict.0.into_iter().map(|(key, i)| {
+            let node = match tensors[i].dtype {
+                Some(_) => Node::Tensor(i),
+                None => Node::Unreadable("of a type that safetensors has not".into()),
+            };
+            (key.into(), Rc::new(node))
+        });
+        let below =
+            dict.1.into_iter().map(|(key, dict)| (key.into(), Rc::new(node(dict, tensors))));
+        Node::Dict(leaves.chain(below).collect())
+    }
+    let planned = pickle.field(pickle.root(), "planner_data");
+    let items = planned.and_then(|id| pickle.items(id)).unwrap_or_default();
+    let paths: HashMap<&str, Id> =
+        items.iter().filter_map(|&(key, path)| Some((pickle.text(key)?, path))).collect();
+    let mut root = Dict::default();
+    for (number, tensor) in tensors.iter().enumerate() {
+        let key = |&id: &Id| match pickle.text(id) {
+            Some(text) => text.to_string(),
+            None => pickle.describe(id),
+        };
+        let path = paths.get(tensor.name.as_str()).and_then(|&path| pickle.elements(path));
+        let path = match path {
+            Some(path) => path.iter().map(key).collect(),
+            None => vec![tensor.name.clone()],
+        };
+        if path.len() > super::pickle::MAX_DEPTH as usize {
+            return Err(Error::limit("its names nest too deep").tensor(&tensor.name));
+        }
+        let (last, dicts) = path.split_last().ok_or_else(|| bad("an empty path"))?;
+        let dict = dicts.iter().fold(&mut root, |dict, key| dict.1.entry(key.clone()).or_default());
+        dict.0.push((last.clone(), number));
+    }
+    Ok(Rc::new(node(root, tensors)))
+}
+
+/// The files that hold chunks, opened as they are met.
+struct Files<'a> {
+    folder: &'a Path,
+    sources: Vec<Source>,
+    numbers: BTreeMap<String, u32>,
+    /// By file.
+    crcs: Vec<Vec<u64>>,
+}
+
+impl Files<'_> {
+    fn number(&mut self, name: &str) -> Result<u32> {
+        if let Some(&number) = self.numbers.get(name) {
+            return Ok(number);
+        }
+        // A name is never a path.
+        if !is_file_name(name) {
+            return Err(bad(format!("`{name}` is no file name")));
+        }
+        let path = self.folder.join(name);
+        if !path.exists() {
+            return Err(Error::input(format!("`{name}` is missing"))
+                .remedy("copy the checkpoint again, all files of all processes"));
+        }
+        let number = self.sources.len() as u32;
+        self.sources.push(Source::open(&path)?);
+        self.crcs.push(vec![]);
+        self.numbers.insert(name.to_string(), number);
+        Ok(number)
+    }
+
+    fn push(
+        &mut self,
+        contents: &mut Contents,
+        tensor: &Tensor,
+        name: String,
+        stored: &Storages,
+    ) -> Result<()> {
+        let dtype = tensor.dtype.expect("others are not found");
+        let width = (dtype.bitsize() / 8) as u64;
+        let too_large = || Error::input(format!("shape {:?} is too large", tensor.shape));
+        let shape = dimensions(&tensor.shape).ok_or_else(too_large)?;
+        let info = TensorInfo { name, dtype, shape };
+        check_cover(tensor).map_err(bad)?;
+        let mut parts = vec![];
+        for chunk in &tensor.chunks {
+            if chunk.size.contains(&0) {
+                continue;
+            }
+            let key = (tensor.name.clone(), chunk.at.clone());
+            let place = stored.get(&key).ok_or_else(|| bad("a chunk without a place"))?;
+            let file = self.number(&place.file)?;
+            let source = &self.sources[file as usize];
+            let end = place.start.checked_add(place.length).filter(|&end| end <= source.size());
+            let end = end.ok_or_else(|| {
+                Error::input(format!("`{}` ends before its chunk does: truncated?", place.file))
+                    .remedy("copy it again")
+            })?;
+            let inner = torch::read(source, place.start..end)?;
+            let view = inner.tensor(inner.pickle.root());
+            let view = view.ok_or_else(|| bad("a chunk that is no tensor"))?;
+            let view = view.map_err(|why| Error::input(format!("a chunk is {why}")))?;
+            if view.shape != chunk.size || view.dtype != dtype {
+                return Err(bad(format!(
+                    "a chunk of {:?} {:?} is stored as {:?} {:?}",
+                    dtype, chunk.size, view.dtype, view.shape
+                )));
+            }
+            let storage = inner.storage(&view)?;
+            let located = contents::locate(&view, storage, file, inner.big_endian)?;
+            let is_whole = matches!(located, Located::Row { is_whole: true, .. });
+            if chunk.size == tensor.shape {
+                let seal = match storage.crc {
+                    Some(place) if is_whole => {
+                        self.crcs[file as usize].push(place);
+                        (self.crcs[file as usize].len() - 1) as u32
+                    }
+                    _ => NO_SEAL,
+                };
+                if storage.crc.is_some() && !is_whole {
+                    let (storage, name) = (storage.clone(), info.name.clone());
+                    contents.rest.push(Rest { file, storage, name });
+                }
+                match located {
+                    Located::Row { start, .. } => {
+                        contents.places.push(Place::Row { file, seal, start });
+                        contents.tensors.push(info);
+                    }
+                    Located::Gathered(gather) => contents.push_gathered(info, gather),
+                }
+                return Ok(());
+            }
+            if storage.crc.is_some() {
+                let (storage, name) = (storage.clone(), info.name.clone());
+                contents.rest.push(Rest { file, storage, name });
+            }
+            if inner.big_endian {
+                return Err(Error::input("its chunks have the other byte order"));
+            }
+            let start = storage.bytes.start + view.offset * width;
+            let strides = view.strides.iter().map(|stride| stride * width).collect();
+            let (at, size) = (chunk.at.clone(), chunk.size.clone());
+            parts.push(Part { file, start, at, size, strides });
+        }
+        let gather = Gather { shape: tensor.shape.clone(), width: width as usize, swap: 1, parts };
+        contents.push_gathered(info, gather.flattened());
+        Ok(())
+    }
+}
+
+/// Fails if the chunks do not cover the tensor, each value once.
+fn check_cover(tensor: &Tensor) -> std::result::Result<(), String> {
+    let rank = tensor.shape.len();
+    let volume = |sizes: &[u64]| sizes.iter().try_fold(1u64, |p, &n| p.checked_mul(n));
+    let mut sum = 0u64;
+    for chunk in &tensor.chunks {
+        let inside = chunk.at.len() == rank
+            && chunk.size.len() == rank
+            && (0..rank).all(|d| {
+                chunk.at[d].checked_add(chunk.size[d]).is_some_and(|end| end <= tensor.shape[d])
+            });
+        if !inside {
+            return Err("a chunk reaches beyond its tensor".into());
+        }
+        sum = sum.saturating_add(volume(&chunk.size).ok_or("a chunk is too large to count")?);
+    }
+    if volume(&tensor.shape) != Some(sum) {
+        return Err(format!("its chunks have {sum} values, its shape is {:?}", tensor.shape));
+    }
+    // Sorted by the first dimension only neighbours can meet.
+    let mut chunks: Vec<&Chunk> = tensor.chunks.iter().filter(|c| !c.size.contains(&0)).collect();
+    chunks.sort_by(|a, b| a.at.cmp(&b.at));
+    for (i, a) in chunks.iter().enumerate() {
+        let near =
+            chunks[i + 1..].iter().take_while(|b| rank == 0 || b.at[0] < a.at[0] + a.size[0]);
+        for b in near {
+            let meet =
+                (0..rank).all(|d| a.at[d] < b.at[d] + b.size[d] && b.at[d] < a.at[d] + a.size[d]);
+            if meet {
+                return Err("two of its chunks overlap".into());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The headers of a checkpoint's safetensors files: found, compared with those of another checkpoint, read
+//! into contents.
+
+use std::ops::Range;
+
+use super::contents::{Contents, Place, Seals};
+use super::digest::{self, DIGEST_KEY};
+use super::{Source, TensorInfo, safetensors};
+use crate::{Error, Result};
+
+/// A file's header: JSON after 8 bytes of its length.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    length: u64,
+    has_digests: bool,
+}
+
+/// Of all files, in their order.
+#[derive(Debug, Clone)]
+pub(super) struct Headers(Vec<Header>);
+
+impl Header {
+    fn find(file: &Source) -> Result<Self> {
+        let mut scratch = vec![];
+        let start = file.read(0..file.size().min(8), &mut scratch)?;
+        let length =
+            safetensors::header_length(start, file.size()).map_err(|e| e.at(file.path()))?;
+        Ok(Header { length, has_digests: false })
+    }
+
+    fn range(&self) -> Range<u64> {
+        8..8 + self.length
+    }
+}
+
+impl Headers {
+    pub fn find(files: &[Source]) -> Result<Self> {
+        files.iter().map(Header::find).collect::<Result<_>>().map(Headers)
+    }
+
+    /// Whether these files have headers that are byte for byte those of others: most trainers write
+    /// nothing that differs.
+    pub fn are_those_of(
+        &self,
+        files: &[Source],
+        like: &Headers,
+        others: &[Source],
+    ) -> Result<bool> {
+        if files.len() != others.len() {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (vec![], vec![]);
+        let own = files.iter().zip(&self.0);
+        for ((file, header), (other, like)) in own.zip(others.iter().zip(&like.0)) {
+            // A header with digests differs in them at least.
+            if file.size() != other.size()
+                || header.length != like.length
+                || like.has_digests
+                || files.len() > 1 && file.path().file_name() != other.path().file_name()
+                || file.read(header.range(), &mut a)? != other.read(like.range(), &mut b)?
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Metadata are those of the first file that has any.
+    pub fn read(&mut self, files: &[Source]) -> Result<Contents> {
+        let mut contents = Contents::default();
+        let mut scratch = vec![];
+        for (number, (file, header)) in files.iter().zip(&mut self.0).enumerate() {
+            let text = file.read(header.range(), &mut scratch)?;
+            let mut parsed =
+                safetensors::parse(text, file.size()).map_err(|e| e.at(file.path()))?;
+            let mut seals = Seals::None;
+            if let Some(entry) = parsed.metadata.remove(DIGEST_KEY) {
+                let at = find_digests(text, &entry, parsed.tensors.len()).ok_or_else(|| {
+                    let what = format!("its metadata `{DIGEST_KEY}` has not one digest a tensor");
+                    Error::input(what)
+                        .at(file.path())
+                        .remedy("another tool may have kept it from an older file: save without it")
+                })?;
+                seals = Seals::Digests(8 + at as u64);
+                header.has_digests = true;
+            }
+            contents.seals.push(seals);
+            if contents.metadata.is_empty() {
+                contents.metadata = parsed.metadata;
+            }
+            // Digests stand in the order of the names.
+            let mut by_name: Vec<usize> = (0..parsed.tensors.len()).collect();
+            by_name.sort_by(|&a, &b| parsed.tensors[a].name.cmp(&parsed.tensors[b].name));
+            let mut ranks = vec![0; by_name.len()];
+            by_name.iter().enumerate().for_each(|(rank, &i)| ranks[i] = rank as u32);
+            for (entry, seal) in parsed.tensors.into_iter().zip(ranks) {
+                let safetensors::Entry { name, dtype, shape, bytes } = entry;
+                contents.places.push(Place::Row { file: number as u32, seal, start: bytes.start });
+                contents.tensors.push(TensorInfo { name, dtype, shape });
+            }
+        }
+        Ok(contents)
+    }
+}
+
+/// Where in the header the entry with the digests begins, if it is one for so many tensors.
+fn find_digests(header: &[u8], entry: &str, tensors: usize) -> Option<usize> {
+    if !digest::is_entry(entry, tensors) {
+        return None;
+    }
+    let entry = entry.as_bytes();
+    let first = entry.first_chunk::<32>()?;
+    let mut at = 0;
+    loop {
+        at += header[at..].windows(first.len()).position(|window| window == first)?;
+        if header[at..].starts_with(entry) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}

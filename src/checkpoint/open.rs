@@ -1,0 +1,241 @@
+//! From a path to a checkpoint: which format it has, and what is shared with one that is like it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::contents::{Container, Contents};
+use super::folder::{self, Shards};
+use super::headers::Headers;
+use super::index::Index;
+use super::sniff::{self, Format};
+use super::torch::{self, View};
+use super::tree::Node;
+use super::weights::{self, Take, Taken};
+use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed};
+use crate::{Error, Result};
+
+/// The files of a checkpoint.
+struct Files {
+    container: Container,
+    files: Vec<Source>,
+    /// What a folder says of them.
+    shards: Option<Shards>,
+    /// If they were read to be found.
+    contents: Option<Contents>,
+}
+
+impl Files {
+    fn find(path: &Path, take: &Take) -> Result<Self> {
+        if !path.is_dir() {
+            let file = Source::open(path)?;
+            let container = container(&file)?;
+            return Ok(Files { container, files: vec![file], shards: None, contents: None });
+        }
+        if let Some(shards) = folder::shards(path)? {
+            let files = open_shards(path, &shards)?;
+            let (container, shards) = (shards.container, Some(shards));
+            return Ok(Files { container, files, shards, contents: None });
+        }
+        let (container, (files, contents)) = if let Some(folder) = distributed::folder(path) {
+            (Container::Distributed, distributed::read(&folder, take)?)
+        } else if let Some(folder) = deepspeed::folder(path)? {
+            (Container::DeepSpeed, deepspeed::read(&folder)?)
+        } else {
+            return Err(Error::usage(
+                "holds no model: no model.safetensors, pytorch_model.bin, index of either, .metadata \
+                 or ZeRO states",
+            )
+            .at(path)
+            .remedy("name a checkpoint file or a model's folder"));
+        };
+        Ok(Files { container, files, shards: None, contents: Some(contents) })
+    }
+}
+
+fn open_shards(path: &Path, shards: &Shards) -> Result<Vec<Source>> {
+    let paths: Vec<PathBuf> = shards.files.iter().map(|name| path.join(name)).collect();
+    let files = paths.iter().map(|p| Source::open(p)).collect::<Result<Vec<_>>>()?;
+    for file in &files {
+        let found = container(file)?;
+        let expected = shards.container == Container::SafetensorsShards;
+        if expected != (found == Container::Safetensors) {
+            let what = format!("is a {} file, which its name does not say", found.name());
+            return Err(Error::input(what).at(file.path()));
+        }
+    }
+    Ok(files)
+}
+
+fn container(file: &Source) -> Result<Container> {
+    let at = |e: Error| e.at(file.path());
+    let mut scratch = vec![];
+    let head = file.read(0..file.size().min(sniff::HEAD), &mut scratch)?;
+    Ok(match sniff::format(head).map_err(at)? {
+        Format::Safetensors => Container::Safetensors,
+        Format::Zip => Container::Torch,
+        Format::TorchLegacy => Container::TorchLegacy,
+    })
+}
+
+/// Opens a checkpoint; what it has in common with `like` is shared.
+pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Result<Checkpoint> {
+    let Files { container, files, shards, contents } = Files::find(path, take)?;
+    let path = path.to_path_buf();
+    let mut headers = None;
+    let mut contents = match (contents, container) {
+        (Some(contents), _) => contents,
+        (None, Container::Safetensors | Container::SafetensorsShards) => {
+            let mut own = Headers::find(&files)?;
+            if let Some(like) = like
+                && let Some(others) = &like.headers
+                && own.are_those_of(&files, others, &like.files)?
+            {
+                return Ok(like.sharing(path, container, files, own));
+            }
+            let contents = own.read(&files)?;
+            headers = Some(own);
+            within(contents, take).map_err(|e| e.at(&path))?
+        }
+        (None, _) => {
+            let mut contents = Contents::default();
+            for (number, file) in files.iter().enumerate() {
+                read_torch(&mut contents, number as u32, file, 0..file.size(), take)
+                    .map_err(|e| e.at(file.path()))?;
+            }
+            contents
+        }
+    };
+    let (tensors, places) =
+        (std::mem::take(&mut contents.tensors), std::mem::take(&mut contents.places));
+    let index = Index::new(tensors, places, take.keep_names).map_err(|e| e.at(&path))?;
+    let mut opened = Checkpoint {
+        path,
+        container,
+        files,
+        headers,
+        index: Arc::new(index),
+        places: None,
+        gathers: Arc::new(contents.gathers),
+        seals: Arc::new(contents.seals),
+        rest: Arc::new(contents.rest),
+        metadata: Arc::new(contents.metadata),
+        taken: Arc::new(contents.taken),
+    };
+    if let Some(shards) = shards {
+        shards.check(&opened, &opened.index)?;
+    }
+    if let Some(like) = like {
+        opened.share(like);
+    }
+    Ok(opened)
+}
+
+impl Checkpoint {
+    /// One with the same headers.
+    fn sharing(
+        &self,
+        path: PathBuf,
+        container: Container,
+        files: Vec<Source>,
+        headers: Headers,
+    ) -> Self {
+        Checkpoint {
+            path,
+            container,
+            files,
+            headers: Some(headers),
+            index: self.index.clone(),
+            places: self.places.clone(),
+            gathers: self.gathers.clone(),
+            seals: self.seals.clone(),
+            rest: self.rest.clone(),
+            metadata: self.metadata.clone(),
+            taken: self.taken.clone(),
+        }
+    }
+
+    /// Holds what is equal once.
+    fn share(&mut self, like: &Checkpoint) {
+        fn one<T: PartialEq>(own: &mut Arc<T>, other: &Arc<T>) {
+            if **own == **other {
+                *own = other.clone();
+            }
+        }
+        one(&mut self.gathers, &like.gathers);
+        one(&mut self.seals, &like.seals);
+        one(&mut self.rest, &like.rest);
+        one(&mut self.metadata, &like.metadata);
+        one(&mut self.taken, &like.taken);
+        if let Some(places) = self.index.places_like(&like.index) {
+            self.places = (places != like.index.places).then_some(places);
+            self.index = like.index.clone();
+        }
+    }
+}
+
+/// The weights in files whose tensors have flat names: all, those below a key, or the averaged ones of two
+/// sets side by side.
+fn within(mut contents: Contents, take: &Take) -> Result<Contents> {
+    let has = |prefix: &str| contents.tensors.iter().any(|t| t.name.starts_with(prefix));
+    let found: Vec<(String, usize)> = match &take.key {
+        Some(key) => {
+            let prefix = format!("{key}.");
+            let names = contents.tensors.iter().enumerate();
+            let below = names.filter_map(|(i, t)| Some((t.name.strip_prefix(&prefix)?.into(), i)));
+            let below: Vec<_> = below.collect();
+            if below.is_empty() {
+                return Err(Error::usage(format!("--weights-key {key}: no name begins so")));
+            }
+            contents.taken.key = key.clone();
+            below
+        }
+        // Nothing to look for in most.
+        None if !(take.ema || has("online_model.") && has("ema_model.")) => return Ok(contents),
+        None => {
+            let names = contents.tensors.iter().enumerate().map(|(i, t)| (t.name.clone(), i));
+            let (found, taken) = weights::find(&flat(names), take)?;
+            contents.taken = taken;
+            found
+        }
+    };
+    let places = found.iter().map(|(_, i)| contents.places[*i]).collect();
+    let infos =
+        found.into_iter().map(|(name, i)| TensorInfo { name, ..contents.tensors[i].clone() });
+    contents.tensors = infos.collect();
+    contents.places = places;
+    Ok(contents)
+}
+
+/// Tensors side by side.
+fn flat<T>(tensors: impl Iterator<Item = (String, T)>) -> std::rc::Rc<Node<T>> {
+    let items = tensors.map(|(name, tensor)| (name.into(), Node::Tensor(tensor).into()));
+    Node::Dict(items.collect()).into()
+}
+
+/// What a safetensors file of PyTorch tensors says of itself, which others look for.
+pub(super) fn of_pytorch() -> BTreeMap<String, String> {
+    BTreeMap::from([("format".to_string(), "pt".to_string())])
+}
+
+/// Adds what one file of torch.save holds.
+fn read_torch(
+    contents: &mut Contents,
+    number: u32,
+    file: &Source,
+    range: Range<u64>,
+    take: &Take,
+) -> Result<()> {
+    let read = torch::read(file, range)?;
+    let (views, taken): (Vec<(String, View)>, Taken) = weights::find(&read.tree()?, take)?;
+    contents.push_views(number, &read, views)?;
+    if number == 0 {
+        contents.taken = taken;
+        contents.metadata = match &read.metadata {
+            Some(text) => serde_json::from_str(text).unwrap_or_default(),
+            None => of_pytorch(),
+        };
+    }
+    Ok(())
+}

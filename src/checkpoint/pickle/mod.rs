@@ -1,0 +1,314 @@
+//! Pickles as values: what a pickle would build, without building it. Nothing in a file is ever run.
+//!
+//! Format: Python's `pickletools.py`, protocols 0 to 5. A global is a name; calling one makes a
+//! [`Value::Object`] that carries the name and the arguments, except for the plain containers. Names of
+//! code that acts (`os.system`) refuse the file wherever they stand; see [`globals`].
+
+pub mod globals;
+mod machine;
+
+use std::ops::Range;
+
+use crate::{Error, Result};
+
+/// Largest pickle that is read, in bytes: a hundred times what the largest models need.
+pub const MAX_PICKLE: usize = 100_000_000;
+
+/// How deep values may be nested.
+pub const MAX_DEPTH: u32 = 256;
+
+/// A value's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id(u32);
+
+impl Id {
+    /// Distinct for distinct values of one pickle.
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    None,
+    Bool(bool),
+    Int(i64),
+    /// An integer that needs more than 64 bits; no checkpoint's structure does.
+    BigInt,
+    Float(f64),
+    Text(Box<str>),
+    /// Where in the pickle they lie.
+    Bytes(Range<usize>),
+    List(Vec<Id>),
+    Tuple(Box<[Id]>),
+    Set(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// `module.name`.
+    Global(Box<str>),
+    /// What lies outside the pickle: a storage, in PyTorch's files.
+    Persistent(Id),
+    Object(Box<Object>),
+}
+
+/// What calling something with arguments would make. Never made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Mostly a [`Value::Global`].
+    pub callable: Id,
+    /// A tuple.
+    pub arguments: Id,
+    /// What `__setstate__` would be given.
+    pub state: Option<Id>,
+    /// Items of what is a subclass of dict.
+    pub items: Vec<(Id, Id)>,
+}
+
+/// The values of one pickle.
+#[derive(Debug)]
+pub struct Pickle {
+    values: Vec<Value>,
+    root: Id,
+    /// Bytes up to the end of the pickle; others may follow.
+    pub length: usize,
+}
+
+impl Pickle {
+    /// Reads the pickle at the start of some bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let pickle = machine::run(bytes)?;
+        pickle.check_depth()?;
+        Ok(pickle)
+    }
+
+    pub fn root(&self) -> Id {
+        self.root
+    }
+
+    pub fn value(&self, id: Id) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    pub fn text(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn int(&self, id: Id) -> Option<i64> {
+        match self.value(id) {
+            Value::Int(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// A count or size.
+    pub fn size(&self, id: Id) -> Option<u64> {
+        self.int(id).and_then(|n| n.try_into().ok())
+    }
+
+    /// The elements of a list or tuple, and of what is made from one alone, as `torch.Size` is.
+    pub fn elements(&self, id: Id) -> Option<&[Id]> {
+        match self.value(id) {
+            Value::List(elements) => Some(elements),
+            Value::Tuple(elements) => Some(elements),
+            Value::Object(_) if self.called(id) == Some("torch.Size") => {
+                let [inner] = self.arguments(id)? else { return None };
+                match self.value(*inner) {
+                    Value::List(elements) => Some(elements),
+                    Value::Tuple(elements) => Some(elements),
+                    _ => None,
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Sizes in a list, tuple or `torch.Size`.
+    pub fn sizes(&self, id: Id) -> Option<Vec<u64>> {
+        self.elements(id)?.iter().map(|&n| self.size(n)).collect()
+    }
+
+    /// The items of a dict, or of an object that is a subclass of it.
+    pub fn items(&self, id: Id) -> Option<&[(Id, Id)]> {
+        match self.value(id) {
+            Value::Dict(items) => Some(items),
+            Value::Object(object) if !object.items.is_empty() => Some(&object.items),
+            _ => None,
+        }
+    }
+
+    /// What a dict has under a text. Of two items with one key the later counts, as in Python.
+    pub fn get(&self, dict: Id, key: &str) -> Option<Id> {
+        let items = self.items(dict)?.iter().rev();
+        items.filter(|(k, _)| self.text(*k) == Some(key)).map(|(_, value)| *value).next()
+    }
+
+    /// What an object's `__setstate__` would be given.
+    pub fn state(&self, object: Id) -> Option<Id> {
+        match self.value(object) {
+            Value::Object(object) => object.state,
+            _ => None,
+        }
+    }
+
+    /// A field of an object, by what `__setstate__` would be given.
+    pub fn field(&self, object: Id, name: &str) -> Option<Id> {
+        let state = self.state(object)?;
+        // A class with __slots__ has a pair: its dict, then its slots.
+        match self.value(state) {
+            Value::Tuple(pair) => pair.iter().find_map(|&part| self.get(part, name)),
+            _ => self.get(state, name),
+        }
+    }
+
+    /// What the persistent ids in it are, in the order of their instructions.
+    pub fn persistent(&self) -> impl Iterator<Item = Id> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Persistent(id) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// `module.name` of a global.
+    pub fn global(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Global(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// `module.name` of what an object is made by.
+    pub fn called(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Object(object) => self.global(object.callable),
+            _ => None,
+        }
+    }
+
+    pub fn arguments(&self, id: Id) -> Option<&[Id]> {
+        match self.value(id) {
+            Value::Object(object) => self.elements(object.arguments),
+            _ => None,
+        }
+    }
+
+    /// What a value is, in a word or by its name.
+    pub fn describe(&self, id: Id) -> String {
+        match self.value(id) {
+            Value::None => "None".into(),
+            Value::Bool(true) => "True".into(),
+            Value::Bool(false) => "False".into(),
+            Value::Int(n) => n.to_string(),
+            Value::BigInt => "an integer".into(),
+            Value::Float(x) => x.to_string(),
+            Value::Text(text) if text.chars().count() <= 40 => format!("\"{text}\""),
+            Value::Text(_) => "a text".into(),
+            Value::Bytes(range) => format!("{} bytes", range.len()),
+            Value::List(elements) => format!("a list of {}", elements.len()),
+            Value::Tuple(elements) => format!("a tuple of {}", elements.len()),
+            Value::Set(elements) => format!("a set of {}", elements.len()),
+            Value::Dict(items) => format!("a dict of {}", items.len()),
+            Value::Global(name) => format!("`{name}`"),
+            Value::Persistent(_) => "a storage".into(),
+            Value::Object(_) => match self.class_name(id) {
+                Some(name) => format!("a `{name}`"),
+                None => "an object".into(),
+            },
+        }
+    }
+
+    /// `module.name` of what an object is: what it is made by, or the class that `copyreg.__newobj__`
+    /// and the like are given first.
+    pub fn class_name(&self, id: Id) -> Option<&str> {
+        const MAKERS: [&str; 4] = [
+            "copyreg.__newobj__",
+            "copyreg.__newobj_ex__",
+            "copyreg._reconstructor",
+            "copy_reg._reconstructor",
+        ];
+        let Value::Object(object) = self.value(id) else { return None };
+        // Before PyTorch 1.6 a module's class stands outside: ('module', class, file, source).
+        if let Value::Persistent(outside) = self.value(object.callable) {
+            return self.elements(*outside)?.iter().find_map(|&part| self.global(part));
+        }
+        let name = self.called(id)?;
+        match MAKERS.contains(&name) {
+            true => self.global(*self.arguments(id)?.first()?),
+            false => Some(name),
+        }
+    }
+
+    /// Most values that a tree made of this may have, where each counts wherever it stands: a list that
+    /// holds a list twice holds its values twice. Real files share little.
+    pub fn most_values(&self) -> u64 {
+        1_000_000.max(8 * self.values.len() as u64)
+    }
+
+    /// Fails if values are nested too deep. Visits each once, without recursion.
+    fn check_depth(&self) -> Result<()> {
+        #[derive(Clone, Copy)]
+        enum State {
+            New,
+            Open,
+            Done(u32),
+        }
+        let mut states = vec![State::New; self.values.len()];
+        let mut stack = vec![self.root];
+        while let Some(&id) = stack.last() {
+            let i = id.0 as usize;
+            match states[i] {
+                State::Done(_) => drop(stack.pop()),
+                State::New => {
+                    states[i] = State::Open;
+                    self.each_child(id, |child| {
+                        if matches!(states[child.0 as usize], State::New) {
+                            stack.push(child);
+                        }
+                    });
+                }
+                State::Open => {
+                    stack.pop();
+                    let mut depth = 0;
+                    self.each_child(id, |child| {
+                        if let State::Done(below) = states[child.0 as usize] {
+                            depth = depth.max(below + 1);
+                        }
+                    });
+                    if depth > MAX_DEPTH {
+                        let what = format!("its pickle nests values deeper than {MAX_DEPTH}");
+                        return Err(Error::limit(what));
+                    }
+                    states[i] = State::Done(depth);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_child(&self, id: Id, mut visit: impl FnMut(Id)) {
+        match self.value(id) {
+            Value::List(ids) | Value::Set(ids) => ids.iter().for_each(|&id| visit(id)),
+            Value::Tuple(ids) => ids.iter().for_each(|&id| visit(id)),
+            Value::Dict(items) => items.iter().for_each(|&(k, v)| (visit(k), visit(v)).1),
+            Value::Persistent(id) => visit(*id),
+            Value::Object(object) => {
+                visit(object.callable);
+                visit(object.arguments);
+                object.state.into_iter().for_each(&mut visit);
+                object.items.iter().for_each(|&(k, v)| (visit(k), visit(v)).1);
+            }
+            Value::None
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::BigInt
+            | Value::Float(_)
+            | Value::Text(_)
+            | Value::Bytes(_)
+            | Value::Global(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! PyTorch's files: a pickle that describes, and storages that hold the values, mapped where they lie.
+//!
+//! [`zip`] is the layout since PyTorch 1.6, [`legacy`] the one before; [`values`] finds the tensors in
+//! the pickle.
+
+mod legacy;
+mod values;
+pub mod zip;
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::pickle::{Id, MAX_PICKLE, Pickle};
+use super::tree::Node;
+use super::{Dtype, Source};
+use crate::{Error, METADATA_ENTRY, Result};
+pub use values::View;
+pub(super) use values::dtype_named;
+use zip::Archive;
+
+/// The magic number of a file before PyTorch 1.6, as an instruction of the pickle at its start.
+const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+
+/// Whether a file begins as those before PyTorch 1.6 do; protocol 4 has a frame before the number.
+pub fn is_legacy(head: &[u8]) -> bool {
+    head.first() == Some(&0x80)
+        && [2, 11]
+            .iter()
+            .any(|&at| head.get(at..).is_some_and(|tail| tail.starts_with(LEGACY_MAGIC)))
+}
+
+/// First bytes of a zip file.
+pub const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
+
+/// Bytes of a file that hold one storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Storage {
+    pub bytes: Range<u64>,
+    /// Where the CRC of these bytes stands, if the writer computed it.
+    pub crc: Option<u64>,
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub pickle: Pickle,
+    pub storages: HashMap<Box<str>, Storage>,
+    /// Values have the other byte order.
+    pub big_endian: bool,
+    /// What these tools recorded, as compact JSON.
+    pub metadata: Option<String>,
+}
+
+impl Contents {
+    pub fn tree(&self) -> Result<Rc<Node<View>>> {
+        values::tree(&self.pickle)
+    }
+
+    /// A tensor by its number in the pickle.
+    pub fn tensor(&self, id: Id) -> Option<std::result::Result<View, String>> {
+        values::tensor(&self.pickle, id)
+    }
+
+    pub fn storage(&self, view: &View) -> Result<&Storage> {
+        let storage = self.storages.get(&view.storage);
+        storage.ok_or_else(|| {
+            Error::input(format!("its storage `{}` is missing", view.storage))
+                .remedy("the file is damaged: save or copy it again")
+        })
+    }
+}
+
+/// Reads a zip file as `torch.save` writes it, which a part of a source is.
+fn read_zip(source: &Source, within: Range<u64>) -> Result<Contents> {
+    let archive = Archive::read(source, within)?;
+    let root = root(&archive)?;
+    let mut scratch = vec![];
+    let mut text = |name: &str| -> Result<Option<String>> {
+        let Some(entry) = archive.get(&format!("{root}{name}")) else { return Ok(None) };
+        let bytes = archive.read_entry(source, entry, super::MAX_HEADER as u64, &mut scratch)?;
+        Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let big_endian = match text("byteorder")?.as_deref() {
+        None | Some("little") => false,
+        Some("big") => true,
+        Some(other) => return Err(Error::input(format!("byte order `{other}` is not known"))),
+    };
+    let metadata = text(METADATA_ENTRY)?;
+    let entry = archive.get(&format!("{root}data.pkl")).expect("the root was found by it");
+    let mut scratch = vec![];
+    let bytes = archive.read_entry(source, entry, MAX_PICKLE as u64, &mut scratch)?;
+    let pickle = Pickle::parse(bytes)?;
+    let mut storages = HashMap::new();
+    let data = format!("{root}data/");
+    for entry in &archive.entries {
+        if let Some(key) = entry.name.strip_prefix(&data) {
+            let crc = (entry.crc != 0).then_some(entry.crc_places[0]);
+            storages.insert(key.into(), Storage { bytes: entry.stored()?, crc });
+        }
+    }
+    Ok(Contents { pickle, storages, big_endian, metadata })
+}
+
+/// The folder that all entries are in: the one with `data.pkl`.
+fn root(archive: &Archive) -> Result<String> {
+    let mut roots = archive.entries.iter().filter_map(|e| {
+        let root = e.name.strip_suffix("data.pkl")?;
+        (root.is_empty() || root.ends_with('/')).then_some(root)
+    });
+    let root = roots.next().ok_or_else(|| {
+        let what = match archive.get("constants.pkl").is_some()
+            || archive.entries.iter().any(|e| e.name.ends_with("/constants.pkl"))
+        {
+            true => "a TorchScript file without `data.pkl`",
+            false => "a zip file without `data.pkl`: torch.save did not write it",
+        };
+        Error::input(what).remedy("save the state dict with torch.save or as safetensors")
+    })?;
+    if let Some(other) = roots.next() {
+        return Err(Error::input(format!(
+            "has two pickles, `{root}data.pkl` and `{other}data.pkl`: which is meant is unknown"
+        )));
+    }
+    Ok(root.to_string())
+}
+
+/// Reads what `torch.save` wrote: a file, or a part of one.
+pub(super) fn read(source: &Source, within: Range<u64>) -> Result<Contents> {
+    let mut scratch = vec![];
+    let head = source.read(within.start..within.end.min(within.start + 64), &mut scratch)?;
+    match is_legacy(head) {
+        true => legacy::read(source),
+        false => read_zip(source, within),
+    }
+}
+
+/// Bytes a value of a type, which storages count in.
+fn width(dtype: Dtype) -> u64 {
+    (dtype.bitsize() / 8) as u64
+}

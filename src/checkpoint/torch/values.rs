@@ -1,0 +1,238 @@
+//! From a pickle's values to a tree with tensors, by the functions that PyTorch's pickles call.
+//!
+//! Source: `torch/_utils.py`, `torch/_tensor.py`, `torch/storage.py` of PyTorch 2.11. None is called.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::super::Dtype;
+use super::super::pickle::{Id, MAX_DEPTH, Pickle, Value};
+use super::super::tree::Node;
+use crate::{Error, Result};
+
+/// A tensor as a view of a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The storage's key.
+    pub storage: Box<str>,
+    pub dtype: Dtype,
+    pub shape: Vec<u64>,
+    /// In values.
+    pub strides: Vec<u64>,
+    /// In values.
+    pub offset: u64,
+}
+
+/// The tree of a pickle. What is shared stays shared, but counts wherever it stands.
+pub(super) fn tree(pickle: &Pickle) -> Result<Rc<Node<View>>> {
+    let mut reader = Reader { pickle, done: HashMap::new(), depth: 0, count: 0 };
+    reader.node(pickle.root())
+}
+
+struct Reader<'p> {
+    pickle: &'p Pickle,
+    depth: u32,
+    /// Values below the one that is being read, each counted wherever it stands.
+    count: u64,
+    /// With their counts. None while a value is being read: one within itself is met again then.
+    done: HashMap<u32, Option<Counted>>,
+}
+
+/// A node, and how many values it stands for.
+type Counted = (Rc<Node<View>>, u64);
+
+/// Why a tensor cannot be read.
+type Readable<T> = std::result::Result<T, String>;
+
+impl Reader<'_> {
+    fn node(&mut self, id: Id) -> Result<Rc<Node<View>>> {
+        let above = self.count;
+        let node = match self.done.get(&id.number()) {
+            Some(Some((node, count))) => {
+                self.count = count.saturating_add(above);
+                node.clone()
+            }
+            Some(None) => return Ok(Rc::new(Node::Plain("a value within itself".into()))),
+            None if self.depth > MAX_DEPTH => {
+                return Err(Error::limit(format!("its pickle nests deeper than {MAX_DEPTH}")));
+            }
+            None => {
+                self.done.insert(id.number(), None);
+                (self.count, self.depth) = (1, self.depth + 1);
+                let node = Rc::new(self.read(id)?);
+                self.depth -= 1;
+                self.done.insert(id.number(), Some((node.clone(), self.count)));
+                self.count = self.count.saturating_add(above);
+                node
+            }
+        };
+        if self.count > self.pickle.most_values() {
+            return Err(Error::limit("its pickle stands for far more values than it holds"));
+        }
+        Ok(node)
+    }
+
+    fn read(&mut self, id: Id) -> Result<Node<View>> {
+        let pickle = self.pickle;
+        match tensor(pickle, id) {
+            Some(Ok(view)) => return Ok(Node::Tensor(view)),
+            Some(Err(why)) => return Ok(Node::Unreadable(why)),
+            None => {}
+        }
+        let mut list = |ids: &[Id]| -> Result<Node<View>> {
+            Ok(Node::List(ids.iter().map(|&id| self.node(id)).collect::<Result<_>>()?))
+        };
+        Ok(match pickle.value(id) {
+            Value::Dict(items) => {
+                let items = items.iter().map(|&(key, value)| {
+                    let text = pickle.text(key).map(Box::from);
+                    let key = text.unwrap_or_else(|| pickle.describe(key).into());
+                    Ok((key, self.node(value)?))
+                });
+                Node::Dict(items.collect::<Result<_>>()?)
+            }
+            Value::List(ids) => list(ids)?,
+            Value::Tuple(ids) => list(ids)?,
+            Value::Object(_) if pickle.elements(id).is_some() => Node::Plain(pickle.describe(id)),
+            Value::Object(_) => Node::Foreign(pickle.class_name(id).unwrap_or("?").into()),
+            _ => Node::Plain(pickle.describe(id)),
+        })
+    }
+}
+
+/// None if the value is no tensor.
+pub(super) fn tensor(pickle: &Pickle, id: Id) -> Option<Readable<View>> {
+    let name = pickle.called(id)?;
+    let arguments = pickle.arguments(id)?;
+    let module = |tail: &str| name.strip_prefix("torch.").is_some_and(|rest| rest == tail);
+    if module("_utils._rebuild_parameter")
+        || module("_utils._rebuild_parameter_with_state")
+        || name.starts_with("torch.nn.parameter.")
+    {
+        let inner = arguments.first().and_then(|&data| tensor(pickle, data));
+        return Some(inner.unwrap_or_else(|| Err("a parameter without data".into())));
+    }
+    // A subclass with attributes: the function that makes the plain tensor, its type, its arguments.
+    if module("_tensor._rebuild_from_type_v2") {
+        let [function, class, inner, ..] = arguments else { return Some(Err(BROKEN.into())) };
+        let class = pickle.global(*class).unwrap_or("?");
+        let function = pickle.global(*function).unwrap_or("?");
+        return Some(match (pickle.elements(*inner), function) {
+            (
+                Some(inner),
+                "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor_v3",
+            ) => rebuilt(pickle, function, inner),
+            (Some([data, ..]), "torch._utils._rebuild_parameter") => {
+                tensor(pickle, *data).unwrap_or_else(|| Err(BROKEN.into()))
+            }
+            _ => Err(format!("a `{class}`, which is no plain tensor")),
+        });
+    }
+    let kind = match name.strip_prefix("torch._utils._rebuild_")? {
+        "tensor" | "tensor_v2" | "tensor_v3" => return Some(rebuilt(pickle, name, arguments)),
+        "sparse_tensor" => "a sparse tensor",
+        "sparse_csr_tensor" => "a sparse tensor (CSR)",
+        "qtensor" => "a quantized tensor",
+        "nested_tensor" => "a nested tensor",
+        "meta_tensor_no_storage" => "a tensor without values (meta)",
+        "wrapper_subclass" => match arguments.first().and_then(|&class| pickle.global(class)) {
+            Some(class) => return Some(Err(format!("a `{class}`, which is no plain tensor"))),
+            None => "a tensor of a subclass",
+        },
+        _ => "a tensor that needs a device of its own",
+    };
+    Some(Err(kind.into()))
+}
+
+const BROKEN: &str = "a tensor whose description is broken";
+
+/// `_rebuild_tensor(storage, offset, size, stride)` and its successors; v3 has the type as well.
+fn rebuilt(pickle: &Pickle, name: &str, arguments: &[Id]) -> Readable<View> {
+    let broken = || BROKEN.to_string();
+    let [storage, offset, shape, strides, rest @ ..] = arguments else { return Err(broken()) };
+    let (key, stored) = storage_of(pickle, *storage).ok_or_else(broken)?;
+    let dtype = match name.ends_with("_v3") {
+        true => {
+            let dtype = rest.get(2).and_then(|&id| pickle.global(id)).ok_or_else(broken)?;
+            dtype_named(dtype).ok_or_else(|| format!("of type `{dtype}`"))?
+        }
+        false => stored?.ok_or_else(broken)?,
+    };
+    // A view that is only marked as conjugate or negative: its values are not those of the storage.
+    let marks = rest.iter().filter_map(|&id| pickle.items(id)).flatten();
+    for (mark, value) in marks {
+        if let (Some(mark @ ("conj" | "neg")), Value::Bool(true)) =
+            (pickle.text(*mark), pickle.value(*value))
+        {
+            return Err(format!("a view marked `{mark}`: save it after .resolve_{mark}()"));
+        }
+    }
+    let offset = pickle.size(*offset).ok_or_else(broken)?;
+    let shape = pickle.sizes(*shape).ok_or_else(broken)?;
+    let strides = pickle.sizes(*strides).ok_or_else(broken)?;
+    if shape.len() != strides.len() || shape.len() > super::super::safetensors::MAX_RANK {
+        return Err(broken());
+    }
+    Ok(View { storage: key.into(), dtype, shape, strides, offset })
+}
+
+/// A storage's key and the type of its values, if it has one, from
+/// `('storage', class, key, location, count)`; legacy files add None or `(key, offset, count)`, a view that
+/// is a storage of its own.
+fn storage_of(pickle: &Pickle, id: Id) -> Option<(&str, Readable<Option<Dtype>>)> {
+    let Value::Persistent(id) = pickle.value(id) else { return None };
+    let [kind, class, key, rest @ ..] = pickle.elements(*id)? else { return None };
+    if pickle.text(*kind) != Some("storage") {
+        return None;
+    }
+    let view = rest.get(2).and_then(|&view| pickle.elements(view));
+    let key = view.and_then(|view| view.first()).unwrap_or(key);
+    let class = pickle.global(*class)?;
+    let name = class.rsplit('.').next().unwrap_or(class);
+    Some((pickle.text(*key)?, stored_type(name).map_err(|()| format!("of a `{class}`"))))
+}
+
+/// The type of a storage's values by its class, `torch.FloatStorage`; none for an untyped one.
+pub(super) fn stored_type(class: &str) -> std::result::Result<Option<Dtype>, ()> {
+    Ok(Some(match class {
+        "DoubleStorage" => Dtype::F64,
+        "FloatStorage" => Dtype::F32,
+        "HalfStorage" => Dtype::F16,
+        "BFloat16Storage" => Dtype::BF16,
+        "LongStorage" => Dtype::I64,
+        "IntStorage" => Dtype::I32,
+        "ShortStorage" => Dtype::I16,
+        "CharStorage" => Dtype::I8,
+        "ByteStorage" => Dtype::U8,
+        "BoolStorage" => Dtype::BOOL,
+        "ComplexFloatStorage" => Dtype::C64,
+        "UntypedStorage" => return Ok(None),
+        _ => return Err(()),
+    }))
+}
+
+/// `torch.float8_e4m3fn` and the like. Safetensors has no complex128.
+pub fn dtype_named(name: &str) -> Option<Dtype> {
+    Some(match name.strip_prefix("torch.")? {
+        "float64" | "double" => Dtype::F64,
+        "float32" | "float" => Dtype::F32,
+        "float16" | "half" => Dtype::F16,
+        "bfloat16" => Dtype::BF16,
+        "float8_e4m3fn" => Dtype::F8_E4M3,
+        "float8_e5m2" => Dtype::F8_E5M2,
+        "float8_e4m3fnuz" => Dtype::F8_E4M3FNUZ,
+        "float8_e5m2fnuz" => Dtype::F8_E5M2FNUZ,
+        "float8_e8m0fnu" => Dtype::F8_E8M0,
+        "int64" | "long" => Dtype::I64,
+        "int32" | "int" => Dtype::I32,
+        "int16" | "short" => Dtype::I16,
+        "int8" => Dtype::I8,
+        "uint8" => Dtype::U8,
+        "uint16" => Dtype::U16,
+        "uint32" => Dtype::U32,
+        "uint64" => Dtype::U64,
+        "bool" => Dtype::BOOL,
+        "complex64" => Dtype::C64,
+        _ => return None,
+    })
+}

@@ -1,0 +1,312 @@
+//! The layout of a zip file: names and byte extents. Only stored entries can be mapped, and PyTorch,
+//! NumPy's `savez` and Keras store theirs; what is compressed is refused when it is asked for.
+//!
+//! Format: PKWARE's APPNOTE 6.3. A directory that is not one whole, entries that overlap or that their
+//! local headers name otherwise are refused: two readers might see two files.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::super::Source;
+use crate::{Error, Result};
+
+/// Largest directory that is read, in bytes: a million entries.
+const MAX_DIRECTORY: u64 = 200_000_000;
+
+const LOCAL: u32 = 0x0403_4b50;
+const CENTRAL: u32 = 0x0201_4b50;
+const END: u32 = 0x0605_4b50;
+const END_64: u32 = 0x0606_4b50;
+const LOCATOR_64: u32 = 0x0706_4b50;
+const DESCRIPTOR: u32 = 0x0807_4b50;
+
+/// Length of the fixed parts.
+const LOCAL_SIZE: u64 = 30;
+const CENTRAL_SIZE: usize = 46;
+const END_SIZE: u64 = 22;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: Box<str>,
+    /// Where in the source its bytes lie, as they are stored.
+    pub data: Range<u64>,
+    /// Of its bytes; 0 if the writer did not compute it.
+    pub crc: u32,
+    stored: bool,
+    /// Where in the source the CRC stands: in the directory, and beside the data.
+    pub crc_places: [u64; 2],
+}
+
+/// A zip file, or a part of a file that is one.
+#[derive(Debug)]
+pub struct Archive {
+    /// In the order of the directory.
+    pub entries: Vec<Entry>,
+    by_name: HashMap<Box<str>, u32>,
+}
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::input(format!("bad zip file: {what}")).remedy("save or copy the file again")
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(*bytes[at..].first_chunk().expect("the caller checked"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*bytes[at..].first_chunk().expect("the caller checked"))
+}
+
+/// The directory: how many entries, and where.
+struct End {
+    entries: u64,
+    directory: Range<u64>,
+}
+
+impl Archive {
+    /// Reads the directory of the zip file that a part of a source is.
+    pub fn read(source: &Source, within: Range<u64>) -> Result<Self> {
+        let end = End::find(source, &within)?;
+        let mut scratch = vec![];
+        let bytes = source.read(end.directory.clone(), &mut scratch)?;
+        let mut entries = Vec::new();
+        let mut by_name = HashMap::new();
+        let mut at = 0;
+        for _ in 0..end.entries {
+            let entry = Entry::read(source, &within, bytes, &mut at, end.directory.start)?;
+            if by_name.insert(entry.name.clone(), entries.len() as u32).is_some() {
+                return Err(bad(format!("it names `{}` twice", entry.name)));
+            }
+            entries.push(entry);
+        }
+        if at != bytes.len() {
+            return Err(bad("its directory holds more than its entries"));
+        }
+        let archive = Archive { entries, by_name };
+        archive.check_overlaps(end.directory.start)?;
+        Ok(archive)
+    }
+
+    fn check_overlaps(&self, directory: u64) -> Result<()> {
+        let mut extents: Vec<_> =
+            self.entries.iter().map(|e| (e.data.start, e.data.end, &e.name)).collect();
+        extents.sort();
+        let starts = extents.iter().skip(1).map(|next| next.0).chain([directory]);
+        for ((start, end, name), next) in extents.iter().zip(starts) {
+            if *end > next || start > end {
+                return Err(bad(format!("`{name}` overlaps what follows")));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|&i| &self.entries[i as usize])
+    }
+
+    /// The bytes of an entry, its CRC compared.
+    pub fn read_entry<'a>(
+        &self,
+        source: &'a Source,
+        entry: &Entry,
+        limit: u64,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        let (data, name) = (entry.stored()?, &entry.name);
+        let size = data.end - data.start;
+        if size > limit {
+            return Err(Error::limit(format!("`{name}` has {size} bytes, the limit is {limit}")));
+        }
+        let bytes = source.read(data, scratch)?;
+        if entry.crc != 0 && crc32fast::hash(bytes) != entry.crc {
+            return Err(Error::input(format!("the CRC of `{name}` does not match"))
+                .remedy("the file is damaged: copy it again"));
+        }
+        Ok(bytes)
+    }
+}
+
+impl Entry {
+    /// Where its bytes lie; fails if they are compressed.
+    pub fn stored(&self) -> Result<Range<u64>> {
+        if self.stored {
+            return Ok(self.data.clone());
+        }
+        Err(Error::input(format!("`{}` is compressed, so it cannot be mapped", self.name))
+            .remedy("save it again without compression"))
+    }
+
+    /// One entry of the directory, of which `at` bytes were read.
+    fn read(
+        source: &Source,
+        within: &Range<u64>,
+        directory: &[u8],
+        at: &mut usize,
+        directory_start: u64,
+    ) -> Result<Self> {
+        let short = || bad("its directory ends within an entry");
+        let rest = &directory[*at..];
+        if rest.len() < CENTRAL_SIZE || u32_at(rest, 0) != CENTRAL {
+            return Err(short());
+        }
+        let (flags, method) = (u16_at(rest, 8), u16_at(rest, 10));
+        let crc = u32_at(rest, 16);
+        let (mut packed, mut size) = (u32_at(rest, 20) as u64, u32_at(rest, 24) as u64);
+        let mut local = u32_at(rest, 42) as u64;
+        let [name, extra, comment] = [28, 30, 32].map(|i| u16_at(rest, i) as usize);
+        let tail =
+            rest.get(CENTRAL_SIZE..CENTRAL_SIZE + name + extra + comment).ok_or_else(short)?;
+        let name = std::str::from_utf8(&tail[..name]).map_err(|_| bad("a name is not UTF-8"))?;
+        let mut wide: Vec<&mut u64> = [&mut size, &mut packed, &mut local]
+            .into_iter()
+            .filter(|n| **n == u32::MAX as u64)
+            .collect();
+        if !wide.is_empty() {
+            let fields = zip64(&tail[name.len()..name.len() + extra])
+                .ok_or_else(|| bad(format!("`{name}` lacks its 64-bit sizes")))?;
+            for (i, field) in wide.iter_mut().enumerate() {
+                let field_bytes = fields.get(8 * i..8 * i + 8);
+                let bytes =
+                    field_bytes.ok_or_else(|| bad(format!("`{name}` lacks a 64-bit size")))?;
+                **field = u64_at(bytes, 0);
+            }
+        }
+        let crc_place = directory_start + (*at + 16) as u64;
+        *at += CENTRAL_SIZE + tail.len();
+        if flags & 1 != 0 {
+            return Err(Error::input(format!("`{name}` is encrypted")));
+        }
+        let stored = method == 0;
+        if stored && packed != size {
+            return Err(bad(format!("`{name}` has {packed} bytes stored of {size}")));
+        }
+        // The local header.
+        let outside = || bad(format!("`{name}` lies outside the file"));
+        let header = within.start.checked_add(local).ok_or_else(outside)?;
+        let header_end = header.checked_add(LOCAL_SIZE).ok_or_else(outside)?;
+        if header_end > within.end {
+            return Err(outside());
+        }
+        let mut scratch = vec![];
+        let fixed = source.read(header..header_end, &mut scratch)?;
+        let unlike = || bad(format!("`{name}` is another in the directory than beside its data"));
+        if u32_at(fixed, 0) != LOCAL || u16_at(fixed, 8) != method {
+            return Err(unlike());
+        }
+        let descriptor = u16_at(fixed, 6) & 8 != 0;
+        if !descriptor && u32_at(fixed, 14) != crc {
+            return Err(unlike());
+        }
+        let [name_length, extra_length] = [26, 28].map(|i| u16_at(fixed, i) as u64);
+        let start = header_end + name_length + extra_length;
+        let end = start.checked_add(packed).filter(|&end| end <= within.end).ok_or_else(outside)?;
+        let mut scratch = vec![];
+        let own = source.read(header_end..header_end + name_length, &mut scratch)?;
+        if own != name.as_bytes() {
+            return Err(unlike());
+        }
+        let mut beside = header + 14;
+        if descriptor {
+            beside = descriptor_crc(source, end, within.end, crc).ok_or_else(unlike)?;
+        }
+        let name = name.into();
+        Ok(Entry { name, data: start..end, crc, stored, crc_places: [crc_place, beside] })
+    }
+}
+
+/// Where the CRC stands in the descriptor behind some data, if it is there: with or without signature.
+fn descriptor_crc(source: &Source, at: u64, end: u64, crc: u32) -> Option<u64> {
+    let mut scratch = vec![];
+    let bytes = source.read(at..end.min(at + 8), &mut scratch).ok()?;
+    if bytes.len() == 8 && u32_at(bytes, 0) == DESCRIPTOR && u32_at(bytes, 4) == crc {
+        return Some(at + 4);
+    }
+    (bytes.len() >= 4 && u32_at(bytes, 0) == crc).then_some(at)
+}
+
+/// The 64-bit sizes among the extra fields.
+fn zip64(mut extra: &[u8]) -> Option<&[u8]> {
+    while extra.len() >= 4 {
+        let (id, length) = (u16_at(extra, 0), u16_at(extra, 2) as usize);
+        let field = extra.get(4..4 + length)?;
+        if id == 1 {
+            return Some(field);
+        }
+        extra = &extra[4 + length..];
+    }
+    None
+}
+
+impl End {
+    fn find(source: &Source, within: &Range<u64>) -> Result<Self> {
+        let truncated = || {
+            Error::input("bad zip file: it has no directory at its end: truncated?")
+                .remedy("save or copy the file again")
+        };
+        let size = within.end - within.start;
+        if size < END_SIZE {
+            return Err(truncated());
+        }
+        // A comment of at most 65,535 bytes may follow.
+        let tail = within.end - size.min(END_SIZE + 0xffff)..within.end;
+        let mut scratch = vec![];
+        let bytes = source.read(tail.clone(), &mut scratch)?;
+        let ends = |&i: &usize| {
+            u32_at(bytes, i) == END && u16_at(bytes, i + 20) as usize == bytes.len() - i - 22
+        };
+        let mut found = (0..=bytes.len() - END_SIZE as usize).rev().filter(ends);
+        let i = found.next().ok_or_else(truncated)?;
+        if found.next().is_some() {
+            return Err(bad("it has two ends"));
+        }
+        let (disk, entries) = (u16_at(bytes, i + 4), u16_at(bytes, i + 10) as u64);
+        let (length, offset) = (u32_at(bytes, i + 12) as u64, u32_at(bytes, i + 16) as u64);
+        let mut end = (entries, offset, length);
+        let at = tail.start + i as u64;
+        let mut directory_end = at;
+        // The 64-bit one counts if it is there.
+        if at - within.start >= 20 {
+            let mut scratch = vec![];
+            let locator = source.read(at - 20..at, &mut scratch)?;
+            if u32_at(locator, 0) == LOCATOR_64 {
+                let place = within.start.checked_add(u64_at(locator, 8));
+                let place = place.filter(|&p| p <= at - 20 && at - 20 - p >= 56);
+                let place = place.ok_or_else(|| bad("its 64-bit end lies outside"))?;
+                let mut scratch = vec![];
+                let wide = source.read(place..place + 56, &mut scratch)?;
+                if u32_at(wide, 0) != END_64 {
+                    return Err(bad("its 64-bit end is none"));
+                }
+                let wide = (u64_at(wide, 32), u64_at(wide, 48), u64_at(wide, 40));
+                let agrees = |narrow: u64, most: u64, wide: u64| narrow == most || narrow == wide;
+                if !agrees(end.0, 0xffff, wide.0)
+                    || !agrees(end.1, 0xffff_ffff, wide.1)
+                    || !agrees(end.2, 0xffff_ffff, wide.2)
+                {
+                    return Err(bad("its two ends differ"));
+                }
+                end = wide;
+                directory_end = place;
+            }
+        }
+        let (entries, offset, length) = end;
+        if disk != 0 {
+            return Err(bad("it is one of several parts"));
+        }
+        if length > MAX_DIRECTORY {
+            let what = format!("its directory has {length} bytes, the limit is {MAX_DIRECTORY}");
+            return Err(Error::limit(what));
+        }
+        let start = within.start.checked_add(offset);
+        let start = start.filter(|s| s.checked_add(length) == Some(directory_end));
+        let start = start.ok_or_else(|| bad("its directory is not where it says"))?;
+        if entries > length / CENTRAL_SIZE as u64 {
+            return Err(bad("its directory is too short for its entries"));
+        }
+        Ok(End { entries, directory: start..directory_end })
+    }
+}
