@@ -2,7 +2,7 @@
 
 use super::TensorInfo;
 use super::contents::Place;
-use super::names::{self, N_AVERAGED};
+use super::names::{self, COUNTERS};
 use crate::{Error, Result};
 
 #[derive(Debug, Default)]
@@ -24,10 +24,11 @@ impl Index {
     ) -> Result<Self> {
         let mut written: Option<Vec<Box<str>>> = None;
         if !keep_names && tensors.iter().any(|t| names::is_wrapped(&t.name)) {
-            // The counter of an `AveragedModel` is no part of the model that it wraps.
-            if let Some(i) = tensors.iter().position(|t| t.name == N_AVERAGED) {
-                tensors.remove(i);
-                places.remove(i);
+            for counter in COUNTERS {
+                if let Some(i) = tensors.iter().position(|t| t.name == counter) {
+                    tensors.remove(i);
+                    places.remove(i);
+                }
             }
             written = Some(tensors.iter().map(|t| t.name.as_str().into()).collect());
             tensors.iter_mut().for_each(|t| t.name = names::strip(&t.name));

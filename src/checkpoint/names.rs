@@ -5,8 +5,9 @@
 pub const WRAPPERS: [&str; 4] =
     ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
-/// The counter of an `AveragedModel`, which stands beside the names it wraps. No part of the model.
-pub const N_AVERAGED: &str = "n_averaged";
+/// Counters of PyTorch's and MMEngine's averaged models, which stand beside the names these wrap. No part of
+/// the model.
+pub const COUNTERS: [&str; 2] = ["n_averaged", "steps"];
 
 /// A name without the wrappers' parts, wherever they stand and however often; the last part, the
 /// parameter's own, stays.

@@ -1,51 +1,13 @@
 //! Where in a checkpoint the weights are: at the root or under the key that its trainer writes, raw or
 //! averaged. What the trainers write stands in docs/formats.md.
 
-use std::collections::HashSet;
+mod trainers;
+
 use std::rc::Rc;
 
 use super::tree::Node;
 use crate::{Error, Result};
-
-/// Keys under which trainers keep the weights they train.
-const RAW: [&str; 6] = ["state_dict", "model_state_dict", "model", "model_state", "net", "module"];
-
-/// Keys under which they keep a moving or stochastic average of them.
-const AVERAGED: [&str; 11] = [
-    "ema",
-    "model_ema",
-    "ema_model",
-    "ema_state_dict",
-    "state_dict_ema",
-    "ema_model_state_dict",
-    "model_ema_state_dict",
-    "swa_state_dict",
-    "model_avg",
-    "average_model_state",
-    "module_ema",
-];
-
-/// Keys that hold tensors but no weights.
-const OTHER: [&str; 18] = [
-    "optimizer",
-    "optimizers",
-    "optimizer_states",
-    "optimizer_state_dict",
-    "opt",
-    "optim",
-    "scheduler",
-    "lr_scheduler",
-    "lr_schedulers",
-    "scaler",
-    "grad_scaler",
-    "amp_scaler",
-    "callbacks",
-    "loops",
-    "rng",
-    "rng_state",
-    "train_state",
-    "dataloader",
-];
+use trainers::{AVERAGED, OTHER, Place, RAW, has_any};
 
 /// How deep weights are looked for.
 const DEPTH: usize = 4;
@@ -78,21 +40,27 @@ type Shared<T> = Rc<Node<T>>;
 
 /// The named tensors of the weights, and where they were.
 pub(super) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(String, T)>, Taken)> {
-    let (key, node, prefix, is_average, has_average) = match &take.key {
-        Some(key) => (key.clone(), descend(root, key)?, "", false, false),
-        None => {
-            let Choice { key, node, prefix, is_average, has_average } = choose(root, take.ema)?;
-            (key, node, prefix, is_average, has_average)
-        }
+    let choice = match &take.key {
+        Some(key) => Choice {
+            place: Place { key: key.clone(), node: descend(root, key)?, prefix: "" },
+            is_average: false,
+            has_average: false,
+        },
+        None => choose(root, take.ema)?,
     };
+    let Choice { place: Place { key, node, prefix }, is_average, has_average } = choice;
     let mut tensors = vec![];
-    let nested = !key.is_empty();
-    collect(&node, prefix, nested, "", &mut tensors)?;
+    collect(&node, prefix, !key.is_empty(), "", &mut tensors)?;
+    let is_average = trainers::take_means(&mut tensors) || is_average;
     if tensors.is_empty() {
         let place = if key.is_empty() { "at its root".into() } else { format!("under `{key}`") };
         return Err(Error::input(format!("holds no tensors {place}")).list(candidates(root)));
     }
-    let is_average = means(&mut tensors) || is_average;
+    if take.ema && !is_average {
+        return Err(Error::input("holds no averaged (EMA) weights")
+            .remedy("leave out --ema, or name them with --weights-key")
+            .list(candidates(root)));
+    }
     let first = key.split('.').next().unwrap_or_default();
     let is_other = |(name, node): &&(Box<str>, Shared<T>)| match key.is_empty() {
         true => !node.is_tensor() || !name.starts_with(prefix),
@@ -101,31 +69,6 @@ pub(super) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (name.to_string(), node.describe())).collect();
     Ok((tensors, Taken { key, is_average, has_average, others }))
-}
-
-/// SWAG keeps moments in place of weights: the means are taken under the weights' names, the others left.
-/// Whether there were any.
-fn means<T>(tensors: &mut Vec<(String, T)>) -> bool {
-    let names: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
-    let of = |name: &str| {
-        let (weight, moment) = ["_sq_mean", "_mean", "_cov_mat_sqrt"]
-            .iter()
-            .find_map(|ending| Some((name.strip_suffix(ending)?, *ending)))?;
-        let all = ["_mean", "_sq_mean"].map(|ending| format!("{weight}{ending}"));
-        all.iter().all(|name| names.contains(name.as_str())).then(|| (weight.to_string(), moment))
-    };
-    let moments: Vec<Option<(String, &str)>> = tensors.iter().map(|(name, _)| of(name)).collect();
-    let found = moments.iter().any(Option::is_some);
-    let mut moments = moments.into_iter();
-    tensors.retain_mut(|(name, _)| match moments.next().flatten() {
-        Some((weight, "_mean")) => {
-            *name = weight;
-            true
-        }
-        Some(_) => false,
-        None => true,
-    });
-    found
 }
 
 /// By keys with dots between them, of which each may have dots itself.
@@ -144,10 +87,7 @@ fn descend<T>(root: &Shared<T>, key: &str) -> Result<Shared<T>> {
 }
 
 struct Choice<T> {
-    key: String,
-    node: Shared<T>,
-    /// Only names that begin so, without it.
-    prefix: &'static str,
+    place: Place<T>,
     is_average: bool,
     has_average: bool,
 }
@@ -155,99 +95,38 @@ struct Choice<T> {
 fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
     refuse_modules(root)?;
     // Composer keeps all below one key.
-    let (base, start) = match root.get("state").filter(|_| root.tensors() == 0) {
-        Some(state) if has_any(state, &RAW) => ("state.", state),
-        _ => ("", root),
+    let state = root.get("state").filter(|state| root.tensors() == 0 && has_any(state, &RAW));
+    let start = state.unwrap_or(root);
+    let full = |mut place: Place<T>| {
+        if state.is_some() {
+            place.key = format!("state.{}", place.key);
+        }
+        place
     };
-    let raw = raw(start, base, root)?;
-    let averaged = averaged(start, base);
+    let mut raw = trainers::raw(start);
+    if raw.len() > 1 {
+        return Err(ambiguous(root));
+    }
+    let averaged = trainers::averaged(start);
     let has_average = averaged.is_some();
-    let choice = |(key, node, prefix): Place<T>, is_average: bool| {
-        let has_average = has_average && !is_average;
-        Choice { key, node, prefix, is_average, has_average }
-    };
-    match (raw, averaged) {
-        (_, Some(found)) if ema => Ok(choice(found, true)),
-        (_, None) if ema => Err(Error::input("holds no averaged (EMA) weights")
-            .remedy("leave out --ema, or name them with --weights-key")
-            .list(candidates(root))),
-        (Some(found), _) => Ok(choice(found, false)),
-        (None, Some(found)) => Ok(choice(found, true)),
+    match (raw.pop(), averaged) {
+        (Some(place), None) => {
+            Ok(Choice { place: full(place), is_average: false, has_average: false })
+        }
+        (Some(place), Some(_)) if !ema => {
+            Ok(Choice { place: full(place), is_average: false, has_average })
+        }
+        (_, Some(place)) => Ok(Choice { place: full(place), is_average: true, has_average: false }),
         (None, None) => match only_candidate(root)? {
-            Some((key, node)) => Ok(choice((key, node, ""), false)),
+            Some((key, node)) => {
+                let place = Place { key, node, prefix: "" };
+                Ok(Choice { place, is_average: false, has_average: false })
+            }
             None => Err(Error::input("holds no weights: no dict of tensors in it")
                 .remedy("save model.state_dict()")
                 .list(candidates(root))),
         },
     }
-}
-
-type Place<T> = (String, Shared<T>, &'static str);
-
-fn has_any<T>(node: &Node<T>, keys: &[&str]) -> bool {
-    keys.iter().any(|key| node.get(key).is_some_and(|node| node.tensors() > 0))
-}
-
-/// The dict of tensors under a key, or under one key more, as in `{"model": {"state_dict": ...}}`.
-fn under<T>(start: &Node<T>, key: &str) -> Option<(String, Shared<T>)> {
-    let node = start.get(key)?;
-    if node.tensors() > 0 {
-        return Some((key.to_string(), node.clone()));
-    }
-    RAW.iter().find_map(|inner| {
-        let node = node.get(inner).filter(|node| node.tensors() > 0)?;
-        Some((format!("{key}.{inner}"), node.clone()))
-    })
-}
-
-/// The weights that were trained.
-fn raw<T>(start: &Shared<T>, base: &str, root: &Shared<T>) -> Result<Option<Place<T>>> {
-    let swapped = swapped(start).filter_map(|(raw, _)| under(start, raw)).next();
-    let mut found: Vec<_> = match swapped {
-        Some(found) => vec![found],
-        None => RAW.iter().filter_map(|key| under(start, key)).collect(),
-    };
-    if found.len() > 1 {
-        return Err(ambiguous(root));
-    }
-    if let Some((key, node)) = found.pop() {
-        return Ok(Some((format!("{base}{key}"), node, "")));
-    }
-    if start.tensors() == 0 {
-        return Ok(None);
-    }
-    // ema-pytorch keeps both side by side.
-    let all = |prefix: &str| start.items().iter().any(|(name, _)| name.starts_with(prefix));
-    let prefix = if all("online_model.") && all("ema_model.") { "online_model." } else { "" };
-    Ok(Some((String::new(), start.clone(), prefix)))
-}
-
-/// The average that the trainer kept.
-fn averaged<T>(start: &Shared<T>, base: &str) -> Option<Place<T>> {
-    let swapped = swapped(start).map(|(_, averaged)| averaged);
-    if let Some((key, node)) = swapped.chain(AVERAGED).find_map(|key| under(start, key)) {
-        return Some((format!("{base}{key}"), node, ""));
-    }
-    // Lightning's StochasticWeightAveraging.
-    for (name, callback) in start.get("callbacks").map_or(&[][..], |node| node.items()) {
-        if let Some(node) = callback.get("average_model_state").filter(|n| n.tensors() > 0) {
-            let key = format!("{base}callbacks.{name}.average_model_state");
-            return Some((key, node.clone(), ""));
-        }
-    }
-    let both = ["online_model.", "ema_model."];
-    let has = |prefix: &&str| start.items().iter().any(|(name, _)| name.starts_with(prefix));
-    both.iter().all(has).then(|| (base.to_string(), start.clone(), "ema_model."))
-}
-
-/// Where a trainer keeps raw and averaged weights, if it saves them the other way round: Lightning's
-/// WeightAveraging and MMEngine's EMA hook save the average as `state_dict`.
-fn swapped<T>(start: &Node<T>) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let lightning = start.get("current_model_state").is_some();
-    let mmengine = start.get("message_hub").is_some() && start.get("ema_state_dict").is_some();
-    let lightning = lightning.then_some(("current_model_state", "state_dict"));
-    let mmengine = mmengine.then_some(("ema_state_dict", "state_dict"));
-    lightning.into_iter().chain(mmengine)
 }
 
 /// A whole pickled module is code and weights in one: its weights have no names of their own.
