@@ -67,48 +67,198 @@ fn difference(found: &[u8], expected: &[u8]) -> Option<String> {
     None
 }
 
+/// What a tool that must fail says: one line of ours, exit code 2 or 3.
+fn refusal(mut run: assert_cmd::Command, label: &str) -> Result<(), String> {
+    let done = run.output().unwrap();
+    let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
+    let is_ours = stderr.lines().next().is_some_and(|line| line.starts_with("error: "));
+    match done.status.code() {
+        Some(2 | 3) if is_ours => Ok(()),
+        code => Err(format!("{label}: should be refused: {code:?} {stderr}")),
+    }
+}
+
 #[test]
 fn every_trainers_checkpoints_average_to_what_pytorch_makes_of_them() {
     let dir = tempfile::tempdir().unwrap();
+    let output = dir.path().join("out.safetensors");
     let (mut problems, mut read, mut refused) = (vec![], 0, 0);
     for case in cases() {
-        let output = dir.path().join("out.safetensors");
-        let mut run = swa_avg();
-        run.args(&case.inputs).args(&case.args).arg("-o").arg(&output).arg("--force");
-        let done = run.output().unwrap();
-        let stderr = String::from_utf8_lossy(&done.stderr).into_owned();
         let label = &case.label;
-        match (&case.expected, &case.refused) {
-            (Some(_), _) if !done.status.success() => problems.push(format!("{label}: {stderr}")),
-            (Some(expected), _) => {
-                let (a, b) = (std::fs::read(&output).unwrap(), std::fs::read(expected).unwrap());
-                match difference(&a, &b) {
-                    Some(what) => problems.push(format!("{label}: {what}")),
-                    None => read += 1,
+        let run = |inputs: &[PathBuf]| {
+            let mut run = swa_avg();
+            run.args(inputs).args(&case.args).arg("-o").arg(&output).arg("--force");
+            run
+        };
+        if let Some(expected) = &case.expected {
+            let done = run(&case.inputs).output().unwrap();
+            if !done.status.success() {
+                problems.push(format!("{label}: {}", String::from_utf8_lossy(&done.stderr)));
+                continue;
+            }
+            let (a, b) = (std::fs::read(&output).unwrap(), std::fs::read(expected).unwrap());
+            match difference(&a, &b) {
+                Some(what) => problems.push(format!("{label}: {what}")),
+                None => read += 1,
+            }
+        } else if case.refused.is_some() {
+            // Each input of these for itself.
+            for input in case.inputs.chunks(1) {
+                match refusal(run(input), label) {
+                    Err(problem) => problems.push(problem),
+                    Ok(()) => refused += 1,
                 }
             }
-            (None, Some(why)) => {
-                let code = done.status.code();
-                if !matches!(code, Some(2 | 3))
-                    || stderr.lines().next().is_none_or(|l| !l.starts_with("error: "))
-                {
-                    problems.push(format!("{label}: should be refused ({why}): {code:?} {stderr}"));
-                } else {
-                    if std::env::var_os("SWA_SHOW").is_some() {
-                        println!("{label} [{why}]: {stderr}");
-                    }
-                    refused += 1;
-                }
-            }
-            (None, None) => {}
         }
         let _ = std::fs::remove_file(&output);
     }
-    assert!(
-        problems.is_empty(),
-        "{} wrong, {read} right, {refused} refused:\n{}",
-        problems.len(),
-        problems.join("\n")
+    let report = problems.join("\n");
+    assert!(problems.is_empty(), "{} wrong, {read} right:\n{report}", problems.len());
+    assert!(read > 90 && refused > 50, "{read} read, {refused} refused");
+}
+
+#[test]
+fn every_checkpoint_is_listed_or_refused() {
+    let mut listed = 0;
+    for case in cases() {
+        for input in &case.inputs {
+            let mut run = swa_avg();
+            run.args(case.args.iter().filter(|arg| !arg.starts_with("--dtype") && *arg != "f32"));
+            let done = run.args(["--list", "--json"]).arg(input).output().unwrap();
+            if !done.status.success() {
+                assert!(case.refused.is_some(), "{}", String::from_utf8_lossy(&done.stderr));
+                continue;
+            }
+            let list: Value = serde_json::from_slice(&done.stdout).unwrap();
+            let tensors = list["checkpoints"][0]["tensors"].as_array().unwrap();
+            assert!(!tensors.is_empty(), "{}", case.label);
+            listed += 1;
+        }
+    }
+    assert!(listed > 200, "{listed}");
+}
+
+#[test]
+fn a_list_says_what_is_beside_the_weights_and_what_becomes_of_them() {
+    let file = fixtures().join("torchvision-references/model_0.pth");
+    let done = swa_avg().arg("--list").arg(&file).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    for part in [
+        "PyTorch zip",
+        "weights  `model`: 8 tensors",
+        "averaged weights are in it as well: --ema takes them",
+        "beside   args: an object `argparse.Namespace`",
+        "beside   epoch: 0",
+    ] {
+        assert!(text.contains(part), "{part:?} not in {text}");
+    }
+    let row = |name: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+        line.split_whitespace().map(str::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(row("fc.weight"), ["fc.weight", "F32", "5", "×", "4", "averaged"]);
+    assert_eq!(row("bn.num_b")[1..], ["I64", "scalar", "from", "the", "last"]);
+}
+
+/// The bytes of files that PyTorch has been seen to read (fixtures/written/check.py).
+#[test]
+fn pytorch_files_are_written_as_pytorch_reads_them() {
+    use sha2::{Digest, Sha256};
+    let dir = tempfile::tempdir().unwrap();
+    let written = fixtures().parent().unwrap().join("written/written.json");
+    let rows: Value = serde_json::from_str(&std::fs::read_to_string(written).unwrap()).unwrap();
+    for row in rows.as_array().unwrap() {
+        let output = dir.path().join(row["output"].as_str().unwrap());
+        let texts = |key: &str| row[key].as_array().unwrap().iter().map(|t| t.as_str().unwrap());
+        let mut run = swa_avg();
+        run.current_dir(fixtures())
+            .args(texts("inputs"))
+            .args(texts("args"))
+            .arg("-o")
+            .arg(&output);
+        run.assert().success();
+        let digest = Sha256::digest(std::fs::read(&output).unwrap());
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(digest, row["sha256"].as_str().unwrap(), "{}", row["output"]);
+        // What is written is read again: its checksums hold, and its mean with itself is the same.
+        swa_avg().arg("--verify").arg(&output).assert().code(if is_zip(&output) { 0 } else { 3 });
+    }
+}
+
+fn is_zip(path: &Path) -> bool {
+    std::fs::read(path).unwrap().starts_with(b"PK")
+}
+
+#[test]
+fn one_model_in_several_formats_averages_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = |name: &str| cases().into_iter().find(|case| case.label == name).unwrap();
+    let model = case("torch-model");
+    // The first as safetensors, the second flat, the third as its trainer left it, wrapped otherwise.
+    let (first, second) = (dir.path().join("a_0.safetensors"), dir.path().join("a_1.pth"));
+    for (input, output) in model.inputs.iter().zip([&first, &second]) {
+        swa_avg().arg(input).arg("-o").arg(output).assert().success();
+    }
+    let third = dir.path().join("a_2.pth");
+    std::fs::copy(&model.inputs[2], &third).unwrap();
+    let output = dir.path().join("out.safetensors");
+    swa_avg().args([&first, &second, &third]).arg("-o").arg(&output).assert().success();
+    let expected = std::fs::read(model.expected.unwrap()).unwrap();
+    assert_eq!(difference(&std::fs::read(&output).unwrap(), &expected), None);
+}
+
+#[test]
+fn a_bit_flipped_in_a_zip_file_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.pth");
+    for case in ["torch-model", "layout-channels-last", "layout-strided", "layout-tied"] {
+        let input = &cases().into_iter().find(|c| c.label == case).unwrap().inputs[0];
+        let bytes = std::fs::read(input).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        swa_avg().arg("--verify").arg(&path).assert().success();
+        // The first byte of each of the first storages, which are the weights'.
+        let u16_at = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]) as usize;
+        let headers = (0..bytes.len() - 30).filter(|&i| bytes[i..].starts_with(b"PK\x03\x04"));
+        let places: Vec<usize> = headers
+            .filter(|&i| bytes[i + 30..][..u16_at(i + 26)].windows(6).any(|w| w == b"/data/"))
+            .map(|i| i + 30 + u16_at(i + 26) + u16_at(i + 28))
+            .take(4)
+            .collect();
+        assert!(!places.is_empty());
+        for place in places {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 4;
+            std::fs::write(&path, &damaged).unwrap();
+            let done = swa_avg().arg(&path).arg("-o").arg(dir.path().join("out")).output().unwrap();
+            let stderr = String::from_utf8_lossy(&done.stderr);
+            assert_eq!(done.status.code(), Some(3), "{case} at {place}: {stderr}");
+            assert!(!dir.path().join("out").exists());
+        }
+    }
+}
+
+#[test]
+fn like_refuses_what_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| fixtures().join(name);
+    let inputs = [file("torch-model/ckpt_0000.pth"), file("torch-model/ckpt_0001.pth")];
+    let run = |like: &Path, output: &str, more: &[&str]| {
+        let mut run = swa_avg();
+        run.args(&inputs).arg("--like").arg(like).args(more).arg("-o").arg(dir.path().join(output));
+        run
+    };
+    common::fails(
+        &mut run(&file("layout-tied/step_0.pt"), "x.pth", &[]),
+        3,
+        &["8 tensor(s)", "missing"],
     );
-    assert!(read > 50 && refused > 20, "{read} read, {refused} refused");
+    common::fails(
+        &mut run(&inputs[0], "x.pth", &["--dtype", "bf16"]),
+        3,
+        &["is F32", "the model BF16"],
+    );
+    common::fails(&mut run(&inputs[0], "x.safetensors", &[]), 2, &["--like writes a PyTorch file"]);
+    let safetensors = file("torch-model/expected.safetensors");
+    common::fails(&mut run(&safetensors, "x.pth", &[]), 2, &["holds nothing beside its weights"]);
+    assert!(common::listing(dir.path()).is_empty());
 }

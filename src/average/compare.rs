@@ -25,7 +25,12 @@ pub(super) fn differences(inputs: &[Checkpoint], wanted: &dyn Fn(&str) -> bool) 
             continue;
         }
         let path = other.path().display();
-        for a in first.tensors().iter().filter(|t| wanted(&t.name)) {
+        let own = first
+            .tensors()
+            .iter()
+            .enumerate()
+            .filter(|(i, t)| wanted(&t.name) && !first.is_counter(*i));
+        for (_, a) in own {
             match other.get(&a.name) {
                 None => found.absent.push(format!("`{path}`: tensor `{}`: missing", a.name)),
                 Some(b) => compare(a, b, &path, &mut found.problems),
@@ -33,7 +38,7 @@ pub(super) fn differences(inputs: &[Checkpoint], wanted: &dyn Fn(&str) -> bool) 
         }
         for (i, b) in other.tensors().iter().enumerate() {
             let name = b.name.as_str();
-            if first.position(name).is_some() {
+            if first.position(name).is_some() || other.is_counter(i) {
                 continue;
             }
             if met.insert(name) {

@@ -22,7 +22,7 @@
 //! for tensor in 0..plan.tensors().len() {
 //!     println!("{} {:?} {:?}", plan.name(tensor), plan.info(tensor).shape, plan.tensors()[tensor].rule);
 //! }
-//! let target = Target::File("swa.safetensors".into());
+//! let target = Target::safetensors("swa.safetensors");
 //! let force = false; // an existing file would be an error
 //! let written = plan.write(&target, force, &|bytes_done| drop(bytes_done))?;
 //! assert!(written.nonfinite.is_empty());
@@ -43,5 +43,5 @@ mod write;
 
 pub use coefficients::{Coefficients, mean};
 pub use float::Float;
-pub use plan::{BnStats, Keys, Options, Plan, Planned, Rule};
+pub use plan::{BnStats, Keys, Options, Plan, Planned, Rule, rule};
 pub use write::{Estimate, Target, Written};

@@ -46,8 +46,11 @@ pub struct Options {
     pub exclude: Option<Regex>,
     /// NaN and infinity are averaged like numbers, not refused.
     pub allow_nonfinite: bool,
-    /// Inputs with digests are not compared with these.
+    /// Inputs with checksums are not compared with these.
     pub no_verify: bool,
+    /// The output's names are those that the first input that has a tensor gives it, with what wrappers
+    /// put into them.
+    pub keep_names: bool,
 }
 
 /// Where a tensor of the output comes from.
@@ -130,7 +133,11 @@ impl<'a> Plan<'a> {
             filtered: 0,
         };
         for origin in candidates {
-            let info = &inputs[origin.0 as usize].tensors()[origin.1 as usize];
+            let input = &inputs[origin.0 as usize];
+            let info = &input.tensors()[origin.1 as usize];
+            if input.is_counter(origin.1 as usize) && !options.keep_names {
+                continue;
+            }
             if !wanted(&info.name) {
                 plan.filtered += 1;
                 continue;
@@ -201,9 +208,28 @@ impl<'a> Plan<'a> {
         self.info_of(&self.tensors[tensor])
     }
 
+    /// The name that a tensor has in the output.
+    pub fn output_name(&self, tensor: usize) -> &'a str {
+        let (input, number) = self.tensors[tensor].origin;
+        match self.options.keep_names {
+            true => self.inputs[input as usize].written_name(number as usize),
+            false => self.name(tensor),
+        }
+    }
+
     /// A tensor as the output has it.
     pub(super) fn output_info(&self, tensor: usize) -> TensorInfo {
-        TensorInfo { dtype: self.tensors[tensor].dtype, ..self.info(tensor).clone() }
+        let name = self.output_name(tensor).to_string();
+        TensorInfo {
+            name,
+            dtype: self.tensors[tensor].dtype,
+            shape: self.info(tensor).shape.clone(),
+        }
+    }
+
+    /// Size of a tensor in the output, in bytes.
+    pub(super) fn output_size(&self, tensor: usize) -> u64 {
+        self.info(tensor).len() as u64 * self.tensors[tensor].dtype.bitsize() as u64 / 8
     }
 
     /// Number of the tensor in an input, if it has it.
@@ -305,8 +331,8 @@ impl<'a> Plan<'a> {
 /// What a module keeps of its own under this name is not weights, whatever its type.
 const EXTRA_STATE: &str = "_extra_state";
 
-/// What becomes of a tensor, and its type in the output.
-fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
+/// What becomes of a tensor, and its type in the output. Fails for types that have no average.
+pub fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
     let Some(float) = Float::of(info.dtype) else {
         return match info.dtype {
             Dtype::BOOL

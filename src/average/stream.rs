@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
 use super::{Coefficients, Float, exact, kernel};
+use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest;
-use crate::output::Sink;
+use crate::output::{Destination, Scatter, Sink};
 use crate::{Error, Result};
 
 /// Bytes that a job reads of each input, or writes, whichever has the narrower type: a block of the
@@ -36,16 +37,24 @@ pub(super) struct Stream<'p, 'a> {
     pub plan: &'p Plan<'a>,
     /// None: everything is computed and nothing written.
     pub sink: Option<&'p dyn Sink>,
-    /// For each tensor its file and the offset there.
-    pub places: &'p [(u32, u64)],
+    /// For each tensor.
+    pub outputs: &'p [Output<'p>],
     pub progress: &'p (dyn Fn(u64) + Sync),
     is_large: bool,
-    /// Sums over the blocks of each tensor.
-    pub digests: Mutex<Vec<u128>>,
+    /// Checksums of each tensor's bytes in the output.
+    pub sums: Mutex<Vec<u128>>,
+    scatter: Scatter,
     /// How many values that are not finite a tensor has.
     pub nonfinite: Mutex<HashMap<usize, u64>>,
     /// Checksums of inputs that have some, of tensors in flight.
     checking: Mutex<HashMap<usize, Checking>>,
+}
+
+/// Where a tensor goes.
+pub(super) struct Output<'p> {
+    pub file: usize,
+    pub to: Destination<'p>,
+    pub checksum: Option<Checksum>,
 }
 
 struct Checking {
@@ -90,16 +99,17 @@ impl<'p, 'a> Stream<'p, 'a> {
     pub fn new(
         plan: &'p Plan<'a>,
         sink: Option<&'p dyn Sink>,
-        places: &'p [(u32, u64)],
+        outputs: &'p [Output<'p>],
         progress: &'p (dyn Fn(u64) + Sync),
     ) -> Self {
         Stream {
             plan,
             sink,
-            places,
+            outputs,
             progress,
             is_large: plan.bytes_to_read() > LARGE,
-            digests: Mutex::new(vec![0; plan.tensors.len()]),
+            sums: Mutex::new(vec![0; plan.tensors.len()]),
+            scatter: Scatter::default(),
             nonfinite: Mutex::default(),
             checking: Mutex::default(),
         }
@@ -246,20 +256,21 @@ impl<'p, 'a> Stream<'p, 'a> {
         Ok(())
     }
 
-    /// Writes a part of a tensor, and hashes it.
+    /// Writes a part of a tensor, and adds it to the checksum.
     fn put(&self, job: &Job, at: u64, bytes: &[u8]) -> Result<()> {
         let Some(sink) = self.sink else { return Ok(()) };
-        let first = at / digest::BLOCK;
-        let blocks = bytes.chunks(digest::BLOCK as usize).enumerate();
-        let sum = blocks.fold(0u128, |sum, (i, block)| {
-            sum.wrapping_add(digest::of_block(first + i as u64, block))
-        });
-        {
-            let digest = &mut lock(&self.digests)[job.tensor];
-            *digest = digest.wrapping_add(sum);
+        let Output { file, to, checksum } = &self.outputs[job.tensor];
+        if let Some(kind) = checksum {
+            let part = kind.of_part(at, bytes, self.plan.output_size(job.tensor));
+            let sum = &mut lock(&self.sums)[job.tensor];
+            *sum = kind.add(*sum, part);
         }
-        let (file, offset) = self.places[job.tensor];
-        sink.write_at(file as usize, bytes, offset + at)
+        match to {
+            Destination::Row(offset) => sink.write_at(*file, bytes, offset + at),
+            Destination::Scattered(gather) => {
+                self.scatter.put(sink, *file, job.tensor, gather, at, bytes)
+            }
+        }
     }
 
     /// Adds a part of the inputs to their checksums; with the last part these are compared with what the

@@ -7,27 +7,46 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::plan::Plan;
-use super::stream::{Stream, lock};
-use crate::checkpoint::TensorInfo;
+use super::stream::{Output, Stream, lock};
 use crate::checkpoint::folder::SAFETENSORS;
-use crate::output::safetensors::Layout;
-use crate::output::{AtomicFile, AtomicFolder, Sink, model_files};
+use crate::checkpoint::{Checkpoint, Container, TensorInfo};
+use crate::output::{
+    AtomicFile, AtomicFolder, Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout,
+    model_files,
+};
 use crate::{Error, Result};
 
 /// What to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Target {
-    /// One safetensors file.
-    File(PathBuf),
+    File {
+        path: PathBuf,
+        format: Format,
+    },
+    /// A PyTorch file as another is, with the result in the place of its weights.
+    Like {
+        path: PathBuf,
+        model: Box<Checkpoint>,
+    },
     /// A folder as Hugging Face has them: shards of at most so many bytes of tensors, or as the first
     /// input has them; and the last input's configuration and tokenizer.
-    Folder { path: PathBuf, max_shard: Option<u64> },
+    Folder {
+        path: PathBuf,
+        max_shard: Option<u64>,
+    },
 }
 
 impl Target {
+    /// A safetensors file.
+    pub fn safetensors(path: impl Into<PathBuf>) -> Self {
+        Target::File { path: path.into(), format: Format::Safetensors }
+    }
+
     pub fn path(&self) -> &PathBuf {
         match self {
-            Target::File(path) | Target::Folder { path, .. } => path,
+            Target::File { path, .. } | Target::Like { path, .. } | Target::Folder { path, .. } => {
+                path
+            }
         }
     }
 }
@@ -53,13 +72,30 @@ pub struct Estimate {
 }
 
 /// The files of the output.
-struct Files {
+struct Files<'t> {
     names: Vec<String>,
     /// For each the tensors in it.
     tensors: Vec<Vec<usize>>,
-    layouts: Vec<Layout>,
-    /// For each tensor its file and its offset there.
-    places: Vec<(u32, u64)>,
+    layouts: Vec<Box<dyn Layout + 't>>,
+}
+
+impl Files<'_> {
+    fn size(&self) -> u64 {
+        self.layouts.iter().map(|layout| layout.size()).sum()
+    }
+
+    /// Where each tensor goes.
+    fn outputs(&self) -> Vec<Output<'_>> {
+        let mut outputs: Vec<_> =
+            (0..self.tensors.iter().map(Vec::len).sum()).map(|_| None).collect();
+        for (file, (tensors, layout)) in self.tensors.iter().zip(&self.layouts).enumerate() {
+            for (number, &tensor) in tensors.iter().enumerate() {
+                let (to, checksum) = (layout.destination(number), layout.checksum());
+                outputs[tensor] = Some(Output { file, to, checksum });
+            }
+        }
+        outputs.into_iter().map(|output| output.expect("each tensor is in a file")).collect()
+    }
 }
 
 impl Plan<'_> {
@@ -71,24 +107,24 @@ impl Plan<'_> {
         force: bool,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Written> {
-        let mut files = self.files(target)?;
-        let bytes = files.layouts.iter().map(|layout| layout.size).sum();
+        let files = self.files(target)?;
+        let bytes = files.size();
         if !self.options.no_verify {
             self.inputs.iter().try_for_each(|input| input.verify_apart())?;
         }
         let mut copied = vec![];
         let nonfinite = match target {
-            Target::File(path) => {
-                let output = AtomicFile::create(path, files.layouts[0].size, force)?;
-                let nonfinite = self.fill(&output, &mut files, progress)?;
+            Target::File { path, .. } | Target::Like { path, .. } => {
+                let output = AtomicFile::create(path, bytes, force)?;
+                let nonfinite = self.fill(&output, &files, progress)?;
                 output.commit()?;
                 nonfinite
             }
             Target::Folder { path, .. } => {
-                let sizes =
-                    files.names.iter().zip(&files.layouts).map(|(n, l)| (n.as_str(), l.size));
-                let mut output = AtomicFolder::create(path, &sizes.collect::<Vec<_>>(), force)?;
-                let nonfinite = self.fill(&output, &mut files, progress)?;
+                let sizes = files.names.iter().zip(&files.layouts);
+                let sizes: Vec<_> = sizes.map(|(n, l)| (n.as_str(), l.size())).collect();
+                let mut output = AtomicFolder::create(path, &sizes, force)?;
+                let nonfinite = self.fill(&output, &files, progress)?;
                 let last = self.inputs[self.inputs.len() - 1].path();
                 if last.is_dir() {
                     for name in model_files(last)? {
@@ -112,29 +148,33 @@ impl Plan<'_> {
     fn fill(
         &self,
         sink: &dyn Sink,
-        files: &mut Files,
+        files: &Files,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<Vec<(String, u64)>> {
-        let stream = Stream::new(self, Some(sink), &files.places, progress);
+        for (file, layout) in files.layouts.iter().enumerate() {
+            layout.begin(sink, file)?;
+        }
+        let outputs = files.outputs();
+        let stream = Stream::new(self, Some(sink), &outputs, progress);
         stream.run(None)?;
-        let digests = std::mem::take(&mut *lock(&stream.digests));
+        let sums = std::mem::take(&mut *lock(&stream.sums));
         let mut nonfinite: Vec<_> = lock(&stream.nonfinite).drain().collect();
         drop(stream);
         nonfinite.sort();
-        for (file, layout) in files.layouts.iter_mut().enumerate() {
+        for (file, layout) in files.layouts.iter().enumerate() {
             let infos: Vec<(TensorInfo, u128)> = (files.tensors[file].iter())
-                .map(|&tensor| (self.output_info(tensor), digests[tensor]))
+                .map(|&tensor| (self.output_info(tensor), sums[tensor]))
                 .collect();
-            let infos: Vec<_> = infos.iter().map(|(info, digest)| (info, *digest)).collect();
-            sink.write_at(file, layout.seal(&infos), 0)?;
+            let infos: Vec<_> = infos.iter().map(|(info, sum)| (info, *sum)).collect();
+            layout.finish(sink, file, &infos)?;
         }
         self.inputs.iter().try_for_each(|input| input.check_unchanged())?;
         Ok(nonfinite.into_iter().map(|(t, n)| (self.name(t).to_string(), n)).collect())
     }
 
-    /// Size of the output in bytes, all files together.
+    /// Size of the output in bytes, all files together. Fails if it cannot be written so.
     pub fn size(&self, target: &Target) -> Result<u64> {
-        Ok(self.files(target)?.layouts.iter().map(|layout| layout.size).sum())
+        Ok(self.files(target)?.size())
     }
 
     /// Averages the first tensors for a tenth of a second, and writes nothing.
@@ -153,10 +193,10 @@ impl Plan<'_> {
         Ok(Estimate { seconds, memory: (threads << 21) + 256 * self.tensors.len() as u64 })
     }
 
-    fn files(&self, target: &Target) -> Result<Files> {
+    fn files<'t>(&self, target: &'t Target) -> Result<Files<'t>> {
         let all: Vec<usize> = (0..self.tensors.len()).collect();
         let (names, tensors) = match target {
-            Target::File(_) => (vec![String::new()], vec![all]),
+            Target::File { .. } | Target::Like { .. } => (vec![String::new()], vec![all]),
             Target::Folder { max_shard: Some(limit), .. } => {
                 let mut shards: Vec<Vec<usize>> = vec![];
                 let mut size = u64::MAX;
@@ -169,25 +209,27 @@ impl Plan<'_> {
                     size += bytes;
                     shards.last_mut().expect("one was pushed").push(tensor);
                 }
-                let n = shards.len();
-                let name = |i| format!("model-{i:05}-of-{n:05}.safetensors");
-                ((1..=n).map(name).collect(), shards)
+                (shard_names(shards.len()), shards)
             }
             Target::Folder { max_shard: None, .. } => self.shards_of_first(),
         };
         let names = if names.len() == 1 { vec![SAFETENSORS.single.into()] } else { names };
         let metadata = self.metadata();
-        let mut places = vec![(0, 0); self.tensors.len()];
-        let mut layouts = Vec::with_capacity(names.len());
-        for (file, tensors) in tensors.iter().enumerate() {
+        let layouts = tensors.iter().map(|tensors| -> Result<Box<dyn Layout>> {
             let infos: Vec<TensorInfo> = tensors.iter().map(|&t| self.output_info(t)).collect();
-            let layout = Layout::new(infos.iter(), &metadata)?;
-            for (&tensor, &offset) in tensors.iter().zip(&layout.offsets) {
-                places[tensor] = (file as u32, offset);
-            }
-            layouts.push(layout);
-        }
-        Ok(Files { names, tensors, layouts, places })
+            Ok(match target {
+                Target::File { format: Format::Torch, .. } => {
+                    Box::new(TorchLayout::new(infos.iter(), &metadata)?)
+                }
+                Target::Like { model, .. } => {
+                    let names: Vec<&str> = tensors.iter().map(|&t| self.name(t)).collect();
+                    Box::new(LikeLayout::new(model, &names, &infos)?)
+                }
+                _ => Box::new(SafetensorsLayout::new(infos.iter(), &metadata)?),
+            })
+        });
+        let layouts = layouts.collect::<Result<_>>()?;
+        Ok(Files { names, tensors, layouts })
     }
 
     /// Each tensor in the shard where the first input has it; what that has not, in the last.
@@ -197,6 +239,14 @@ impl Plan<'_> {
         for tensor in 0..self.tensors.len() {
             let file = self.number(0, tensor).map(|number| first.file_of(number));
             shards[file.unwrap_or(first.files().len() - 1)].push(tensor);
+        }
+        // Files of other formats are named for what they become.
+        if first.container() != Container::SafetensorsShards {
+            if first.container() != Container::TorchShards {
+                shards = vec![shards.concat()];
+            }
+            shards.retain(|shard| !shard.is_empty());
+            return (shard_names(shards.len()), shards);
         }
         let name = |i: usize| {
             let name = first.files()[i].path().file_name().unwrap_or_default();
@@ -208,11 +258,19 @@ impl Plan<'_> {
 
     /// `model.safetensors.index.json`.
     fn index(&self, files: &Files) -> String {
-        let map: BTreeMap<&str, &str> = (files.places.iter().enumerate())
-            .map(|(tensor, (file, _))| (self.name(tensor), files.names[*file as usize].as_str()))
+        let files = files.names.iter().zip(&files.tensors);
+        let map: BTreeMap<&str, &str> = files
+            .flat_map(|(file, tensors)| {
+                tensors.iter().map(|&t| (self.output_name(t), file.as_str()))
+            })
             .collect();
         let size: u64 = (0..self.tensors.len()).map(|t| self.output_info(t).size()).sum();
         let index = json!({"metadata": {"total_size": size}, "weight_map": map});
         serde_json::to_string_pretty(&index).expect("plain JSON") + "\n"
     }
+}
+
+/// As Hugging Face names shards.
+fn shard_names(n: usize) -> Vec<String> {
+    (1..=n).map(|i| format!("model-{i:05}-of-{n:05}.safetensors")).collect()
 }

@@ -14,9 +14,11 @@ use swa_tools::average::{
 };
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::{Criteria, Selection, base_name, parse_range, select};
+use swa_tools::cli::list::list;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, megabytes, shell_word, with_suffix};
-use swa_tools::{Error, Result, output};
+use swa_tools::output::{self, Format};
+use swa_tools::{Error, Result};
 
 /// Averages the weights of checkpoints into one model: the exact mean of every floating tensor, rounded
 /// once to the tensor's own type. Integers and booleans come from the last checkpoint. The inputs are
@@ -30,30 +32,39 @@ Examples:
   swa-avg runs/7 --start 161 -o swa.safetensors            epochs 161 and later
   swa-avg 'runs/7/step_*' --every 5000 -o swa.safetensors  the end of each cycle
   swa-avg 'out/checkpoint-*' --last 5 -o averaged_model    folders of Hugging Face models
+  swa-avg lightning/*.ckpt -o swa.pth                      any trainer's files, mixed if need be
+  swa-avg *.ckpt --like last.ckpt -o resume.ckpt           the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
+  swa-avg --list epoch_10.pth
   swa-avg --verify swa.safetensors
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
 struct Args {
-    /// Checkpoint files (safetensors), folders with these or with Hugging Face models, quoted patterns
+    /// Checkpoint files of any trainer (safetensors, .pth, .pt, .ckpt, …), folders with these or with
+    /// a model (Hugging Face, torch.distributed.checkpoint, DeepSpeed), quoted patterns
     #[arg(required = true, value_name = "CHECKPOINT")]
     inputs: Vec<PathBuf>,
 
-    /// The file to write; a folder, if the inputs are folders and it does not end in .safetensors
-    #[arg(short, long, value_name = "PATH", required_unless_present = "verify")]
+    /// The file to write, .safetensors or .pth (as torch.save writes it); a folder, if the inputs are
+    /// folders and it ends in neither
+    #[arg(short, long, value_name = "PATH", required_unless_present_any = ["verify", "list"])]
     output: Option<PathBuf>,
 
     /// Overwrite the output if it exists (a folder as a whole)
     #[arg(long)]
     force: bool,
 
-    /// Compare files with the digests written into them, and write nothing
+    /// Print what checkpoints of any format hold, and what of it would be averaged; write nothing
+    #[arg(long, conflicts_with_all = ["output", "dry_run", "verify"])]
+    list: bool,
+
+    /// Compare files with the checksums in them, and write nothing
     #[arg(long, conflicts_with_all = ["output", "dry_run", "no_verify"])]
     verify: bool,
 
-    /// Do not compare inputs with the digests written into them
+    /// Do not compare inputs with the checksums in them
     #[arg(long)]
     no_verify: bool,
 
@@ -129,6 +140,11 @@ struct Args {
     #[arg(long, value_name = "REGEX", help_heading = "Which tensors")]
     exclude: Option<Regex>,
 
+    /// Write a copy of FILE (.pth, .ckpt) with the result in the place of its weights: optimizer and all else
+    /// stay, so that a trainer resumes from it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["max_shard_size", "keep_names"], help_heading = "Output")]
+    like: Option<PathBuf>,
+
     /// Write a folder of shards with at most so many bytes of tensors (5GB, 500MB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Output")]
     max_shard_size: Option<u64>,
@@ -166,9 +182,12 @@ fn run(args: &Args) -> Result<()> {
     common.start()?;
     let selection = select(&args.inputs, &criteria(args))?;
     remarks(common, &selection);
-    let inputs = Checkpoint::open_all(&selection.paths, &args.take.take(args.keep_names))?;
+    let inputs = Checkpoint::open_all(&selection.paths, &args.take.take())?;
     if args.verify {
         return verify(common, &inputs);
+    }
+    if args.list {
+        return list(common, &inputs, &options(args));
     }
     say_taken(common, &inputs);
     let target = target(args, &inputs)?;
@@ -216,6 +235,7 @@ fn options(args: &Args) -> Options {
         exclude: args.exclude.clone(),
         allow_nonfinite: args.allow_nonfinite,
         no_verify: args.no_verify,
+        keep_names: args.keep_names,
     }
 }
 
@@ -235,19 +255,29 @@ fn target(args: &Args, inputs: &[Checkpoint]) -> Result<Target> {
     let files = inputs.iter().flat_map(|input| input.files().iter().map(|f| f.path()));
     let paths = inputs.iter().map(|input| input.path()).chain(files);
     let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
-    let is_file = path.extension().is_some_and(|e| e == "safetensors");
-    if is_file && args.max_shard_size.is_some() {
+    let format = Format::of(&path);
+    if let Some(like) = &args.like {
+        output::atomic::check_target(&path, args.force, &paths)?;
+        if format == Some(Format::Safetensors) {
+            return Err(Error::usage("--like writes a PyTorch file")
+                .at(&path)
+                .remedy("end the name in .pth or .ckpt"));
+        }
+        let model = Box::new(Checkpoint::open_with(like, &args.take.take())?);
+        return Ok(Target::Like { path, model });
+    }
+    if format.is_some() && args.max_shard_size.is_some() {
         return Err(Error::usage("--max-shard-size writes a folder")
             .at(&path)
             .remedy("name one, without .safetensors"));
     }
     let folders = inputs.last().is_some_and(|input| input.path().is_dir());
-    if !is_file && (folders || args.max_shard_size.is_some()) {
+    if format.is_none() && (folders || args.max_shard_size.is_some()) {
         output::check_folder(&path, args.force, &paths)?;
         return Ok(Target::Folder { path, max_shard: args.max_shard_size });
     }
     output::atomic::check_target(&path, args.force, &paths)?;
-    Ok(Target::File(path))
+    Ok(Target::File { path, format: format.unwrap_or(Format::Safetensors) })
 }
 
 fn coefficients(args: &Args, paths: &[PathBuf]) -> Result<Coefficients> {

@@ -9,11 +9,13 @@ use serde_json::json;
 use swa_tools::bn_update::{self, Method, Movement, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
-use swa_tools::{Error, Result, TRANSFORM_KEY, output};
+use swa_tools::output::{self, Format};
+use swa_tools::{Error, Result, TRANSFORM_KEY};
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
 /// and writes the model again with them. Averaged weights need this: they never saw data in training
@@ -26,15 +28,16 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
 struct Args {
-    /// The model (safetensors)
+    /// The model: a checkpoint file, or a folder that holds a model
     #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
     model: Option<PathBuf>,
 
-    /// The file to write
+    /// The file to write, in the format that its name ends in (.safetensors, .pth), else the model's
     #[arg(short, long, value_name = "FILE", required_unless_present = "list_archs")]
     output: Option<PathBuf>,
 
@@ -50,6 +53,13 @@ struct Args {
     /// hold a single class: the statistics then come out wrong)
     #[arg(long, value_enum, default_value_t = OrderArg::Shuffled, help_heading = "Data")]
     order: OrderArg,
+
+    /// Write a copy of FILE (.pth, .ckpt) with the new model in the place of its weights
+    #[arg(long, value_name = "FILE")]
+    like: Option<PathBuf>,
+
+    #[command(flatten)]
+    take: TakeArgs,
 
     #[command(flatten)]
     data: DataArgs,
@@ -82,7 +92,17 @@ fn run(args: &Args) -> Result<()> {
     common.start()?;
     // Writing over the model itself is what --force is for here.
     output::atomic::check_target(target, args.force, &[])?;
-    let checkpoints = [Checkpoint::open(path)?];
+    let checkpoints = [Checkpoint::open_with(path, &args.take.take())?];
+    say_taken(common, &checkpoints);
+    let like = match &args.like {
+        Some(like) => Some(Checkpoint::open_with(like, &args.take.take())?),
+        None => None,
+    };
+    let own = match checkpoints[0].container().is_torch_file() {
+        true => Format::Torch,
+        false => Format::Safetensors,
+    };
+    let format = Format::of(target).unwrap_or(own);
     let session = args.data.open(common, &checkpoints, Split::Train)?;
     let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
     common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
@@ -104,7 +124,8 @@ fn run(args: &Args) -> Result<()> {
     });
     let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
     let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-    bn_update::write(checkpoint, model, &outcome, record, target, args.force)?;
+    let target_format = (format, like.as_ref());
+    bn_update::write(checkpoint, model, &outcome, record, (target, target_format), args.force)?;
 
     let seconds = started.elapsed().as_secs_f64();
     let (layers, all) = movements(checkpoint, model, &outcome);

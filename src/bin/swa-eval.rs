@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, table};
 use swa_tools::data::Split;
 use swa_tools::evaluate::{self, Evaluation, Tally, Wanted, mcnemar};
@@ -32,7 +33,7 @@ Examples:
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
 struct Args {
-    /// The models (safetensors), in the order of the table
+    /// The models, checkpoint files of any trainer or folders with a model, in the order of the table
     #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
     models: Vec<PathBuf>,
 
@@ -48,6 +49,9 @@ struct Args {
     /// Overwrite the file of --logits if it exists
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    take: TakeArgs,
 
     #[command(flatten)]
     data: DataArgs,
@@ -74,8 +78,10 @@ fn run(args: &Args) -> Result<()> {
     }
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
     let wanted = Wanted { ensemble: ensemble.transpose()?, logits: args.logits.is_some() };
+    let take = args.take.take();
     let checkpoints: Vec<Checkpoint> =
-        args.models.iter().map(|path| Checkpoint::open(path)).collect::<Result<_>>()?;
+        args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
+    say_taken(common, &checkpoints);
     let session = args.data.open(common, &checkpoints, Split::Test)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");

@@ -128,7 +128,7 @@ impl Contents {
             let info = TensorInfo { name, dtype: view.dtype, shape };
             let is_whole = matches!(located, Located::Row { is_whole: true, .. });
             let seal = match storage.crc {
-                Some(place) if is_whole => {
+                Some([place, _]) if is_whole => {
                     crcs.push(place);
                     (crcs.len() - 1) as u32
                 }

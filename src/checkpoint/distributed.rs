@@ -268,7 +268,7 @@ impl Files<'_> {
             let is_whole = matches!(located, Located::Row { is_whole: true, .. });
             if chunk.size == tensor.shape {
                 let seal = match storage.crc {
-                    Some(place) if is_whole => {
+                    Some([place, _]) if is_whole => {
                         self.crcs[file as usize].push(place);
                         (self.crcs[file as usize].len() - 1) as u32
                     }

@@ -85,6 +85,59 @@ impl Gather {
         self
     }
 
+    /// The bytes between the first and the last value. For tensors in one part.
+    pub fn span(&self) -> Range<u64> {
+        match &self.parts[..] {
+            [part] if !self.shape.contains(&0) => part.span(self.width),
+            _ => 0..0,
+        }
+    }
+
+    /// Whether two values lie in one place, as in an expanded view; or may, where that is hard to tell. For
+    /// tensors in one part.
+    pub fn overlaps(&self) -> bool {
+        let [part] = &self.parts[..] else { return true };
+        let mut steps: Vec<(u64, u64)> =
+            part.strides.iter().copied().zip(part.size.iter().copied()).collect();
+        steps.sort_unstable();
+        // Each dimension steps beyond all that the faster ones reach.
+        let mut reach = self.width as u64;
+        steps.iter().any(|&(stride, n)| {
+            let overlaps = stride < reach;
+            reach += (n - 1) * stride;
+            overlaps
+        })
+    }
+
+    /// Puts the tensor's bytes where they belong in an image of the span. For tensors in one part that
+    /// do not overlap.
+    pub fn scatter(&self, bytes: &[u8], image: &mut [u8]) {
+        let [part] = &self.parts[..] else { return };
+        let outer = self.shape.len().saturating_sub(1);
+        let columns = self.shape.last().copied().unwrap_or(1);
+        let stride = part.strides.last().copied().unwrap_or(0) as usize;
+        let mut index = vec![0; outer];
+        for row in bytes.chunks_exact(columns as usize * self.width) {
+            let steps = index.iter().zip(&part.strides).map(|(i, stride)| i * stride);
+            let start = steps.sum::<u64>() as usize;
+            for (i, value) in row.chunks_exact(self.width).enumerate() {
+                image[start + i * stride..][..self.width].copy_from_slice(value);
+            }
+            self.advance(&mut index);
+        }
+    }
+
+    /// To the next row's place, by the dimensions before the last.
+    fn advance(&self, index: &mut [u64]) {
+        for d in (0..index.len()).rev() {
+            index[d] += 1;
+            if index[d] < self.shape[d] {
+                break;
+            }
+            index[d] = 0;
+        }
+    }
+
     /// Writes a range of the tensor's bytes, which begins and ends with whole values, to `out`.
     pub fn read(&self, files: &[Source], bytes: Range<u64>, out: &mut Vec<u8>) -> Result<()> {
         let width = self.width as u64;
@@ -132,14 +185,7 @@ impl Gather {
                         copy(&data[source as usize..], stride as usize, self.width, to);
                     }
                 }
-                // The next row's place.
-                for d in (0..outer).rev() {
-                    index[d] += 1;
-                    if index[d] < self.shape[d] {
-                        break;
-                    }
-                    index[d] = 0;
-                }
+                self.advance(&mut index);
             }
         }
         if self.swap > 1 {

@@ -2,7 +2,7 @@
 
 use super::TensorInfo;
 use super::contents::Place;
-use super::names::{self, COUNTERS};
+use super::names;
 use crate::{Error, Result};
 
 #[derive(Debug, Default)]
@@ -16,20 +16,11 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Of two tensors with one name none is taken: which was meant is unknown.
-    pub fn new(
-        mut tensors: Vec<TensorInfo>,
-        mut places: Vec<Place>,
-        keep_names: bool,
-    ) -> Result<Self> {
+    /// Takes wrappers out of the names. Of two tensors with one name none is taken: which was meant is
+    /// unknown.
+    pub fn new(mut tensors: Vec<TensorInfo>, places: Vec<Place>) -> Result<Self> {
         let mut written: Option<Vec<Box<str>>> = None;
-        if !keep_names && tensors.iter().any(|t| names::is_wrapped(&t.name)) {
-            for counter in COUNTERS {
-                if let Some(i) = tensors.iter().position(|t| t.name == counter) {
-                    tensors.remove(i);
-                    places.remove(i);
-                }
-            }
+        if tensors.iter().any(|t| names::is_wrapped(&t.name)) {
             written = Some(tensors.iter().map(|t| t.name.as_str().into()).collect());
             tensors.iter_mut().for_each(|t| t.name = names::strip(&t.name));
         }
@@ -41,7 +32,10 @@ impl Index {
                 None => ("occurs twice".to_string(), "save or copy the file again"),
                 Some(written) => {
                     let [a, b] = [twice[0], twice[1]].map(|i| &written[i as usize]);
-                    (format!("is what both `{a}` and `{b}` come to"), "--keep-names keeps them")
+                    (
+                        format!("is what both `{a}` and `{b}` come to"),
+                        "say which are the weights with --weights-key, or save them apart",
+                    )
                 }
             };
             return Err(Error::input(what).tensor(name(&twice[0])).remedy(remedy));

@@ -3,13 +3,13 @@
 //! Nothing after this room knows which trainer wrote a file. A checkpoint is one file or a folder of
 //! shards; a format is one file here that turns a file's header into entries.
 
-mod checksum;
+pub(crate) mod checksum;
 mod contents;
 mod deepspeed;
 pub mod digest;
 mod distributed;
 pub(crate) mod folder;
-mod gather;
+pub(crate) mod gather;
 mod headers;
 mod index;
 mod names;
@@ -20,7 +20,7 @@ pub mod select;
 pub mod sigbus;
 mod sniff;
 mod source;
-mod torch;
+pub(crate) mod torch;
 mod tree;
 mod verify;
 mod weights;
@@ -68,6 +68,13 @@ impl TensorInfo {
     pub fn size(&self) -> u64 {
         self.len() as u64 * self.dtype.bitsize() as u64 / 8
     }
+}
+
+/// How the values of a tensor lie in its file.
+pub(crate) enum Extent<'a> {
+    /// One after the other, from this byte on.
+    Row(u64),
+    Gathered(&'a Gather),
 }
 
 /// An open checkpoint: the index and the files behind it. Of checkpoints opened together those of one
@@ -129,6 +136,12 @@ impl Checkpoint {
         self.index.written_name(tensor)
     }
 
+    /// Whether a tensor is a counter of the wrapper that was taken out of the names.
+    pub fn is_counter(&self, tensor: usize) -> bool {
+        self.index.written.is_some()
+            && names::COUNTERS.contains(&self.index.tensors[tensor].name.as_str())
+    }
+
     /// Parts of wrappers that were taken out of names.
     pub fn stripped(&self) -> Vec<&'static str> {
         let written = self.index.written.as_deref().unwrap_or_default();
@@ -165,6 +178,22 @@ impl Checkpoint {
 
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
         self.position(name).map(|i| &self.index.tensors[i])
+    }
+
+    /// How the values of a tensor lie in the file.
+    pub(crate) fn extent(&self, tensor: usize) -> Extent<'_> {
+        match self.place(tensor) {
+            Place::Row { start, .. } => Extent::Row(start),
+            Place::Gathered(number) => Extent::Gathered(&self.gathers[number as usize]),
+        }
+    }
+
+    /// The bytes between its first and its last value, of a tensor in one file.
+    pub(crate) fn span(&self, tensor: usize) -> Range<u64> {
+        match self.extent(tensor) {
+            Extent::Row(start) => start..start + self.tensors()[tensor].size(),
+            Extent::Gathered(gather) => gather.span(),
+        }
     }
 
     fn place(&self, tensor: usize) -> Place {

@@ -109,7 +109,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
     };
     let (tensors, places) =
         (std::mem::take(&mut contents.tensors), std::mem::take(&mut contents.places));
-    let index = Index::new(tensors, places, take.keep_names).map_err(|e| e.at(&path))?;
+    let index = Index::new(tensors, places).map_err(|e| e.at(&path))?;
     let mut opened = Checkpoint {
         path,
         container,

@@ -71,7 +71,7 @@ impl Checkpoint {
         }
         let check = |rest: &super::contents::Rest| -> Result<()> {
             let file = &self.files[rest.file as usize];
-            let Storage { bytes, crc: Some(place) } = &rest.storage else { return Ok(()) };
+            let Storage { bytes, crc: Some([place, _]) } = &rest.storage else { return Ok(()) };
             let (expected, mut scratch) = (crc_at(file, *place)?, vec![]);
             let starts = (bytes.start..bytes.end).step_by(BLOCK as usize);
             let mut hasher = crc32fast::Hasher::new();

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "torch")]
 pub mod data;
+pub mod list;
 pub mod take;
 
 use std::fmt::Display;

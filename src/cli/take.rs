@@ -15,8 +15,8 @@ pub struct TakeArgs {
 }
 
 impl TakeArgs {
-    pub fn take(&self, keep_names: bool) -> Take {
-        Take { ema: self.ema, key: self.weights_key.clone(), keep_names }
+    pub fn take(&self) -> Take {
+        Take { ema: self.ema, key: self.weights_key.clone() }
     }
 }
 

@@ -2,17 +2,15 @@
 
 mod metrics;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::checkpoint::{Dtype, TensorInfo, digest};
+use crate::checkpoint::{Dtype, TensorInfo};
 use crate::data::Batch;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
-use crate::output::AtomicFile;
-use crate::output::safetensors::Layout;
+use crate::output::write_safetensors;
 use crate::{Error, Result};
 pub use metrics::{Outcome, Tally, mcnemar, wilson};
 use metrics::{log_add, log_softmax};
@@ -106,22 +104,13 @@ impl Evaluation {
     pub fn write_logits(&self, path: &Path, force: bool) -> Result<()> {
         let n = self.labels.len();
         let info = |name: &str, dtype, shape| TensorInfo { name: name.into(), dtype, shape };
-        let infos = [
-            info("labels", Dtype::I64, vec![n]),
-            info("logits", Dtype::F32, vec![self.logits.len(), n, self.classes]),
+        let labels = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+        let logits = self.logits.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        let shape = vec![self.logits.len(), n, self.classes];
+        let tensors = [
+            (info("labels", Dtype::I64, vec![n]), labels),
+            (info("logits", Dtype::F32, shape), logits),
         ];
-        let bytes: [Vec<u8>; 2] = [
-            self.labels.iter().flat_map(|label| label.to_le_bytes()).collect(),
-            self.logits.iter().flatten().flat_map(|x| x.to_le_bytes()).collect(),
-        ];
-        let mut layout = Layout::new(infos.iter(), &BTreeMap::new())?;
-        let output = AtomicFile::create(path, layout.size, force)?;
-        let mut sealed = vec![];
-        for ((info, bytes), &offset) in infos.iter().zip(&bytes).zip(&layout.offsets) {
-            output.write_at(bytes, offset)?;
-            sealed.push((info, digest::of_blocks(bytes)));
-        }
-        output.write_at(layout.seal(&sealed), 0)?;
-        output.commit()
+        write_safetensors(&tensors, path, force)
     }
 }

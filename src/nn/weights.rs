@@ -26,11 +26,11 @@ pub struct Shapes<'a> {
 
 impl<'a> Shapes<'a> {
     /// The names as they are, and without each leading part that is common to all (`model.` in a
-    /// Lightning checkpoint, `module.` in an `AveragedModel`, whose `n_averaged` stands beside it).
+    /// Lightning checkpoint).
     pub fn views(checkpoint: &'a Checkpoint) -> Vec<Self> {
         let view = |prefix: &str| {
-            let named = |t: &&TensorInfo| prefix.is_empty() || t.name != "n_averaged";
-            let tensors = checkpoint.tensors().iter().filter(named);
+            let all = checkpoint.tensors().iter().enumerate();
+            let tensors = all.filter(|(i, _)| !checkpoint.is_counter(*i)).map(|(_, t)| t);
             let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
             Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
         };

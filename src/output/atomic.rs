@@ -132,6 +132,11 @@ impl Sink for AtomicFile {
     fn write_at(&self, _: usize, bytes: &[u8], offset: u64) -> Result<()> {
         self.write_at(bytes, offset)
     }
+
+    fn read_at(&self, _: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let read = self.file.read_exact_at(bytes, offset);
+        read.map_err(|e| Error::io(&self.target, "read again", e))
+    }
 }
 
 #[cfg(test)]

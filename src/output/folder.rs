@@ -85,7 +85,7 @@ impl AtomicFolder {
 
     fn open(&self, name: &str) -> Result<(File, Pending)> {
         let pending = Pending::new(&self.temporary.path().join(name));
-        let file = OpenOptions::new().write(true).create_new(true).open(pending.path());
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(pending.path());
         Ok((file.map_err(|e| self.fail(name, "create", e))?, pending))
     }
 
@@ -148,6 +148,14 @@ impl Sink for AtomicFolder {
         file.write_all_at(bytes, offset).map_err(|e| {
             let name = pending.path().file_name().unwrap_or_default();
             self.fail(&name.to_string_lossy(), "write", e)
+        })
+    }
+
+    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let (file, pending) = &self.files[file];
+        file.read_exact_at(bytes, offset).map_err(|e| {
+            let name = pending.path().file_name().unwrap_or_default();
+            self.fail(&name.to_string_lossy(), "read again", e)
         })
     }
 }

@@ -2,12 +2,23 @@
 
 pub mod atomic;
 mod folder;
-pub mod safetensors;
+mod layout;
+mod like;
+mod rewrite;
+mod safetensors;
+mod scatter;
 pub mod signals;
 mod temporary;
+mod torch;
 
 pub use atomic::AtomicFile;
 pub use folder::{AtomicFolder, check_folder, model_files};
+pub use layout::{Destination, Format, Layout};
+pub use like::LikeLayout;
+pub use rewrite::{rewrite, write_safetensors};
+pub use safetensors::SafetensorsLayout;
+pub(crate) use scatter::Scatter;
+pub use torch::TorchLayout;
 
 use crate::Result;
 
@@ -15,4 +26,7 @@ use crate::Result;
 pub trait Sink: Sync {
     /// Writes to the n-th of the files.
     fn write_at(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Reads again what was written.
+    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()>;
 }

@@ -1,19 +1,20 @@
 //! Writing safetensors: the header is laid out first, so every tensor's position is known before the
 //! first byte is written. Only the digests in it come last, in room kept for them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::AtomicFile;
+use super::Sink;
+use super::layout::{Destination, Layout};
+use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest::{self, DIGEST_KEY};
-use crate::checkpoint::{Checkpoint, MAX_HEADER, TensorInfo};
+use crate::checkpoint::{MAX_HEADER, TensorInfo};
 use crate::{Error, Result};
 
 /// Where everything goes in a file to be written.
 #[derive(Debug)]
-pub struct Layout {
+pub struct SafetensorsLayout {
     /// The length and the JSON header, padded to a multiple of 8 bytes.
     head: Vec<u8>,
     /// Where in it the digests go.
@@ -21,12 +22,12 @@ pub struct Layout {
     /// Digest of the metadata.
     metadata: u128,
     /// Offset of each tensor's first byte in the file, in the order given.
-    pub offsets: Vec<u64>,
+    offsets: Vec<u64>,
     /// Size of the file in bytes.
-    pub size: u64,
+    size: u64,
 }
 
-impl Layout {
+impl SafetensorsLayout {
     /// Tensors follow each other in the order given; metadata keys are sorted.
     pub fn new<'a>(
         tensors: impl Iterator<Item = &'a TensorInfo>,
@@ -66,48 +67,37 @@ impl Layout {
         let size = start + at;
         offsets.iter_mut().for_each(|offset| *offset += start);
         let metadata = digest::of_metadata(metadata);
-        Ok(Layout { head, digests, metadata, offsets, size })
+        Ok(SafetensorsLayout { head, digests, metadata, offsets, size })
     }
 
     /// The head, with the digests of the tensors, in the order given, put into it.
-    pub fn seal(&mut self, tensors: &[(&TensorInfo, u128)]) -> &[u8] {
+    fn sealed(&self, tensors: &[(&TensorInfo, u128)]) -> Vec<u8> {
         let mut by_name: Vec<usize> = (0..tensors.len()).collect();
         by_name.sort_by(|&a, &b| tensors[a].0.name.cmp(&tensors[b].0.name));
         let digests = by_name.iter().map(|&i| digest::of_tensor(tensors[i].1, tensors[i].0));
         let entry = digest::entry(self.metadata, digests);
-        self.head[self.digests..][..entry.len()].copy_from_slice(entry.as_bytes());
-        &self.head
+        let mut head = self.head.clone();
+        head[self.digests..][..entry.len()].copy_from_slice(entry.as_bytes());
+        head
     }
 }
 
-/// Writes a checkpoint again with other bytes for some of its tensors and other metadata.
-pub fn rewrite(
-    checkpoint: &Checkpoint,
-    path: &Path,
-    force: bool,
-    metadata: &BTreeMap<String, String>,
-    replaced: &HashMap<String, Vec<u8>>,
-) -> Result<()> {
-    let tensors = checkpoint.tensors();
-    let mut layout = Layout::new(tensors.iter(), metadata)?;
-    let output = AtomicFile::create(path, layout.size, force)?;
-    let mut sums = Vec::with_capacity(tensors.len());
-    for (i, (tensor, &offset)) in tensors.iter().zip(&layout.offsets).enumerate() {
-        let own;
-        let bytes = match replaced.get(&tensor.name) {
-            Some(bytes) => &bytes[..],
-            None => {
-                own = checkpoint.bytes(i)?;
-                &own[..]
-            }
-        };
-        assert_eq!(bytes.len() as u64, tensor.size());
-        sums.push((tensor, digest::of_blocks(bytes)));
-        output.write_at(bytes, offset)?;
+impl Layout for SafetensorsLayout {
+    fn size(&self) -> u64 {
+        self.size
     }
-    output.write_at(layout.seal(&sums), 0)?;
-    checkpoint.check_unchanged()?;
-    output.commit()
+
+    fn destination(&self, tensor: usize) -> Destination<'_> {
+        Destination::Row(self.offsets[tensor])
+    }
+
+    fn checksum(&self) -> Option<Checksum> {
+        Some(Checksum::Digest)
+    }
+
+    fn finish(&self, sink: &dyn Sink, file: usize, tensors: &[(&TensorInfo, u128)]) -> Result<()> {
+        sink.write_at(file, &self.sealed(tensors), 0)
+    }
 }
 
 #[cfg(test)]
@@ -128,9 +118,9 @@ mod tests {
             info("a", Dtype::I64, &[]),
             info("empty", Dtype::BF16, &[0, 3]),
         ];
-        let mut layout = Layout::new(tensors.iter(), &metadata).unwrap();
+        let layout = SafetensorsLayout::new(tensors.iter(), &metadata).unwrap();
         let sealed: Vec<_> = tensors.iter().map(|t| (t, 7)).collect();
-        let mut file = layout.seal(&sealed).to_vec();
+        let mut file = layout.sealed(&sealed);
         file.extend(0..16u8);
         assert_eq!((file.len() as u64, file.len() % 8), (layout.size, 0));
         let parsed = ::safetensors::SafeTensors::deserialize(&file).unwrap();

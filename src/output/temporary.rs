@@ -59,7 +59,7 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(P
         let mut pending = Pending::new(&path);
         let created = match is_folder {
             true => std::fs::create_dir(&path).and_then(|()| File::open(&path)),
-            false => OpenOptions::new().write(true).create_new(true).open(&path),
+            false => OpenOptions::new().read(true).write(true).create_new(true).open(&path),
         };
         let file = match created {
             Ok(file) => file,

@@ -37,13 +37,14 @@ pub const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Storage {
     pub bytes: Range<u64>,
-    /// Where the CRC of these bytes stands, if the writer computed it.
-    pub crc: Option<u64>,
+    /// Where the CRC of these bytes stands, if the writer computed it: in the zip file's directory, and
+    /// beside the bytes.
+    pub crc: Option<[u64; 2]>,
 }
 
 /// What a file holds.
 #[derive(Debug)]
-pub(super) struct Contents {
+pub struct Contents {
     pub pickle: Pickle,
     pub storages: HashMap<Box<str>, Storage>,
     /// Values have the other byte order.
@@ -53,12 +54,12 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    pub fn tree(&self) -> Result<Rc<Node<View>>> {
+    pub(super) fn tree(&self) -> Result<Rc<Node<View>>> {
         values::tree(&self.pickle)
     }
 
     /// A tensor by its number in the pickle.
-    pub fn tensor(&self, id: Id) -> Option<std::result::Result<View, String>> {
+    pub(super) fn tensor(&self, id: Id) -> Option<std::result::Result<View, String>> {
         values::tensor(&self.pickle, id)
     }
 
@@ -95,7 +96,7 @@ fn read_zip(source: &Source, within: Range<u64>) -> Result<Contents> {
     let data = format!("{root}data/");
     for entry in &archive.entries {
         if let Some(key) = entry.name.strip_prefix(&data) {
-            let crc = (entry.crc != 0).then_some(entry.crc_places[0]);
+            let crc = (entry.crc != 0).then_some(entry.crc_places);
             storages.insert(key.into(), Storage { bytes: entry.stored()?, crc });
         }
     }
@@ -126,7 +127,7 @@ fn root(archive: &Archive) -> Result<String> {
 }
 
 /// Reads what `torch.save` wrote: a file, or a part of one.
-pub(super) fn read(source: &Source, within: Range<u64>) -> Result<Contents> {
+pub fn read(source: &Source, within: Range<u64>) -> Result<Contents> {
     let mut scratch = vec![];
     let head = source.read(within.start..within.end.min(within.start + 64), &mut scratch)?;
     match is_legacy(head) {

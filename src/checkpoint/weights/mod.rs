@@ -19,8 +19,6 @@ pub struct Take {
     pub ema: bool,
     /// Keys from the root, with dots between them.
     pub key: Option<String>,
-    /// Names keep the parts that wrappers put into them.
-    pub keep_names: bool,
 }
 
 /// What was taken.

@@ -137,11 +137,11 @@ fn has_online_and_ema<T>(node: &Node<T>) -> bool {
 /// averaged one is active there. `algorithms` is a list of pairs.
 fn composer<T>(start: &Shared<T>) -> Option<(Place<T>, bool)> {
     let Node::List(algorithms) = &**start.get("algorithms")? else { return None };
-    let states = algorithms.iter().filter_map(|pair| match &**pair {
+    let mut states = algorithms.iter().filter_map(|pair| match &**pair {
         Node::List(pair) => pair.get(1),
         _ => None,
     });
-    let state = states.filter(|state| state.get("ema_model").is_some()).next()?;
+    let state = states.find(|state| state.get("ema_model").is_some())?;
     let kept = state.get("ema_model")?;
     let parts = ["named_parameters_dict", "named_buffers_dict"].map(|part| kept.get(part));
     let items = parts.into_iter().flatten().flat_map(|part| part.items());
@@ -167,6 +167,7 @@ pub fn take_means<T>(tensors: &mut Vec<(String, T)>) -> bool {
     let found = moments.iter().any(Option::is_some);
     let mut moments = moments.into_iter();
     tensors.retain_mut(|(name, _)| match moments.next().flatten() {
+        None if found && name == "n_models" => false, // their counter
         Some((weight, "_mean")) => {
             *name = weight;
             true

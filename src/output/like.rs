@@ -1,0 +1,123 @@
+//! Writing a PyTorch file as another is, byte for byte, with other weights in it: optimizer, scheduler and
+//! whatever else it holds stay as they were, so that a trainer resumes from it.
+
+use super::Sink;
+use super::layout::{Destination, Layout};
+use crate::checkpoint::checksum::Checksum;
+use crate::checkpoint::torch::{self, Storage};
+use crate::checkpoint::{Checkpoint, Extent, TensorInfo};
+use crate::{Error, Result};
+
+/// Bytes that are copied at once.
+const PART: u64 = 1 << 20;
+
+pub struct LikeLayout<'a> {
+    model: &'a Checkpoint,
+    /// Numbers of the tensors in it.
+    tensors: Vec<usize>,
+    /// Those with a CRC that other weights change.
+    storages: Vec<Storage>,
+}
+
+impl<'a> LikeLayout<'a> {
+    /// Fails if the model is not one file of PyTorch, or lacks a tensor, or has it of another shape or
+    /// type. Names are compared without what wrappers put into them.
+    pub fn new(model: &'a Checkpoint, names: &[&str], infos: &[TensorInfo]) -> Result<Self> {
+        let at = |e: Error| e.at(model.path());
+        if !model.container().is_torch_file() {
+            let what =
+                format!("is {}, which holds nothing beside its weights", model.container().name());
+            return Err(at(Error::usage(format!("--like: {what}"))
+                .remedy("leave out --like, or name a .pth or .ckpt file")));
+        }
+        let mut problems = vec![];
+        let mut tensors = vec![];
+        for (name, info) in names.iter().zip(infos) {
+            let Some(number) = model.position(name) else {
+                problems.push(format!("tensor `{name}`: missing"));
+                continue;
+            };
+            let own = &model.tensors()[number];
+            if own.shape != info.shape {
+                problems.push(format!(
+                    "tensor `{name}`: has shape {:?}, the model {:?}",
+                    own.shape, info.shape
+                ));
+            } else if own.dtype != info.dtype {
+                problems.push(format!(
+                    "tensor `{name}`: is {:?}, the model {:?}",
+                    own.dtype, info.dtype
+                ));
+            } else if let Extent::Gathered(gather) = model.extent(number)
+                && (gather.swap > 1 || gather.overlaps())
+            {
+                problems.push(format!(
+                    "tensor `{name}`: its values share places, or have another byte order"
+                ));
+            }
+            tensors.push(number);
+        }
+        if !problems.is_empty() {
+            let what = format!("--like: {} tensor(s) of the model do not fit", problems.len());
+            return Err(at(Error::input(what)
+                .remedy("name a checkpoint of the same model and type, or leave out --like")
+                .list(problems)));
+        }
+        let source = &model.files()[0];
+        let written: Vec<_> = tensors.iter().map(|&number| model.span(number)).collect();
+        let meets = |storage: &Storage| {
+            let bytes = &storage.bytes;
+            written.iter().any(|span| span.start < bytes.end && bytes.start < span.end)
+        };
+        let contents = torch::read(source, 0..source.size()).map_err(at)?;
+        let mut storages: Vec<Storage> = contents.storages.into_values().collect();
+        storages.retain(|storage| storage.crc.is_some() && meets(storage));
+        storages.sort_by_key(|storage| storage.bytes.start);
+        Ok(LikeLayout { model, tensors, storages })
+    }
+}
+
+impl Layout for LikeLayout<'_> {
+    fn size(&self) -> u64 {
+        self.model.files()[0].size()
+    }
+
+    fn destination(&self, tensor: usize) -> Destination<'_> {
+        match self.model.extent(self.tensors[tensor]) {
+            Extent::Row(start) => Destination::Row(start),
+            Extent::Gathered(gather) => Destination::Scattered(gather),
+        }
+    }
+
+    /// Of whole storages, so they are computed when all is written.
+    fn checksum(&self) -> Option<Checksum> {
+        None
+    }
+
+    fn begin(&self, sink: &dyn Sink, file: usize) -> Result<()> {
+        let source = &self.model.files()[0];
+        let mut scratch = vec![];
+        for start in (0..source.size()).step_by(PART as usize) {
+            let part = start..source.size().min(start + PART);
+            sink.write_at(file, source.read(part, &mut scratch)?, start)?;
+        }
+        self.model.check_unchanged()
+    }
+
+    fn finish(&self, sink: &dyn Sink, file: usize, _: &[(&TensorInfo, u128)]) -> Result<()> {
+        let mut buffer = vec![];
+        for Storage { bytes, crc } in &self.storages {
+            let mut hasher = crc32fast::Hasher::new();
+            for start in (bytes.start..bytes.end).step_by(PART as usize) {
+                buffer.resize((bytes.end - start).min(PART) as usize, 0);
+                sink.read_at(file, &mut buffer, start)?;
+                hasher.update(&buffer);
+            }
+            let crc_bytes = hasher.finalize().to_le_bytes();
+            for place in crc.into_iter().flatten() {
+                sink.write_at(file, &crc_bytes, *place)?;
+            }
+        }
+        Ok(())
+    }
+}
