@@ -24,6 +24,7 @@ pub(crate) mod torch;
 mod tree;
 mod verify;
 mod weights;
+mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
