@@ -13,6 +13,8 @@ pub(crate) mod gather;
 mod headers;
 mod index;
 mod names;
+mod npy;
+mod npz;
 mod open;
 pub mod pickle;
 mod safetensors;
