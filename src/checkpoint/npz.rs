@@ -67,7 +67,7 @@ fn add(contents: &mut Contents, source: &Source, entry: &Entry, name: &str) -> R
     contents.tensors.push(TensorInfo { name: name.into(), dtype, shape });
     contents.places.push(place);
     if entry.crc != 0 {
-        let storage = Storage { bytes: member, crc: Some(entry.crc_places[0]) };
+        let storage = Storage { bytes: member, crc: Some(entry.crc_places) };
         contents.rest.push(Rest { file: 0, storage, name: name.into() });
     }
     Ok(())
