@@ -115,7 +115,7 @@ impl Error {
 }
 
 /// How many problems a report shows in full.
-const LISTED: usize = 20;
+pub const LISTED: usize = 20;
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {

@@ -151,8 +151,11 @@ impl Contents {
     }
 }
 
-/// The shape as sizes in memory, if the number of bytes can be counted.
+/// The shape as sizes in memory, if the number of bits can be counted, also without the zeros in it.
 pub fn dimensions(shape: &[u64]) -> Option<Vec<usize>> {
+    const BITS: u64 = 64;
+    let others = shape.iter().filter(|n| **n != 0);
+    others.copied().try_fold(BITS, |p, n| p.checked_mul(n).filter(|&n| n <= i64::MAX as u64))?;
     shape.iter().map(|&n| usize::try_from(n).ok()).collect()
 }
 

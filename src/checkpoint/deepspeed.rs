@@ -3,7 +3,7 @@
 //!
 //! Source: `deepspeed/utils/zero_to_fp32.py` of DeepSpeed 0.19, which users run to the same end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::contents::{self, Contents, Located, Rest, Seals, dimensions};
@@ -31,8 +31,9 @@ pub fn folder(path: &Path) -> Result<Option<PathBuf>> {
     if !latest.is_file() {
         return Ok(None);
     }
-    let name = std::fs::read(&latest).map_err(|e| Error::io(&latest, "read", e))?;
-    let name = String::from_utf8_lossy(&name);
+    let source = Source::open(&latest)?;
+    let mut scratch = vec![];
+    let name = String::from_utf8_lossy(source.read(0..source.size().min(4096), &mut scratch)?);
     let name = name.trim();
     if !is_file_name(name) {
         return Ok(None);
@@ -183,7 +184,7 @@ fn assemble(states: &[State], models: &[State]) -> Result<Contents> {
     }
     frozen(&mut built, models, stage == Some(3))?;
     // Buffers; and, where the module is whole, what is in no group of the optimizer.
-    let buffers: Vec<&str> = match model.get(&["buffer_names"]) {
+    let buffers: HashSet<&str> = match model.get(&["buffer_names"]) {
         Some(id) => {
             let pickle = &model.contents.pickle;
             pickle
@@ -193,12 +194,12 @@ fn assemble(states: &[State], models: &[State]) -> Result<Contents> {
                 .filter_map(|&id| pickle.text(id))
                 .collect()
         }
-        None => vec![],
+        None => HashSet::new(),
     };
     let shared = model.items(&["shared_params"]);
+    let copies: HashSet<&str> = shared.iter().map(|(name, _)| *name).collect();
     for (name, id) in model.items(&["module"]) {
-        let is_shared = shared.iter().any(|(other, _)| *other == name);
-        let wanted = stage != Some(3) && !is_shared || buffers.contains(&name);
+        let wanted = stage != Some(3) && !copies.contains(name) || buffers.contains(name);
         if wanted && !built.has(name) && model.contents.tensor(id).is_some() {
             let view = model.view(id).map_err(|e| e.tensor(name))?;
             built.push_view(name, model, &view)?;
@@ -235,6 +236,11 @@ fn shapes(model: &State) -> Result<Shapes<'_>> {
     let broken = || Error::input("its `param_shapes` are broken");
     let groups =
         model.get(&["param_shapes"]).and_then(|id| pickle.elements(id)).ok_or_else(broken)?;
+    let names = |id: &Id| pickle.items(*id).map_or(0, <[_]>::len);
+    // One group may stand there thousands of times.
+    if groups.iter().map(names).sum::<usize>() > pickle.length {
+        return Err(Error::limit("its `param_shapes` stand for far more names than they hold"));
+    }
     let group = |&id: &Id| {
         let items = pickle.items(id).unwrap_or_default().iter();
         let read = |&(name, shape): &(Id, Id)| Some((pickle.text(name)?, pickle.sizes(shape)?));
@@ -263,14 +269,14 @@ fn stage_1_or_2(
         let Some(runs): Option<Vec<Run>> = runs.collect() else {
             return Err(Error::input(format!("a process lacks group {number}")));
         };
-        let padding = paddings.and_then(|groups| pickle.sizes(*groups.get(number)?));
+        let padding = paddings.and_then(|groups| pickle.elements(*groups.get(number)?));
         let mut at = 0u64;
         for (i, (name, shape)) in names.iter().enumerate() {
             let n = count(shape).map_err(|e| e.tensor(name))?;
             let pieces = cut(&runs, at, n).map_err(|e| e.tensor(name))?;
             built.push(name, shape, pieces)?;
-            let padding = padding.as_ref().and_then(|padding| padding.get(i)).unwrap_or(&0);
-            at = at.saturating_add(n).saturating_add(*padding);
+            let padding = padding.and_then(|padding| pickle.size(*padding.get(i)?)).unwrap_or(0);
+            at = at.saturating_add(n).saturating_add(padding);
         }
     }
     Ok(())
@@ -279,13 +285,20 @@ fn stage_1_or_2(
 /// Each weight is cut into equal parts, one a process, the last of them filled up.
 fn stage_3(built: &mut Built, groups: &[Vec<Run>], shapes: &Shapes) -> Result<()> {
     let mut at = 0u64;
+    // The runs that are used up, by process, and how many values these have.
+    let mut used = vec![(0, 0u64); groups.len()];
     for (name, shape) in shapes.iter().flatten() {
         let n = count(shape).map_err(|e| e.tensor(name))?;
         let share = n.div_ceil(groups.len() as u64);
         let mut pieces = vec![];
         for (process, runs) in groups.iter().enumerate() {
             let own = n.saturating_sub(share * process as u64).min(share);
-            pieces.extend(cut(runs, at, own).map_err(|e| e.tensor(name))?);
+            let (number, before) = &mut used[process];
+            while let Some(run) = runs.get(*number).filter(|run| *before + run.count <= at) {
+                (*number, *before) = (*number + 1, *before + run.count);
+            }
+            let rest = cut(&runs[*number..], at - *before, own);
+            pieces.extend(rest.map_err(|e| e.tensor(name))?);
         }
         built.push(name, shape, pieces)?;
         at = at.saturating_add(share);
@@ -318,14 +331,17 @@ fn cut(runs: &[Run], at: u64, n: u64) -> Result<Vec<Run>> {
 /// Weights that are not trained: whole, or at stage 3 in a part a process.
 fn frozen(built: &mut Built, models: &[State], in_parts: bool) -> Result<()> {
     let model = &models[0];
+    let parts = if in_parts { models } else { &models[..1] };
+    let fragments: Vec<HashMap<&str, Id>> = (parts.iter())
+        .map(|state| state.items(&["frozen_param_fragments"]).into_iter().collect())
+        .collect();
     for (name, shape) in model.items(&["frozen_param_shapes"]) {
         let shape = model.contents.pickle.sizes(shape);
         let shape = shape.ok_or_else(|| Error::input("its shape is broken").tensor(name))?;
         let mut left = count(&shape)?;
         let mut pieces = vec![];
-        for state in if in_parts { models } else { &models[..1] } {
-            let fragments = state.items(&["frozen_param_fragments"]);
-            let Some((_, id)) = fragments.iter().find(|(other, _)| *other == name) else {
+        for (state, fragments) in parts.iter().zip(&fragments) {
+            let Some(id) = fragments.get(name) else {
                 return Err(Error::input("a process lacks its part").tensor(name));
             };
             let rest = &mut built.contents.rest;

@@ -4,7 +4,7 @@
 //!
 //! Source: `torch/distributed/checkpoint/metadata.py` and `filesystem.py` of PyTorch 2.11.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -27,6 +27,12 @@ pub const ACCELERATE: &str = "pytorch_model_fsdp_0";
 
 /// Most chunks of all tensors: a thousand processes with ten thousand tensors.
 const MAX_CHUNKS: usize = 10_000_000;
+
+/// Longest name of a tensor, key or file, in bytes.
+const MAX_NAME: usize = 1000;
+
+/// Most pairs of chunks that are compared, of one tensor.
+const MAX_PAIRS: usize = 100_000_000;
 
 /// The folder of the checkpoint, if there is one here.
 pub fn folder(path: &Path) -> Option<PathBuf> {
@@ -72,8 +78,8 @@ pub(super) fn read(folder: &Path, take: &Take) -> Result<(Vec<Source>, Contents)
     let tree = tree(&pickle, &described).map_err(at)?;
     let (found, taken) = weights::find(&tree, take).map_err(|e| e.at(folder))?;
     let mut contents = Contents { taken, metadata: of_pytorch(), ..Contents::default() };
-    let mut files =
-        Files { folder, sources: vec![source], numbers: BTreeMap::new(), crcs: vec![vec![]] };
+    let (sources, numbers) = (vec![source], BTreeMap::new());
+    let mut files = Files { folder, sources, numbers, crcs: vec![vec![]], left: vec![0] };
     for (name, number) in found {
         let tensor = &described[number];
         let at = |e: Error| e.tensor(&name).at(folder);
@@ -92,7 +98,8 @@ fn tensors(pickle: &Pickle) -> Result<Vec<Tensor>> {
     let all = all.ok_or_else(|| bad("no `state_dict_metadata`"))?;
     let (mut tensors, mut count) = (vec![], 0);
     for &(name, value) in all {
-        let name = pickle.text(name).ok_or_else(|| bad("a name that is no text"))?;
+        let name =
+            text(pickle, name).ok_or_else(|| bad("a name that is no text, or a long one"))?;
         let Some(chunks) = pickle.field(value, "chunks").and_then(|id| pickle.elements(id)) else {
             continue; // bytes: no tensor
         };
@@ -108,8 +115,10 @@ fn tensors(pickle: &Pickle) -> Result<Vec<Tensor>> {
             Some((shape, dtype, chunks.collect::<Option<Vec<_>>>()?))
         };
         count += chunks.len();
-        if count > MAX_CHUNKS {
-            return Err(Error::limit(format!("{METADATA} lists more than {MAX_CHUNKS} chunks")));
+        // One list of chunks may be that of thousands of tensors; each for itself takes bytes.
+        let most = MAX_CHUNKS.min(pickle.length);
+        if count > most {
+            return Err(Error::limit(format!("{METADATA} lists more than {most} chunks")));
         }
         let (shape, dtype, chunks) = read().ok_or_else(|| bad("broken").tensor(name))?;
         tensors.push(Tensor { name: name.into(), dtype: dtype_named(dtype), shape, chunks });
@@ -124,6 +133,11 @@ fn dtype(pickle: &Pickle, properties: Id) -> Option<&str> {
     pickle.global(own.or_else(first)?)
 }
 
+/// A name, if it is not far too long: one may stand in thousands of places.
+fn text(pickle: &Pickle, id: Id) -> Option<&str> {
+    pickle.text(id).filter(|text| text.len() <= MAX_NAME)
+}
+
 type Storages = HashMap<(String, Vec<u64>), Stored>;
 
 /// By name and by the place of the first value.
@@ -133,8 +147,8 @@ fn storages(pickle: &Pickle) -> Result<Storages> {
     let mut storages = HashMap::new();
     for &(index, info) in all {
         let read = || {
-            let name = pickle.text(pickle.field(index, "fqn")?)?.to_string();
-            let file = pickle.text(pickle.field(info, "relative_path")?)?.to_string();
+            let name = text(pickle, pickle.field(index, "fqn")?)?.to_string();
+            let file = text(pickle, pickle.field(info, "relative_path")?)?.to_string();
             let start = pickle.size(pickle.field(info, "offset")?)?;
             let length = pickle.size(pickle.field(info, "length")?)?;
             Some((name, Stored { file, start, length }))
@@ -182,13 +196,14 @@ fn tree(pickle: &Pickle, tensors: &[Tensor]) -> Result<Rc<Node<usize>>> {
             None => pickle.describe(id),
         };
         let path = paths.get(tensor.name.as_str()).and_then(|&path| pickle.elements(path));
+        let length = |id: &Id| pickle.text(*id).map_or(1, str::len);
+        if path.is_some_and(|path| path.iter().map(length).sum::<usize>() > MAX_NAME) {
+            return Err(Error::limit("its path is too long").tensor(&tensor.name));
+        }
         let path = match path {
             Some(path) => path.iter().map(key).collect(),
             None => vec![tensor.name.clone()],
         };
-        if path.len() > super::pickle::MAX_DEPTH as usize {
-            return Err(Error::limit("its names nest too deep").tensor(&tensor.name));
-        }
         let (last, dicts) = path.split_last().ok_or_else(|| bad("an empty path"))?;
         let dict = dicts.iter().fold(&mut root, |dict, key| dict.1.entry(key.clone()).or_default());
         dict.0.push((last.clone(), number));
@@ -203,6 +218,8 @@ struct Files<'a> {
     numbers: BTreeMap<String, u32>,
     /// By file.
     crcs: Vec<Vec<u64>>,
+    /// Bytes that are in no chunk yet, by file: none is read for two chunks.
+    left: Vec<u64>,
 }
 
 impl Files<'_> {
@@ -222,6 +239,7 @@ impl Files<'_> {
         let number = self.sources.len() as u32;
         self.sources.push(Source::open(&path)?);
         self.crcs.push(vec![]);
+        self.left.push(self.sources[number as usize].size());
         self.numbers.insert(name.to_string(), number);
         Ok(number)
     }
@@ -252,6 +270,10 @@ impl Files<'_> {
             let end = end.ok_or_else(|| {
                 Error::input(format!("`{}` ends before its chunk does: truncated?", place.file))
                     .remedy("copy it again")
+            })?;
+            let left = &mut self.left[file as usize];
+            *left = left.checked_sub(place.length).ok_or_else(|| {
+                bad(format!("the chunks in `{}` have more bytes than it has", place.file))
             })?;
             let inner = torch::read(source, place.start..end)?;
             let view = inner.tensor(inner.pickle.root());
@@ -295,7 +317,10 @@ impl Files<'_> {
                 return Err(Error::input("its chunks have the other byte order"));
             }
             let start = storage.bytes.start + view.offset * width;
-            let strides = view.strides.iter().map(|stride| stride * width).collect();
+            // A dimension of 1 may have any stride.
+            let strides = view.strides.iter().zip(&view.shape);
+            let strides =
+                strides.map(|(stride, &n)| if n == 1 { 0 } else { stride * width }).collect();
             let (at, size) = (chunk.at.clone(), chunk.size.clone());
             parts.push(Part { file, start, at, size, strides });
         }
@@ -324,13 +349,19 @@ fn check_cover(tensor: &Tensor) -> std::result::Result<(), String> {
     if volume(&tensor.shape) != Some(sum) {
         return Err(format!("its chunks have {sum} values, its shape is {:?}", tensor.shape));
     }
-    // Sorted by the first dimension only neighbours can meet.
+    // Sorted by the dimension in which most is cut only neighbours can meet.
     let mut chunks: Vec<&Chunk> = tensor.chunks.iter().filter(|c| !c.size.contains(&0)).collect();
-    chunks.sort_by(|a, b| a.at.cmp(&b.at));
+    let cuts = |&d: &usize| chunks.iter().map(|c| c.at[d]).collect::<HashSet<_>>().len();
+    let most = (0..rank.min(8)).max_by_key(cuts);
+    chunks.sort_by_key(|chunk| most.map(|d| chunk.at[d]));
+    let mut pairs = 0;
     for (i, a) in chunks.iter().enumerate() {
-        let near =
-            chunks[i + 1..].iter().take_while(|b| rank == 0 || b.at[0] < a.at[0] + a.size[0]);
-        for b in near {
+        let is_near = |b: &&&Chunk| most.is_none_or(|d| b.at[d] < a.at[d] + a.size[d]);
+        for b in chunks[i + 1..].iter().take_while(is_near) {
+            pairs += 1;
+            if pairs > MAX_PAIRS {
+                return Err("it is cut into chunks in too many ways".into());
+            }
             let meet =
                 (0..rank).all(|d| a.at[d] < b.at[d] + b.size[d] && b.at[d] < a.at[d] + a.size[d]);
             if meet {

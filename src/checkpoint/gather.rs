@@ -71,7 +71,7 @@ impl Gather {
             let in_row = matches!(&merged(&part.size, &steps), (_, s) if s.is_empty() || *s == [1]);
             in_row && part.size.iter().skip(1).eq(shape.iter().skip(1))
         };
-        if shape.len() < 2 || !self.parts.iter().all(is_slice) {
+        if shape.len() < 2 || shape.contains(&0) || !self.parts.iter().all(is_slice) {
             return self;
         }
         let slice: u64 = shape[1..].iter().product();

@@ -103,19 +103,19 @@ impl Headers {
     }
 }
 
-/// Where in the header the entry with the digests begins, if it is one for so many tensors.
+/// Where in the header the entry with the digests begins, if it is one for so many tensors: behind its key,
+/// which with its quotes is in no other text.
 fn find_digests(header: &[u8], entry: &str, tensors: usize) -> Option<usize> {
     if !digest::is_entry(entry, tensors) {
         return None;
     }
-    let entry = entry.as_bytes();
-    let first = entry.first_chunk::<32>()?;
-    let mut at = 0;
-    loop {
-        at += header[at..].windows(first.len()).position(|window| window == first)?;
-        if header[at..].starts_with(entry) {
-            return Some(at);
-        }
-        at += 1;
-    }
+    let key = format!("\"{DIGEST_KEY}\"");
+    let mut keys = header.windows(key.len()).enumerate().filter(|(_, w)| *w == key.as_bytes());
+    keys.find_map(|(i, _)| {
+        let between = |b: &u8| b" \t\r\n:".contains(b);
+        let rest = &header[i + key.len()..];
+        let at = rest.iter().position(|b| !between(b)).filter(|&at| at > 0)?;
+        let value = rest[at..].strip_prefix(b"\"")?;
+        value.starts_with(entry.as_bytes()).then_some(i + key.len() + at + 1)
+    })
 }

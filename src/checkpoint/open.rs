@@ -116,6 +116,10 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             contents
         }
     };
+    check_size(&contents.tensors).map_err(|e| e.at(&path))?;
+    // One storage may be that of many tensors.
+    contents.rest.sort_by_key(|rest| (rest.file, rest.storage.bytes.start));
+    contents.rest.dedup_by(|a, b| (a.file, &a.storage) == (b.file, &b.storage));
     let (tensors, places) =
         (std::mem::take(&mut contents.tensors), std::mem::take(&mut contents.places));
     let index = Index::new(tensors, places).map_err(|e| e.at(&path))?;
@@ -139,6 +143,21 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
         opened.share(like);
     }
     Ok(opened)
+}
+
+/// Most bytes of all tensors: so much that sums over thousands of checkpoints can be counted. A view that
+/// repeats one value can claim any number.
+const MAX_BYTES: u64 = 1 << 50;
+
+fn check_size(tensors: &[TensorInfo]) -> Result<()> {
+    let mut left = MAX_BYTES;
+    for tensor in tensors {
+        left = left.checked_sub(tensor.size()).ok_or_else(|| {
+            let what = format!("its tensors are too large: more than {MAX_BYTES} bytes");
+            Error::limit(what).tensor(&tensor.name)
+        })?;
+    }
+    Ok(())
 }
 
 impl Checkpoint {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub(super) enum Node<T> {
     /// Texts as keys; others are written out.
-    Dict(Vec<(Box<str>, Rc<Node<T>>)>),
+    Dict(Vec<(Rc<str>, Rc<Node<T>>)>),
     List(Vec<Rc<Node<T>>>),
     Tensor(T),
     /// A tensor of a kind that cannot be read, and why.
@@ -19,7 +19,7 @@ pub(super) enum Node<T> {
 }
 
 impl<T> Node<T> {
-    pub fn items(&self) -> &[(Box<str>, Rc<Node<T>>)] {
+    pub fn items(&self) -> &[(Rc<str>, Rc<Node<T>>)] {
         match self {
             Node::Dict(items) => items,
             _ => &[],
@@ -64,5 +64,14 @@ impl<T> Node<T> {
             Node::List(nodes) => format!("a list of {}", nodes.len()),
             Node::Dict(items) => format!("a dict of {}", items.len()),
         }
+    }
+}
+
+/// A name for a list or a message; a very long one is cut.
+pub(super) fn short(name: &str) -> String {
+    const LONGEST: usize = 200;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_string(),
     }
 }

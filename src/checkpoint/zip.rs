@@ -31,6 +31,8 @@ const END_SIZE: u64 = 22;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: Box<str>,
+    /// Where in the source its local header begins.
+    header: u64,
     /// Where in the source its bytes lie, as they are stored.
     pub data: Range<u64>,
     /// Of its bytes; 0 if the writer did not compute it.
@@ -96,7 +98,7 @@ impl Archive {
 
     fn check_overlaps(&self, directory: u64) -> Result<()> {
         let mut extents: Vec<_> =
-            self.entries.iter().map(|e| (e.data.start, e.data.end, &e.name)).collect();
+            self.entries.iter().map(|e| (e.header, e.data.end, &e.name)).collect();
         extents.sort();
         let starts = extents.iter().skip(1).map(|next| next.0).chain([directory]);
         for ((start, end, name), next) in extents.iter().zip(starts) {
@@ -217,7 +219,8 @@ impl Entry {
             beside = descriptor_crc(source, end, within.end, crc).ok_or_else(unlike)?;
         }
         let name = name.into();
-        Ok(Entry { name, data: start..end, crc, stored, crc_places: [crc_place, beside] })
+        let crc_places = [crc_place, beside];
+        Ok(Entry { name, header, data: start..end, crc, stored, crc_places })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::{Error, Result};
 
-/// Modules whose names act, wherever they stand below them. Protocol 2 renames modules: `subprocess.Popen`
+/// Modules whose names act, wherever they stand below them; sorted. Protocol 2 renames modules: `subprocess.Popen`
 /// is stored as `commands.Popen`, `os.system` as `posix.system`, `eval` as `__builtin__.eval`.
 const ACTING: [&str; 34] = [
     "_ctypes",
@@ -75,14 +75,15 @@ const PLAIN_2: [&str; 4] = ["long", "tuple", "unicode", "xrange"];
 pub fn check(module: &str, name: &str) -> Result<()> {
     let top = module.split('.').next().unwrap_or(module);
     // A dotted name reaches what its module imported: `pathlib` has an `os`.
-    let through = name.contains('.') && name.split('.').any(|part| ACTING.contains(&part));
+    let acting = |part: &str| ACTING.binary_search(&part).is_ok();
+    let through = name.contains('.') && name.split('.').any(acting);
     let acts = match top {
         "builtins" | "__builtin__" => {
             name != "tuple" && !PLAIN.contains(&name) && !PLAIN_2.contains(&name)
         }
         "types" => matches!(name, "CodeType" | "FunctionType" | "LambdaType" | "MethodType"),
         _ => {
-            ACTING.contains(&top)
+            acting(top)
                 || ACTING_BELOW
                     .iter()
                     .any(|below| module == *below || module.starts_with(&format!("{below}.")))
@@ -91,7 +92,7 @@ pub fn check(module: &str, name: &str) -> Result<()> {
     if !acts && !through {
         return Ok(());
     }
-    Err(acting(&format!("{module}.{name}")))
+    Err(refused(&format!("{module}.{name}")))
 }
 
 /// Fails if `getattr` is given more than a class of a module that does not act, and a name without
@@ -103,11 +104,11 @@ pub fn check_call(callable: &str, of: Option<&str>, attribute: Option<&str>) -> 
     let plain = |name: &str| !name.starts_with("builtins.") && !name.starts_with("__builtin__.");
     match (of, attribute) {
         (Some(class), Some(name)) if plain(class) && !name.starts_with('_') => Ok(()),
-        _ => Err(acting(callable)),
+        _ => Err(refused(callable)),
     }
 }
 
-fn acting(name: &str) -> Error {
+fn refused(name: &str) -> Error {
     Error::input(format!("its pickle names `{name}`, code that acts when a program loads the file"))
         .remedy("nothing of it was run; do not load this file, and ask where it came from")
 }

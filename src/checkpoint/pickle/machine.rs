@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::globals::{self, Container};
-use super::{Id, MAX_PICKLE, Object, Pickle, Value};
+use super::{Id, MAX_NAME, MAX_PARTS, MAX_PICKLE, MAX_VALUES, Object, Pickle, Value};
 use crate::{Error, Result};
 
 struct Machine<'b> {
@@ -24,7 +24,12 @@ pub(super) fn run(bytes: &[u8]) -> Result<Pickle> {
     let bytes = &bytes[..bytes.len().min(MAX_PICKLE)];
     let (values, stack, marks, memo) = (vec![], vec![], vec![], HashMap::new());
     let mut machine = Machine { bytes, at: 0, values, stack, marks, memo, copied: 0 };
-    while machine.step()? {}
+    while machine.step()? {
+        let held = [machine.values.len(), machine.memo.len(), machine.marks.len()];
+        if held.into_iter().any(|n| n > MAX_VALUES) {
+            return Err(Error::limit(format!("its pickle holds more than {MAX_VALUES} values")));
+        }
+    }
     let root = machine.pop()?;
     Ok(Pickle { values: machine.values, root, length: machine.at })
 }
@@ -156,6 +161,13 @@ impl<'b> Machine<'b> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<Id> {
+        let parts = name.bytes().filter(|&b| b == b'.').count();
+        if module.len() + name.len() > MAX_NAME || parts > MAX_PARTS {
+            let what = format!(
+                "its pickle has a name of more than {MAX_NAME} bytes, or more than {MAX_PARTS} parts"
+            );
+            return Err(Error::limit(what));
+        }
         globals::check(module, name)?;
         Ok(self.add(Value::Global(format!("{module}.{name}").into())))
     }
@@ -423,7 +435,8 @@ impl<'b> Machine<'b> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let text = |id: Id| match &self.values[id.0 as usize] {
-                    Value::Text(text) => Ok(text.to_string()),
+                    // Cut where it is too long anyway, so that little is copied.
+                    Value::Text(text) => Ok(text.chars().take(MAX_NAME + 1).collect::<String>()),
                     _ => Err(self.bad("a global that is no name")),
                 };
                 let (module, name) = (text(module)?, text(name)?);

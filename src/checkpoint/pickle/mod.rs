@@ -9,6 +9,7 @@ mod machine;
 
 use std::ops::Range;
 
+use super::safetensors::MAX_RANK;
 use crate::{Error, Result};
 
 /// Largest pickle that is read, in bytes: a hundred times what the largest models need.
@@ -16,6 +17,18 @@ pub const MAX_PICKLE: usize = 100_000_000;
 
 /// How deep values may be nested.
 pub const MAX_DEPTH: u32 = 256;
+
+/// Most values of a pickle, and most entries of its memo: what the largest files hold, several times.
+const MAX_VALUES: usize = 20_000_000;
+
+/// Longest name of a class or function, with its module, in bytes.
+const MAX_NAME: usize = 300;
+
+/// Most dots in it behind the module: classes within classes.
+const MAX_PARTS: usize = 16;
+
+/// Most fields of the objects that are looked into.
+const MAX_FIELDS: usize = 32;
 
 /// A value's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,9 +137,11 @@ impl Pickle {
         }
     }
 
-    /// Sizes in a list, tuple or `torch.Size`.
+    /// Sizes in a list, tuple or `torch.Size`: one a dimension.
     pub fn sizes(&self, id: Id) -> Option<Vec<u64>> {
-        self.elements(id)?.iter().map(|&n| self.size(n)).collect()
+        let sizes = self.elements(id)?;
+        // Before they are copied: one list may stand in thousands of places.
+        (sizes.len() <= MAX_RANK).then(|| sizes.iter().map(|&n| self.size(n)).collect())?
     }
 
     /// The items of a dict, or of an object that is a subclass of it.
@@ -154,11 +169,16 @@ impl Pickle {
 
     /// A field of an object, by what `__setstate__` would be given.
     pub fn field(&self, object: Id, name: &str) -> Option<Id> {
+        // One state may be that of thousands of objects.
+        let get = |dict: Id| match self.items(dict)?.len() <= MAX_FIELDS {
+            true => self.get(dict, name),
+            false => None,
+        };
         let state = self.state(object)?;
         // A class with __slots__ has a pair: its dict, then its slots.
         match self.value(state) {
-            Value::Tuple(pair) => pair.iter().find_map(|&part| self.get(part, name)),
-            _ => self.get(state, name),
+            Value::Tuple(pair) => pair.iter().take(2).find_map(|&part| get(part)),
+            _ => get(state),
         }
     }
 
@@ -230,7 +250,8 @@ impl Pickle {
         let Value::Object(object) = self.value(id) else { return None };
         // Before PyTorch 1.6 a module's class stands outside: ('module', class, file, source).
         if let Value::Persistent(outside) = self.value(object.callable) {
-            return self.elements(*outside)?.iter().find_map(|&part| self.global(part));
+            let parts = self.elements(*outside)?.iter().take(4);
+            return parts.copied().find_map(|part| self.global(part));
         }
         let name = self.called(id)?;
         match MAKERS.contains(&name) {
@@ -240,9 +261,10 @@ impl Pickle {
     }
 
     /// Most values that a tree made of this may have, where each counts wherever it stands: a list that
-    /// holds a list twice holds its values twice. Real files share little.
+    /// holds a list twice holds its values twice. Without that each takes a byte or more; real files share
+    /// little.
     pub fn most_values(&self) -> u64 {
-        1_000_000.max(8 * self.values.len() as u64)
+        10_000 + 2 * self.length as u64
     }
 
     /// Fails if values are nested too deep. Visits each once, without recursion.

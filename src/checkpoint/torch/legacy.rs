@@ -65,12 +65,16 @@ pub fn read(source: &Source) -> Result<Contents> {
         at += 8;
         let size = count.checked_mul(*width).filter(|&size| size <= source.size() - at);
         let size = size.ok_or_else(|| bad("it ends before its storages do: truncated?"))?;
-        storages.insert(key.into(), Storage { bytes: at..at + size, crc: None });
+        if storages.insert(key, Storage { bytes: at..at + size, crc: None }).is_some() {
+            return Err(bad("it has a storage twice"));
+        }
         at += size;
     }
     if at != source.size() {
         return Err(bad("more follows its storages"));
     }
+    let mut all: HashMap<Box<str>, Storage> =
+        storages.iter().map(|(key, storage)| ((*key).into(), storage.clone())).collect();
     for (key, view) in &described.views {
         let root = storages.get(view.root).ok_or_else(|| bad("a view of no storage"))?;
         let (start, end) = (root.bytes.start, root.bytes.end);
@@ -79,9 +83,11 @@ pub fn read(source: &Source) -> Result<Contents> {
         let (Some(first), Some(last)) = (first, last.filter(|&last| last <= end)) else {
             return Err(bad("a view beyond its storage"));
         };
-        storages.insert((*key).into(), Storage { bytes: first..last, crc: None });
+        if all.insert((*key).into(), Storage { bytes: first..last, crc: None }).is_some() {
+            return Err(bad("a view under the key of a storage"));
+        }
     }
-    Ok(Contents { pickle, storages, big_endian: false, metadata: None })
+    Ok(Contents { pickle, storages: all, big_endian: false, metadata: None })
 }
 
 /// A storage that is a part of another.

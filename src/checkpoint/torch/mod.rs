@@ -126,7 +126,8 @@ fn root(archive: &Archive) -> Result<String> {
 pub fn read(source: &Source, within: Range<u64>) -> Result<Contents> {
     let mut scratch = vec![];
     let head = source.read(within.start..within.end.min(within.start + 64), &mut scratch)?;
-    match is_legacy(head) {
+    // Such a file is never a part of one.
+    match is_legacy(head) && within == (0..source.size()) {
         true => legacy::read(source),
         false => read_zip(source, within),
     }

@@ -25,7 +25,8 @@ pub struct View {
 
 /// The tree of a pickle. What is shared stays shared, but counts wherever it stands.
 pub(super) fn tree(pickle: &Pickle) -> Result<Rc<Node<View>>> {
-    let mut reader = Reader { pickle, done: HashMap::new(), depth: 0, count: 0 };
+    let (done, keys) = (HashMap::new(), HashMap::new());
+    let mut reader = Reader { pickle, done, keys, depth: 0, count: 0 };
     reader.node(pickle.root())
 }
 
@@ -36,10 +37,21 @@ struct Reader<'p> {
     count: u64,
     /// With their counts. None while a value is being read: one within itself is met again then.
     done: HashMap<u32, Option<Counted>>,
+    /// Texts that are keys: one may be that of thousands of items.
+    keys: HashMap<u32, Rc<str>>,
 }
 
 /// A node, and how many values it stands for.
 type Counted = (Rc<Node<View>>, u64);
+
+/// Fewest values in the description of a tensor.
+const TENSOR: u64 = 8;
+
+/// How deep a tensor may stand in others: a parameter of a subclass is at three.
+const NESTED: u32 = 8;
+
+/// Longest key of a storage, in bytes.
+const MAX_KEY: usize = 200;
 
 /// Why a tensor cannot be read.
 type Readable<T> = std::result::Result<T, String>;
@@ -74,10 +86,10 @@ impl Reader<'_> {
 
     fn read(&mut self, id: Id) -> Result<Node<View>> {
         let pickle = self.pickle;
-        match tensor(pickle, id) {
-            Some(Ok(view)) => return Ok(Node::Tensor(view)),
-            Some(Err(why)) => return Ok(Node::Unreadable(why)),
-            None => {}
+        if let Some(found) = tensor(pickle, id) {
+            // What describes it counts too.
+            self.count += TENSOR;
+            return Ok(found.map_or_else(Node::Unreadable, Node::Tensor));
         }
         let mut list = |ids: &[Id]| -> Result<Node<View>> {
             Ok(Node::List(ids.iter().map(|&id| self.node(id)).collect::<Result<_>>()?))
@@ -85,9 +97,11 @@ impl Reader<'_> {
         Ok(match pickle.value(id) {
             Value::Dict(items) => {
                 let items = items.iter().map(|&(key, value)| {
-                    let text = pickle.text(key).map(Box::from);
-                    let key = text.unwrap_or_else(|| pickle.describe(key).into());
-                    Ok((key, self.node(value)?))
+                    let name = self.keys.entry(key.number()).or_insert_with(|| {
+                        let text = pickle.text(key).map(Rc::from);
+                        text.unwrap_or_else(|| pickle.describe(key).into())
+                    });
+                    Ok((name.clone(), self.node(value)?))
                 });
                 Node::Dict(items.collect::<Result<_>>()?)
             }
@@ -102,6 +116,14 @@ impl Reader<'_> {
 
 /// None if the value is no tensor.
 pub(super) fn tensor(pickle: &Pickle, id: Id) -> Option<Readable<View>> {
+    nested(pickle, id, 0)
+}
+
+/// One that stands in so many others; it may stand in itself.
+fn nested(pickle: &Pickle, id: Id, depth: u32) -> Option<Readable<View>> {
+    if depth > NESTED {
+        return Some(Err(BROKEN.into()));
+    }
     let name = pickle.called(id)?;
     let arguments = pickle.arguments(id)?;
     let module = |tail: &str| name.strip_prefix("torch.").is_some_and(|rest| rest == tail);
@@ -109,7 +131,7 @@ pub(super) fn tensor(pickle: &Pickle, id: Id) -> Option<Readable<View>> {
         || module("_utils._rebuild_parameter_with_state")
         || name.starts_with("torch.nn.parameter.")
     {
-        let inner = arguments.first().and_then(|&data| tensor(pickle, data));
+        let inner = arguments.first().and_then(|&data| nested(pickle, data, depth + 1));
         return Some(inner.unwrap_or_else(|| Err("a parameter without data".into())));
     }
     // A subclass with attributes: the function that makes the plain tensor, its type, its arguments.
@@ -123,7 +145,7 @@ pub(super) fn tensor(pickle: &Pickle, id: Id) -> Option<Readable<View>> {
                 "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor_v3",
             ) => rebuilt(pickle, function, inner),
             (Some([data, ..]), "torch._utils._rebuild_parameter") => {
-                tensor(pickle, *data).unwrap_or_else(|| Err(BROKEN.into()))
+                nested(pickle, *data, depth + 1).unwrap_or_else(|| Err(BROKEN.into()))
             }
             _ => Err(format!("a `{class}`, which is no plain tensor")),
         });
@@ -144,6 +166,9 @@ pub(super) fn tensor(pickle: &Pickle, id: Id) -> Option<Readable<View>> {
     Some(Err(kind.into()))
 }
 
+/// Most items of the dicts in a tensor's description.
+const MARKS: usize = 16;
+
 const BROKEN: &str = "a tensor whose description is broken";
 
 /// `_rebuild_tensor(storage, offset, size, stride)` and its successors; v3 has the type as well.
@@ -159,8 +184,11 @@ fn rebuilt(pickle: &Pickle, name: &str, arguments: &[Id]) -> Readable<View> {
         false => stored?.ok_or_else(broken)?,
     };
     // A view that is only marked as conjugate or negative: its values are not those of the storage.
-    let marks = rest.iter().filter_map(|&id| pickle.items(id)).flatten();
-    for (mark, value) in marks {
+    let marks: Vec<_> = rest.iter().take(4).filter_map(|&id| pickle.items(id)).collect();
+    if marks.iter().any(|items| items.len() > MARKS) {
+        return Err(broken());
+    }
+    for (mark, value) in marks.into_iter().flatten() {
         if let (Some(mark @ ("conj" | "neg")), Value::Bool(true)) =
             (pickle.text(*mark), pickle.value(*value))
         {
@@ -170,7 +198,7 @@ fn rebuilt(pickle: &Pickle, name: &str, arguments: &[Id]) -> Readable<View> {
     let offset = pickle.size(*offset).ok_or_else(broken)?;
     let shape = pickle.sizes(*shape).ok_or_else(broken)?;
     let strides = pickle.sizes(*strides).ok_or_else(broken)?;
-    if shape.len() != strides.len() || shape.len() > super::super::safetensors::MAX_RANK {
+    if shape.len() != strides.len() || key.len() > MAX_KEY {
         return Err(broken());
     }
     Ok(View { storage: key.into(), dtype, shape, strides, offset })

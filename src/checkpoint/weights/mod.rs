@@ -5,12 +5,16 @@ mod trainers;
 
 use std::rc::Rc;
 
-use super::tree::Node;
+use super::tree::{Node, short};
+use crate::error::LISTED;
 use crate::{Error, Result};
 use trainers::{AVERAGED, OTHER, Place, RAW, has_any};
 
 /// How deep weights are looked for.
 const DEPTH: usize = 4;
+
+/// Longest name of a tensor, in bytes, with the keys of all dicts that it is in.
+const MAX_NAME: usize = 1000;
 
 /// Which of the weights in a file are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,12 +64,12 @@ pub(super) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
             .list(candidates(root)));
     }
     let first = key.split('.').next().unwrap_or_default();
-    let is_other = |(name, node): &&(Box<str>, Shared<T>)| match key.is_empty() {
+    let is_other = |(name, node): &&(Rc<str>, Shared<T>)| match key.is_empty() {
         true => !node.is_tensor() || !name.starts_with(prefix),
         false => **name != *first,
     };
     let others = root.items().iter().filter(is_other);
-    let others = others.map(|(name, node)| (name.to_string(), node.describe())).collect();
+    let others = others.map(|(name, node)| (short(name), node.describe())).collect();
     Ok((tensors, Taken { key, is_average, has_average, others }))
 }
 
@@ -147,12 +151,12 @@ fn refuse_modules<T>(root: &Node<T>) -> Result<()> {
 
 /// The one dict of tensors in a file, if it is one.
 fn only_candidate<T>(root: &Shared<T>) -> Result<Option<(String, Shared<T>)>> {
-    let mut found = vec![];
-    walk(root, "", DEPTH, &mut |key, node| found.push((key.to_string(), node.clone())));
-    match found.len() {
-        0 | 1 => Ok(found.pop()),
-        _ => Err(ambiguous(root)),
-    }
+    let (mut found, mut count) = (None, 0);
+    walk(root, &mut vec![], DEPTH, &mut |keys, node| {
+        count += 1;
+        found.get_or_insert_with(|| (keys.join("."), node.clone()));
+    });
+    if count > 1 { Err(ambiguous(root)) } else { Ok(found) }
 }
 
 fn ambiguous<T>(root: &Shared<T>) -> Error {
@@ -164,22 +168,30 @@ fn ambiguous<T>(root: &Shared<T>) -> Error {
 /// Dicts that directly hold tensors, one line each.
 fn candidates<T>(root: &Shared<T>) -> Vec<String> {
     let mut lines = vec![];
-    walk(root, "", DEPTH, &mut |key, node: &Shared<T>| {
-        let name = if key.is_empty() { "(the root)" } else { key };
+    walk(root, &mut vec![], DEPTH, &mut |keys, node: &Shared<T>| {
+        // What is not shown need not be put together.
+        let shown = if lines.len() < LISTED { keys } else { &[] };
+        let name = if keys.is_empty() { "(the root)".into() } else { short(&shown.join(".")) };
         lines.push(format!("{name}: {} tensors", node.tensors()));
     });
     lines
 }
 
 /// Visits dicts that hold tensors, no deeper than the first on each way.
-fn walk<T>(node: &Shared<T>, key: &str, depth: usize, visit: &mut dyn FnMut(&str, &Shared<T>)) {
+fn walk<'a, T>(
+    node: &'a Shared<T>,
+    keys: &mut Vec<&'a str>,
+    depth: usize,
+    visit: &mut dyn FnMut(&[&str], &Shared<T>),
+) {
     if node.tensors() > 0 {
-        return visit(key, node);
+        return visit(keys, node);
     }
     for (name, inner) in node.items() {
         if depth > 0 && !OTHER.contains(&&**name) {
-            let key = if key.is_empty() { name.to_string() } else { format!("{key}.{name}") };
-            walk(inner, &key, depth - 1, visit);
+            keys.push(name);
+            walk(inner, keys, depth - 1, visit);
+            keys.pop();
         }
     }
 }
@@ -195,6 +207,16 @@ fn collect<T: Clone>(
 ) -> Result<()> {
     for (name, value) in node.items() {
         let Some(rest) = name.strip_prefix(prefix) else { continue };
+        // Names of dicts multiply, so their length counts before they are put together.
+        if path.len() + rest.len() > MAX_NAME {
+            match **value {
+                Node::List(_) | Node::Plain(_) => continue,
+                _ => {
+                    let what = format!("its name is longer than {MAX_NAME} bytes");
+                    return Err(Error::limit(what).tensor(&short(name)));
+                }
+            }
+        }
         let full = if path.is_empty() { rest.to_string() } else { format!("{path}.{rest}") };
         match &**value {
             Node::Tensor(tensor) => tensors.push((full, tensor.clone())),
