@@ -114,7 +114,7 @@ impl Layout for LikeLayout<'_> {
                 hasher.update(&buffer);
             }
             let crc_bytes = hasher.finalize().to_le_bytes();
-            for place in crc.into_iter().flatten() {
+            for place in crc.iter().flatten() {
                 sink.write_at(file, &crc_bytes, *place)?;
             }
         }
