@@ -347,3 +347,42 @@ fn architectures_are_listed() {
         assert!(output.status.success() && text.lines().any(|line| line == "resnet152"), "{text}");
     }
 }
+
+/// What the tools make of a safetensors file they make of a PyTorch file too, flat or as its trainer left it.
+#[test]
+fn pytorch_files_go_through_all_three_tools() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let flat = path("flat.pth");
+    swa_avg().arg(snapshot()).arg("-o").arg(&flat).assert().success();
+    let run = |model: &Path, out: &Path, more: &[&str]| {
+        swa_bn_update().args(quick(model)).arg("-o").arg(out).args(more).assert().success();
+    };
+    let (reference, updated) = (update(dir.path(), "a.safetensors", &[]), path("updated.pth"));
+    run(&flat, &updated, &[]);
+    // Back to safetensors: the same tensors.
+    let back = path("back.safetensors");
+    swa_avg().arg(&updated).arg("-o").arg(&back).assert().success();
+    assert_eq!(load(&back), load(&reference));
+    // By the ending of the output, whatever the input is.
+    run(&flat, &path("b.safetensors"), &[]);
+    assert_eq!(load(&path("b.safetensors")), load(&reference));
+    // In a copy of another file.
+    let like = flat.display().to_string();
+    run(&snapshot(), &path("like.pth"), &["--like", &like]);
+    swa_avg().args(["--force", "-o"]).arg(&back).arg(path("like.pth")).assert().success();
+    assert_eq!(load(&back), load(&reference));
+    swa_avg().arg("--verify").arg(path("like.pth")).assert().success();
+
+    let eval = |model: &Path| {
+        let mut result = json(swa_eval().args(quick(model)));
+        result["models"].take()
+    };
+    let (mut a, mut b) = (eval(&reference), eval(&updated));
+    for rows in [&mut a, &mut b] {
+        for key in ["model", "path", "seconds"] {
+            rows[0].as_object_mut().unwrap().remove(key);
+        }
+    }
+    assert_eq!(a, b);
+}

@@ -62,6 +62,23 @@ fn flags(text: &str) -> std::collections::BTreeSet<String> {
     names.filter(|name| !name.is_empty()).map(|name| format!("--{name}")).collect()
 }
 
+/// The table of formats has every checkpoint that was tried, and no other.
+#[test]
+fn the_table_of_formats_is_that_of_the_fixtures() {
+    let text = fs::read_to_string(root().join("docs/formats.md")).unwrap();
+    let named: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    let folder = root().join("fixtures/formats");
+    let mut count = 0;
+    for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
+        if entry.path().is_dir() {
+            let name = entry.file_name().into_string().unwrap();
+            assert!(named.contains(&name.as_str()), "{name} is not in docs/formats.md");
+            count += 1;
+        }
+    }
+    assert!(count > 100, "{count}");
+}
+
 #[test]
 fn the_documents_name_rooms_that_exist() {
     let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();

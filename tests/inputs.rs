@@ -15,8 +15,8 @@ fn six() -> tempfile::TempDir {
 
 fn average(args: &[&str]) -> f32 {
     let dir = six();
-    swa_avg().current_dir(&dir).args(args).args(["-o", "out.bin"]).assert().success();
-    to_f32(&load(&dir.path().join("out.bin"))["w"])[0]
+    swa_avg().current_dir(&dir).args(args).args(["-o", "out.result"]).assert().success();
+    to_f32(&load(&dir.path().join("out.result"))["w"])[0]
 }
 
 #[test]

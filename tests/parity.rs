@@ -15,6 +15,7 @@ use swa_tools::checkpoint::Checkpoint;
 use swa_tools::data::{Batch, Preset};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::{Model, Pass};
+use swa_tools::output::{FileTarget, Format};
 use tch::Device;
 
 /// Of a layer's scale.
@@ -365,7 +366,9 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     println!("{name}: {compared} layers, statistics off by {worst:.1e} of their scale");
 
     let updated = dir.path().join("updated.safetensors");
-    bn_update::write(&checkpoint, &model, &outcome, Default::default(), &updated, false).unwrap();
+    let (format, like, force) = (Format::Safetensors, None, false);
+    let target = FileTarget { path: &updated, format, like, force };
+    bn_update::write(&checkpoint, &model, &outcome, Default::default(), &target).unwrap();
     let updated = Checkpoint::open(&updated).unwrap();
     let model = Model::load(&updated, None, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();

@@ -14,7 +14,7 @@ use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
-use swa_tools::output::{self, Format};
+use swa_tools::output::{self, FileTarget, Format};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
@@ -124,8 +124,8 @@ fn run(args: &Args) -> Result<()> {
     });
     let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
     let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-    let target_format = (format, like.as_ref());
-    bn_update::write(checkpoint, model, &outcome, record, (target, target_format), args.force)?;
+    let file = FileTarget { path: target, format, like: like.as_ref(), force: args.force };
+    bn_update::write(checkpoint, model, &outcome, record, &file)?;
 
     let seconds = started.elapsed().as_secs_f64();
     let (layers, all) = movements(checkpoint, model, &outcome);

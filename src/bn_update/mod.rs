@@ -5,7 +5,6 @@ mod methods;
 mod movement;
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use serde_json::{Map, Value};
 use tch::{Kind, Tensor};
@@ -15,7 +14,7 @@ use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
-use crate::output::{Format, rewrite};
+use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
 pub use movement::{Movement, movements};
@@ -83,7 +82,7 @@ pub fn run(
     Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches: count })
 }
 
-/// Writes the checkpoint again, in a format or into a copy of another file, with the new statistics, each rounded once to the type it has in the
+/// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the
 /// file. `num_batches_tracked` becomes the number of batches, as `update_bn` leaves it. `record`
 /// goes into the metadata.
 pub fn write(
@@ -91,8 +90,7 @@ pub fn write(
     model: &Model,
     outcome: &Outcome,
     record: Map<String, Value>,
-    (path, format): (&Path, (Format, Option<&Checkpoint>)),
-    force: bool,
+    target: &FileTarget,
 ) -> Result<()> {
     let mut replaced: HashMap<String, Vec<u8>> = HashMap::new();
     for (layer, statistics) in model.batchnorms.iter().zip(&outcome.layers) {
@@ -122,5 +120,5 @@ pub fn write(
     let mut provenance = checkpoint.provenance();
     provenance.extend(record);
     metadata.insert(METADATA_KEY.into(), Value::Object(provenance).to_string());
-    rewrite(checkpoint, path, format, force, &metadata, &replaced)
+    rewrite(checkpoint, target, &metadata, &replaced)
 }

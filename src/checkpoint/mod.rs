@@ -13,6 +13,8 @@ pub(crate) mod gather;
 mod headers;
 mod index;
 mod names;
+mod npy;
+mod npz;
 mod open;
 pub mod pickle;
 mod safetensors;
@@ -24,6 +26,7 @@ pub(crate) mod torch;
 mod tree;
 mod verify;
 mod weights;
+mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -13,7 +13,8 @@ use super::sniff::{self, Format};
 use super::torch::{self, View};
 use super::tree::Node;
 use super::weights::{self, Take, Taken};
-use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed};
+use super::zip::Archive;
+use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, npz};
 use crate::{Error, Result};
 
 /// The files of a checkpoint.
@@ -74,7 +75,10 @@ fn container(file: &Source) -> Result<Container> {
     let head = file.read(0..file.size().min(sniff::HEAD), &mut scratch)?;
     Ok(match sniff::format(head).map_err(at)? {
         Format::Safetensors => Container::Safetensors,
-        Format::Zip => Container::Torch,
+        Format::Zip => match npz::is_one(&Archive::read(file, 0..file.size()).map_err(at)?) {
+            true => Container::Npz,
+            false => Container::Torch,
+        },
         Format::TorchLegacy => Container::TorchLegacy,
     })
 }
@@ -97,6 +101,11 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             let contents = own.read(&files)?;
             headers = Some(own);
             within(contents, take).map_err(|e| e.at(&path))?
+        }
+        (None, Container::Npz) => {
+            let archive = Archive::read(&files[0], 0..files[0].size());
+            let contents = archive.and_then(|archive| npz::read(&files[0], &archive));
+            contents.and_then(|contents| within(contents, take)).map_err(|e| e.at(&path))?
         }
         (None, _) => {
             let mut contents = Contents::default();

@@ -1,7 +1,7 @@
 //! Which format a file has, by its first bytes; files that are often found in the place of weights are
 //! named as what they are.
 
-use super::torch::{self, ZIP_MAGIC};
+use super::{torch, zip};
 use crate::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
         return Err(Error::input("the file is empty").remedy("save or download it again"));
     }
     let head = &bytes[..bytes.len().min(HEAD as usize)];
-    if head.starts_with(ZIP_MAGIC) {
+    if head.starts_with(zip::MAGIC) {
         return Ok(Format::Zip);
     }
     if torch::is_legacy(head) {

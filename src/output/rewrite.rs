@@ -9,13 +9,22 @@ use super::{AtomicFile, LikeLayout, SafetensorsLayout, Scatter, TorchLayout};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, TensorInfo};
 
-/// Writes the tensors under the names that the checkpoint's file gives them, in a format, or into a copy of
-/// another file. `metadata` is left out there. `replaced` is by name, without what wrappers put into it.
+/// A single file to write.
+#[derive(Debug, Clone, Copy)]
+pub struct FileTarget<'a> {
+    pub path: &'a Path,
+    pub format: Format,
+    /// A PyTorch file that is copied, with the tensors in the place of its weights.
+    pub like: Option<&'a Checkpoint>,
+    /// Whether an existing file is replaced.
+    pub force: bool,
+}
+
+/// Writes the tensors under the names that the checkpoint's file gives them, in the target's
+/// format. `metadata` is left out of copies of other files. `replaced` is by name, without what wrappers put into it.
 pub fn rewrite(
     checkpoint: &Checkpoint,
-    path: &Path,
-    (format, like): (Format, Option<&Checkpoint>),
-    force: bool,
+    target: &FileTarget,
     metadata: &BTreeMap<String, String>,
     replaced: &HashMap<String, Vec<u8>>,
 ) -> Result<()> {
@@ -24,7 +33,7 @@ pub fn rewrite(
         ..info.clone()
     };
     let tensors: Vec<TensorInfo> = checkpoint.tensors().iter().enumerate().map(written).collect();
-    let layout: Box<dyn Layout> = match (like, format) {
+    let layout: Box<dyn Layout> = match (target.like, target.format) {
         (Some(like), _) => {
             let names: Vec<&str> = checkpoint.tensors().iter().map(|t| t.name.as_str()).collect();
             Box::new(LikeLayout::new(like, &names, &tensors)?)
@@ -36,6 +45,7 @@ pub fn rewrite(
         Some(bytes) => Ok(Cow::Borrowed(&bytes[..])),
         None => checkpoint.bytes(i),
     };
+    let FileTarget { path, force, .. } = *target;
     write(layout.as_ref(), &tensors, &bytes, path, force, &|| checkpoint.check_unchanged())
 }
 

@@ -1,11 +1,10 @@
 //! PyTorch's files: a pickle that describes, and storages that hold the values, mapped where they lie.
 //!
-//! [`zip`] is the layout since PyTorch 1.6, [`legacy`] the one before; [`values`] finds the tensors in
-//! the pickle.
+//! Since PyTorch 1.6 a [`zip`](super::zip) file, [`legacy`] before; [`values`] finds the tensors in the
+//! pickle.
 
 mod legacy;
 mod values;
-pub mod zip;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,11 +12,11 @@ use std::rc::Rc;
 
 use super::pickle::{Id, MAX_PICKLE, Pickle};
 use super::tree::Node;
+use super::zip::Archive;
 use super::{Dtype, Source};
 use crate::{Error, METADATA_ENTRY, Result};
 pub use values::View;
 pub(super) use values::dtype_named;
-use zip::Archive;
 
 /// The magic number of a file before PyTorch 1.6, as an instruction of the pickle at its start.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
@@ -29,9 +28,6 @@ pub fn is_legacy(head: &[u8]) -> bool {
             .iter()
             .any(|&at| head.get(at..).is_some_and(|tail| tail.starts_with(LEGACY_MAGIC)))
 }
-
-/// First bytes of a zip file.
-pub const ZIP_MAGIC: &[u8] = b"PK\x03\x04";
 
 /// Bytes of a file that hold one storage.
 #[derive(Debug, Clone, PartialEq, Eq)]

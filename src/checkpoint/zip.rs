@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::super::Source;
+use super::Source;
 use crate::{Error, Result};
 
 /// Largest directory that is read, in bytes: a million entries.
 const MAX_DIRECTORY: u64 = 200_000_000;
+
+/// First bytes of a zip file.
+pub const MAGIC: &[u8] = b"PK\x03\x04";
 
 const LOCAL: u32 = 0x0403_4b50;
 const CENTRAL: u32 = 0x0201_4b50;
