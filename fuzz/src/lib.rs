@@ -66,7 +66,7 @@ fn cpu_milliseconds() -> u64 {
 
 /// Opens a checkpoint of so many bytes in all its files and reads it to the end.
 pub fn check(path: &Path, size: usize) {
-    let take = Take { ema: size % 3 == 1, key: None, keep_names: size % 3 == 2 };
+    let take = Take { ema: size % 3 == 1, key: None };
     let parts = size.div_ceil(65_536).max(1);
     let mut opened = None;
     for attempt in 0.. {

@@ -98,7 +98,7 @@ impl Archive {
 
     fn check_overlaps(&self, directory: u64) -> Result<()> {
         let mut extents: Vec<_> =
-            self.entries.iter().map(|e| (e.header, e.data.end, &e.name)).collect();
+            self.entries.iter().map(|e| (e.header, e.end(), &e.name)).collect();
         extents.sort();
         let starts = extents.iter().skip(1).map(|next| next.0).chain([directory]);
         for ((start, end, name), next) in extents.iter().zip(starts) {
@@ -143,6 +143,11 @@ impl Entry {
         }
         Err(Error::input(format!("`{}` is compressed, so it cannot be mapped", self.name))
             .remedy("save it again without compression"))
+    }
+
+    /// Behind its bytes and the descriptor, if it has one.
+    fn end(&self) -> u64 {
+        self.data.end.max(self.crc_places[1] + 4)
     }
 
     /// One entry of the directory, of which `at` bytes were read.

@@ -6,6 +6,7 @@ use super::{Common, megabytes, table};
 use crate::Result;
 use crate::average::{Options, Rule, rule};
 use crate::checkpoint::{Checkpoint, Taken};
+use crate::error::printable;
 
 /// Prints each checkpoint; one JSON object for all.
 pub fn list(common: &Common, inputs: &[Checkpoint], options: &Options) -> Result<()> {
@@ -54,7 +55,7 @@ fn print(common: &Common, input: &Checkpoint, options: &Options) -> Result<()> {
     let Taken { key, is_average, has_average, others } = input.taken();
     let tensors = input.tensors();
     common.say(format!("{}: {}", input.path().display(), input.container().name()))?;
-    let place = if key.is_empty() { "at the root".into() } else { format!("`{key}`") };
+    let place = if key.is_empty() { "at the root".into() } else { format!("`{}`", printable(key)) };
     let values: usize = tensors.iter().map(|t| t.len()).sum();
     let size = megabytes(tensors.iter().map(|t| t.size()).sum());
     common
@@ -72,11 +73,12 @@ fn print(common: &Common, input: &Checkpoint, options: &Options) -> Result<()> {
         ))?;
     }
     for (key, what) in others {
-        common.say(format!("  beside   {key}: {what}"))?;
+        // A name is no line of its own.
+        common.say(format!("  beside   {}: {}", printable(key), printable(what)))?;
     }
     for (key, value) in input.metadata() {
         let value: String = value.chars().take(100).collect();
-        common.say(format!("  metadata {key}: {value}"))?;
+        common.say(format!("  metadata {}: {}", printable(key), printable(&value)))?;
     }
     let rows = tensors.iter().enumerate().map(|(i, t)| {
         let shape = t.shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" × ");

@@ -64,10 +64,16 @@ impl<'a> LikeLayout<'a> {
                 .list(problems)));
         }
         let source = &model.files()[0];
-        let written: Vec<_> = tensors.iter().map(|&number| model.span(number)).collect();
-        let meets = |storage: &Storage| {
-            let bytes = &storage.bytes;
-            written.iter().any(|span| span.start < bytes.end && bytes.start < span.end)
+        let mut written: Vec<_> = tensors.iter().map(|&number| model.span(number)).collect();
+        written.sort_by_key(|span| span.start);
+        // How far those up to each reach: they may overlap.
+        let mut end = 0;
+        written
+            .iter_mut()
+            .for_each(|span| (end, span.end) = (end.max(span.end), end.max(span.end)));
+        let meets = |Storage { bytes, .. }: &Storage| {
+            let before = written.partition_point(|span| span.start < bytes.end);
+            written[..before].last().is_some_and(|span| bytes.start < span.end)
         };
         let contents = torch::read(source, 0..source.size()).map_err(at)?;
         let mut storages: Vec<Storage> = contents.storages.into_values().collect();

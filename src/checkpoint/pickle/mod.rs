@@ -18,8 +18,8 @@ pub const MAX_PICKLE: usize = 100_000_000;
 /// How deep values may be nested.
 pub const MAX_DEPTH: u32 = 256;
 
-/// Most values of a pickle, and most entries of its memo: what the largest files hold, several times.
-const MAX_VALUES: usize = 20_000_000;
+/// Most values of a pickle, and most entries of its memo: several times what large files hold.
+const MAX_VALUES: usize = 10_000_000;
 
 /// Longest name of a class or function, with its module, in bytes.
 const MAX_NAME: usize = 300;
