@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
@@ -22,14 +22,8 @@ const JOB: u64 = digest::BLOCK;
 /// From here on a part of an input is announced to the kernel before it is read.
 const WORTH_ANNOUNCING: u64 = 1 << 16;
 
-/// A part of a file that takes longer than this to become readable came from a device, not from memory.
-const COLD: Duration = Duration::from_millis(1);
-
 /// Inputs of more bytes than this give back their page tables (32 MiB by then) as they pass by.
 const LARGE: u64 = 16 << 30;
-
-/// How far to read ahead in a file that does.
-const AHEAD: u64 = 16 << 20;
 
 /// Where the output's bytes go, and what is gathered on the way.
 pub(super) struct Stream<'p, 'a> {
@@ -168,12 +162,8 @@ impl<'p, 'a> Stream<'p, 'a> {
         let length = bytes.end - bytes.start;
         for &(input, number) in &sources {
             let (file, range) = plan.inputs[input].locate(number, bytes.clone());
-            if length >= WORTH_ANNOUNCING {
-                let started = Instant::now();
-                file.populate(range.clone());
-                if started.elapsed() > COLD {
-                    file.prefetch(range.end..range.end + AHEAD);
-                }
+            if length >= WORTH_ANNOUNCING && !file.is_copied(&range) {
+                file.populate(range);
             }
         }
         if !plan.options.no_verify {
@@ -182,7 +172,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         match planned.rule {
             Rule::Last => {
                 let (input, number) = sources[0];
-                let copy = plan.inputs[input].read(number, bytes.clone(), &mut worker.scratch)?;
+                let copy = plan.inputs[input].load(number, bytes.clone(), &mut worker.scratch)?;
                 self.put(job, bytes.start, copy)?;
             }
             Rule::Mean(from) | Rule::Convert(from) => {
@@ -273,7 +263,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             |&&(input, number): &&(usize, usize)| self.plan.inputs[input].is_verifiable(number);
         let mut sums = Vec::new();
         for &(input, number) in sources.iter().filter(verifiable) {
-            let part = self.plan.inputs[input].read(number, bytes.clone(), scratch)?;
+            let part = self.plan.inputs[input].load(number, bytes.clone(), scratch)?;
             let blocks = part.chunks(digest::BLOCK as usize).enumerate();
             let first = bytes.start / digest::BLOCK;
             let sum = blocks.fold(0u128, |sum, (i, block)| {

@@ -198,6 +198,17 @@ impl Checkpoint {
         file.read(range, scratch)
     }
 
+    /// As [`Checkpoint::read`], for bytes that are read once: see [`Source::load`].
+    pub(crate) fn load<'a>(
+        &'a self,
+        tensor: usize,
+        bytes: Range<u64>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        let (file, range) = self.locate(tensor, bytes);
+        file.load(range, scratch)
+    }
+
     /// All bytes of a tensor.
     pub fn bytes(&self, tensor: usize) -> Result<Cow<'_, [u8]>> {
         let (file, range) = self.locate(tensor, 0..self.index.tensors[tensor].size());
