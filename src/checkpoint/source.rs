@@ -211,11 +211,17 @@ fn keep() -> bool {
     KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
 }
 
-impl Drop for Source {
-    fn drop(&mut self) {
-        if self.file.is_some() {
+impl Source {
+    fn forget_file(&mut self) {
+        if self.file.take().is_some() {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.forget_file();
         self.watched.inspect(|entry| entry.remove());
     }
 }
@@ -247,9 +253,33 @@ mod tests {
         let error = source.check_unchanged().unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
         assert!(error.to_string().contains("was replaced"), "{error}");
+        // The descriptor still leads to the file that was opened.
+        assert_eq!(source.read(1..3, &mut vec![]).unwrap(), b"bc");
+        source.forget_file();
         std::fs::write(&path, b"a").unwrap();
         let error = source.read(1..3, &mut vec![]).unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
+    }
+
+    #[test]
+    fn a_copy_is_what_is_mapped_and_a_file_that_shrinks_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i / 7) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mut source = Source::open(&path).unwrap();
+        // Longer than what is asked for: of a part before.
+        let mut scratch = vec![1; 70_000];
+        for range in [3..60_003, 99_990..100_000, 0..100_000] {
+            let expected = &bytes[range.start as usize..range.end as usize];
+            assert_eq!(source.load(range, &mut scratch).unwrap(), expected);
+        }
+        assert!(source.is_copied(&(0..WORTH_COPYING)) && !source.is_copied(&(1..WORTH_COPYING)));
+        std::fs::write(&path, &bytes[..50_000]).unwrap();
+        let error = source.load(0..60_000, &mut scratch).unwrap_err();
+        assert!(error.kind() == Kind::Changed && error.to_string().contains("shrank"), "{error}");
+        source.forget_file();
+        assert!(!source.is_copied(&(0..WORTH_COPYING)));
     }
 
     #[test]
