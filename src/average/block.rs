@@ -12,7 +12,7 @@ use crate::checkpoint::Checkpoint;
 
 /// Bytes of each input that pass through the fast path together: worth a call, and few enough that those
 /// of [`TOGETHER`] inputs stay in a core's own caches.
-const CHUNK: usize = 1 << 16;
+const CHUNK: usize = 1 << 17;
 
 /// Inputs that are added up together.
 const TOGETHER: usize = MOST_INPUTS;

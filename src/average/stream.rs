@@ -214,8 +214,11 @@ impl<'p, 'a> Stream<'p, 'a> {
     ) -> Result<()> {
         let terms = Terms { inputs: self.plan.inputs, sources, coefficients, divisor, from, to };
         let mut out = std::mem::take(&mut worker.out);
-        out.resize((job.end - job.start) * to.size(), 0);
-        let found = terms.average(job.start..job.end, &mut out, worker)?;
+        let size = (job.end - job.start) * to.size();
+        if out.len() < size {
+            out.resize(size, 0);
+        }
+        let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
         if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
             return Err(self.nonfinite_inputs(job.tensor, sources, from));
         }
@@ -229,7 +232,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         if found.nonfinite > 0 {
             *lock(&self.nonfinite).entry(job.tensor).or_default() += found.nonfinite;
         }
-        self.put(job, (job.start * to.size()) as u64, &out)?;
+        self.put(job, (job.start * to.size()) as u64, &out[..size])?;
         worker.out = out;
         Ok(())
     }
