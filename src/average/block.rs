@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::exact::{self, Sum};
 use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
+use super::writer::Pending;
 use super::{Coefficients, Float};
 use crate::Result;
 use crate::checkpoint::Checkpoint;
@@ -27,7 +28,7 @@ const AHEAD: u64 = 16 << 20;
 pub(super) struct Worker {
     pub divisor: Sum,
     pub scratch: Vec<u8>,
-    pub out: Vec<u8>,
+    pub pending: Pending,
     buffers: Vec<Vec<u8>>,
     sums: Vec<f64>,
     doubtful: Vec<usize>,
@@ -38,9 +39,9 @@ impl Worker {
     pub fn new(coefficients: &Coefficients, divisor: Sum) -> Self {
         let n = coefficients.weights().len();
         debug_assert!(n > 0);
-        let (scratch, out, sums, doubtful, left) = (vec![], vec![], vec![], vec![], vec![]);
-        let buffers = vec![vec![]; n.min(TOGETHER)];
-        Worker { divisor, scratch, out, buffers, sums, doubtful, left }
+        let (scratch, sums, doubtful, left) = (vec![], vec![], vec![], vec![]);
+        let (pending, buffers) = (Pending::default(), vec![vec![]; n.min(TOGETHER)]);
+        Worker { divisor, scratch, pending, buffers, sums, doubtful, left }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
+use super::writer::Writer;
 use super::{Coefficients, Float, exact, kernel};
 use crate::checkpoint::digest;
 use crate::output::Sink;
@@ -29,7 +30,7 @@ const LARGE: u64 = 16 << 30;
 pub(super) struct Stream<'p, 'a> {
     pub plan: &'p Plan<'a>,
     /// None: everything is computed and nothing written.
-    pub sink: Option<&'p dyn Sink>,
+    writer: Option<Writer<'p>>,
     /// For each tensor its file and the offset there.
     pub places: &'p [(u32, u64)],
     pub progress: &'p (dyn Fn(u64) + Sync),
@@ -87,9 +88,10 @@ impl<'p, 'a> Stream<'p, 'a> {
         places: &'p [(u32, u64)],
         progress: &'p (dyn Fn(u64) + Sync),
     ) -> Self {
+        let files = places.iter().map(|&(file, _)| file as usize + 1).max().unwrap_or(0);
         Stream {
             plan,
-            sink,
+            writer: sink.map(|sink| Writer::new(sink, files)),
             places,
             progress,
             is_large: plan.bytes_to_read() > LARGE,
@@ -116,6 +118,13 @@ impl<'p, 'a> Stream<'p, 'a> {
         let error: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         rayon::broadcast(|_| {
             let mut worker = Worker::new(&self.plan.coefficients, exact.clone());
+            let fail = |j: usize, e: Error| {
+                failed.store(true, Ordering::Relaxed);
+                let mut first = lock(&error);
+                if first.as_ref().is_none_or(|(other, _)| j < *other) {
+                    *first = Some((j, e));
+                }
+            };
             while !failed.load(Ordering::Relaxed) && deadline.is_none_or(|end| Instant::now() < end)
             {
                 let j = next.fetch_add(1, Ordering::Relaxed);
@@ -134,12 +143,13 @@ impl<'p, 'a> Stream<'p, 'a> {
                     count: all.div_ceil(per_job),
                 };
                 if let Err(e) = self.job(&job, &mut worker) {
-                    failed.store(true, Ordering::Relaxed);
-                    let mut first = lock(&error);
-                    if first.as_ref().is_none_or(|(other, _)| j < *other) {
-                        *first = Some((j, e));
-                    }
+                    fail(j, e);
                 }
+            }
+            if let (Some(writer), false) = (&self.writer, failed.load(Ordering::Relaxed))
+                && let Err(e) = writer.finish(&mut worker.pending)
+            {
+                fail(count, e);
             }
         });
         match error.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
@@ -173,7 +183,11 @@ impl<'p, 'a> Stream<'p, 'a> {
             Rule::Last => {
                 let (input, number) = sources[0];
                 let copy = plan.inputs[input].load(number, bytes.clone(), &mut worker.scratch)?;
-                self.put(job, bytes.start, copy)?;
+                if let Some(writer) = &self.writer {
+                    self.digest(job, bytes.start, copy);
+                    let (file, offset) = self.places[job.tensor];
+                    writer.write(file as usize, copy, offset + bytes.start)?;
+                }
             }
             Rule::Mean(from) | Rule::Convert(from) => {
                 let to = Float::of(planned.dtype).expect("planned as a float");
@@ -213,11 +227,8 @@ impl<'p, 'a> Stream<'p, 'a> {
         worker: &mut Worker,
     ) -> Result<()> {
         let terms = Terms { inputs: self.plan.inputs, sources, coefficients, divisor, from, to };
-        let mut out = std::mem::take(&mut worker.out);
         let size = (job.end - job.start) * to.size();
-        if out.len() < size {
-            out.resize(size, 0);
-        }
+        let mut out = worker.pending.buffer(size);
         let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
         if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
             return Err(self.nonfinite_inputs(job.tensor, sources, from));
@@ -232,25 +243,25 @@ impl<'p, 'a> Stream<'p, 'a> {
         if found.nonfinite > 0 {
             *lock(&self.nonfinite).entry(job.tensor).or_default() += found.nonfinite;
         }
-        self.put(job, (job.start * to.size()) as u64, &out[..size])?;
-        worker.out = out;
-        Ok(())
+        let Some(writer) = &self.writer else {
+            worker.pending.reuse(out);
+            return Ok(());
+        };
+        let at = (job.start * to.size()) as u64;
+        self.digest(job, at, &out[..size]);
+        let (file, offset) = self.places[job.tensor];
+        writer.write_later(file as usize, (out, size), offset + at, &mut worker.pending)
     }
 
-    /// Writes a part of a tensor, and hashes it.
-    fn put(&self, job: &Job, at: u64, bytes: &[u8]) -> Result<()> {
-        let Some(sink) = self.sink else { return Ok(()) };
+    /// Adds a part of an output tensor to its digest.
+    fn digest(&self, job: &Job, at: u64, bytes: &[u8]) {
         let first = at / digest::BLOCK;
         let blocks = bytes.chunks(digest::BLOCK as usize).enumerate();
         let sum = blocks.fold(0u128, |sum, (i, block)| {
             sum.wrapping_add(digest::of_block(first + i as u64, block))
         });
-        {
-            let digest = &mut lock(&self.digests)[job.tensor];
-            *digest = digest.wrapping_add(sum);
-        }
-        let (file, offset) = self.places[job.tensor];
-        sink.write_at(file as usize, bytes, offset + at)
+        let digest = &mut lock(&self.digests)[job.tensor];
+        *digest = digest.wrapping_add(sum);
     }
 
     /// Adds a part of the inputs to the sums over their blocks; with the last part these are compared
