@@ -26,6 +26,9 @@ const WORTH_ANNOUNCING: u64 = 1 << 16;
 /// Inputs of more bytes than this give back their page tables (32 MiB by then) as they pass by.
 const LARGE: u64 = 16 << 30;
 
+/// Threads at work, each with up to 7 MiB: as one at a time writes to a file, more would mostly wait.
+pub(super) const MOST_THREADS: usize = 8;
+
 /// Where the output's bytes go, and what is gathered on the way.
 pub(super) struct Stream<'p, 'a> {
     pub plan: &'p Plan<'a>,
@@ -116,7 +119,10 @@ impl<'p, 'a> Stream<'p, 'a> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let error: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-        rayon::broadcast(|_| {
+        rayon::broadcast(|thread| {
+            if thread.index() >= MOST_THREADS {
+                return;
+            }
             let mut worker = Worker::new(&self.plan.coefficients, exact.clone());
             let fail = |j: usize, e: Error| {
                 failed.store(true, Ordering::Relaxed);
