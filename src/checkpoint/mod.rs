@@ -242,6 +242,19 @@ impl Checkpoint {
         }
     }
 
+    /// As [`Checkpoint::read`], for bytes that are read once: see [`Source::load`].
+    pub(crate) fn load<'a>(
+        &'a self,
+        tensor: usize,
+        bytes: Range<u64>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        match self.locate(tensor, bytes.clone()) {
+            Some((file, range)) => file.load(range, scratch),
+            None => self.read(tensor, bytes, scratch),
+        }
+    }
+
     /// All bytes of a tensor.
     pub fn bytes(&self, tensor: usize) -> Result<Cow<'_, [u8]>> {
         let bytes = 0..self.index.tensors[tensor].size();
