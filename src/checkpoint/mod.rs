@@ -11,6 +11,7 @@ mod distributed;
 mod flax;
 pub(crate) mod folder;
 pub(crate) mod gather;
+mod hdf5;
 mod headers;
 mod index;
 mod names;

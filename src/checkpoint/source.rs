@@ -84,6 +84,15 @@ impl Source {
         Ok(Source { path: path.to_path_buf(), file, stamp, map, watched })
     }
 
+    /// Opens it once more, for what must own its source.
+    pub fn again(&self) -> Result<Self> {
+        let again = Self::open(&self.path)?;
+        match again.stamp == self.stamp {
+            true => Ok(again),
+            false => Err(Error::changed("was replaced while it was read").at(&self.path)),
+        }
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }
