@@ -26,6 +26,8 @@ pub enum Container {
     DeepSpeed,
     /// NumPy's zip file of arrays.
     Npz,
+    /// Flax's MessagePack.
+    Flax,
 }
 
 impl Container {
@@ -39,6 +41,7 @@ impl Container {
             Container::Distributed => "torch.distributed.checkpoint",
             Container::DeepSpeed => "DeepSpeed ZeRO",
             Container::Npz => "NumPy npz",
+            Container::Flax => "Flax msgpack",
         }
     }
 

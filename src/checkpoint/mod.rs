@@ -8,6 +8,7 @@ mod contents;
 mod deepspeed;
 pub mod digest;
 mod distributed;
+mod flax;
 pub(crate) mod folder;
 pub(crate) mod gather;
 mod headers;

@@ -14,7 +14,7 @@ use super::torch::{self, View};
 use super::tree::Node;
 use super::weights::{self, Take, Taken};
 use super::zip::Archive;
-use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, npz};
+use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, flax, npz};
 use crate::{Error, Result};
 
 /// The files of a checkpoint.
@@ -80,6 +80,7 @@ fn container(file: &Source) -> Result<Container> {
             false => Container::Torch,
         },
         Format::TorchLegacy => Container::TorchLegacy,
+        Format::Flax => Container::Flax,
     })
 }
 
@@ -107,6 +108,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             let contents = archive.and_then(|archive| npz::read(&files[0], &archive));
             contents.and_then(|contents| within(contents, take)).map_err(|e| e.at(&path))?
         }
+        (None, Container::Flax) => flax::read(&files[0], take).map_err(|e| e.at(&path))?,
         (None, _) => {
             let mut contents = Contents::default();
             for (number, file) in files.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Which format a file has, by its first bytes; files that are often found in the place of weights are
 //! named as what they are.
 
-use super::{torch, zip};
+use super::{flax, torch, zip};
 use crate::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub enum Format {
     /// A zip file: PyTorch's, or NumPy's.
     Zip,
     TorchLegacy,
+    /// MessagePack, as Flax writes it.
+    Flax,
 }
 
 /// How many bytes [`format`] looks at.
@@ -25,6 +27,9 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
     }
     if torch::is_legacy(head) {
         return Ok(Format::TorchLegacy);
+    }
+    if !starts_safetensors(head) && flax::is_one(head) {
+        return Ok(Format::Flax);
     }
     let text = String::from_utf8_lossy(head);
     let text = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']).to_ascii_lowercase();
@@ -55,6 +60,11 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
         Some((_, what, remedy)) => Err(Error::input(*what).remedy(*remedy)),
         None => Ok(Format::Safetensors),
     }
+}
+
+/// A length below 4 GiB and the text that it is of: its bytes could be those of another format.
+fn starts_safetensors(head: &[u8]) -> bool {
+    head.get(4..9) == Some(b"\0\0\0\0{")
 }
 
 /// A tar file of the time before `ustar`: a name, zeros, and an octal mode.
@@ -96,5 +106,9 @@ mod tests {
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80";
         assert_eq!(format(magic).unwrap(), Format::TorchLegacy);
         assert_eq!(format(b"\x10\0\0\0\0\0\0\0{").unwrap(), Format::Safetensors);
+        assert_eq!(format(b"\x82\xa6params\x82").unwrap(), Format::Flax);
+        // A map with the key `a`, or a length of 0x61a182.
+        assert_eq!(format(b"\x82\xa1a\0\0\0\0\0{").unwrap(), Format::Safetensors);
+        assert_eq!(format(b"\x82\xa1a\0\0\0\0\0\x80").unwrap(), Format::Flax);
     }
 }

@@ -10,7 +10,7 @@ use crate::checkpoint::folder::{self, MODELS};
 use crate::{Error, Result};
 
 /// How names of checkpoint files end.
-const EXTENSIONS: [&str; 7] = ["safetensors", "pth", "pt", "ckpt", "tar", "bin", "npz"];
+const EXTENSIONS: [&str; 8] = ["safetensors", "pth", "pt", "ckpt", "tar", "bin", "npz", "msgpack"];
 
 /// What trainers keep beside the weights under such names.
 fn is_other_state(name: &str) -> bool {
@@ -23,6 +23,8 @@ fn is_other_state(name: &str) -> bool {
         "training_args.bin",
     ];
     NAMES.contains(&name) || name.starts_with("rng_state") || name.ends_with("optim_states.pt")
+        // Marian's.
+        || name.ends_with(".optimizer.npz")
 }
 
 /// Every checkpoint that the arguments name, in their order.

@@ -16,7 +16,7 @@ use super::zip::Archive;
 use super::{Dtype, Source};
 use crate::{Error, METADATA_ENTRY, Result};
 pub use values::View;
-pub(super) use values::dtype_named;
+pub(super) use values::{dtype_called, dtype_named};
 
 /// The magic number of a file before PyTorch 1.6, as an instruction of the pickle at its start.
 const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";

@@ -239,9 +239,14 @@ pub(super) fn stored_type(class: &str) -> std::result::Result<Option<Dtype>, ()>
     }))
 }
 
-/// `torch.float8_e4m3fn` and the like. Safetensors has no complex128.
+/// `torch.float8_e4m3fn` and the like.
 pub fn dtype_named(name: &str) -> Option<Dtype> {
-    Some(match name.strip_prefix("torch.")? {
+    dtype_called(name.strip_prefix("torch.")?)
+}
+
+/// As PyTorch, NumPy and JAX call it. Safetensors has no complex128.
+pub fn dtype_called(name: &str) -> Option<Dtype> {
+    Some(match name {
         "float64" | "double" => Dtype::F64,
         "float32" | "float" => Dtype::F32,
         "float16" | "half" => Dtype::F16,

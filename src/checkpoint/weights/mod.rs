@@ -2,6 +2,7 @@
 //! averaged. What the trainers write stands in docs/formats.md.
 
 mod trainers;
+mod variables;
 
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use super::tree::{Node, short};
 use crate::error::LISTED;
 use crate::{Error, Result};
 use trainers::{AVERAGED, OTHER, Place, RAW, has_any};
+pub(super) use variables::find_variables;
 
 /// How deep weights are looked for.
 const DEPTH: usize = 4;
@@ -59,9 +61,7 @@ pub(super) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
         return Err(Error::input(format!("holds no tensors {place}")).list(candidates(root)));
     }
     if take.ema && !is_average {
-        return Err(Error::input("holds no averaged (EMA) weights")
-            .remedy("leave out --ema, or name them with --weights-key")
-            .list(candidates(root)));
+        return Err(no_average(root));
     }
     let first = key.split('.').next().unwrap_or_default();
     let is_other = |(name, node): &&(Rc<str>, Shared<T>)| match key.is_empty() {
@@ -71,6 +71,12 @@ pub(super) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (short(name), node.describe())).collect();
     Ok((tensors, Taken { key, is_average, has_average, others }))
+}
+
+fn no_average<T>(root: &Shared<T>) -> Error {
+    Error::input("holds no averaged (EMA) weights")
+        .remedy("leave out --ema, or name them with --weights-key")
+        .list(candidates(root))
 }
 
 /// By keys with dots between them, of which each may have dots itself.

@@ -26,7 +26,7 @@ pub const AVERAGED: [&str; 11] = [
 ];
 
 /// Keys that hold tensors but no weights.
-pub const OTHER: [&str; 18] = [
+pub const OTHER: [&str; 19] = [
     "amp_scaler",
     "callbacks",
     "dataloader",
@@ -35,6 +35,7 @@ pub const OTHER: [&str; 18] = [
     "lr_scheduler",
     "lr_schedulers",
     "opt",
+    "opt_state",
     "optim",
     "optimizer",
     "optimizer_state_dict",

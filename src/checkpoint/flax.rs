@@ -1,0 +1,357 @@
+//! What `flax.serialization.to_bytes` writes: MessagePack, nested maps whose leaves are arrays, each an
+//! extension that holds shape, type and bytes in MessagePack again. Arrays above a gigabyte are written in
+//! chunks.
+//!
+//! Source: `flax/serialization.py` of Flax 0.12. Only the few bytes before each value are read.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use rmp::Marker;
+use rmp::decode;
+
+use super::contents::{Contents, NO_SEAL, Place, Seals, dimensions};
+use super::gather::{Gather, Part};
+use super::safetensors::MAX_RANK;
+use super::torch::dtype_called;
+use super::tree::Node;
+use super::weights::{self, Take};
+use super::{Dtype, Source, TensorInfo};
+use crate::{Error, Result};
+
+/// Types of extension.
+const ARRAY: i8 = 1;
+const COMPLEX: i8 = 2;
+const SCALAR: i8 = 3;
+
+const CHUNKED: &str = "__msgpack_chunked_array__";
+
+/// How deep maps may be nested.
+const MAX_DEPTH: u32 = 128;
+
+/// Most values in a file: a million tensors and the optimizer's two moments of each.
+const MAX_VALUES: u32 = 4_000_000;
+
+/// Longest key in bytes, and most bytes of all keys.
+const MAX_KEY: u64 = 10_000;
+const MAX_KEYS: u64 = 200_000_000;
+
+/// An array and where its values are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Array {
+    dtype: Dtype,
+    shape: Vec<u64>,
+    /// In the order of the values: one, or chunks.
+    runs: Vec<Range<u64>>,
+}
+
+type Tree = Rc<Node<Array>>;
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::input(format!("bad MessagePack file: {what}")).remedy("save or copy the file again")
+}
+
+fn truncated() -> Error {
+    bad("it ends within a value: truncated?")
+}
+
+/// Whether a file begins as a map whose first key is a text.
+pub fn is_one(head: &[u8]) -> bool {
+    let mut rest = head;
+    if !matches!(decode::read_map_len(&mut rest), Ok(1..)) {
+        return false;
+    }
+    let Ok(length) = decode::read_str_len(&mut rest) else { return false };
+    let key = &rest[..rest.len().min(length as usize)];
+    // The end of the head may cut a character.
+    let is_text = std::str::from_utf8(key).map_or_else(|e| e.error_len().is_none(), |_| true);
+    length > 0 && is_text && !key.iter().any(u8::is_ascii_control)
+}
+
+/// The variables of a Flax file.
+pub(super) fn read(source: &Source, take: &Take) -> Result<Contents> {
+    let mut reader = Reader { source, at: 0, end: source.size(), values: 0, keys: 0 };
+    let root = reader.value(0)?;
+    if reader.at != reader.end {
+        return Err(bad("more follows its value"));
+    }
+    let (arrays, taken) = weights::find_variables(&root, take)?;
+    let mut contents = Contents { seals: vec![Seals::None], taken, ..Contents::default() };
+    for (name, Array { dtype, shape, runs }) in arrays {
+        let dims = dimensions(&shape).ok_or_else(|| bad("a shape is too large").tensor(&name))?;
+        let info = TensorInfo { name, dtype, shape: dims };
+        match &runs[..] {
+            [run] => {
+                contents.places.push(Place::Row { file: 0, seal: NO_SEAL, start: run.start });
+                contents.tensors.push(info);
+            }
+            _ => contents.push_gathered(info, gathered(dtype, &runs)),
+        }
+    }
+    Ok(contents)
+}
+
+fn gathered(dtype: Dtype, runs: &[Range<u64>]) -> Gather {
+    let width = (dtype.bitsize() / 8) as u64;
+    let mut total = 0;
+    let mut part = |run: &Range<u64>| {
+        let (at, size) = (total, (run.end - run.start) / width);
+        total += size;
+        Part { file: 0, start: run.start, at: vec![at], size: vec![size], strides: vec![width] }
+    };
+    let parts = runs.iter().filter(|run| !run.is_empty()).map(&mut part).collect();
+    Gather { shape: vec![total], width: width as usize, swap: 1, parts }
+}
+
+/// What begins a value; lengths are in bytes or values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Head {
+    Map(u32),
+    List(u32),
+    Text(u64),
+    Bytes(u64),
+    Extension(i8, u64),
+    Integer(i128),
+    /// Anything else that is complete in itself.
+    Single(&'static str),
+}
+
+impl Head {
+    /// Reads it off the bytes.
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let whole = *bytes;
+        let mut single = |name, size| {
+            *bytes = whole.get(size..)?;
+            Some(Head::Single(name))
+        };
+        Some(match Marker::from_u8(*whole.first()?) {
+            Marker::Null => single("nothing", 1)?,
+            Marker::False | Marker::True => single("a truth value", 1)?,
+            Marker::F32 => single("a number", 5)?,
+            Marker::F64 => single("a number", 9)?,
+            // Never used.
+            Marker::Reserved => return None,
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
+                Head::Map(decode::read_map_len(bytes).ok()?)
+            }
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+                Head::List(decode::read_array_len(bytes).ok()?)
+            }
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+                Head::Text(decode::read_str_len(bytes).ok()?.into())
+            }
+            Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
+                Head::Bytes(decode::read_bin_len(bytes).ok()?.into())
+            }
+            Marker::FixExt1
+            | Marker::FixExt2
+            | Marker::FixExt4
+            | Marker::FixExt8
+            | Marker::FixExt16
+            | Marker::Ext8
+            | Marker::Ext16
+            | Marker::Ext32 => {
+                let meta = decode::read_ext_meta(bytes).ok()?;
+                Head::Extension(meta.typeid, meta.size.into())
+            }
+            Marker::FixPos(_)
+            | Marker::FixNeg(_)
+            | Marker::U8
+            | Marker::U16
+            | Marker::U32
+            | Marker::U64
+            | Marker::I8
+            | Marker::I16
+            | Marker::I32
+            | Marker::I64 => Head::Integer(decode::read_int(bytes).ok()?),
+        })
+    }
+}
+
+/// Most bytes of a head: a marker, and 8 bytes.
+const HEAD: u64 = 9;
+
+struct Reader<'a> {
+    source: &'a Source,
+    at: u64,
+    end: u64,
+    /// How many were read.
+    values: u32,
+    /// Bytes of the keys that were read.
+    keys: u64,
+}
+
+impl Reader<'_> {
+    fn head(&mut self) -> Result<Head> {
+        let mut scratch = vec![];
+        let mut bytes = self.source.read(self.at..self.end.min(self.at + HEAD), &mut scratch)?;
+        let before = bytes.len();
+        let head = Head::read(&mut bytes).ok_or_else(truncated)?;
+        self.at += (before - bytes.len()) as u64;
+        Ok(head)
+    }
+
+    /// The next bytes, which are passed over.
+    fn skip(&mut self, size: u64) -> Result<Range<u64>> {
+        let start = self.at;
+        // Both are below 2^63.
+        let end = Some(start + size).filter(|&end| end <= self.end).ok_or_else(truncated)?;
+        self.at = end;
+        Ok(start..end)
+    }
+
+    fn value(&mut self, depth: u32) -> Result<Tree> {
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return Err(Error::limit(format!("it holds more than {MAX_VALUES} values")));
+        }
+        if depth > MAX_DEPTH {
+            return Err(Error::limit(format!("its values nest deeper than {MAX_DEPTH}")));
+        }
+        let node = match self.head()? {
+            Head::Map(n) => {
+                let mut items = vec![];
+                for _ in 0..n {
+                    let key = self.key()?;
+                    let value = self.value(depth + 1).map_err(|e| e.tensor(&key))?;
+                    items.push((key.into(), value));
+                }
+                let dict = Node::Dict(items);
+                if dict.get(CHUNKED).is_some() { joined(&dict) } else { dict }
+            }
+            // As Flax names what lists hold.
+            Head::List(n) => {
+                let mut items = vec![];
+                for i in 0..n {
+                    items.push((i.to_string().into(), self.value(depth + 1)?));
+                }
+                Node::Dict(items)
+            }
+            Head::Text(size) => {
+                self.skip(size)?;
+                Node::Plain("a text".into())
+            }
+            Head::Bytes(size) => {
+                self.skip(size)?;
+                Node::Plain(format!("{size} bytes"))
+            }
+            Head::Extension(kind @ (ARRAY | SCALAR), size) => {
+                let within = self.skip(size)?;
+                let what = if kind == ARRAY { "an array" } else { "a scalar" };
+                let mut inner = Reader { at: within.start, end: within.end, ..*self };
+                inner.array().map_err(|e| match e.kind() {
+                    crate::error::Kind::Io => e,
+                    _ => bad(format!("{what} in it is broken: {e}")),
+                })?
+            }
+            Head::Extension(kind, size) => {
+                self.skip(size)?;
+                let what = if kind == COMPLEX { "a complex number" } else { "an extension" };
+                Node::Plain(what.into())
+            }
+            Head::Integer(n) => Node::Plain(n.to_string()),
+            Head::Single(what) => Node::Plain(what.into()),
+        };
+        Ok(node.into())
+    }
+
+    fn key(&mut self) -> Result<String> {
+        match self.head()? {
+            Head::Text(size) => self.text(size),
+            Head::Integer(n) => Ok(n.to_string()),
+            _ => Err(bad("a key is no text")),
+        }
+    }
+
+    fn text(&mut self, size: u64) -> Result<String> {
+        let range = self.skip(size)?;
+        self.keys += size;
+        if size > MAX_KEY || self.keys > MAX_KEYS {
+            return Err(Error::limit(format!("a text of {size} bytes is too long for a name")));
+        }
+        let mut scratch = vec![];
+        let bytes = self.source.read(range, &mut scratch)?;
+        Ok(std::str::from_utf8(bytes).map_err(|_| bad("a name is not UTF-8"))?.into())
+    }
+
+    /// `(shape, name of the type, bytes)`, and nothing behind it.
+    fn array(&mut self) -> Result<Node<Array>> {
+        let Head::List(3) = self.head()? else { return Err(Error::input("no list of three")) };
+        let Head::List(rank) = self.head()? else { return Err(Error::input("no shape")) };
+        if rank as usize > MAX_RANK {
+            return Err(Error::input(format!("{rank} dimensions")));
+        }
+        let mut shape = vec![];
+        for _ in 0..rank {
+            let Head::Integer(n) = self.head()? else { return Err(Error::input("no shape")) };
+            shape.push(u64::try_from(n).map_err(|_| Error::input(format!("a size of {n}")))?);
+        }
+        // Before MessagePack told bytes from texts, Flax did not either.
+        let (Head::Text(size) | Head::Bytes(size)) = self.head()? else {
+            return Err(Error::input("no type"));
+        };
+        let name = self.text(size)?;
+        let (Head::Text(size) | Head::Bytes(size)) = self.head()? else {
+            return Err(Error::input("no values"));
+        };
+        let run = self.skip(size)?;
+        if self.at != self.end {
+            return Err(Error::input("more follows its values"));
+        }
+        let Some(dtype) = dtype_called(&name) else {
+            return Ok(Node::Unreadable(format!("of type `{name}`")));
+        };
+        let array = Array { dtype, shape, runs: vec![run] };
+        array.check_size()?;
+        Ok(Node::Tensor(array))
+    }
+}
+
+impl Array {
+    fn check_size(&self) -> Result<()> {
+        let Array { dtype, shape, runs } = self;
+        let width = (dtype.bitsize() / 8) as u64;
+        let found: u64 = runs.iter().map(|run| run.end - run.start).sum();
+        // Zeros do not make the others harmless.
+        let nonzero = shape.iter().filter(|n| **n != 0);
+        let size = nonzero.copied().try_fold(width, u64::checked_mul);
+        let size = size.filter(|&size| size <= i64::MAX as u64);
+        let size = size.ok_or_else(|| Error::input(format!("shape {shape:?} is too large")))?;
+        let size = if shape.contains(&0) { 0 } else { size };
+        match size == found {
+            true => Ok(()),
+            false => {
+                let what = format!("{dtype:?} of shape {shape:?} has {size} bytes, not {found}");
+                Err(Error::input(what))
+            }
+        }
+    }
+}
+
+/// The array that was written in chunks: shape and chunks are dicts with "0", "1" and so on as keys.
+fn joined(dict: &Node<Array>) -> Node<Array> {
+    let broken = || Node::Unreadable("an array whose chunks do not make it whole".into());
+    let listed = |key: &str| -> Option<Vec<&Tree>> {
+        let node = dict.get(key)?;
+        (0..node.items().len()).map(|i| node.get(&i.to_string())).collect()
+    };
+    let whole = || -> Option<Array> {
+        let number = |node: &&Tree| match &***node {
+            Node::Plain(text) => text.parse().ok(),
+            _ => None,
+        };
+        let shape: Vec<u64> = listed("shape")?.iter().map(number).collect::<Option<_>>()?;
+        let mut array: Option<Array> = None;
+        for chunk in listed("chunks")? {
+            let Node::Tensor(chunk) = &**chunk else { return None };
+            let array = array.get_or_insert_with(|| Array { runs: vec![], ..chunk.clone() });
+            if array.dtype != chunk.dtype || chunk.shape.len() != 1 {
+                return None;
+            }
+            array.runs.extend(chunk.runs.iter().cloned());
+        }
+        let array = Array { shape, ..array? };
+        (array.shape.len() <= MAX_RANK && array.check_size().is_ok()).then_some(array)
+    };
+    whole().map_or_else(broken, Node::Tensor)
+}
