@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 TORCH := --release --features torch
 
-.PHONY: all setup build demo test test-light test-long lint bench install
+.PHONY: all setup build demo test test-light test-long fuzz lint bench install
 
 all: build
 
@@ -40,6 +40,11 @@ test: lint test-light
 # Every system call killed, power cuts, full disks: minutes, as root, with strace.
 test-long:
 	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked --test system -- --nocapture
+
+# Every layout that is read, each for so many seconds; needs nightly and cargo-fuzz. See docs/formats.md.
+SECONDS ?= 600
+fuzz:
+	sh fuzz/run.sh $(SECONDS)
 
 bench: build
 	sh tests/bench/run.sh

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Runs each target for so many seconds, one after the other: run.sh [SECONDS [TARGET...]]
+set -eu
+cd "$(dirname "$0")"
+seconds=${1:-600}
+[ $# -gt 0 ] && shift
+[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors
+python3 seeds.py ../fixtures/formats corpus
+trap 'rm -rf /dev/shm/swa-fuzz-*' EXIT
+for target in "$@"; do
+    case $target in
+        torch_zip) dict=zip ;;
+        safetensors) dict=safetensors ;;
+        *) dict=pickle ;;
+    esac
+    # Without sanitizers: there is next to no unsafe code in these rooms, and time is measured.
+    cargo +nightly fuzz run -s none "$target" -- -dict="dict/$dict.dict" -max_len=65536 -timeout=10 \
+        -rss_limit_mb=2048 -malloc_limit_mb=512 -max_total_time="$seconds"
+done
