@@ -45,7 +45,10 @@ for path in sorted(fixtures.rglob("*")):
     if not path.is_file() or path.stat().st_size > 400_000:
         continue
     content = path.read_bytes()
-    if content.startswith(b"PK\x03\x04") and path.suffix != ".distcp":
+    kinds = {".npz": "npz", ".msgpack": "flax", ".h5": "hdf5", ".keras": "hdf5"}
+    if path.suffix in kinds:
+        seed(kinds[path.suffix], without_crcs(content))
+    elif content.startswith(b"PK\x03\x04") and path.suffix != ".distcp":
         if len(content) < SMALL:
             seed("torch_zip", without_crcs(content))
         try:
