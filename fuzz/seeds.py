@@ -56,6 +56,8 @@ for path in sorted(fixtures.rglob("*")):
         seed("safetensors", content)
     elif content[:1] == b"\x80" and b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in content[:30] and len(content) < SMALL:
         seed("torch_legacy", content)
+    elif path.suffix == ".msgpack":
+        seed("flax", content)
     if path.name == ".metadata":
         seed("pickle", content)
         chunks = [without_crcs(p.read_bytes()) for p in sorted(path.parent.glob("*.distcp"))]
