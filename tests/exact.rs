@@ -191,3 +191,51 @@ fn values_that_are_not_finite_are_averaged_only_on_request() {
     assert!(a[0] == 1.5 && a[1].is_nan() && a[2] == inf && a[3].is_nan(), "{a:?}");
     assert_eq!(to_f32(&out["b"]), [1.5]);
 }
+
+#[test]
+fn plain_means_are_those_of_equal_weights_for_any_number_of_inputs() {
+    // Equal weights other than 1 take other paths: no sums in f32, no proof for values far from each
+    // other.
+    for n in [1, 3, 4, 10, 16, 17, 40] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = n as u64;
+        let mut random = move || {
+            // SplitMix64.
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^ (z >> 31)
+        };
+        // More than a chunk, in odd numbers; now and then a value far below the others.
+        let count = 70_001;
+        for i in 0..n {
+            let values: Vec<f32> = (0..count)
+                .map(|_| {
+                    let bits = random();
+                    let x = (bits as u32 as f32 / 2f32.powi(31) - 1.0) * 0.05;
+                    if bits >> 54 == 0 { x * 2f32.powi(-20) } else { x }
+                })
+                .collect();
+            let half = |x: &f32| half::f16::from_f32(*x).to_le_bytes();
+            let brain = |x: &f32| half::bf16::from_f32(*x).to_le_bytes();
+            let tensors = [
+                f32s("f32", &values),
+                ("f16", Dtype::F16, vec![count], values.iter().flat_map(half).collect()),
+                ("bf16", Dtype::BF16, vec![count], values.iter().flat_map(brain).collect()),
+            ];
+            save(&dir.path().join(format!("{i}.safetensors")), &tensors);
+        }
+        let run = |extra: &[&str]| {
+            let args = ["*.safetensors", "-o", "out", "--force"];
+            swa_avg().current_dir(&dir).args(args).args(extra).assert().success();
+            load(&dir.path().join("out"))
+        };
+        let weights = vec!["3"; n].join(",");
+        for dtype in ["keep", "f32", "bf16", "f16"] {
+            let plain = run(&["--dtype", dtype]);
+            let weighted = run(&["--dtype", dtype, "--weights", &weights]);
+            assert!(plain == weighted, "{n} inputs, {dtype}");
+            assert!(plain == run(&["--dtype", dtype, "--threads", "1"]), "{n} inputs, {dtype}");
+        }
+    }
+}

@@ -668,6 +668,26 @@ fn two_runs_for_one_folder_both_succeed() {
 }
 
 #[test]
+fn memory_does_not_depend_on_the_number_and_size_of_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    // 40 × 5 MB.
+    let values: Vec<f32> = (0..1_250_000).map(|i| i as f32).collect();
+    for i in 0..40 {
+        save(&dir.path().join(format!("{i}.safetensors")), &[f32s("w", &values)]);
+    }
+    let out = ["-qo", "out", "--force", "--threads"];
+    for (threads, stacks) in [("1", 2), ("8", 16), ("64", 128)] {
+        // What a process may write to and shares with none: 64 MiB, and 2 MiB of stack a thread.
+        let line = format!("ulimit -d {}; exec \"$0\" \"$@\"", (64 + stacks) << 10);
+        let mut shell = Command::new("bash");
+        shell.args(["-c", &line, TOOL, "*.safetensors"]).args(out).arg(threads);
+        let output = shell.current_dir(&dir).output().unwrap();
+        assert!(output.status.success(), "{threads} threads: {}", text(&output));
+    }
+    assert_eq!(to_f32(&load(&dir.path().join("out"))["w"]), values);
+}
+
+#[test]
 fn a_huge_header_in_little_memory_ends_without_an_abort() {
     let dir = tempfile::tempdir().unwrap();
     let text_of_90_mb = format!(

@@ -2,31 +2,48 @@
 //! the exact one for the rest.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::exact::{self, Sum};
-use super::kernel::{self, BLOCK, Span};
+use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
+use super::writer::Pending;
 use super::{Coefficients, Float};
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 
-/// Values that pass through the fast path together: their sums stay in a core's inner caches while the
-/// inputs pass by.
-const CHUNK: usize = 8 * BLOCK;
+/// Bytes of each input that pass through the fast path together: worth a call, and few enough that those
+/// of [`TOGETHER`] inputs stay in a core's own caches.
+const CHUNK: usize = 1 << 17;
+
+/// Inputs that are added up together.
+const TOGETHER: usize = MOST_INPUTS;
+
+/// A part of a file that takes longer than this to become readable came from a device, not from memory.
+const COLD: Duration = Duration::from_millis(1);
+
+/// How far to read ahead in a file that does.
+const AHEAD: u64 = 16 << 20;
 
 /// What a thread reuses.
 pub(super) struct Worker {
     pub divisor: Sum,
     pub scratch: Vec<u8>,
-    pub out: Vec<u8>,
+    pub pending: Pending,
+    /// Of the parts of a job, by source; empty if none is wanted.
+    pub crcs: Vec<crc32fast::Hasher>,
+    buffers: Vec<Vec<u8>>,
     sums: Vec<f64>,
     doubtful: Vec<usize>,
+    left: Vec<usize>,
 }
 
 impl Worker {
     pub fn new(coefficients: &Coefficients, divisor: Sum) -> Self {
-        debug_assert!(!coefficients.weights().is_empty());
-        let (scratch, out, doubtful) = (vec![], vec![], vec![]);
-        Worker { divisor, scratch, out, sums: vec![0.0; CHUNK], doubtful }
+        let n = coefficients.weights().len();
+        debug_assert!(n > 0);
+        let (scratch, sums, doubtful, left, crcs) = (vec![], vec![], vec![], vec![], vec![]);
+        let (pending, buffers) = (Pending::default(), vec![vec![]; n.min(TOGETHER)]);
+        Worker { divisor, scratch, pending, crcs, buffers, sums, doubtful, left }
     }
 }
 
@@ -63,8 +80,9 @@ impl Terms<'_> {
     ) -> Result<Found> {
         let mut found = Found::default();
         let size = self.to.size();
-        for start in values.clone().step_by(CHUNK) {
-            let chunk = start..values.end.min(start + CHUNK);
+        let chunk = CHUNK / self.from.size().max(2);
+        for start in values.clone().step_by(chunk) {
+            let chunk = start..values.end.min(start + chunk);
             let out = &mut out[(start - values.start) * size..][..chunk.len() * size];
             if self.from == Float::F64 {
                 for (i, out) in out.chunks_mut(BLOCK * size).enumerate() {
@@ -72,62 +90,82 @@ impl Terms<'_> {
                     let all: Vec<usize> = (0..out.len() / size).collect();
                     self.exactly(at..at + all.len(), &all, out, &mut found)?;
                 }
+            } else if self.sources.len() <= TOGETHER {
+                self.few(chunk, out, worker, &mut found)?;
             } else {
-                self.fast(chunk, out, worker, &mut found)?;
+                self.many(chunk, out, worker, &mut found)?;
             }
         }
         Ok(found)
     }
 
-    fn fast(
+    /// All inputs at once.
+    fn few(
         &self,
         values: Range<usize>,
         out: &mut [u8],
         worker: &mut Worker,
         found: &mut Found,
     ) -> Result<()> {
-        let Worker { scratch, sums, doubtful, .. } = worker;
-        let sums = &mut sums[..values.len()];
-        sums.fill(-0.0); // the neutral element: 0 would turn a mean of −0 into +0
-        let mut spans = [Span::EMPTY; CHUNK / BLOCK];
-        let width = self.from.size();
-        let bytes = (values.start * width) as u64..(values.end * width) as u64;
-        let terms = self.sources.iter().zip(self.coefficients.weights()).enumerate();
-        for (source, (&(input, number), &weight)) in terms {
-            let bytes = self.inputs[input].read(number, bytes.clone(), scratch)?;
-            let next_input = self.peek(source + 1, values.start, width);
-            let mut blocks = bytes.chunks(BLOCK * width).peekable();
-            for (sums, span) in sums.chunks_mut(BLOCK).zip(&mut spans) {
-                let block = blocks.next().unwrap_or_default();
-                kernel::prefetch(blocks.peek().copied().unwrap_or(next_input));
-                *span = span.with(kernel::accumulate(sums, block, self.from, weight));
+        let Worker { buffers, sums, doubtful, left, crcs, .. } = worker;
+        let inputs = self.load(self.sources, &values, buffers, crcs)?;
+        let (width, size) = (self.from.size(), self.to.size());
+        left.clear();
+        let length = if width == 2 && self.coefficients.is_plain() {
+            kernel::narrow(&inputs, self.from, self.to, out, left);
+            PIECE
+        } else {
+            left.extend(0..values.len().div_ceil(BLOCK));
+            BLOCK
+        };
+        for start in left.iter().map(|number| number * length) {
+            let end = values.len().min(start + length);
+            let mut parts = [&[][..]; TOGETHER];
+            for (part, bytes) in parts.iter_mut().zip(&inputs) {
+                *part = &bytes[start * width..end * width];
+            }
+            let parts = &parts[..inputs.len()];
+            let out = &mut out[start * size..end * size];
+            reset(sums, end - start);
+            let span = kernel::accumulate(sums, parts, self.from, self.coefficients.weights());
+            self.finish(sums, span, out, doubtful);
+            if !doubtful.is_empty() {
+                let at = values.start + start;
+                self.exactly(at..at + sums.len(), doubtful, out, found)?;
             }
         }
-        let size = self.to.size();
-        let blocks = sums.chunks(BLOCK).zip(out.chunks_mut(BLOCK * size)).zip(&spans).enumerate();
-        for (i, ((sums, out), span)) in blocks {
-            let (coefficients, n) = (self.coefficients, self.sources.len());
-            doubtful.clear();
-            if !span.is_finite() {
-                doubtful.extend(0..sums.len());
-            } else {
-                let divisor = coefficients.divisor();
-                if coefficients.divisor_is_exact() && span.proves_exact(self.from, coefficients) {
-                    kernel::finish_exact(sums, divisor, self.to, out);
-                } else {
-                    let error = span.error(n, coefficients);
-                    kernel::finish_bounded(sums, divisor, error, self.to, out, doubtful);
+        Ok(())
+    }
+
+    /// Some inputs after the others.
+    fn many(
+        &self,
+        values: Range<usize>,
+        out: &mut [u8],
+        worker: &mut Worker,
+        found: &mut Found,
+    ) -> Result<()> {
+        let Worker { buffers, sums, doubtful, crcs, .. } = worker;
+        let block = BLOCK * self.from.size();
+        reset(sums, values.len());
+        let mut spans = [Span::EMPTY; CHUNK / 2 / BLOCK];
+        let groups =
+            self.sources.chunks(TOGETHER).zip(self.coefficients.weights().chunks(TOGETHER));
+        for (group, (sources, weights)) in groups.enumerate() {
+            let crcs = crcs.get_mut(group * TOGETHER..).unwrap_or_default();
+            let inputs = self.load(sources, &values, buffers, crcs)?;
+            for (i, (sums, span)) in sums.chunks_mut(BLOCK).zip(&mut spans).enumerate() {
+                let mut parts = [&[][..]; TOGETHER];
+                for (part, bytes) in parts.iter_mut().zip(&inputs) {
+                    *part = &bytes[i * block..][..sums.len() * self.from.size()];
                 }
-                // Close to the type's largest value the exact path decides.
-                if span.largest_mean(coefficients) > self.to.safe() {
-                    doubtful.clear();
-                    doubtful.extend(0..sums.len());
-                }
+                let added = kernel::accumulate(sums, &parts[..inputs.len()], self.from, weights);
+                *span = span.with(added);
             }
-            if !coefficients.is_positive() {
-                // The sign of a zero depends on those of the inputs alone.
-                doubtful.extend((0..sums.len()).filter(|&i| sums[i] == 0.0));
-            }
+        }
+        let blocks = sums.chunks(BLOCK).zip(out.chunks_mut(BLOCK * self.to.size())).zip(spans);
+        for (i, ((sums, out), span)) in blocks.enumerate() {
+            self.finish(sums, span, out, doubtful);
             if !doubtful.is_empty() {
                 let at = values.start + i * BLOCK;
                 self.exactly(at..at + sums.len(), doubtful, out, found)?;
@@ -136,13 +174,56 @@ impl Terms<'_> {
         Ok(())
     }
 
-    /// The first block of a chunk in the source after, as far as it is there and mapped.
-    fn peek(&self, source: usize, start: usize, width: usize) -> &[u8] {
-        let Some(&(input, number)) = self.sources.get(source) else { return &[] };
-        let bytes = (start * width) as u64..((start + BLOCK) * width) as u64;
-        let Some((file, range)) = self.inputs[input].locate(number, bytes) else { return &[] };
-        let mapped = file.mapped();
-        &mapped[mapped.len().min(range.start as usize)..mapped.len().min(range.end as usize)]
+    /// The bytes of a chunk in some sources, added to their CRCs if these are wanted. What comes from a
+    /// device is read ahead.
+    fn load<'b>(
+        &'b self,
+        sources: &[(usize, usize)],
+        values: &Range<usize>,
+        buffers: &'b mut [Vec<u8>],
+        crcs: &mut [crc32fast::Hasher],
+    ) -> Result<Vec<&'b [u8]>> {
+        let width = self.from.size() as u64;
+        let bytes = values.start as u64 * width..values.end as u64 * width;
+        let mut parts = Vec::with_capacity(sources.len());
+        for (i, (&(input, number), buffer)) in sources.iter().zip(buffers).enumerate() {
+            let started = Instant::now();
+            let part = self.inputs[input].load(number, bytes.clone(), buffer)?;
+            if started.elapsed() > COLD
+                && let Some((file, range)) = self.inputs[input].locate(number, bytes.clone())
+            {
+                file.prefetch(range.end..range.end + AHEAD);
+            }
+            if let Some(crc) = crcs.get_mut(i) {
+                crc.update(part);
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// Writes the means of a block as far as they are certain; of the others, the places.
+    fn finish(&self, sums: &[f64], span: Span, out: &mut [u8], doubtful: &mut Vec<usize>) {
+        let (coefficients, n) = (self.coefficients, self.sources.len());
+        doubtful.clear();
+        if !span.is_finite() {
+            return doubtful.extend(0..sums.len());
+        }
+        let divisor = coefficients.divisor();
+        // Close to the type's largest value the exact path decides.
+        if span.largest_mean(coefficients) > self.to.safe() {
+            return doubtful.extend(0..sums.len());
+        }
+        if coefficients.divisor_is_exact() && span.proves_exact(self.from, coefficients) {
+            kernel::finish_exact(sums, divisor, self.to, out);
+        } else {
+            let error = span.error(n, coefficients);
+            kernel::finish_bounded(sums, divisor, error, self.to, out, doubtful);
+        }
+        if !coefficients.is_positive() {
+            // The sign of a zero depends on those of the inputs alone.
+            doubtful.extend((0..sums.len()).filter(|&i| sums[i] == 0.0));
+        }
     }
 
     /// Writes the exactly rounded means of some values of a range.
@@ -178,4 +259,10 @@ impl Terms<'_> {
         }
         Ok(())
     }
+}
+
+/// So many sums of nothing: −0, the neutral element; 0 would turn a mean of −0 into +0.
+fn reset(sums: &mut Vec<f64>, n: usize) {
+    sums.clear();
+    sums.resize(n, -0.0);
 }

@@ -15,6 +15,7 @@ pub struct Coefficients {
     /// Every weight is a multiple of two to this power.
     quantum: i32,
     positive: bool,
+    plain: bool,
 }
 
 /// The plain mean of n inputs, which the running form of SWA ends at
@@ -56,6 +57,7 @@ impl Coefficients {
             total: if plain { divisor } else { total },
             quantum: weights.iter().map(lowest_bit).min().expect("not empty"),
             positive: weights.iter().all(|w| *w > 0.0),
+            plain,
             weights,
         })
     }
@@ -72,6 +74,11 @@ impl Coefficients {
     /// What an input counts for: w_j / W.
     pub fn share(&self, input: usize) -> f64 {
         self.weights[input] / self.divisor
+    }
+
+    /// Whether all weights are 1.
+    pub(super) fn is_plain(&self) -> bool {
+        self.plain
     }
 
     pub fn is_positive(&self) -> bool {

@@ -1,79 +1,30 @@
 //! The arithmetic of the fast path: weighted sums in f64, with a proof for each block of values that
 //! nothing was lost, or a bound on what was.
 //!
-//! The scalar functions are the specification. The AVX2 versions are the same code compiled for wider
-//! registers, so they compute the same bits (Rust never contracts or reorders floating-point
+//! The scalar functions are the specification. The AVX2 and AVX-512 versions are the same code compiled
+//! for wider registers, so they compute the same bits (Rust never contracts or reorders floating-point
 //! operations); a test compares them.
 
-use super::coefficients::Coefficients;
+mod narrow;
+mod span;
+
 use super::float::{Float, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use narrow::narrow_scalar;
+pub use narrow::{MOST_INPUTS, PIECE};
+pub use span::Span;
 
 /// Values that one [`Span`] describes: few enough that a value far smaller than the others, which
 /// spoils the proof, costs little; their sums fit a core's innermost cache.
 pub const BLOCK: usize = 1024;
 
-/// The largest and the smallest magnitude other than zero of a block's values, over all inputs, as the
-/// bits of their f32. Every type but F64 is part of f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    max: u32,
-    /// One less than the bits, so that zero wraps around to the largest.
-    min_less_1: u32,
-}
-
-impl Span {
-    pub const EMPTY: Span = Span { max: 0, min_less_1: u32::MAX };
-
-    /// The span of both.
-    pub fn with(self, other: Span) -> Span {
-        Span { max: self.max.max(other.max), min_less_1: self.min_less_1.min(other.min_less_1) }
-    }
-
-    pub fn is_finite(self) -> bool {
-        self.max < 0x7f80_0000
-    }
-
-    fn is_zero(self) -> bool {
-        self.max == 0
-    }
-
-    fn largest(self) -> f64 {
-        f32::from_bits(self.max) as f64
-    }
-
-    /// Whether Σ w·x in f64 is exact in any order, for all x of `from` within the span: all products are
-    /// multiples of one power of two, and no partial sum reaches 2^53 times that.
-    pub fn proves_exact(self, from: Float, coefficients: &Coefficients) -> bool {
-        if self.is_zero() {
-            return true;
+macro_rules! vectorised {
+    ($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $avx512:ident, $avx2:ident, $scalar:ident) => {
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn $avx512($($arg: $type),*) -> $result {
+            $scalar($($arg),*)
         }
-        let smallest = f32::from_bits(self.min_less_1 + 1);
-        let format = from.format();
-        // Zero in the exponent field: subnormal, in steps of f32's quantum.
-        let exponent = ((smallest.to_bits() >> 23) as i32).max(1) - 127;
-        let quantum = (exponent - (format.precision - 1)).max(format.quantum());
-        let unit = quantum + coefficients.quantum();
-        let bound = coefficients.total() * self.largest();
-        coefficients.is_moderate() && bound <= 2f64.powi(53 + unit)
-    }
 
-    /// No mean is larger than this.
-    pub fn largest_mean(self, coefficients: &Coefficients) -> f64 {
-        (coefficients.total() / coefficients.divisor()).abs() * self.largest()
-    }
-
-    /// How far Σ w·x in f64 can be from the true sum of `n` terms: each product and each addition rounds
-    /// by at most 2^-53 of Σ |w·x| (Higham 2002, §3.1); twice that covers the rest.
-    pub fn error(self, n: usize, coefficients: &Coefficients) -> f64 {
-        if !coefficients.is_moderate() {
-            return f64::INFINITY;
-        }
-        (n as f64 + 2.0) * 2f64.powi(-52) * coefficients.total() * self.largest()
-    }
-}
-
-macro_rules! with_avx2 {
-    ($name:ident($($arg:ident: $type:ty),*) -> $result:ty, $avx2:ident, $scalar:ident) => {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
         fn $avx2($($arg: $type),*) -> $result {
@@ -81,41 +32,77 @@ macro_rules! with_avx2 {
         }
 
         fn $name($($arg: $type),*) -> $result {
-            #[cfg(target_arch = "x86_64")]
-            if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-                // SAFETY: the processor has AVX2 and FMA.
-                return unsafe { $avx2($($arg),*) };
+            match registers() {
+                // SAFETY: the processor has these instructions.
+                #[cfg(target_arch = "x86_64")]
+                Registers::Avx512 => unsafe { $avx512($($arg),*) },
+                // SAFETY: likewise.
+                #[cfg(target_arch = "x86_64")]
+                Registers::Avx2 => unsafe { $avx2($($arg),*) },
+                _ => $scalar($($arg),*),
             }
-            $scalar($($arg),*)
         }
     };
 }
 
-with_avx2!(accumulate_any(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) -> Span,
-    accumulate_avx2, accumulate_scalar);
-with_avx2!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
-    finish_exact_avx2, finish_exact_scalar);
-with_avx2!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float, out: &mut [u8],
-    doubtful: &mut Vec<usize>) -> (), finish_bounded_avx2, finish_bounded_scalar);
-
-/// Asks for bytes that will be needed soon. The processor's own prefetching ends at each page, and the
-/// sums leave it too little room to look ahead.
-pub fn prefetch(bytes: &[u8]) {
-    #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a hint; the address is that of a slice.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+/// What to compute in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
+enum Registers {
+    /// Those that every processor of the kind has.
+    Other,
+    Avx2,
+    Avx512,
 }
 
-/// sum += weight · values, and their span. `bytes` holds as many little-endian values as `sum`, at any
-/// alignment; not of F64, whose sums are not exact in f64.
-pub fn accumulate(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) -> Span {
-    assert_eq!(bytes.len(), sum.len() * from.size());
-    accumulate_any(sum, bytes, from, weight)
+/// The widest that the processor has.
+fn registers() -> Registers {
+    static FOUND: std::sync::OnceLock<Registers> = std::sync::OnceLock::new();
+    let found = *FOUND.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl");
+            return if avx512 { Registers::Avx512 } else { Registers::Avx2 };
+        }
+        Registers::Other
+    });
+    #[cfg(test)]
+    let found = found.min(WIDEST.get());
+    found
+}
+
+#[cfg(test)]
+thread_local! {
+    static WIDEST: std::cell::Cell<Registers> = const { std::cell::Cell::new(Registers::Avx512) };
+}
+
+vectorised!(accumulate_any(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span,
+    accumulate_avx512, accumulate_avx2, accumulate_scalar);
+vectorised!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
+    finish_exact_avx512, finish_exact_avx2, finish_exact_scalar);
+vectorised!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float, out: &mut [u8],
+    doubtful: &mut Vec<usize>) -> (), finish_bounded_avx512, finish_bounded_avx2, finish_bounded_scalar);
+vectorised!(narrow_any(inputs: &[&[u8]], from: Float, to: Float, out: &mut [u8],
+    left: &mut Vec<usize>) -> (), narrow_avx512, narrow_avx2, narrow_scalar);
+
+/// sum += Σ weight · values over the inputs, and the span of these. Each input holds as many
+/// little-endian values as `sum`, at any alignment; not of F64, whose sums are not exact in f64.
+pub fn accumulate(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span {
+    assert_eq!(inputs.len(), weights.len());
+    assert!(inputs.iter().all(|bytes| bytes.len() == sum.len() * from.size()));
+    accumulate_any(sum, inputs, from, weights)
+}
+
+/// Writes the plain means of a few inputs of a 16-bit type, summed in f32. Adds to `left` the number of
+/// each [`PIECE`] of values for which that cannot be proved exact.
+pub fn narrow(inputs: &[&[u8]], from: Float, to: Float, out: &mut [u8], left: &mut Vec<usize>) {
+    let values = out.len() / to.size();
+    assert!(inputs.len() <= MOST_INPUTS);
+    assert!(inputs.iter().all(|bytes| bytes.len() == values * from.size()));
+    narrow_any(inputs, from, to, out, left)
 }
 
 /// Writes sum / divisor, rounded once to nearest-even, where both are exact and finite.
@@ -145,46 +132,68 @@ pub fn finish_bounded(
 }
 
 #[inline(always)]
-fn accumulate_scalar(sum: &mut [f64], bytes: &[u8], from: Float, weight: f64) -> Span {
+fn accumulate_scalar(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span {
+    /// `K` inputs at once, so that the sums stay in registers while these are added.
     #[inline(always)]
-    fn each<const N: usize, const UNIT: bool>(
+    fn some<const N: usize, const K: usize, const UNIT: bool>(
         sum: &mut [f64],
-        bytes: &[u8],
-        weight: f64,
+        inputs: &[&[u8]],
+        weights: &[f64],
         value: impl Fn([u8; N]) -> f32,
     ) -> Span {
+        let inputs: [_; K] = std::array::from_fn(|k| &inputs[k].as_chunks::<N>().0[..sum.len()]);
+        let weights: [f64; K] = std::array::from_fn(|k| weights[k]);
         let Span { mut max, mut min_less_1 } = Span::EMPTY;
-        for (sum, bytes) in sum.iter_mut().zip(bytes.as_chunks::<N>().0) {
-            let value = value(*bytes);
-            let magnitude = value.to_bits() & 0x7fff_ffff;
-            max = max.max(magnitude);
-            min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
-            *sum += if UNIT { value as f64 } else { weight * value as f64 };
+        for (i, sum) in sum.iter_mut().enumerate() {
+            for k in 0..K {
+                let value = value(inputs[k][i]);
+                let magnitude = value.to_bits() & 0x7fff_ffff;
+                max = max.max(magnitude);
+                min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
+                *sum += if UNIT { value as f64 } else { weights[k] * value as f64 };
+            }
         }
         Span { max, min_less_1 }
     }
     #[inline(always)]
+    fn all<const N: usize, const UNIT: bool>(
+        sum: &mut [f64],
+        inputs: &[&[u8]],
+        weights: &[f64],
+        value: impl Fn([u8; N]) -> f32,
+    ) -> Span {
+        let mut span = Span::EMPTY;
+        for (inputs, weights) in inputs.chunks(4).zip(weights.chunks(4)) {
+            span = span.with(match inputs.len() {
+                1 => some::<N, 1, UNIT>(sum, inputs, weights, &value),
+                2 => some::<N, 2, UNIT>(sum, inputs, weights, &value),
+                3 => some::<N, 3, UNIT>(sum, inputs, weights, &value),
+                _ => some::<N, 4, UNIT>(sum, inputs, weights, &value),
+            });
+        }
+        span
+    }
+    #[inline(always)]
     fn any<const N: usize>(
         sum: &mut [f64],
-        bytes: &[u8],
-        weight: f64,
+        inputs: &[&[u8]],
+        weights: &[f64],
         value: impl Fn([u8; N]) -> f32,
     ) -> Span {
         // The plain mean is what it is mostly.
-        if weight == 1.0 {
-            each::<N, true>(sum, bytes, weight, value)
-        } else {
-            each::<N, false>(sum, bytes, weight, value)
+        match weights.iter().all(|&weight| weight == 1.0) {
+            true => all::<N, true>(sum, inputs, weights, value),
+            false => all::<N, false>(sum, inputs, weights, value),
         }
     }
     match from {
         Float::F64 => unreachable!("sums of F64 take the exact path"),
-        Float::F32 => any(sum, bytes, weight, f32::from_le_bytes),
-        Float::F16 => any(sum, bytes, weight, |b| f16_to_f32(u16::from_le_bytes(b))),
-        Float::BF16 => any(sum, bytes, weight, |b| bf16_to_f32(u16::from_le_bytes(b))),
+        Float::F32 => any(sum, inputs, weights, f32::from_le_bytes),
+        Float::F16 => any(sum, inputs, weights, |b| f16_to_f32(u16::from_le_bytes(b))),
+        Float::BF16 => any(sum, inputs, weights, |b| bf16_to_f32(u16::from_le_bytes(b))),
         Float::E4M3 | Float::E5M2 | Float::E4M3Fnuz | Float::E5M2Fnuz => {
             let table = from.table();
-            any(sum, bytes, weight, |[code]| table[code as usize])
+            any(sum, inputs, weights, |[code]| table[code as usize])
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) mod kernel;
 mod plan;
 mod stream;
 mod write;
+mod writer;
 
 pub use coefficients::{Coefficients, mean};
 pub use float::Float;

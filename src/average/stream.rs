@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
+use super::writer::Writer;
 use super::{Coefficients, Float, exact, kernel};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest;
@@ -23,20 +24,17 @@ const JOB: u64 = digest::BLOCK;
 /// From here on a part of an input is announced to the kernel before it is read.
 const WORTH_ANNOUNCING: u64 = 1 << 16;
 
-/// A part of a file that takes longer than this to become readable came from a device, not from memory.
-const COLD: Duration = Duration::from_millis(1);
-
 /// Inputs of more bytes than this give back their page tables (32 MiB by then) as they pass by.
 const LARGE: u64 = 16 << 30;
 
-/// How far to read ahead in a file that does.
-const AHEAD: u64 = 16 << 20;
+/// Threads at work, each with up to 7 MiB: as one at a time writes to a file, more would mostly wait.
+pub(super) const MOST_THREADS: usize = 8;
 
 /// Where the output's bytes go, and what is gathered on the way.
 pub(super) struct Stream<'p, 'a> {
     pub plan: &'p Plan<'a>,
     /// None: everything is computed and nothing written.
-    pub sink: Option<&'p dyn Sink>,
+    writer: Option<Writer<'p>>,
     /// For each tensor.
     pub outputs: &'p [Output<'p>],
     pub progress: &'p (dyn Fn(u64) + Sync),
@@ -102,9 +100,10 @@ impl<'p, 'a> Stream<'p, 'a> {
         outputs: &'p [Output<'p>],
         progress: &'p (dyn Fn(u64) + Sync),
     ) -> Self {
+        let files = outputs.iter().map(|output| output.file + 1).max().unwrap_or(0);
         Stream {
             plan,
-            sink,
+            writer: sink.map(|sink| Writer::new(sink, files)),
             outputs,
             progress,
             is_large: plan.bytes_to_read() > LARGE,
@@ -130,8 +129,18 @@ impl<'p, 'a> Stream<'p, 'a> {
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let error: Mutex<Option<(usize, Error)>> = Mutex::new(None);
-        rayon::broadcast(|_| {
+        rayon::broadcast(|thread| {
+            if thread.index() >= MOST_THREADS {
+                return;
+            }
             let mut worker = Worker::new(&self.plan.coefficients, exact.clone());
+            let fail = |j: usize, e: Error| {
+                failed.store(true, Ordering::Relaxed);
+                let mut first = lock(&error);
+                if first.as_ref().is_none_or(|(other, _)| j < *other) {
+                    *first = Some((j, e));
+                }
+            };
             while !failed.load(Ordering::Relaxed) && deadline.is_none_or(|end| Instant::now() < end)
             {
                 let j = next.fetch_add(1, Ordering::Relaxed);
@@ -150,12 +159,13 @@ impl<'p, 'a> Stream<'p, 'a> {
                     count: all.div_ceil(per_job),
                 };
                 if let Err(e) = self.job(&job, &mut worker) {
-                    failed.store(true, Ordering::Relaxed);
-                    let mut first = lock(&error);
-                    if first.as_ref().is_none_or(|(other, _)| j < *other) {
-                        *first = Some((j, e));
-                    }
+                    fail(j, e);
                 }
+            }
+            if let (Some(writer), false) = (&self.writer, failed.load(Ordering::Relaxed))
+                && let Err(e) = writer.finish(&mut worker.pending)
+            {
+                fail(count, e);
             }
         });
         match error.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
@@ -177,24 +187,33 @@ impl<'p, 'a> Stream<'p, 'a> {
         let bytes = job.start as u64 * width..job.end as u64 * width;
         let length = bytes.end - bytes.start;
         for &(input, number) in &sources {
-            if let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
-                && length >= WORTH_ANNOUNCING
+            if length >= WORTH_ANNOUNCING
+                && let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
+                && !file.is_copied(&range)
             {
-                let started = Instant::now();
-                file.populate(range.clone());
-                if started.elapsed() > COLD {
-                    file.prefetch(range.end..range.end + AHEAD);
-                }
+                file.populate(range);
             }
         }
-        if !plan.options.no_verify {
-            self.check(job, &sources, bytes.clone(), &mut worker.scratch)?;
+        worker.crcs.clear();
+        if !plan.options.no_verify && self.sums_as_it_reads(planned.rule, &sources) {
+            worker.crcs.resize(sources.len(), crc32fast::Hasher::new());
         }
         match planned.rule {
             Rule::Last => {
                 let (input, number) = sources[0];
-                let copy = plan.inputs[input].read(number, bytes.clone(), &mut worker.scratch)?;
-                self.put(job, bytes.start, copy)?;
+                let copy = plan.inputs[input].load(number, bytes.clone(), &mut worker.scratch)?;
+                if let Some(writer) = &self.writer {
+                    self.sum(job, bytes.start, copy);
+                    let Output { file, to, .. } = &self.outputs[job.tensor];
+                    match to {
+                        Destination::Row(offset) => {
+                            writer.write(*file, copy, offset + bytes.start)?;
+                        }
+                        Destination::Scattered(gather) => writer.alone(*file, |sink| {
+                            self.scatter.put(sink, *file, job.tensor, gather, bytes.start, copy)
+                        })?,
+                    }
+                }
             }
             Rule::Mean(from) | Rule::Convert(from) => {
                 let to = Float::of(planned.dtype).expect("planned as a float");
@@ -213,6 +232,9 @@ impl<'p, 'a> Stream<'p, 'a> {
                 };
                 self.mean(job, &sources, (from, to), coefficients, &divisor, worker)?;
             }
+        }
+        if !plan.options.no_verify {
+            self.check(job, &sources, bytes.clone(), worker)?;
         }
         if self.is_large && length >= WORTH_ANNOUNCING {
             for &(input, number) in &sources {
@@ -235,9 +257,9 @@ impl<'p, 'a> Stream<'p, 'a> {
         worker: &mut Worker,
     ) -> Result<()> {
         let terms = Terms { inputs: self.plan.inputs, sources, coefficients, divisor, from, to };
-        let mut out = std::mem::take(&mut worker.out);
-        out.resize((job.end - job.start) * to.size(), 0);
-        let found = terms.average(job.start..job.end, &mut out, worker)?;
+        let size = (job.end - job.start) * to.size();
+        let mut out = worker.pending.buffer(size);
+        let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
         if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
             return Err(self.nonfinite_inputs(job.tensor, sources, from));
         }
@@ -251,26 +273,45 @@ impl<'p, 'a> Stream<'p, 'a> {
         if found.nonfinite > 0 {
             *lock(&self.nonfinite).entry(job.tensor).or_default() += found.nonfinite;
         }
-        self.put(job, (job.start * to.size()) as u64, &out)?;
-        worker.out = out;
-        Ok(())
+        let Some(writer) = &self.writer else {
+            worker.pending.reuse(out);
+            return Ok(());
+        };
+        let at = (job.start * to.size()) as u64;
+        self.sum(job, at, &out[..size]);
+        let Output { file, to, .. } = &self.outputs[job.tensor];
+        match to {
+            Destination::Row(offset) => {
+                writer.write_later(*file, (out, size), offset + at, &mut worker.pending)
+            }
+            Destination::Scattered(gather) => {
+                let part = &out[..size];
+                let done = writer.alone(*file, |sink| {
+                    self.scatter.put(sink, *file, job.tensor, gather, at, part)
+                });
+                worker.pending.reuse(out);
+                done
+            }
+        }
     }
 
-    /// Writes a part of a tensor, and adds it to the checksum.
-    fn put(&self, job: &Job, at: u64, bytes: &[u8]) -> Result<()> {
-        let Some(sink) = self.sink else { return Ok(()) };
-        let Output { file, to, checksum } = &self.outputs[job.tensor];
-        if let Some(kind) = checksum {
+    /// Adds a part of an output tensor to its checksum.
+    fn sum(&self, job: &Job, at: u64, bytes: &[u8]) {
+        if let Some(kind) = self.outputs[job.tensor].checksum {
             let part = kind.of_part(at, bytes, self.plan.output_size(job.tensor));
             let sum = &mut lock(&self.sums)[job.tensor];
             *sum = kind.add(*sum, part);
         }
-        match to {
-            Destination::Row(offset) => sink.write_at(*file, bytes, offset + at),
-            Destination::Scattered(gather) => {
-                self.scatter.put(sink, *file, job.tensor, gather, at, bytes)
-            }
-        }
+    }
+
+    /// Whether CRCs are added up while the averaging reads the inputs; F64 and what is copied is read for
+    /// them apart.
+    fn sums_as_it_reads(&self, rule: Rule, sources: &[(usize, usize)]) -> bool {
+        let (Rule::Mean(from) | Rule::Convert(from)) = rule else { return false };
+        let has_crc = |&(input, number): &(usize, usize)| {
+            self.plan.inputs[input].checksum(number) == Some(Checksum::Crc)
+        };
+        from != Float::F64 && sources.iter().any(has_crc)
     }
 
     /// Adds a part of the inputs to their checksums; with the last part these are compared with what the
@@ -280,18 +321,26 @@ impl<'p, 'a> Stream<'p, 'a> {
         job: &Job,
         sources: &[(usize, usize)],
         bytes: std::ops::Range<u64>,
-        scratch: &mut Vec<u8>,
+        worker: &mut Worker,
     ) -> Result<()> {
-        let checked: Vec<_> = (sources.iter())
-            .filter_map(|&(input, number)| {
-                Some((input, number, self.plan.inputs[input].checksum(number)?))
+        let checked: Vec<_> = (sources.iter().enumerate())
+            .filter_map(|(i, &(input, number))| {
+                Some((i, input, number, self.plan.inputs[input].checksum(number)?))
             })
             .collect();
+        let total = self.plan.info(job.tensor).size();
         let mut sums = Vec::with_capacity(checked.len());
-        for &(input, number, kind) in &checked {
-            let part = self.plan.inputs[input].read(number, bytes.clone(), scratch)?;
-            let total = self.plan.info(job.tensor).size();
-            sums.push(kind.of_part(bytes.start, part, total));
+        for &(i, input, number, kind) in &checked {
+            sums.push(match (kind, worker.crcs.get(i)) {
+                (Checksum::Crc, Some(crc)) => {
+                    Checksum::of_crc(crc.clone().finalize(), total - bytes.end)
+                }
+                _ => {
+                    let scratch = &mut worker.scratch;
+                    let part = self.plan.inputs[input].load(number, bytes.clone(), scratch)?;
+                    kind.of_part(bytes.start, part, total)
+                }
+            });
         }
         if sums.is_empty() {
             return Ok(());
@@ -309,7 +358,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         }
         let done = checking.remove(&job.tensor).expect("it was there");
         drop(checking);
-        for ((input, number, _), sum) in checked.into_iter().zip(done.sums) {
+        for ((_, input, number, _), sum) in checked.into_iter().zip(done.sums) {
             self.plan.inputs[input].compare(number, sum)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::plan::Plan;
-use super::stream::{Output, Stream, lock};
+use super::stream::{MOST_THREADS, Output, Stream, lock};
 use crate::checkpoint::folder::SAFETENSORS;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
 use crate::output::{
@@ -188,9 +188,9 @@ impl Plan<'_> {
         stream.run(Some(started + Duration::from_millis(100)))?;
         let share = done.into_inner() as f64 / self.bytes_to_read().max(1) as f64;
         let seconds = started.elapsed().as_secs_f64() / share.max(1e-12);
-        // A mebibyte and more a thread for what it writes, and the index.
-        let threads = rayon::current_num_threads() as u64;
-        Ok(Estimate { seconds, memory: (threads << 21) + 256 * self.tensors.len() as u64 })
+        // What a thread reads into and what it writes, and the index.
+        let threads = rayon::current_num_threads().min(MOST_THREADS) as u64;
+        Ok(Estimate { seconds, memory: threads * (7 << 20) + 256 * self.tensors.len() as u64 })
     }
 
     fn files<'t>(&self, target: &'t Target) -> Result<Files<'t>> {

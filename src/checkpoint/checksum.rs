@@ -22,11 +22,13 @@ impl Checksum {
                     sum.wrapping_add(digest::of_block(first + i as u64, block))
                 })
             }
-            Checksum::Crc => {
-                let after = total - start - part.len() as u64;
-                shifted(crc32fast::hash(part), after) as u128
-            }
+            Checksum::Crc => Self::of_crc(crc32fast::hash(part), total - start - part.len() as u64),
         }
+    }
+
+    /// The same for a part whose CRC is known, with so many bytes after it.
+    pub fn of_crc(crc: u32, after: u64) -> u128 {
+        shifted(crc, after) as u128
     }
 
     pub fn add(self, a: u128, b: u128) -> u128 {

@@ -1,6 +1,7 @@
 //! What a format's reader hands over: tensors, where their bytes are, what these can be checked against.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use super::gather::{self, Gather, Part};
 use super::torch::{Storage, View};
@@ -28,6 +29,8 @@ pub enum Container {
     Npz,
     /// Flax's MessagePack.
     Flax,
+    /// Keras's, alone or in a `.keras` file.
+    Hdf5,
 }
 
 impl Container {
@@ -42,6 +45,7 @@ impl Container {
             Container::DeepSpeed => "DeepSpeed ZeRO",
             Container::Npz => "NumPy npz",
             Container::Flax => "Flax msgpack",
+            Container::Hdf5 => "Keras HDF5",
         }
     }
 
@@ -99,6 +103,18 @@ pub struct Contents {
     pub taken: Taken,
 }
 
+/// An array of one file, as NumPy knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Array {
+    pub dtype: Dtype,
+    pub shape: Vec<u64>,
+    /// The first dimension runs fastest.
+    pub fortran_order: bool,
+    pub big_endian: bool,
+    /// Where in the file the values lie.
+    pub data: Range<u64>,
+}
+
 /// A tensor's place before it is part of a checkpoint.
 #[derive(Debug)]
 pub enum Located {
@@ -111,6 +127,41 @@ impl Contents {
         self.places.push(Place::Gathered(self.gathers.len() as u32));
         self.gathers.push(gather);
         self.tensors.push(info);
+    }
+
+    /// Adds an array of the only file, which must have as many bytes as type and shape say.
+    pub fn push_array(&mut self, name: String, array: Array) -> Result<()> {
+        let Array { dtype, shape, fortran_order, big_endian, data } = array;
+        let (size, found) = (bytes(dtype, &shape)?, data.end - data.start);
+        if size != found {
+            let what = format!("{dtype:?} of shape {shape:?} has {size} bytes, not {found}");
+            return Err(Error::input(what).remedy("the file is damaged: save or copy it again"));
+        }
+        let dims = dimensions(&shape).ok_or_else(|| Error::input("its shape is too large"))?;
+        let mut stride = 1;
+        // Cannot overflow: the size was counted.
+        let mut next = |n: &u64| {
+            let own = stride;
+            stride *= (*n).max(1);
+            own
+        };
+        let mut strides: Vec<u64> = match fortran_order {
+            true => shape.iter().map(&mut next).collect(),
+            false => shape.iter().rev().map(&mut next).collect(),
+        };
+        if !fortran_order {
+            strides.reverse();
+        }
+        let view = View { storage: "".into(), dtype, shape, strides, offset: 0 };
+        let info = TensorInfo { name, dtype, shape: dims };
+        match locate(&view, &Storage { bytes: data, crc: None }, 0, big_endian)? {
+            Located::Row { start, .. } => {
+                self.places.push(Place::Row { file: 0, seal: NO_SEAL, start });
+                self.tensors.push(info);
+            }
+            Located::Gathered(gather) => self.push_gathered(info, gather),
+        }
+        Ok(())
     }
 
     /// Adds the tensors of a PyTorch file, views of its storages.
@@ -162,14 +213,23 @@ pub fn dimensions(shape: &[u64]) -> Option<Vec<usize>> {
     shape.iter().map(|&n| usize::try_from(n).ok()).collect()
 }
 
+/// Bytes of a tensor, if they can be counted.
+pub fn bytes(dtype: Dtype, shape: &[u64]) -> Result<u64> {
+    // Zeros do not make the others harmless.
+    let mut nonzero = shape.iter().filter(|n| **n != 0);
+    let bits = dtype.bitsize() as u64;
+    let size = nonzero.try_fold(bits / 8, |size, &n| size.checked_mul(n));
+    let size = size.filter(|&size| size <= i64::MAX as u64);
+    let size =
+        size.ok_or_else(|| Error::input(format!("its shape {shape:?} is too large to count")))?;
+    Ok(if shape.contains(&0) { 0 } else { size })
+}
+
 /// Where a view's values are. Every sum and product is checked: the numbers come from a file.
 pub fn locate(view: &View, storage: &Storage, file: u32, big_endian: bool) -> Result<Located> {
     let width = (view.dtype.bitsize() / 8) as u64;
     let size = storage.bytes.end - storage.bytes.start;
-    let too_large = || Error::input(format!("its shape {:?} is too large to count", view.shape));
-    // Zeros do not make the others harmless.
-    let count = |n: &[u64]| n.iter().filter(|n| **n != 0).try_fold(width, |p, &n| p.checked_mul(n));
-    count(&view.shape).filter(|&n| n <= i64::MAX as u64).ok_or_else(too_large)?;
+    bytes(view.dtype, &view.shape)?;
     if view.shape.contains(&0) {
         return Ok(Located::Row { start: storage.bytes.start, is_whole: false });
     }

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use rmp::Marker;
 use rmp::decode;
 
-use super::contents::{Contents, NO_SEAL, Place, Seals, dimensions};
+use super::contents::{Contents, NO_SEAL, Place, Seals, bytes, dimensions};
 use super::gather::{Gather, Part};
 use super::safetensors::MAX_RANK;
 use super::torch::dtype_called;
@@ -311,14 +311,8 @@ impl Reader<'_> {
 impl Array {
     fn check_size(&self) -> Result<()> {
         let Array { dtype, shape, runs } = self;
-        let width = (dtype.bitsize() / 8) as u64;
         let found: u64 = runs.iter().map(|run| run.end - run.start).sum();
-        // Zeros do not make the others harmless.
-        let nonzero = shape.iter().filter(|n| **n != 0);
-        let size = nonzero.copied().try_fold(width, u64::checked_mul);
-        let size = size.filter(|&size| size <= i64::MAX as u64);
-        let size = size.ok_or_else(|| Error::input(format!("shape {shape:?} is too large")))?;
-        let size = if shape.contains(&0) { 0 } else { size };
+        let size = bytes(*dtype, shape)?;
         match size == found {
             true => Ok(()),
             false => {

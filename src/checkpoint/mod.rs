@@ -11,6 +11,7 @@ mod distributed;
 mod flax;
 pub(crate) mod folder;
 pub(crate) mod gather;
+mod hdf5;
 mod headers;
 mod index;
 mod names;
@@ -239,6 +240,19 @@ impl Checkpoint {
                 self.gathers[number as usize].read(&self.files, bytes, scratch)?;
                 Ok(scratch)
             }
+        }
+    }
+
+    /// As [`Checkpoint::read`], for bytes that are read once: see [`Source::load`].
+    pub(crate) fn load<'a>(
+        &'a self,
+        tensor: usize,
+        bytes: Range<u64>,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8]> {
+        match self.locate(tensor, bytes.clone()) {
+            Some((file, range)) => file.load(range, scratch),
+            None => self.read(tensor, bytes, scratch),
         }
     }
 

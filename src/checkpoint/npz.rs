@@ -3,13 +3,11 @@
 //!
 //! The CRC of a member covers header and values, so it is compared apart from the tensor.
 
-use std::ops::Range;
-
-use super::contents::{Contents, Located, NO_SEAL, Place, Rest, Seals, dimensions, locate};
+use super::Source;
+use super::contents::{Array, Contents, Rest, Seals};
 use super::npy::{Header, Kind};
-use super::torch::{Storage, View};
+use super::torch::Storage;
 use super::zip::{Archive, Entry};
-use super::{Source, TensorInfo};
 use crate::{Error, Result};
 
 /// How the names of arrays end.
@@ -54,41 +52,11 @@ fn add(contents: &mut Contents, source: &Source, entry: &Entry, name: &str) -> R
             return Ok(());
         }
     };
-    let strides = strides(&shape, fortran_order);
-    let view = View { storage: "".into(), dtype, shape, strides, offset: 0 };
-    let place = match located(&view, data, big_endian)? {
-        Located::Row { start, .. } => Place::Row { file: 0, seal: NO_SEAL, start },
-        Located::Gathered(gather) => {
-            contents.gathers.push(gather);
-            Place::Gathered(contents.gathers.len() as u32 - 1)
-        }
-    };
-    let shape = dimensions(&view.shape).ok_or_else(|| Error::input("its shape is too large"))?;
-    contents.tensors.push(TensorInfo { name: name.into(), dtype, shape });
-    contents.places.push(place);
+    let array = Array { dtype, shape, fortran_order, big_endian, data };
+    contents.push_array(name.into(), array)?;
     if entry.crc != 0 {
         let storage = Storage { bytes: member, crc: Some(entry.crc_places) };
         contents.rest.push(Rest { file: 0, storage, name: name.into() });
     }
     Ok(())
-}
-
-fn located(view: &View, data: Range<u64>, big_endian: bool) -> Result<Located> {
-    locate(view, &Storage { bytes: data, crc: None }, 0, big_endian)
-}
-
-/// Values from one to the next, by dimension; the header was checked to have a size that can be counted.
-fn strides(shape: &[u64], fortran_order: bool) -> Vec<u64> {
-    let mut stride = 1;
-    let mut next = |n: &u64| {
-        let own = stride;
-        stride *= (*n).max(1);
-        own
-    };
-    if fortran_order {
-        return shape.iter().map(next).collect();
-    }
-    let mut strides: Vec<u64> = shape.iter().rev().map(&mut next).collect();
-    strides.reverse();
-    strides
 }

@@ -14,7 +14,7 @@ use super::torch::{self, View};
 use super::tree::Node;
 use super::weights::{self, Take, Taken};
 use super::zip::Archive;
-use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, flax, npz};
+use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, flax, hdf5, npz};
 use crate::{Error, Result};
 
 /// The files of a checkpoint.
@@ -75,12 +75,17 @@ fn container(file: &Source) -> Result<Container> {
     let head = file.read(0..file.size().min(sniff::HEAD), &mut scratch)?;
     Ok(match sniff::format(head).map_err(at)? {
         Format::Safetensors => Container::Safetensors,
-        Format::Zip => match npz::is_one(&Archive::read(file, 0..file.size()).map_err(at)?) {
-            true => Container::Npz,
-            false => Container::Torch,
-        },
+        Format::Zip => {
+            let archive = Archive::read(file, 0..file.size()).map_err(at)?;
+            match () {
+                () if npz::is_one(&archive) => Container::Npz,
+                () if archive.get(hdf5::IN_KERAS).is_some() => Container::Hdf5,
+                () => Container::Torch,
+            }
+        }
         Format::TorchLegacy => Container::TorchLegacy,
         Format::Flax => Container::Flax,
+        Format::Hdf5 => Container::Hdf5,
     })
 }
 
@@ -108,6 +113,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             let contents = archive.and_then(|archive| npz::read(&files[0], &archive));
             contents.and_then(|contents| within(contents, take)).map_err(|e| e.at(&path))?
         }
+        (None, Container::Hdf5) => hdf5::read(&files[0], take).map_err(|e| e.at(&path))?,
         (None, Container::Flax) => flax::read(&files[0], take).map_err(|e| e.at(&path))?,
         (None, _) => {
             let mut contents = Contents::default();

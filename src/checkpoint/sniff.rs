@@ -1,7 +1,7 @@
 //! Which format a file has, by its first bytes; files that are often found in the place of weights are
 //! named as what they are.
 
-use super::{flax, torch, zip};
+use super::{flax, hdf5, torch, zip};
 use crate::{Error, Result};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Format {
     TorchLegacy,
     /// MessagePack, as Flax writes it.
     Flax,
+    /// Keras's.
+    Hdf5,
 }
 
 /// How many bytes [`format`] looks at.
@@ -27,6 +29,9 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
     }
     if torch::is_legacy(head) {
         return Ok(Format::TorchLegacy);
+    }
+    if head.starts_with(hdf5::MAGIC) {
+        return Ok(Format::Hdf5);
     }
     if !starts_safetensors(head) && flax::is_one(head) {
         return Ok(Format::Flax);
@@ -45,12 +50,11 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
             .remedy("load it with an old PyTorch and save it again with torch 1.6 or later"));
     }
     const SAVE: &str = "load it with its own program and save the state dict as safetensors";
-    let other: [(&[u8], &str, &str); 9] = [
+    let other: [(&[u8], &str, &str); 8] = [
         (b"\x80\x02", "a Python pickle without storages", SAVE),
         (b"\x80\x03", "a Python pickle without storages", SAVE),
         (b"\x80\x04", "a Python pickle without storages", SAVE),
         (b"\x80\x05", "a Python pickle without storages", SAVE),
-        (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras), which is not read", SAVE),
         (b"\x1f\x8b", "a gzip file", "unpack it first"),
         (b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it first"),
         (b"GGUF", "a GGUF file, made for inference", "average the checkpoints it was made from"),
@@ -84,13 +88,12 @@ mod tests {
         tar.resize(100, 0);
         tar.extend(b"0000644\0");
         tar.resize(512, 0);
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 7] = [
             (b"", "the file is empty"),
             (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "a Git LFS pointer"),
             (b"\n<!DOCTYPE html><html>", "an HTML page"),
             (b"PK\x05\x06xx", "an empty zip file"),
             (b"\x80\x04xx", "a Python pickle"),
-            (b"\x89HDF\r\n\x1a\nxx", "an HDF5 file"),
             (b"GGUFxx", "a GGUF file"),
             (&tar, "a tar file"),
         ];
@@ -106,6 +109,7 @@ mod tests {
         let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80";
         assert_eq!(format(magic).unwrap(), Format::TorchLegacy);
         assert_eq!(format(b"\x10\0\0\0\0\0\0\0{").unwrap(), Format::Safetensors);
+        assert_eq!(format(b"\x89HDF\r\n\x1a\nxx").unwrap(), Format::Hdf5);
         assert_eq!(format(b"\x82\xa6params\x82").unwrap(), Format::Flax);
         // A map with the key `a`, or a length of 0x61a182.
         assert_eq!(format(b"\x82\xa1a\0\0\0\0\0{").unwrap(), Format::Safetensors);

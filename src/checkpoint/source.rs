@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
@@ -32,10 +33,19 @@ impl Stamp {
     }
 }
 
-/// A regular file, open for reading. Holds no file descriptor, so that thousands can be open.
+/// Descriptors that all files together keep.
+static KEPT: AtomicU64 = AtomicU64::new(0);
+
+/// From here on a copy is quicker than a mapping: a page costs a fault and an entry in the page tables,
+/// for every process that maps it, a copy a fraction of a call.
+const WORTH_COPYING: u64 = 1 << 14;
+
+/// A regular file, open for reading. The first few hundred keep their descriptor, others have none, so
+/// that thousands can be open.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
+    file: Option<File>,
     stamp: Stamp,
     /// None for an empty file, and where the kernel refused: too many mappings, too little address
     /// space, a file system that cannot.
@@ -70,7 +80,17 @@ impl Source {
             unsafe { Mmap::map(&file) }.ok()
         };
         let watched = map.as_deref().and_then(|bytes| sigbus::watch(path, bytes));
-        Ok(Source { path: path.to_path_buf(), stamp, map, watched })
+        let file = keep().then_some(file);
+        Ok(Source { path: path.to_path_buf(), file, stamp, map, watched })
+    }
+
+    /// Opens it once more, for what must own its source.
+    pub fn again(&self) -> Result<Self> {
+        let again = Self::open(&self.path)?;
+        match again.stamp == self.stamp {
+            true => Ok(again),
+            false => Err(Error::changed("was replaced while it was read").at(&self.path)),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -97,8 +117,37 @@ impl Source {
         if let Some(map) = &self.map {
             return Ok(&map[range.start as usize..range.end as usize]);
         }
-        scratch.resize((range.end - range.start) as usize, 0);
-        let file = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
+        self.copy(range, scratch)
+    }
+
+    /// As [`Source::read`], but prefers a copy in a buffer that stays in the cache to a mapping where
+    /// that is quicker.
+    pub fn load<'a>(&'a self, range: Range<u64>, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        match self.is_copied(&range) {
+            true => self.copy(range, scratch),
+            false => self.read(range, scratch),
+        }
+    }
+
+    /// Whether [`Source::load`] copies a part even if it is mapped.
+    pub fn is_copied(&self, range: &Range<u64>) -> bool {
+        self.file.is_some() && range.end - range.start >= WORTH_COPYING
+    }
+
+    fn copy<'a>(&self, range: Range<u64>, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let length = (range.end - range.start) as usize;
+        if scratch.len() < length {
+            scratch.resize(length, 0);
+        }
+        let scratch = &mut scratch[..length];
+        let opened;
+        let file = match &self.file {
+            Some(file) => file,
+            None => {
+                opened = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
+                &opened
+            }
+        };
         match file.read_exact_at(scratch, range.start) {
             Ok(()) => Ok(scratch),
             Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
@@ -163,8 +212,25 @@ impl Source {
     }
 }
 
+/// Whether one more file may keep its descriptor: a quarter of those that the process may have.
+fn keep() -> bool {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let limit = limit.unwrap_or(u64::MAX).min(4096) / 4;
+    let more = |kept| (kept < limit).then_some(kept + 1);
+    KEPT.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+}
+
+impl Source {
+    fn forget_file(&mut self) {
+        if self.file.take().is_some() {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Drop for Source {
     fn drop(&mut self) {
+        self.forget_file();
         self.watched.inspect(|entry| entry.remove());
     }
 }
@@ -196,9 +262,33 @@ mod tests {
         let error = source.check_unchanged().unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
         assert!(error.to_string().contains("was replaced"), "{error}");
+        // The descriptor still leads to the file that was opened.
+        assert_eq!(source.read(1..3, &mut vec![]).unwrap(), b"bc");
+        source.forget_file();
         std::fs::write(&path, b"a").unwrap();
         let error = source.read(1..3, &mut vec![]).unwrap_err();
         assert_eq!(error.kind(), Kind::Changed);
+    }
+
+    #[test]
+    fn a_copy_is_what_is_mapped_and_a_file_that_shrinks_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i / 7) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let mut source = Source::open(&path).unwrap();
+        // Longer than what is asked for: of a part before.
+        let mut scratch = vec![1; 70_000];
+        for range in [3..60_003, 99_990..100_000, 0..100_000] {
+            let expected = &bytes[range.start as usize..range.end as usize];
+            assert_eq!(source.load(range, &mut scratch).unwrap(), expected);
+        }
+        assert!(source.is_copied(&(0..WORTH_COPYING)) && !source.is_copied(&(1..WORTH_COPYING)));
+        std::fs::write(&path, &bytes[..50_000]).unwrap();
+        let error = source.load(0..60_000, &mut scratch).unwrap_err();
+        assert!(error.kind() == Kind::Changed && error.to_string().contains("shrank"), "{error}");
+        source.forget_file();
+        assert!(!source.is_copied(&(0..WORTH_COPYING)));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
 use crate::{Error, Result};
 use std::ffi::CString;
 
+/// The type of tmpfs in statfs(2).
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+
 /// A path that signal handlers remove while this value lives.
 pub(super) struct Pending {
     path: PathBuf,
@@ -83,17 +86,27 @@ pub(super) fn reserve(file: &File, folder: &Path, path: &Path, size: u64) -> Res
     if size == 0 {
         return Ok(());
     }
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+    let free = || {
+        let stat = rustix::fs::statvfs(folder).ok();
+        stat.map(|s| s.f_bavail.saturating_mul(s.f_frsize))
+    };
+    // A file system in memory reserves by clearing every page, which takes as long as writing it: there
+    // it is only asked.
+    let reserved = match rustix::fs::fstatfs(file) {
+        Ok(stat) if stat.f_type == TMPFS => match free() {
+            Some(free) if free < size => Err(rustix::io::Errno::NOSPC),
+            _ => Err(rustix::io::Errno::OPNOTSUPP),
+        },
+        _ => rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size),
+    };
+    match reserved {
         Ok(()) => Ok(()),
         // Not every file system can reserve.
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
             file.set_len(size).map_err(|e| Error::io(path, "write", e))
         }
         Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
-            let free = rustix::fs::statvfs(folder)
-                .map(|s| s.f_bavail.saturating_mul(s.f_frsize))
-                .map(|free| format!(", {free} free"))
-                .unwrap_or_default();
+            let free = free().map(|free| format!(", {free} free")).unwrap_or_default();
             let full = io::Error::other(format!("it needs {size} bytes{free}"));
             Err(Error::io(path, "reserve space", full).remedy("free some, or write elsewhere"))
         }

@@ -1,4 +1,4 @@
-use super::super::coefficients::mean;
+use super::super::coefficients::{Coefficients, mean};
 use super::super::exact;
 use super::*;
 use proptest::prelude::*;
@@ -14,6 +14,17 @@ const SUMMED: [Float; 7] = [
     Float::E5M2Fnuz,
 ];
 
+/// What a function returns whichever registers the processor has: those that it lacks are left out.
+pub(super) fn in_all_registers<T: PartialEq + std::fmt::Debug>(function: impl Fn() -> T) -> T {
+    let best = function();
+    for registers in [Registers::Other, Registers::Avx2] {
+        WIDEST.set(registers);
+        assert_eq!(function(), best, "{registers:?}");
+    }
+    WIDEST.set(Registers::Avx512);
+    best
+}
+
 fn finish(sum: &[f64], divisor: f64, to: Float) -> Vec<u8> {
     let mut out = vec![0; sum.len() * to.size()];
     finish_exact(sum, divisor, to, &mut out);
@@ -25,7 +36,7 @@ fn every_half_survives_a_round_trip() {
     for float in [Float::F16, Float::BF16] {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(|h| h.to_le_bytes()).collect();
         let mut sum = vec![-0.0; 1 << 16];
-        assert!(!accumulate(&mut sum, &all, float, 1.0).is_finite());
+        assert!(!accumulate(&mut sum, &[&all], float, &[1.0]).is_finite());
         let out = finish(&sum, 1.0, float);
         for (x, (a, b)) in sum.iter().zip(out.chunks(2).zip(all.chunks(2))) {
             assert!(a == b || x.is_nan(), "{float:?} {x}");
@@ -44,7 +55,7 @@ fn results_that_are_not_finite_are_counted() {
 fn a_span_proves_what_is_exact_and_no_more() {
     let span = |values: &[f32]| {
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        accumulate(&mut vec![0.0; values.len()], &bytes, Float::F32, 1.0)
+        accumulate(&mut vec![0.0; values.len()], &[&bytes], Float::F32, &[1.0])
     };
     let p = |e: i32| 2f32.powi(e);
     // 24 bits of the smallest, 2^29 times that, and no carry left for a second term.
@@ -78,30 +89,40 @@ proptest! {
 
     #[test]
     fn fast_and_scalar_agree_to_the_bit(
-        seed in proptest::collection::vec(any::<u32>(), 0..200),
-        weight in -2f64..2.0,
+        seeds in proptest::collection::vec(proptest::collection::vec(any::<u32>(), 150), 1..7),
+        weights in proptest::collection::vec(prop_oneof![Just(1.0), -2f64..2.0], 7),
+        plain in any::<bool>(),
         divisor in 0.5f64..20.0,
     ) {
+        let weights = if plain { &[1.0; 7][..seeds.len()] } else { &weights[..seeds.len()] };
         for from in SUMMED {
-            let bytes = values(from, &seed);
-            let n = bytes.len() / from.size();
-            let (mut fast, mut scalar) = (vec![0.5; n], vec![0.5; n]);
-            let a = accumulate(&mut fast, &bytes, from, weight);
-            let b = accumulate_scalar(&mut scalar, &bytes, from, weight);
-            prop_assert_eq!(a, b);
-            let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
-            prop_assert!(fast.iter().zip(&scalar).all(same));
-            scalar.retain(|x| x.is_finite());
+            let inputs: Vec<_> = seeds.iter().map(|seed| values(from, seed)).collect();
+            let inputs: Vec<&[u8]> = inputs.iter().map(|bytes| &bytes[..]).collect();
+            let n = inputs[0].len() / from.size();
+            let bits = |sum: Vec<f64>| -> Vec<u64> {
+                sum.into_iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect()
+            };
+            let (sum, span) = in_all_registers(|| {
+                let mut sum = vec![0.5; n];
+                let span = accumulate(&mut sum, &inputs, from, weights);
+                (bits(sum), span)
+            });
+            // One input after the other: the same additions in the same order.
+            let (mut single, mut all) = (vec![0.5; n], Span::EMPTY);
+            for (bytes, weight) in inputs.iter().zip(weights) {
+                all = all.with(accumulate(&mut single, &[bytes], from, &[*weight]));
+            }
+            prop_assert_eq!((&bits(single), all), (&sum, span));
+            let finite: Vec<f64> =
+                sum.into_iter().map(f64::from_bits).filter(|x| x.is_finite()).collect();
             for to in WRITTEN {
-                let mut out = [vec![0; scalar.len() * to.size()], vec![0; scalar.len() * to.size()]];
-                finish_exact(&scalar, divisor, to, &mut out[0]);
-                finish_exact_scalar(&scalar, divisor, to, &mut out[1]);
-                prop_assert_eq!(&out[0], &out[1]);
-                let mut doubtful = [vec![], vec![]];
-                finish_bounded(&scalar, divisor, 1e-9, to, &mut out[0], &mut doubtful[0]);
-                finish_bounded_scalar(&scalar, divisor, 1e-9, to, &mut out[1], &mut doubtful[1]);
-                prop_assert_eq!(&out[0], &out[1]);
-                prop_assert_eq!(&doubtful[0], &doubtful[1]);
+                in_all_registers(|| {
+                    let mut out = [(); 2].map(|()| vec![0; finite.len() * to.size()]);
+                    let mut doubtful = vec![];
+                    finish_exact(&finite, divisor, to, &mut out[0]);
+                    finish_bounded(&finite, divisor, 1e-9, to, &mut out[1], &mut doubtful);
+                    (out, doubtful)
+                });
             }
         }
     }
@@ -123,7 +144,8 @@ proptest! {
                 let at = i * from.size()..(i + 1) * from.size();
                 let (mut sum, mut span) = ([-0.0], Span::EMPTY);
                 for (bytes, &weight) in inputs.iter().zip(&weights) {
-                    span = span.with(accumulate(&mut sum, &bytes[at.clone()], from, weight));
+                    let bytes = &bytes[at.clone()];
+                    span = span.with(accumulate(&mut sum, &[bytes], from, &[weight]));
                 }
                 if !span.is_finite() {
                     continue;

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use super::tree::{Node, short};
 use crate::error::LISTED;
 use crate::{Error, Result};
-use trainers::{AVERAGED, OTHER, Place, RAW, has_any};
+pub(super) use trainers::OTHER;
+use trainers::{AVERAGED, Place, RAW, has_any};
 pub(super) use variables::find_variables;
 
 /// How deep weights are looked for.

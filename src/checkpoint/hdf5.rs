@@ -1,0 +1,299 @@
+//! Keras's HDF5 files, `.weights.h5` and `.h5`, and the one within a `.keras` file: datasets in groups,
+//! mapped where they lie.
+//!
+//! hdf5-pure says where that is; no value is read through it. It reads the file's structure from a
+//! source of its own, and where a damaged file makes it panic, that is an error here.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use hdf5_pure::{
+    AttrValue, Datatype, DatatypeByteOrder, File, FloatingPointLayout, FormatError, Group, Layout,
+};
+
+use super::contents::{Array, Contents, Rest, Seals};
+use super::safetensors::MAX_RANK;
+use super::torch::Storage;
+use super::weights::{OTHER, Take};
+use super::zip::{self, Archive};
+use super::{Dtype, Source};
+use crate::{Error, Result, panics};
+
+/// First bytes of an HDF5 file.
+pub const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
+
+/// The one within a `.keras` file.
+pub const IN_KERAS: &str = "model.weights.h5";
+
+/// How deep groups may be nested.
+const MAX_DEPTH: u32 = 64;
+
+/// What a file needs for each of its datasets and groups, at the least, in bytes: one met more often
+/// than that has several names, and might have billions.
+const LEAST: u64 = 16;
+
+/// Where the weights are in a file that `Model.save` wrote as `.h5`, and in one of `save_weights`.
+const PLACES: [&str; 2] = ["model_weights", "layers"];
+
+/// What is no weights at the root, beside what other trainers call so.
+const OPTIMIZER: &str = "optimizer_weights";
+
+fn bad(what: impl std::fmt::Display) -> Error {
+    Error::input(format!("bad HDF5 file: {what}")).remedy("save or copy the file again")
+}
+
+/// What a dataset holds.
+enum Kind {
+    Numbers(Array),
+    Unreadable(String),
+    /// No numbers: what they are.
+    Other(&'static str),
+}
+
+/// The weights of an HDF5 file, or of the one in a zip file.
+pub(super) fn read(source: &Source, take: &Take) -> Result<Contents> {
+    let mut contents = Contents { seals: vec![Seals::None], ..Contents::default() };
+    let mut within = 0..source.size();
+    let mut scratch = vec![];
+    let head = source.read(0..within.end.min(zip::MAGIC.len() as u64), &mut scratch)?;
+    if head == zip::MAGIC {
+        let archive = Archive::read(source, within)?;
+        let entry = archive.get(IN_KERAS).ok_or_else(|| bad("no weights in it"))?;
+        within = entry.stored()?;
+        if entry.crc != 0 {
+            let storage = Storage { bytes: within.clone(), crc: Some(entry.crc_places) };
+            contents.rest.push(Rest { file: 0, storage, name: IN_KERAS.into() });
+        }
+    }
+    let part = Part { source: source.again()?, within: within.clone() };
+    let found = panics::catch(|| datasets(part, within));
+    let mut found = found.unwrap_or_else(|| Err(bad("its structure is broken")))?;
+    let (key, others) = choose(&found, take)?;
+    let prefix = if key.is_empty() { String::new() } else { format!("{key}/") };
+    found.retain(|(path, _)| {
+        path.starts_with(&prefix) && !others.contains(path.split('/').next().unwrap_or_default())
+    });
+    let others = others.into_iter().map(|name| (name, "a group".into()));
+    contents.taken.others = others.collect();
+    for (path, kind) in found {
+        let name = &path[prefix.len()..];
+        match kind {
+            Kind::Numbers(array) => {
+                contents.push_array(name.into(), array).map_err(|e| e.tensor(name))?;
+            }
+            Kind::Unreadable(why) => {
+                return Err(Error::input(format!("it is {why}"))
+                    .tensor(name)
+                    .remedy("save it again with Keras's own save_weights"));
+            }
+            Kind::Other(what) => contents.taken.others.push((name.into(), what.into())),
+        }
+    }
+    if contents.tensors.is_empty() {
+        return Err(Error::input("holds no datasets of numbers"));
+    }
+    contents.taken.key = key;
+    Ok(contents)
+}
+
+/// The group that the weights are in, and what else is at the root.
+fn choose(found: &[(String, Kind)], take: &Take) -> Result<(String, BTreeSet<String>)> {
+    if take.ema {
+        return Err(Error::input("holds no averaged (EMA) weights").remedy("leave out --ema"));
+    }
+    let is_in = |path: &str, group: &str| {
+        path.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let roots = found.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0));
+    let mut others: BTreeSet<String> = roots.map(str::to_string).collect();
+    if let Some(key) = &take.key {
+        if !found.iter().any(|(path, _)| is_in(path, key)) {
+            let what = format!("--weights-key {key}: no such group in it");
+            let roots = others.into_iter().collect();
+            return Err(Error::usage(what).list(roots));
+        }
+        others.retain(|name| name != key && !is_in(key, name));
+        return Ok((key.clone(), others));
+    }
+    let is_other = |name: &str| OTHER.contains(&name) || name == OPTIMIZER;
+    // All the weights, or they are in several places.
+    let only = |group: &&&str| {
+        let mut weights = others.iter().filter(|name| !is_other(name));
+        others.contains(**group) && (**group == PLACES[0] || weights.all(|name| name == **group))
+    };
+    let place = PLACES.iter().find(only).map(|place| place.to_string()).unwrap_or_default();
+    others.retain(|name| if place.is_empty() { is_other(name) } else { *name != place });
+    Ok((place, others))
+}
+
+/// Every dataset by its path.
+fn datasets(part: Part, within: Range<u64>) -> Result<Vec<(String, Kind)>> {
+    let size = within.end - within.start;
+    let file = File::from_source(part).map_err(bad)?;
+    let mut walk = Walk { within, found: vec![], left: size / LEAST };
+    walk.group(&file.root(), "", 0)?;
+    Ok(walk.found)
+}
+
+struct Walk {
+    within: Range<u64>,
+    found: Vec<(String, Kind)>,
+    /// How many datasets and groups may follow.
+    left: u64,
+}
+
+impl Walk {
+    fn group(&mut self, group: &Group, path: &str, depth: u32) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(Error::limit(format!("its groups nest deeper than {MAX_DEPTH}")));
+        }
+        let full = |name: &str| match path {
+            "" => name.to_string(),
+            _ => format!("{path}/{name}"),
+        };
+        for (name, dataset) in group.iter_datasets().map_err(bad)? {
+            self.count()?;
+            let kind = self.dataset(&dataset).map_err(|e| bad(e).tensor(&full(&name)))?;
+            self.found.push((full(&name), kind));
+        }
+        for (name, inner) in group.iter_groups().map_err(bad)? {
+            self.count()?;
+            self.group(&inner, &full(&name), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<()> {
+        self.left = self.left.checked_sub(1).ok_or_else(|| {
+            Error::limit("its groups hold far more names than the file has room for")
+        })?;
+        Ok(())
+    }
+
+    fn dataset(&self, dataset: &hdf5_pure::Dataset) -> Result<Kind, hdf5_pure::Error> {
+        let unreadable = |why: &str| Ok(Kind::Unreadable(why.into()));
+        let datatype = dataset.datatype()?;
+        if matches!(datatype, Datatype::String { .. } | Datatype::VariableLength { .. }) {
+            return Ok(Kind::Other("a dataset of texts"));
+        }
+        let Some((dtype, big_endian)) = number(&datatype).or_else(|| bfloat16(&datatype, dataset))
+        else {
+            return unreadable("of a type that safetensors lacks");
+        };
+        let shape = dataset.shape()?;
+        if shape.len() > MAX_RANK {
+            return unreadable("of too many dimensions");
+        }
+        let (start, size) = match dataset.layout()? {
+            // Nothing is written where there is nothing.
+            Layout::Contiguous { .. } if shape.contains(&0) => (0, 0),
+            Layout::Contiguous { address: Some(address), size } => (address, size),
+            Layout::Contiguous { address: None, .. } => {
+                return unreadable("a dataset that was never written");
+            }
+            Layout::Chunked { .. } => {
+                return unreadable("stored in chunks, which are not read");
+            }
+            _ => {
+                return unreadable("stored otherwise than in a row, which is not read");
+            }
+        };
+        let data = self.within.start.checked_add(start).and_then(|start| {
+            Some(start..start.checked_add(size).filter(|&end| end <= self.within.end)?)
+        });
+        let Some(data) = data else { return unreadable("beyond the end of the file: truncated?") };
+        let fortran_order = false;
+        Ok(Kind::Numbers(Array { dtype, shape, fortran_order, big_endian, data }))
+    }
+}
+
+/// A type that is one of NumPy's, and whether its bytes are in the other order.
+fn number(datatype: &Datatype) -> Option<(Dtype, bool)> {
+    let is_big = |order: &DatatypeByteOrder| match order {
+        DatatypeByteOrder::LittleEndian => Some(false),
+        DatatypeByteOrder::BigEndian => Some(true),
+        _ => None,
+    };
+    match datatype {
+        Datatype::FixedPoint { size, byte_order, layout } => {
+            if layout.bit_offset != 0 || u32::from(layout.bit_precision) != size.checked_mul(8)? {
+                return None;
+            }
+            let dtype = match (size, layout.signed) {
+                (1, true) => Dtype::I8,
+                (2, true) => Dtype::I16,
+                (4, true) => Dtype::I32,
+                (8, true) => Dtype::I64,
+                (1, false) => Dtype::U8,
+                (2, false) => Dtype::U16,
+                (4, false) => Dtype::U32,
+                (8, false) => Dtype::U64,
+                _ => return None,
+            };
+            Some((dtype, is_big(byte_order)?))
+        }
+        Datatype::FloatingPoint { size, byte_order, layout } => {
+            let FloatingPointLayout { exponent_size, mantissa_size, exponent_bias, .. } = layout;
+            if layout.bit_offset != 0
+                || u32::from(layout.bit_precision) != size.checked_mul(8)?
+                || layout.mantissa_location != 0
+                || layout.exponent_location != *mantissa_size
+            {
+                return None;
+            }
+            let dtype = match (size, exponent_size, mantissa_size, exponent_bias) {
+                (2, 5, 10, 15) => Dtype::F16,
+                (2, 8, 7, 127) => Dtype::BF16,
+                (4, 8, 23, 127) => Dtype::F32,
+                (8, 11, 52, 1023) => Dtype::F64,
+                _ => return None,
+            };
+            Some((dtype, is_big(byte_order)?))
+        }
+        // NumPy's bool by h5py.
+        Datatype::Enumeration { base_type, members, .. } => {
+            let names: Vec<&str> = members.iter().map(|member| member.name.as_str()).collect();
+            let is_bool = names == ["FALSE", "TRUE"] && number(base_type)?.0 == Dtype::I8;
+            is_bool.then_some((Dtype::BOOL, false))
+        }
+        _ => None,
+    }
+}
+
+/// Which h5py has no type for: Keras writes two bytes without one, and says so in an attribute.
+fn bfloat16(datatype: &Datatype, dataset: &hdf5_pure::Dataset) -> Option<(Dtype, bool)> {
+    if !matches!(datatype, Datatype::Opaque { size: 2, .. }) {
+        return None;
+    }
+    match dataset.attrs().ok()?.get("dtype")? {
+        AttrValue::String(text) if text == "bfloat16" => Some((Dtype::BF16, false)),
+        _ => None,
+    }
+}
+
+/// The part of a source that an HDF5 file is.
+struct Part {
+    source: Source,
+    within: Range<u64>,
+}
+
+impl hdf5_pure::Source for Part {
+    fn len(&self) -> u64 {
+        self.within.end - self.within.start
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::result::Result<(), FormatError> {
+        let length = buf.len() as u64;
+        let end = offset.checked_add(length);
+        let end = end.ok_or(FormatError::OffsetOverflow { offset, length })?;
+        if end > self.len() {
+            let (expected, available) = (end as usize, self.len() as usize);
+            return Err(FormatError::UnexpectedEof { expected, available });
+        }
+        let range = self.within.start + offset..self.within.start + end;
+        let mut scratch = vec![];
+        let bytes = self.source.read(range, &mut scratch);
+        buf.copy_from_slice(bytes.map_err(|e| FormatError::Source(e.to_string()))?);
+        Ok(())
+    }
+}
