@@ -45,7 +45,7 @@ for path in sorted(fixtures.rglob("*")):
     if not path.is_file() or path.stat().st_size > 400_000:
         continue
     content = path.read_bytes()
-    if content.startswith(b"PK\x03\x04") and path.suffix != ".distcp":
+    if content.startswith(b"PK\x03\x04") and path.suffix not in (".distcp", ".keras"):
         if len(content) < SMALL:
             seed("torch_zip", without_crcs(content))
         try:
@@ -56,6 +56,8 @@ for path in sorted(fixtures.rglob("*")):
         seed("safetensors", content)
     elif content[:1] == b"\x80" and b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in content[:30] and len(content) < SMALL:
         seed("torch_legacy", content)
+    elif path.suffix in (".h5", ".keras"):
+        seed("hdf5", content)
     elif path.suffix == ".msgpack":
         seed("flax", content)
     if path.name == ".metadata":
