@@ -4,13 +4,13 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-600}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors
+[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5
 python3 seeds.py ../fixtures/formats corpus
 trap 'rm -rf /dev/shm/swa-fuzz-*' EXIT
 for target in "$@"; do
     case $target in
         torch_zip) dict=zip ;;
-        safetensors) dict=safetensors ;;
+        safetensors | flax | hdf5) dict=$target ;;
         *) dict=pickle ;;
     esac
     # Without sanitizers: there is next to no unsafe code in these rooms, and time is measured.

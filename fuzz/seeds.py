@@ -45,10 +45,7 @@ for path in sorted(fixtures.rglob("*")):
     if not path.is_file() or path.stat().st_size > 400_000:
         continue
     content = path.read_bytes()
-    kinds = {".npz": "npz", ".msgpack": "flax", ".h5": "hdf5", ".keras": "hdf5"}
-    if path.suffix in kinds:
-        seed(kinds[path.suffix], without_crcs(content))
-    elif content.startswith(b"PK\x03\x04") and path.suffix != ".distcp":
+    if content.startswith(b"PK\x03\x04") and path.suffix not in (".distcp", ".keras"):
         if len(content) < SMALL:
             seed("torch_zip", without_crcs(content))
         try:
@@ -59,6 +56,10 @@ for path in sorted(fixtures.rglob("*")):
         seed("safetensors", content)
     elif content[:1] == b"\x80" and b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19" in content[:30] and len(content) < SMALL:
         seed("torch_legacy", content)
+    elif path.suffix in (".h5", ".keras"):
+        seed("hdf5", content)
+    elif path.suffix == ".msgpack":
+        seed("flax", content)
     if path.name == ".metadata":
         seed("pickle", content)
         chunks = [without_crcs(p.read_bytes()) for p in sorted(path.parent.glob("*.distcp"))]

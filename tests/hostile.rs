@@ -20,7 +20,8 @@ const ADDRESS_SPACE: u64 = 1 << 30;
 type Case = (&'static str, Vec<File>, i32, &'static str);
 
 fn cases() -> Vec<Case> {
-    let files = [files::pickles(), files::tensors(), files::zips(), files::legacies()];
+    let files =
+        [files::pickles(), files::tensors(), files::zips(), files::legacies(), files::flax()];
     files.into_iter().chain([folders::folders()]).flatten().collect()
 }
 

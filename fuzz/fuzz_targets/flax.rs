@@ -1,4 +1,4 @@
-//! A Flax file.
+//! A whole file of Flax's MessagePack.
 #![no_main]
 
 use std::path::PathBuf;

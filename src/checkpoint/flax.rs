@@ -4,6 +4,7 @@
 //!
 //! Source: `flax/serialization.py` of Flax 0.12. Only the few bytes before each value are read.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -326,8 +327,9 @@ impl Array {
 fn joined(dict: &Node<Array>) -> Node<Array> {
     let broken = || Node::Unreadable("an array whose chunks do not make it whole".into());
     let listed = |key: &str| -> Option<Vec<&Tree>> {
-        let node = dict.get(key)?;
-        (0..node.items().len()).map(|i| node.get(&i.to_string())).collect()
+        let items: HashMap<&str, &Tree> =
+            dict.get(key)?.items().iter().map(|(key, node)| (&**key, node)).collect();
+        (0..items.len()).map(|i| items.get(&*i.to_string()).copied()).collect()
     };
     let whole = || -> Option<Array> {
         let number = |node: &&Tree| match &***node {

@@ -180,6 +180,36 @@ pub fn zips() -> Vec<Case> {
     ]
 }
 
+/// Flax's MessagePack.
+pub fn flax() -> Vec<Case> {
+    let key = |text: &str| join(&[&[0xa0 + text.len() as u8], text.as_bytes()]);
+    let file = |items: &[&[u8]]| {
+        vec![("x.msgpack", join(&[&[0x80 + items.len() as u8 / 2], &items.concat()]))]
+    };
+    let array = |shape: &[u8]| {
+        let body = join(&[b"\x93", shape, &key("float32"), b"\xc4\x04\0\0\0\0"]);
+        join(&[&[0xc7, body.len() as u8, 1], &body])
+    };
+    let chunked = join(&[b"\xd9\x19", b"__msgpack_chunked_array__"]);
+    // Each is looked for among all.
+    let n: u16 = 9000;
+    let numbers = (0..n).flat_map(|i| join(&[&key(&i.to_string()), b"\x01"])).collect::<Bytes>();
+    let many = join(&[b"\xde", &n.to_be_bytes(), &numbers]);
+    let chunks = join(&[b"\x83", &chunked, b"\xc3", &key("shape"), &many, &key("chunks"), &many]);
+    let chunks = chunks[..chunks.len() - many.len()].to_vec();
+    let chunks = join(&[&chunks, b"\x80"]);
+    let deep = join(&[&b"\x81\xa1a".repeat(20_000), b"\x01"]);
+    let huge = b"\x93\xcf\x7f\xff\xff\xff\xff\xff\xff\xff\x02\0";
+    vec![
+        ("Flax", file(&[&key("w"), &array(b"\x91\x01")]), 0, ""),
+        ("chunks of many numbers", file(&[&key("w"), &chunks]), 3, "do not make it whole"),
+        ("deep maps", file(&[&key("w"), &deep]), 6, "deeper"),
+        ("a huge map", file(&[&key("w"), b"\xdf\xff\xff\xff\xff"]), 3, "truncated"),
+        ("a huge shape", file(&[&key("w"), &array(huge)]), 3, "too large"),
+        ("more values than bytes", file(&[&key("w"), &array(b"\x91\x02")]), 3, "8 bytes, not 4"),
+    ]
+}
+
 pub fn legacies() -> Vec<Case> {
     let stored = |view: &[u8]| {
         let storage = join(&[
