@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 TORCH := --release --features torch
 
-.PHONY: all setup build demo test test-light test-long fuzz lint bench install
+.PHONY: all setup build demo test test-light test-long test-arm fuzz lint bench install
 
 all: build
 
@@ -45,6 +45,13 @@ test-long:
 SECONDS ?= 600
 fuzz:
 	sh fuzz/run.sh $(SECONDS)
+
+# The averaging's arithmetic on 64-bit Arm, emulated: Debian's qemu-user and gcc-aarch64-linux-gnu.
+test-arm:
+	rustup target add aarch64-unknown-linux-gnu
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64 -L /usr/aarch64-linux-gnu' \
+	$(CARGO) test --release --locked --target aarch64-unknown-linux-gnu --lib average
 
 bench: build
 	sh tests/bench/run.sh

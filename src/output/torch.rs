@@ -307,3 +307,59 @@ fn tuple(bytes: &mut Vec<u8>, numbers: &[u64]) {
     numbers.iter().for_each(|&n| number(bytes, n));
     bytes.push(b't');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Checkpoint, Container};
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    struct Sparse(File);
+
+    impl Sink for Sparse {
+        fn write_at(&self, _: usize, bytes: &[u8], offset: u64) -> Result<()> {
+            self.0.write_all_at(bytes, offset).unwrap();
+            Ok(())
+        }
+
+        fn read_at(&self, _: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
+            self.0.read_exact_at(bytes, offset).unwrap();
+            Ok(())
+        }
+    }
+
+    /// A file with holes in the place of values: what stands beyond 4 GiB is found again.
+    #[test]
+    fn sizes_and_offsets_beyond_4_gib_are_written_and_read() {
+        let info = |name: &str, shape: &[usize]| TensorInfo {
+            name: name.into(),
+            dtype: Dtype::F32,
+            shape: shape.into(),
+        };
+        let tensors = [
+            info("small", &[3]),
+            info("large", &[1 << 15, 1 << 15]), // 4 GiB to the byte
+            info("behind", &[2, 2]),
+            info("larger", &[5 << 28]),
+            info("empty", &[0, 3]),
+            info("last", &[]),
+        ];
+        let layout = TorchLayout::new(tensors.iter(), &BTreeMap::new()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pth");
+        let file = File::create_new(&path).unwrap();
+        file.set_len(layout.size()).unwrap();
+        let sums: Vec<_> = tensors.iter().map(|t| (t, 7)).collect();
+        layout.finish(&Sparse(file), 0, &sums).unwrap();
+        let read = Checkpoint::open(&path).unwrap();
+        assert_eq!(read.container(), Container::Torch);
+        assert_eq!(read.tensors(), tensors);
+        for (i, tensor) in tensors.iter().enumerate() {
+            let Destination::Row(offset) = layout.destination(i) else { unreachable!() };
+            assert_eq!(offset % ALIGNMENT, 0);
+            let (_, found) = read.locate(i, 0..tensor.size()).unwrap();
+            assert_eq!(found, offset..offset + tensor.size(), "{}", tensor.name);
+        }
+    }
+}

@@ -1,174 +1,202 @@
 #!/usr/bin/env python3
-"""Times swa-avg on 10 × ResNet-152 in fp32 (2.4 GB) and on 4 × a 1.1B model in bf16 (8.8 GB), in turn with the
-machine's floor (tests/bench/floor.rs) and with `cat` of the inputs and `cp` of one.
+"""Times swa-avg in turn with the machine's floor (tests/bench/floor.rs), with `cat` of the inputs and `cp` of one, and
+where PYTHON names a Python that has torch, with the same mean in torch and in timm (tests/bench/peers.py).
 
-    python3 tests/bench/average.py [--pairs 15] [--dir FOLDER]
+    python3 tests/bench/average.py [--pairs 15] [--dir FOLDER] [--disk FOLDER]
 
-Needs the standard library only. Page cache warm, output beside the inputs. Prints Markdown tables: wall time,
-median and range; the ratios round by round; peak anonymous memory (RssAnon of the process).
+Needs the standard library only. Page cache warm, output beside the inputs. Prints Markdown; draws docs/averaging.svg.
 """
 
 import argparse
-import array
-import json
-import math
 import os
-import random
 import shutil
 import statistics
-import struct
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+import checkpoints
+import curve
+
 ROOT = Path(__file__).parents[2]
 SWA_AVG = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release/swa-avg"
 FLOOR = SWA_AVG.with_name("examples") / "floor"
+PEERS = Path(__file__).with_name("peers.py")
+OUTPUTS = ("swa", "floor", "copy", "peer")
+OURS = "`swa-avg ckpt_* -o swa`"
 
 
-def resnet152():
-    """Names and shapes of torchvision's ResNet-152."""
-    tensors = {}
-
-    def conv(name, o, i, k):
-        tensors[f"{name}.weight"] = [o, i, k, k]
-
-    def norm(name, n):
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            tensors[f"{name}.{part}"] = [n]
-        tensors[f"{name}.num_batches_tracked"] = []
-
-    conv("conv1", 64, 3, 7)
-    norm("bn1", 64)
-    inputs = 64
-    for stage, blocks in enumerate((3, 8, 36, 3)):
-        width = 64 << stage
-        for block in range(blocks):
-            at = f"layer{stage + 1}.{block}"
-            for i, shape in enumerate([(width, inputs, 1), (width, width, 3), (4 * width, width, 1)], 1):
-                conv(f"{at}.conv{i}", *shape)
-                norm(f"{at}.bn{i}", shape[0])
-            if block == 0:
-                conv(f"{at}.downsample.0", 4 * width, inputs, 1)
-                norm(f"{at}.downsample.1", 4 * width)
-            inputs = 4 * width
-    tensors["fc.weight"], tensors["fc.bias"] = [1000, 2048], [1000]
-    return tensors
+def commands():
+    """Each a list of processes, whose times are added up."""
+    return {
+        OURS: [f"{SWA_AVG} ckpt_* -qo swa --force"],
+        "floor: two threads that read all and write one": [f"{FLOOR} ckpt_* floor"],
+        "`cat ckpt_* >/dev/null`, then `cp ckpt_0000 copy`": ["cat ckpt_* >/dev/null", "cp ckpt_0000.safetensors copy"],
+    }
 
 
-def write(path, tensors, seed):
-    rng = random.Random(seed)
-    pool = array.array("f", (rng.gauss(0, 0.05) for _ in range(100_003))).tobytes()
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, shape in tensors.items():
-        count = 1
-        for n in shape:
-            count *= n
-        dtype, size = ("I64", 8) if not shape else ("F32", 4)
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + count * size]}
-        at += count * size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        while at > 0:
-            f.write(pool[: min(at, len(pool))])
-            at -= len(pool)
+def ready(folder, old):
+    """Removes the outputs, or leaves them to be written over. Then takes as much memory as an output needs and gives it
+    back: hypervisors collect free memory after seconds, and who asks for it first waits."""
+    for name in OUTPUTS:
+        if not old:
+            (folder / name).unlink(missing_ok=True)
+    size = next(folder.glob("ckpt_*")).stat().st_size
+    with open(folder / "warm", "wb", buffering=0) as file:
+        for _ in range(0, size, 1 << 20):
+            file.write(bytes(1 << 20))
+    (folder / "warm").unlink()
 
 
-def run(command, cwd):
-    """Wall seconds and peak RssAnon in MiB."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL)
-    peak = 0
+def seconds(processes, folder, old=False):
+    total = 0
+    for line in processes:
+        ready(folder, old)
+        started = time.perf_counter()
+        subprocess.run(["sh", "-c", line], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        total += time.perf_counter() - started
+    return total
+
+
+def peak(line, folder, **options):
+    """Peak anonymous memory of one more run, in MiB, and its seconds: watching takes time of its own."""
+    process = subprocess.Popen(["sh", "-c", f"exec {line}"], cwd=folder, stdout=subprocess.DEVNULL, **options)
+    most, started = 0, time.perf_counter()
     while process.poll() is None:
         try:
-            for line in open(f"/proc/{process.pid}/status"):
-                if line.startswith("RssAnon"):
-                    peak = max(peak, int(line.split()[1]))
+            for entry in open(f"/proc/{process.pid}/status"):
+                if entry.startswith("RssAnon"):
+                    most = max(most, int(entry.split()[1]))
         except (FileNotFoundError, ProcessLookupError):
             pass
         time.sleep(0.002)
-    seconds = time.perf_counter() - started
-    assert process.returncode == 0, command
-    return seconds, peak / 1024
+    assert process.returncode == 0, line
+    return most / 1024, time.perf_counter() - started
 
 
-def spread(values):
-    return f"{statistics.median(values):.3f} s ({min(values):.3f}–{max(values):.3f})"
+def in_turn(lines, folder, rounds, old=False):
+    """Seconds of each, round by round; the first round warms up."""
+    times = {name: [] for name in lines}
+    for i in range(rounds + 1):
+        for name, processes in lines.items():
+            took = seconds(processes, folder, old)
+            if i:
+                times[name].append(took)
+    return times
 
 
-def llm():
-    """Names and shapes of a language model of 1.1 billion parameters."""
-    tensors = {"model.embed_tokens.weight": [32000, 2048]}
-    parts = {"q": [2048, 2048], "k": [256, 2048], "v": [256, 2048], "o": [2048, 2048], "norm": [2048],
-             "gate": [5632, 2048], "up": [5632, 2048], "down": [2048, 5632]}
-    for i in range(22):
-        tensors |= {f"model.layers.{i}.{name}.weight": shape for name, shape in parts.items()}
-    return tensors | {"lm_head.weight": [32000, 2048]}
+def spread(values, form="{:.3f}"):
+    low, middle, high = (form.format(f(values)) for f in (min, statistics.median, max))
+    return f"{middle} ({low}–{high})"
 
 
-def write_bf16(path, tensors, seed):
-    rng = random.Random(seed)
-    pool = b"".join(struct.pack("<f", rng.gauss(0, 0.02))[2:] for _ in range(500_003))
-    header, at = {}, 0
-    for name, shape in tensors.items():
-        size = 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        while at > 0:
-            file.write(pool[:at])
-            at -= len(pool)
+def compare(title, folder, pairs, peers):
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    lines = commands()
+    fresh, over = (in_turn(lines, folder, pairs, old) for old in (False, True))
+    memory = {name: peak(processes[-1], folder)[0] for name, processes in lines.items()}
+    if peers:
+        lines |= {name: [line] for name, line in peers.items()}
+        for name, took in in_turn({OURS: lines[OURS]} | {name: lines[name] for name in peers}, folder, 3).items():
+            fresh[name if name != OURS else "with peers"] = took
+        memory |= {name: peak(line, folder)[0] for name, line in peers.items()}
+    print(f"### {title}, {size / 1e9:.2f} GB\n")
+    print("| command | no old output | swa-avg takes | over an old output | swa-avg takes | anonymous memory |")
+    print("|---|---|---|---|---|---|")
+    for name in lines:
+        cells = []
+        for times in (fresh, over):
+            if name not in times:
+                cells += ["", ""]
+                continue
+            ours = times["with peers"] if name in (peers or {}) else times[OURS]
+            ratios = [a / b for a, b in zip(ours, times[name])]
+            cells += [spread(times[name]) + " s", "" if name == OURS else spread(ratios, "{:.2f}") + " ×"]
+        print(f"| {name} | {' | '.join(cells)} | {memory[name]:.1f} MiB |")
+    print(flush=True)
 
 
-def compare(title, folder, make, count, pairs):
-    """One table: swa-avg, the floor and cat + cp in turn."""
-    for i in range(count):
-        make(folder / f"ckpt_{i:02}.safetensors", i)
-    names = sorted(p.name for p in folder.iterdir())
-    size = sum(p.stat().st_size for p in folder.iterdir())
-    commands = {
-        "`swa-avg ckpt_* -o swa` (digests and fsync included)": [SWA_AVG, *names, "-qo", "swa", "--force"],
-        "floor: two threads that read all and write one": [FLOOR, *names, "floor"],
-        "`cat ckpt_* >/dev/null; cp ckpt_00 copy`": ["sh", "-c", "cat ckpt_* >/dev/null; cp ckpt_00.safetensors copy"],
-    }
-    times, peak = {name: [] for name in commands}, 0
-    for pair in range(pairs + 1):
-        for name, command in commands.items():
-            seconds, anon = run(command, folder)
-            if pair:  # the first warms the page cache
-                times[name].append(seconds)
-                if command[0] == SWA_AVG:
-                    peak = max(peak, anon)
-    ours = times[next(iter(times))]
-    print(f"{title}, {size / 1e9:.2f} GB, {pairs} rounds, {os.cpu_count()} cores\n")
-    print("| command | wall time, median (range) | swa-avg takes, round by round |\n|---|---|---|")
-    for name, values in times.items():
-        ratios = [a / b for a, b in zip(ours, values)]
-        ratio = "" if values is ours else f"{statistics.median(ratios):.2f} × ({min(ratios):.2f}–{max(ratios):.2f})"
-        print(f"| {name} | {spread(values)} | {ratio} |")
-    print(f"\nPeak anonymous memory of swa-avg: {peak:.1f} MiB.\n")
+def clear(folder):
     for path in folder.iterdir():
         path.unlink()
+
+
+def curves(folder):
+    """Cost against the number and against the size of checkpoints, medians of 5."""
+    lines = {name: processes for name, processes in zip(("swa-avg", "floor", "cat, cp"), commands().values())}
+    by_number, by_size = ({name: [] for name in lines} for _ in range(2))
+    checkpoints.write_all(folder, checkpoints.square(100 << 20), "F32", 32)
+    everything = sorted(folder.glob("ckpt_*"))
+    for count in (32, 16, 8, 4, 2):
+        for path in everything[count:]:
+            path.unlink(missing_ok=True)
+        for name, times in in_turn(lines, folder, 5).items():
+            by_number[name].insert(0, (count, statistics.median(times)))
+    clear(folder)
+    for size in (1 << 20, 1 << 23, 1 << 26, 1 << 29, 1 << 31):
+        checkpoints.write_all(folder, checkpoints.square(size), "F32", 4)
+        for name, times in in_turn(lines, folder, 5).items():
+            by_size[name].append((size >> 20, statistics.median(times)))
+        clear(folder)
+    svg = curve.svg([
+        ("N checkpoints of 100 MiB", "N", str, by_number),
+        ("4 checkpoints", "MiB each", str, by_size),
+    ])  # fmt: skip
+    (ROOT / "docs/averaging.svg").write_text(svg)
+    print("### Against number and size\n")
+    print("![Seconds against the number and the size of checkpoints](averaging.svg)\n")
+    for what, series in (("N", by_number), ("MiB", by_size)):
+        points = series["swa-avg"]
+        print(f"| {what} | {' | '.join(str(x) for x, _ in points)} |\n|{'---|' * (len(points) + 1)}")
+        print(f"| swa-avg | {' | '.join(f'{y:.3f} s' for _, y in points)} |\n")
+
+
+def many(folder):
+    """Thousands of files and tensors under the default limits."""
+    print("### 10,000 small tensors, under `ulimit -n 1024`\n\n| checkpoints | GB | seconds | anonymous memory |\n|---|---|---|---|")
+    checkpoints.write_all(folder, checkpoints.small(10_000), "F32", 1000)
+    everything = sorted(folder.glob("ckpt_*"))
+    rows = []
+    for count in (1000, 500, 250, 125):
+        for path in everything[count:]:
+            path.unlink(missing_ok=True)
+        line = f"{SWA_AVG} 'ckpt_*' -qo swa --force"
+        took = statistics.median([seconds([f"ulimit -n 1024; {line}"], folder) for _ in range(3)])
+        size = sum(path.stat().st_size for path in everything[:count])
+        rows.insert(0, f"| {count} | {size / 1e9:.2f} | {took:.2f} | {peak(line, folder)[0]:.1f} MiB |")
+    print("\n".join(rows) + "\n", flush=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--dir", help="where the checkpoints go, 14 GB [default: the temporary folder]")
+    parser.add_argument("--dir", default="/dev/shm", help="where the checkpoints go, 16 GB [default: %(default)s]")
+    parser.add_argument("--disk", help="where the output on disk goes, 2.2 GB [default: the temporary folder]")
     args = parser.parse_args()
+    python = os.environ.get("PYTHON", sys.executable)
+    peers = {}
+    for modules, how, name in (
+        ("torch, safetensors", "lerp", "`load_file` and `lerp_` in torch"),
+        ("torch, timm", "timm", "timm's way: f64 sums, f32 out"),
+    ):
+        if subprocess.run([python, "-c", f"import {modules}"], capture_output=True).returncode == 0:
+            peers[name] = f"{python} {PEERS} {how} ckpt_* peer"
     folder = Path(tempfile.mkdtemp(dir=args.dir))
     try:
-        tensors, model = resnet152(), llm()
-        compare("10 × ResNet-152 in fp32", folder, lambda path, i: write(path, tensors, i), 10, args.pairs)
-        compare("4 × a 1.1B model in bf16", folder, lambda path, i: write_bf16(path, model, i), 4, args.pairs)
-        version = [run([SWA_AVG, "--version"], folder)[0] for _ in range(20)]
-        print(f"`swa-avg --version`: {1000 * statistics.median(version):.1f} ms")
+        print(f"{checkpoints.machine()}; medians of {args.pairs} rounds in turn, and their range.\n")
+        checkpoints.write_all(folder, checkpoints.resnet152(), "F32", 10)
+        compare("10 × ResNet-152 in fp32", folder, args.pairs, peers)
+        clear(folder)
+        checkpoints.write_all(folder, checkpoints.language_model(), "BF16", 4)
+        compare("4 × a language model of 1.1 billion parameters in bf16", folder, args.pairs, {})
+        with tempfile.TemporaryDirectory(dir=args.disk) as disk:
+            most, took = peak(f"{SWA_AVG} ckpt_* -qo {disk}/swa", folder)
+            print(f"With the output on disk, fsync included: {took:.1f} s, {most:.1f} MiB of anonymous memory.\n")
+        clear(folder)
+        curves(folder)
+        many(folder)
     finally:
         shutil.rmtree(folder)
 

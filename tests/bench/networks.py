@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "fixtures/fashion-mnist"
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 sys.path.insert(0, str(FASHION))
+from checkpoints import machine  # noqa: E402
 from train import PreResNet, normalise, read_idx  # noqa: E402
 
 IMAGES = 96
@@ -116,7 +117,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=5)
     pairs = parser.parse_args().pairs
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {pairs} interleaved pairs, medians\n")
+    print(f"{machine()}, torch {torch.__version__}, {pairs} interleaved pairs, medians\n")
     print("| network and data | job | ours, whole process | PyTorch, after imports | ratio, pair by pair (range) |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,17 @@
 #!/bin/sh
-# `make bench`: the figures of docs/performance.md, each against its peer in the same run.
-# PYTHON names a Python with torch, torchvision and safetensors for the second half.
+# `make bench`: the tables of docs/performance.md, each against its peer in the same run.
+# PYTHON names a Python with torch, torchvision, safetensors and timm for what is compared with them.
 set -eu
 cd "$(dirname "$0")/../.."
+export PYTHON="${PYTHON:-python3}"
+measured=$(mktemp)
+trap 'rm -f "$measured"' EXIT
 ${CARGO:-cargo} build --release --locked --example floor
-python3 tests/bench/average.py "$@"
-echo
-python=${PYTHON:-python3}
-if "$python" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
-    "$python" tests/bench/networks.py
+python3 tests/bench/average.py "$@" >"$measured"
+python3 tests/bench/document.py averaging <"$measured"
+if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
+    "$PYTHON" tests/bench/networks.py >"$measured"
+    python3 tests/bench/document.py networks <"$measured"
 else
-    echo "skipped: the comparison with PyTorch ($python has no torch, torchvision and safetensors; set PYTHON)"
+    echo "skipped: the comparison with PyTorch ($PYTHON has no torch, torchvision and safetensors; set PYTHON)"
 fi
