@@ -47,7 +47,8 @@ unsafe impl GlobalAlloc for Counting {
 pub fn folder() -> PathBuf {
     // All work in this thread: waking others takes longer than most inputs.
     rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().unwrap();
-    let path = PathBuf::from(format!("/dev/shm/swa-fuzz-{}", std::process::id()));
+    let within = std::env::var_os("SWA_FUZZ_DIR").unwrap_or_else(|| "/dev/shm".into());
+    let path = Path::new(&within).join(format!("swa-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
     path
 }
