@@ -6,7 +6,9 @@ seconds=${1:-600}
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5
 python3 seeds.py ../fixtures/formats corpus
-trap 'rm -rf /dev/shm/swa-fuzz-*' EXIT
+SWA_FUZZ_DIR=$(mktemp -d /dev/shm/swa-fuzz-XXXXXX)
+export SWA_FUZZ_DIR
+trap 'rm -rf "$SWA_FUZZ_DIR"' EXIT
 for target in "$@"; do
     case $target in
         torch_zip) dict=zip ;;

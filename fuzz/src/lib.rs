@@ -47,7 +47,8 @@ unsafe impl GlobalAlloc for Counting {
 pub fn folder() -> PathBuf {
     // All work in this thread: waking others takes longer than most inputs.
     rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global().unwrap();
-    let path = PathBuf::from(format!("/dev/shm/swa-fuzz-{}", std::process::id()));
+    let within = std::env::var_os("SWA_FUZZ_DIR").unwrap_or_else(|| "/dev/shm".into());
+    let path = Path::new(&within).join(format!("swa-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
     path
 }
@@ -82,8 +83,9 @@ pub fn check(path: &Path, size: usize) {
         if spent <= MILLISECONDS * parts as u64 {
             break;
         }
-        // Once may be another process's fault.
-        assert!(attempt < 2, "{spent} ms for {size} bytes");
+        // It may be another process's fault: a busy machine charges us for its page faults.
+        assert!(attempt < 8, "{spent} ms for {size} bytes");
+        std::thread::sleep(std::time::Duration::from_millis(100 << attempt));
     }
     match opened.unwrap() {
         Ok(checkpoint) => read(&checkpoint),
