@@ -13,7 +13,7 @@ use super::sniff::{self, Format};
 use super::torch::{self, View};
 use super::tree::Node;
 use super::weights::{self, Take, Taken};
-use super::zip::Archive;
+use super::zip::{self, Archive};
 use super::{Checkpoint, Source, TensorInfo, deepspeed, distributed, flax, hdf5, npz};
 use crate::{Error, Result};
 
@@ -75,6 +75,10 @@ fn container(file: &Source) -> Result<Container> {
     let head = file.read(0..file.size().min(sniff::HEAD), &mut scratch)?;
     Ok(match sniff::format(head).map_err(at)? {
         Format::Safetensors => Container::Safetensors,
+        // PyTorch's own begin so, and their directories need not be read twice.
+        Format::Zip if zip::first_name(head).is_some_and(|name| name.ends_with(b"data.pkl")) => {
+            Container::Torch
+        }
         Format::Zip => {
             let archive = Archive::read(file, 0..file.size()).map_err(at)?;
             match () {

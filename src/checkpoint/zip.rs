@@ -42,6 +42,12 @@ pub struct Entry {
     pub crc_places: [u64; 2],
 }
 
+/// The name of the entry that a zip file begins with, as far as its first bytes have it.
+pub fn first_name(head: &[u8]) -> Option<&[u8]> {
+    let length = u16::from_le_bytes(*head.get(26..28)?.first_chunk()?);
+    head.get(LOCAL_SIZE as usize..)?.get(..length as usize)
+}
+
 /// A zip file, or a part of a file that is one.
 #[derive(Debug)]
 pub struct Archive {

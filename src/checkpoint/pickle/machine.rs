@@ -13,7 +13,9 @@ struct Machine<'b> {
     stack: Vec<Id>,
     /// Heights of the stack at the marks.
     marks: Vec<usize>,
-    memo: HashMap<u32, Id>,
+    /// Under the numbers from 0 on, as most writers count, and under others.
+    memo: Vec<Id>,
+    others: HashMap<u32, Id>,
     /// Elements copied from one container to another, beyond what the instructions themselves hold.
     copied: usize,
 }
@@ -22,10 +24,11 @@ struct Machine<'b> {
 /// are limited, so memory goes with the bytes.
 pub(super) fn run(bytes: &[u8]) -> Result<Pickle> {
     let bytes = &bytes[..bytes.len().min(MAX_PICKLE)];
-    let (values, stack, marks, memo) = (vec![], vec![], vec![], HashMap::new());
-    let mut machine = Machine { bytes, at: 0, values, stack, marks, memo, copied: 0 };
+    let (values, stack, marks, memo) = (vec![], vec![], vec![], vec![]);
+    let others = HashMap::new();
+    let mut machine = Machine { bytes, at: 0, values, stack, marks, memo, others, copied: 0 };
     while machine.step()? {
-        let held = [machine.values.len(), machine.memo.len(), machine.marks.len()];
+        let held = [machine.values.len(), machine.memoized(), machine.marks.len()];
         if held.into_iter().any(|n| n > MAX_VALUES) {
             return Err(Error::limit(format!("its pickle holds more than {MAX_VALUES} values")));
         }
@@ -142,14 +145,25 @@ impl<'b> Machine<'b> {
         Ok(())
     }
 
+    fn memoized(&self) -> usize {
+        self.memo.len() + self.others.len()
+    }
+
     fn put(&mut self, key: u32) -> Result<()> {
         let top = self.top()?;
-        self.memo.insert(key, top);
+        match key as usize {
+            n if n < self.memo.len() => self.memo[n] = top,
+            n if n == self.memo.len() => {
+                self.others.remove(&key);
+                self.memo.push(top);
+            }
+            _ => drop(self.others.insert(key, top)),
+        }
         Ok(())
     }
 
     fn get(&mut self, key: u32) -> Result<()> {
-        match self.memo.get(&key) {
+        match self.memo.get(key as usize).or_else(|| self.others.get(&key)) {
             Some(&id) => self.stack.push(id),
             None => return Err(self.bad("a memo that was not put")),
         }
@@ -413,7 +427,7 @@ impl<'b> Machine<'b> {
                 let key = u32::from_le_bytes(self.array()?);
                 self.put(key)?;
             }
-            0x94 => self.put(self.memo.len() as u32)?,
+            0x94 => self.put(self.memoized() as u32)?,
             b'g' => {
                 let key = self.key()?;
                 self.get(key)?;
