@@ -15,7 +15,7 @@ use super::contents::{Contents, NO_SEAL, Place, Seals, bytes, dimensions};
 use super::gather::{Gather, Part};
 use super::safetensors::MAX_RANK;
 use super::torch::dtype_called;
-use super::tree::Node;
+use super::tree::{Node, short};
 use super::weights::{self, Take};
 use super::{Dtype, Source, TensorInfo};
 use crate::{Error, Result};
@@ -71,8 +71,12 @@ pub fn is_one(head: &[u8]) -> bool {
 
 /// The variables of a Flax file.
 pub(super) fn read(source: &Source, take: &Take) -> Result<Contents> {
-    let mut reader = Reader { source, at: 0, end: source.size(), values: 0, keys: 0 };
-    let root = reader.value(0)?;
+    let mut reader = Reader { source, at: 0, end: source.size(), values: 0, keys: 0, path: vec![] };
+    let root = match reader.value(0) {
+        Ok(root) => root,
+        Err(e) if reader.path.is_empty() => return Err(e),
+        Err(e) => return Err(e.tensor(&short(&reader.path.join(".")))),
+    };
     if reader.at != reader.end {
         return Err(bad("more follows its value"));
     }
@@ -180,6 +184,8 @@ struct Reader<'a> {
     values: u32,
     /// Bytes of the keys that were read.
     keys: u64,
+    /// The keys of the value that is read.
+    path: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -214,7 +220,9 @@ impl Reader<'_> {
                 let mut items = vec![];
                 for _ in 0..n {
                     let key = self.key()?;
-                    let value = self.value(depth + 1).map_err(|e| e.tensor(&key))?;
+                    self.path.push(key.clone());
+                    let value = self.value(depth + 1)?;
+                    self.path.pop();
                     items.push((key.into(), value));
                 }
                 let dict = Node::Dict(items);
@@ -236,14 +244,10 @@ impl Reader<'_> {
                 self.skip(size)?;
                 Node::Plain(format!("{size} bytes"))
             }
-            Head::Extension(kind @ (ARRAY | SCALAR), size) => {
+            Head::Extension(ARRAY | SCALAR, size) => {
                 let within = self.skip(size)?;
-                let what = if kind == ARRAY { "an array" } else { "a scalar" };
-                let mut inner = Reader { at: within.start, end: within.end, ..*self };
-                inner.array().map_err(|e| match e.kind() {
-                    crate::error::Kind::Io => e,
-                    _ => bad(format!("{what} in it is broken: {e}")),
-                })?
+                let (at, end) = (within.start, within.end);
+                Reader { at, end, path: vec![], ..*self }.array()?
             }
             Head::Extension(kind, size) => {
                 self.skip(size)?;
@@ -277,27 +281,31 @@ impl Reader<'_> {
 
     /// `(shape, name of the type, bytes)`, and nothing behind it.
     fn array(&mut self) -> Result<Node<Array>> {
-        let Head::List(3) = self.head()? else { return Err(Error::input("no list of three")) };
-        let Head::List(rank) = self.head()? else { return Err(Error::input("no shape")) };
+        let Head::List(3) = self.head()? else {
+            return Err(bad("an array that is no list of three"));
+        };
+        let Head::List(rank) = self.head()? else { return Err(bad("an array without a shape")) };
         if rank as usize > MAX_RANK {
-            return Err(Error::input(format!("{rank} dimensions")));
+            return Err(bad(format!("an array of {rank} dimensions")));
         }
         let mut shape = vec![];
         for _ in 0..rank {
-            let Head::Integer(n) = self.head()? else { return Err(Error::input("no shape")) };
-            shape.push(u64::try_from(n).map_err(|_| Error::input(format!("a size of {n}")))?);
+            let Head::Integer(n) = self.head()? else {
+                return Err(bad("an array without a shape"));
+            };
+            shape.push(u64::try_from(n).map_err(|_| bad(format!("an array with a size of {n}")))?);
         }
         // Before MessagePack told bytes from texts, Flax did not either.
         let (Head::Text(size) | Head::Bytes(size)) = self.head()? else {
-            return Err(Error::input("no type"));
+            return Err(bad("an array without a type"));
         };
         let name = self.text(size)?;
         let (Head::Text(size) | Head::Bytes(size)) = self.head()? else {
-            return Err(Error::input("no values"));
+            return Err(bad("an array without values"));
         };
         let run = self.skip(size)?;
         if self.at != self.end {
-            return Err(Error::input("more follows its values"));
+            return Err(bad("more follows an array's values"));
         }
         let Some(dtype) = dtype_called(&name) else {
             return Ok(Node::Unreadable(format!("of type `{name}`")));
@@ -317,7 +325,7 @@ impl Array {
             true => Ok(()),
             false => {
                 let what = format!("{dtype:?} of shape {shape:?} has {size} bytes, not {found}");
-                Err(Error::input(what))
+                Err(bad(what))
             }
         }
     }
@@ -350,4 +358,169 @@ fn joined(dict: &Node<Array>) -> Node<Array> {
         (array.shape.len() <= MAX_RANK && array.check_size().is_ok()).then_some(array)
     };
     whole().map_or_else(broken, Node::Tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::error::Kind;
+
+    /// A text, an array's extension, a map: below the sizes that need more than a byte for a length.
+    fn text(text: &str) -> Vec<u8> {
+        [&[0xa0 | text.len() as u8], text.as_bytes()].concat()
+    }
+
+    fn array(shape: &[u8], dtype: &str, values: &[u8]) -> Vec<u8> {
+        let shape = [&[0x90 | shape.len() as u8], shape].concat();
+        let values = [&[0xc4, values.len() as u8], values].concat();
+        extension(1, &[&[0x93][..], &shape, &text(dtype), &values].concat())
+    }
+
+    fn extension(kind: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[0xc7, bytes.len() as u8, kind], bytes].concat()
+    }
+
+    fn dict(items: &[(&str, &[u8])]) -> Vec<u8> {
+        let inner = items.iter().flat_map(|(key, value)| [&text(key), *value].concat());
+        [0x80 | items.len() as u8].into_iter().chain(inner).collect()
+    }
+
+    fn open(bytes: &[u8], take: &Take) -> Result<Checkpoint> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Checkpoint::open_with(file.path(), take)
+    }
+
+    fn names(checkpoint: &Checkpoint) -> Vec<&str> {
+        checkpoint.tensors().iter().map(|t| t.name.as_str()).collect()
+    }
+
+    fn ones() -> Vec<u8> {
+        array(&[2], "uint8", &[1, 2])
+    }
+
+    #[test]
+    fn arrays_and_scalars_lie_where_they_were_written() {
+        let scalar = extension(3, &[&[0x93, 0x90][..], &text("int8"), &[0xc4, 1, 7]].concat());
+        let half = array(&[1, 2], "bfloat16", &[1, 2, 3, 4]);
+        let layers = [0x92].into_iter().chain(ones()).chain(half).collect::<Vec<u8>>();
+        let bytes = dict(&[("scale", &scalar), ("layers", &layers), ("step", &[5])]);
+        let opened = open(&bytes, &Take::default()).unwrap();
+        assert_eq!(names(&opened), ["scale", "layers.0", "layers.1"]);
+        assert_eq!(*opened.bytes(0).unwrap(), [7]);
+        assert_eq!(*opened.bytes(1).unwrap(), [1, 2]);
+        assert_eq!(*opened.bytes(2).unwrap(), [1, 2, 3, 4]);
+        assert_eq!(opened.tensors()[2].dtype, Dtype::BF16);
+        assert_eq!(opened.tensors()[2].shape, [1, 2]);
+    }
+
+    #[test]
+    fn of_a_train_state_the_collections_are_taken() {
+        let params = dict(&[("w", &ones())]);
+        let ema = dict(&[("w", &array(&[2], "uint8", &[3, 4]))]);
+        let bytes = dict(&[
+            ("step", &array(&[], "int8", &[9])),
+            ("params", &params),
+            ("opt_state", &dict(&[("mu", &params)])),
+            ("batch_stats", &dict(&[("mean", &ones())])),
+            ("ema_params", &ema),
+        ]);
+        let raw = open(&bytes, &Take::default()).unwrap();
+        assert_eq!(names(&raw), ["params.w", "batch_stats.mean"]);
+        assert_eq!(*raw.bytes(0).unwrap(), [1, 2]);
+        assert!(raw.taken().has_average);
+        let others: Vec<&str> = raw.taken().others.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(others, ["step", "opt_state", "ema_params"]);
+        let average = open(&bytes, &Take { ema: true, key: None }).unwrap();
+        assert_eq!(names(&average), ["params.w", "batch_stats.mean"]);
+        assert_eq!(*average.bytes(0).unwrap(), [3, 4]);
+        let key = open(&bytes, &Take { ema: false, key: Some("params".into()) }).unwrap();
+        assert_eq!(names(&key), ["w"]);
+        let plain = dict(&[("params", &params)]);
+        assert!(open(&plain, &Take { ema: true, key: None }).is_err());
+    }
+
+    #[test]
+    fn chunks_are_put_together_in_the_order_of_their_numbers() {
+        let chunked = |shape: &[(&str, &[u8])], chunks: &[(&str, &[u8])]| {
+            let (shape, chunks) = (dict(shape), dict(chunks));
+            let array = dict(&[(CHUNKED, &[0xc3]), ("shape", &shape), ("chunks", &chunks)]);
+            open(&dict(&[("w", &array)]), &Take::default())
+        };
+        let last = array(&[2], "uint8", &[5, 6]);
+        let first = array(&[4], "uint8", &[1, 2, 3, 4]);
+        let shape: [(&str, &[u8]); 2] = [("0", &[3]), ("1", &[2])];
+        let opened = chunked(&shape, &[("1", &last), ("0", &first)]).unwrap();
+        assert_eq!(opened.tensors()[0].shape, [3, 2]);
+        assert_eq!(*opened.bytes(0).unwrap(), [1, 2, 3, 4, 5, 6]);
+        let mut part = vec![];
+        assert_eq!(opened.read(0, 3..5, &mut part).unwrap(), [4, 5]);
+        let other = array(&[2], "int8", &[5, 6]);
+        for chunks in [&[("0", &first[..])][..], &[("0", &first), ("2", &last)], &[]] {
+            let error = chunked(&shape, chunks).unwrap_err().to_string();
+            assert!(error.contains("`w`") && error.contains("chunks"), "{error}");
+        }
+        assert!(chunked(&shape, &[("0", &first), ("1", &other)]).is_err());
+    }
+
+    #[test]
+    fn hostile_files_are_refused() {
+        let one = |value: &[u8]| dict(&[("w", value)]);
+        let deep = [one(&[]).repeat(5000), ones()].concat();
+        let raw = |bytes: &[u8]| one(&extension(1, bytes));
+        let wide = [&[0x92, 0xcf, 0x7f][..], &[0xff; 7], &[0x7f]].concat();
+        let cases: Vec<(Vec<u8>, Kind, &str)> = vec![
+            (deep, Kind::Limit, "nest deeper"),
+            (one(&[0xdf, 0xff, 0xff, 0xff, 0xff]), Kind::Input, "truncated"),
+            (one(&[0xdd, 0xff, 0xff, 0xff, 0xff]), Kind::Input, "truncated"),
+            (one(&[0xc6, 0xff, 0xff, 0xff, 0xff]), Kind::Input, "truncated"),
+            (one(&[0xc9, 0xff, 0xff, 0xff, 0xff, 1]), Kind::Input, "truncated"),
+            (one(&[0xcb, 0]), Kind::Input, "truncated"),
+            (one(&[0xc1]), Kind::Input, "truncated"),
+            ([one(&ones()), vec![0]].concat(), Kind::Input, "more follows"),
+            (dict(&[("w", &ones()), ("w", &ones())]), Kind::Input, "occurs twice"),
+            (one(&array(&[3], "uint8", &[1, 2])), Kind::Input, "has 3 bytes, not 2"),
+            (one(&array(&[2], "complex128", &[1, 2])), Kind::Input, "`complex128`"),
+            (raw(&[0x93, 0x91, 0xff]), Kind::Input, "a size of -1"),
+            (raw(&[0x93, 0xdc, 0xff, 0xff]), Kind::Input, "65535 dimensions"),
+            (raw(&[0x92]), Kind::Input, "no list of three"),
+            (
+                raw(&[&[0x93][..], &wide, &text("uint8"), &[0xc4, 0]].concat()),
+                Kind::Input,
+                "too large",
+            ),
+            (dict(&[("w", &[0xc0])]), Kind::Input, "no arrays"),
+            (dict(&[("w", &[0x81, 0xc0, 0xc0])]), Kind::Input, "no text"),
+        ];
+        for (bytes, kind, expected) in cases {
+            let error = open(&bytes, &Take::default()).unwrap_err();
+            let text = error.to_string();
+            assert!(error.kind() == kind && text.contains(expected), "{expected}: {text}");
+            assert!(text.matches("bad MessagePack").count() < 2, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(
+            cut in 0usize..200,
+            changes in prop::collection::vec((0usize..200, any::<u8>()), 0..4),
+        ) {
+            let params = dict(&[("w", &ones()), ("b", &array(&[1, 2], "float16", &[0; 4]))]);
+            let mut bytes = dict(&[("params", &params), ("step", &[0xcd, 1, 0])]);
+            bytes.truncate(cut.max(2));
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            if let Ok(opened) = open(&bytes, &Take::default()) {
+                for i in 0..opened.tensors().len() {
+                    prop_assert_eq!(opened.bytes(i).unwrap().len() as u64, opened.tensors()[i].size());
+                }
+            }
+        }
+    }
 }

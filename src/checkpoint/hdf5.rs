@@ -32,6 +32,9 @@ const STACK: usize = 128 << 20;
 /// How deep groups may be nested.
 const MAX_DEPTH: u32 = 64;
 
+/// Longest path in bytes.
+const MAX_NAME: usize = 1000;
+
 /// What a file needs for each of its datasets and groups, at the least, in bytes: one met more often
 /// than that has several names, and might have billions.
 const LEAST: u64 = 16;
@@ -155,18 +158,23 @@ impl Walk {
         if depth > MAX_DEPTH {
             return Err(Error::limit(format!("its groups nest deeper than {MAX_DEPTH}")));
         }
+        // Names of groups multiply, so their length counts before they are put together.
         let full = |name: &str| match path {
-            "" => name.to_string(),
-            _ => format!("{path}/{name}"),
+            _ if path.len() + name.len() > MAX_NAME => {
+                Err(Error::limit(format!("a name in it is longer than {MAX_NAME} bytes")))
+            }
+            "" => Ok(name.to_string()),
+            _ => Ok(format!("{path}/{name}")),
         };
         for (name, dataset) in group.iter_datasets().map_err(bad)? {
             self.count()?;
-            let kind = self.dataset(&dataset).map_err(|e| bad(e).tensor(&full(&name)))?;
-            self.found.push((full(&name), kind));
+            let path = full(&name)?;
+            let kind = self.dataset(&dataset).map_err(|e| bad(e).tensor(&path))?;
+            self.found.push((path, kind));
         }
         for (name, inner) in group.iter_groups().map_err(bad)? {
             self.count()?;
-            self.group(&inner, &full(&name), depth + 1)?;
+            self.group(&inner, &full(&name)?, depth + 1)?;
         }
         Ok(())
     }
@@ -274,7 +282,9 @@ fn bfloat16(datatype: &Datatype, dataset: &hdf5_pure::Dataset) -> Option<(Dtype,
         return None;
     }
     match dataset.attrs().ok()?.get("dtype")? {
-        AttrValue::String(text) if text == "bfloat16" => Some((Dtype::BF16, false)),
+        AttrValue::String(text) | AttrValue::VarLenString(text) if text == "bfloat16" => {
+            Some((Dtype::BF16, false))
+        }
         _ => None,
     }
 }
@@ -328,5 +338,97 @@ impl hdf5_pure::Source for Part {
         let bytes = self.source.read(range, &mut scratch);
         buf.copy_from_slice(bytes.map_err(|e| FormatError::Source(e.to_string()))?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdf5_pure::FileBuilder;
+
+    use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::error::Kind as ErrorKind;
+
+    /// Groups with a dataset each: their paths end in its name.
+    fn file(datasets: &[(&str, &[f32])]) -> Vec<u8> {
+        let mut file = FileBuilder::new();
+        for (path, values) in datasets {
+            let (group, name) = path.split_once('/').unwrap();
+            let mut group = file.create_group(group);
+            let shape = [values.len() as u64];
+            group.create_dataset(name).with_f32_data(values).with_shape(&shape);
+            file.add_group(group.finish());
+        }
+        file.finish().unwrap()
+    }
+
+    fn open(bytes: &[u8], take: &Take) -> Result<Checkpoint> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        Checkpoint::open_with(file.path(), take)
+    }
+
+    fn names(checkpoint: &Checkpoint) -> Vec<&str> {
+        checkpoint.tensors().iter().map(|t| t.name.as_str()).collect()
+    }
+
+    #[test]
+    fn weights_are_where_each_of_keras_writers_keeps_them() {
+        let key = |key: &str| Take { ema: false, key: Some(key.into()) };
+        let cases: [(&[&str], Take, &str, &[&str]); 6] = [
+            (&["layers/a", "optimizer/b"], Take::default(), "layers", &["a"]),
+            (&["model_weights/a", "optimizer_weights/b"], Take::default(), "model_weights", &["a"]),
+            // A subclassed model keeps some beside its list of layers; an old one has its layers alone.
+            (&["layers/a", "head/b", "optimizer/c"], Take::default(), "", &["head/b", "layers/a"]),
+            (&["dense/a", "conv/b"], Take::default(), "", &["conv/b", "dense/a"]),
+            (&["layers/a", "head/b"], key("head"), "head", &["b"]),
+            (&["layers/a", "optimizer/b"], key("optimizer"), "optimizer", &["b"]),
+        ];
+        for (paths, take, expected, tensors) in cases {
+            let datasets: Vec<(&str, &[f32])> = paths.iter().map(|p| (*p, &[1.0][..])).collect();
+            let opened = open(&file(&datasets), &take).unwrap();
+            let mut found = names(&opened);
+            found.sort();
+            assert_eq!((opened.taken().key.as_str(), &found[..]), (expected, tensors), "{paths:?}");
+        }
+        let bytes = file(&[("layers/a", &[1.0])]);
+        assert!(open(&bytes, &key("heads")).is_err());
+        assert!(open(&bytes, &Take { ema: true, key: None }).is_err());
+    }
+
+    #[test]
+    fn values_are_mapped_and_what_is_not_in_a_row_is_refused() {
+        let opened = open(&file(&[("layers/a", &[1.0, 2.0])]), &Take::default()).unwrap();
+        let expected = [1.0f32, 2.0].map(f32::to_le_bytes).concat();
+        assert_eq!(*opened.bytes(0).unwrap(), expected);
+        let mut file = FileBuilder::new();
+        file.create_dataset("a").with_f32_data(&[1.0; 64]).with_shape(&[64]).with_chunks(&[8]);
+        let error = open(&file.finish().unwrap(), &Take::default()).unwrap_err().to_string();
+        assert!(error.contains("`a`") && error.contains("chunks"), "{error}");
+        let mut file = FileBuilder::new();
+        file.create_dataset("a").with_complex64_data(&[(1.0, 2.0)]).with_shape(&[1]);
+        let error = open(&file.finish().unwrap(), &Take::default()).unwrap_err().to_string();
+        assert!(error.contains("`a`") && error.contains("lacks"), "{error}");
+    }
+
+    #[test]
+    fn damaged_files_end_in_an_error_or_in_their_bytes() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats");
+        let whole = std::fs::read(folder.join("keras-weights-h5/epoch_0.weights.h5")).unwrap();
+        assert_eq!(open(&whole, &Take::default()).unwrap().tensors().len(), 8);
+        for end in (9..whole.len()).step_by(97) {
+            let error = open(&whole[..end], &Take::default()).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Input | ErrorKind::Limit), "{error}");
+        }
+        // Bytes all over the structure, each with a change that comes out different each time.
+        for at in (8..9000).step_by(11) {
+            let mut bytes = whole.clone();
+            bytes[at] = bytes[at].wrapping_mul(5).wrapping_add(at as u8 | 1);
+            if let Ok(opened) = open(&bytes, &Take::default()) {
+                for (i, tensor) in opened.tensors().iter().enumerate() {
+                    assert_eq!(opened.bytes(i).unwrap().len() as u64, tensor.size());
+                }
+            }
+        }
     }
 }

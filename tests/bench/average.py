@@ -118,6 +118,18 @@ def compare(title, folder, pairs, peers):
     print(flush=True)
 
 
+def pytorch_files(folder, pairs):
+    """The same checkpoints as PyTorch's zip files, whose CRCs are compared."""
+    for path in sorted(folder.glob("ckpt_*")):
+        subprocess.run([SWA_AVG, path, "-qo", folder / f"pt_{path.stem}.pth"], check=True)
+    lines = {"safetensors": [f"{SWA_AVG} ckpt_* -qo swa --force"], ".pth": [f"{SWA_AVG} pt_* -qo swa --force"]}
+    times = in_turn(lines, folder, pairs)
+    ratios = [a / b for a, b in zip(times[".pth"], times["safetensors"])]
+    memory = peak(lines[".pth"][0], folder)[0]
+    print(f"As `.pth` files, CRCs compared: {spread(times['.pth'])} s, {spread(ratios, '{:.2f}')} × the time of the same as")
+    print(f"safetensors in turn; {memory:.1f} MiB of anonymous memory.\n", flush=True)
+
+
 def clear(folder):
     for path in folder.iterdir():
         path.unlink()
@@ -188,6 +200,7 @@ def main():
         print(f"{checkpoints.machine()}; medians of {args.pairs} rounds in turn, and their range.\n")
         checkpoints.write_all(folder, checkpoints.resnet152(), "F32", 10)
         compare("10 × ResNet-152 in fp32", folder, args.pairs, peers)
+        pytorch_files(folder, args.pairs)
         clear(folder)
         checkpoints.write_all(folder, checkpoints.language_model(), "BF16", 4)
         compare("4 × a language model of 1.1 billion parameters in bf16", folder, args.pairs, {})
