@@ -7,6 +7,8 @@ mod build;
 mod files;
 #[path = "hostile/folders.rs"]
 mod folders;
+#[path = "hostile/hdf5.rs"]
+mod hdf5;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -22,7 +24,7 @@ type Case = (&'static str, Vec<File>, i32, &'static str);
 fn cases() -> Vec<Case> {
     let files =
         [files::pickles(), files::tensors(), files::zips(), files::legacies(), files::flax()];
-    files.into_iter().chain([folders::folders()]).flatten().collect()
+    files.into_iter().chain([folders::folders(), hdf5::files()]).flatten().collect()
 }
 
 #[test]

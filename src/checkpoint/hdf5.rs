@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hdf5_pure::{
     AttrValue, Datatype, DatatypeByteOrder, File, FloatingPointLayout, FormatError, Group, Layout,
@@ -24,6 +25,9 @@ pub const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
 
 /// The one within a `.keras` file.
 pub const IN_KERAS: &str = "model.weights.h5";
+
+/// Of the thread that reads the structure: 8,192 types within each other or 65,536 nodes of a tree.
+const STACK: usize = 128 << 20;
 
 /// How deep groups may be nested.
 const MAX_DEPTH: u32 = 64;
@@ -68,8 +72,12 @@ pub(super) fn read(source: &Source, take: &Take) -> Result<Contents> {
             contents.rest.push(Rest { file: 0, storage, name: IN_KERAS.into() });
         }
     }
-    let part = Part { source: source.again()?, within: within.clone() };
-    let found = panics::catch(|| datasets(part, within));
+    let part = Part::new(source.again()?, within.clone());
+    // Types and trees nest without a limit in the crate: with room for the deepest that fit in.
+    let apart = std::thread::Builder::new().stack_size(STACK);
+    let reader = apart.spawn(|| panics::catch(|| datasets(part, within)));
+    let reader = reader.map_err(|e| Error::limit(format!("no thread to read it: {e}")))?;
+    let found = reader.join().ok().flatten();
     let mut found = found.unwrap_or_else(|| Err(bad("its structure is broken")))?;
     let (key, others) = choose(&found, take)?;
     let prefix = if key.is_empty() { String::new() } else { format!("{key}/") };
@@ -285,6 +293,28 @@ fn bfloat16(datatype: &Datatype, dataset: &hdf5_pure::Dataset) -> Option<(Dtype,
 struct Part {
     source: Source,
     within: Range<u64>,
+    /// How often it may still be read, and how many bytes: trees whose branches meet again have more paths
+    /// than any file has bytes.
+    left: [AtomicU64; 2],
+}
+
+impl Part {
+    fn new(source: Source, within: Range<u64>) -> Self {
+        let size = within.end - within.start;
+        // Real files take a read for 65 bytes, and each byte once.
+        let reads = 10_000 + size.min(1 << 30) / 16;
+        let bytes = 1_000_000 + 4 * size.min(1 << 30);
+        Part { source, within, left: [reads, bytes].map(AtomicU64::new) }
+    }
+
+    /// Whether there is so much left.
+    fn charge(&self, bytes: u64) -> bool {
+        let [reads, all] = &self.left;
+        let take = |left: &AtomicU64, n: u64| {
+            left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(n)).is_ok()
+        };
+        take(reads, 1) && take(all, bytes)
+    }
 }
 
 impl hdf5_pure::Source for Part {
@@ -299,6 +329,9 @@ impl hdf5_pure::Source for Part {
         if end > self.len() {
             let (expected, available) = (end as usize, self.len() as usize);
             return Err(FormatError::UnexpectedEof { expected, available });
+        }
+        if !self.charge(length) {
+            return Err(FormatError::Source("its parts lead to the same again and again".into()));
         }
         let range = self.within.start + offset..self.within.start + end;
         let mut scratch = vec![];
