@@ -44,7 +44,16 @@ fn flags_exist() {
         })
         .collect();
     let known = flags(&help);
-    let of_others = ["--resume", "--weights-only", "--resume", "--release", "--features", "--open", "--pairs", "--dir"];
+    let of_others = [
+        "--resume",
+        "--weights-only",
+        "--resume",
+        "--release",
+        "--features",
+        "--open",
+        "--pairs",
+        "--dir",
+    ];
     for (name, text) in documents() {
         for flag in flags(&text) {
             assert!(known.contains(&flag) || of_others.contains(&flag.as_str()), "{name}: {flag}");
