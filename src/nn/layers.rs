@@ -2,6 +2,7 @@
 
 use tch::Tensor;
 
+use super::batch_norm::{BatchNorm, Pass};
 use super::weights::Scope;
 use crate::Result;
 
@@ -49,6 +50,27 @@ impl Conv2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
         Ok(x.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups)?)
+    }
+}
+
+/// Convolution → batchnorm with nothing between: what evaluation can do as one convolution.
+#[derive(Debug)]
+pub struct ConvBn {
+    conv: Conv2d,
+    bn: BatchNorm,
+}
+
+impl ConvBn {
+    /// `conv` and `bn`: the names of the two in `scope`.
+    pub fn new(scope: &mut Scope, conv: &str, bn: &str, shape: ConvShape) -> Result<Self> {
+        Ok(ConvBn {
+            conv: Conv2d::new(scope.sub(conv), shape)?,
+            bn: BatchNorm::new(scope.sub(bn), shape.outputs)?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        self.bn.forward(&self.conv.forward(x)?, pass)
     }
 }
 

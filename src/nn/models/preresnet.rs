@@ -10,7 +10,7 @@ use super::{Arch, Family, count_blocks, residual_blocks};
 use crate::Result;
 use crate::nn::Network;
 use crate::nn::batch_norm::{BatchNorm, Pass};
-use crate::nn::layers::{Conv2d, Linear, conv, global_average_pool, relu};
+use crate::nn::layers::{Conv2d, ConvBn, Linear, conv, global_average_pool, relu};
 use crate::nn::weights::{Scope, Shapes};
 
 pub(super) const FAMILY: Family =
@@ -81,9 +81,12 @@ struct PreResNet {
     fc: Linear,
 }
 
-/// Two or three times batchnorm → ReLU → convolution, and the shortcut.
+/// Two or three times batchnorm → ReLU → convolution, and the shortcut. A convolution is kept with
+/// the batchnorm after it.
 struct Block {
-    units: Vec<(BatchNorm, Conv2d)>,
+    bn1: BatchNorm,
+    convs: Vec<ConvBn>,
+    last: Conv2d,
     downsample: Option<Conv2d>,
 }
 
@@ -94,14 +97,17 @@ impl PreResNet {
         let (mut built, mut inputs) = (Vec::new(), width);
         for block in residual_blocks(width, width, &[blocks; 3], bottleneck) {
             let mut scope = scope.sub(&block.name);
-            let mut units = Vec::new();
-            for (shape, i) in block.convs.into_iter().zip(1..) {
-                let bn = BatchNorm::new(scope.sub(format!("bn{i}")), shape.inputs)?;
-                units.push((bn, Conv2d::new(scope.sub(format!("conv{i}")), shape)?));
+            let bn1 = BatchNorm::new(scope.sub("bn1"), inputs)?;
+            let mut convs = Vec::new();
+            let (last, first) = block.convs.split_last().expect("two or three");
+            for (&shape, i) in first.iter().zip(1..) {
+                let (conv, bn) = (format!("conv{i}"), format!("bn{}", i + 1));
+                convs.push(ConvBn::new(&mut scope, &conv, &bn, shape)?);
             }
+            let last = Conv2d::new(scope.sub(format!("conv{}", first.len() + 1)), *last)?;
             let downsample =
                 block.shortcut.map(|shape| Conv2d::new(scope.sub("downsample.0"), shape));
-            built.push(Block { units, downsample: downsample.transpose()? });
+            built.push(Block { bn1, convs, last, downsample: downsample.transpose()? });
             inputs = block.outputs;
         }
         let bn = BatchNorm::new(scope.sub("bn"), inputs)?;
@@ -127,10 +133,11 @@ impl Network for PreResNet {
 
 impl Block {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut y = x.shallow_clone();
-        for (bn, conv) in &self.units {
-            y = conv.forward(&relu(bn.forward(&y, pass)?)?)?;
+        let mut y = relu(self.bn1.forward(x, pass)?)?;
+        for unit in &self.convs {
+            y = relu(unit.forward(&y, pass)?)?;
         }
+        let mut y = self.last.forward(&y)?;
         let shortcut = match &self.downsample {
             Some(conv) => conv.forward(x)?,
             None => x.shallow_clone(),

@@ -8,8 +8,8 @@ use tch::Tensor;
 use super::{Arch, Family, count_blocks, residual_blocks};
 use crate::Result;
 use crate::nn::Network;
-use crate::nn::batch_norm::{BatchNorm, Pass};
-use crate::nn::layers::{Conv2d, Linear, conv, global_average_pool, relu};
+use crate::nn::batch_norm::Pass;
+use crate::nn::layers::{ConvBn, Linear, conv, global_average_pool, relu};
 use crate::nn::weights::{Scope, Shapes};
 
 pub(super) const FAMILY: Family = Family {
@@ -58,47 +58,42 @@ fn arch(depth: Depth, shapes: &Shapes) -> Arch {
 }
 
 struct ResNet {
-    conv1: Conv2d,
-    bn1: BatchNorm,
+    conv1: ConvBn,
     blocks: Vec<Block>,
     fc: Linear,
 }
 
 /// Convolution → batchnorm, with ReLU between; the shortcut is added before the last ReLU.
 struct Block {
-    units: Vec<(Conv2d, BatchNorm)>,
-    downsample: Option<(Conv2d, BatchNorm)>,
+    units: Vec<ConvBn>,
+    downsample: Option<ConvBn>,
 }
 
 impl ResNet {
     fn new(mut scope: Scope, depth: Depth, channels: usize, classes: usize) -> Result<Self> {
-        let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, 64, 7, 2))?;
-        let bn1 = BatchNorm::new(scope.sub("bn1"), 64)?;
+        let conv1 = ConvBn::new(&mut scope, "conv1", "bn1", conv(channels, 64, 7, 2))?;
         let (mut blocks, mut inputs) = (Vec::new(), 64);
         for block in residual_blocks(64, 64, &depth.blocks, depth.bottleneck) {
             let mut scope = scope.sub(&block.name);
             let mut units = Vec::new();
             for (shape, i) in block.convs.into_iter().zip(1..) {
-                let conv = Conv2d::new(scope.sub(format!("conv{i}")), shape)?;
-                units.push((conv, BatchNorm::new(scope.sub(format!("bn{i}")), shape.outputs)?));
+                let (conv, bn) = (format!("conv{i}"), format!("bn{i}"));
+                units.push(ConvBn::new(&mut scope, &conv, &bn, shape)?);
             }
-            let downsample = match block.shortcut {
-                Some(shape) => {
-                    let conv = Conv2d::new(scope.sub("downsample.0"), shape)?;
-                    Some((conv, BatchNorm::new(scope.sub("downsample.1"), shape.outputs)?))
-                }
-                None => None,
-            };
+            let downsample = block
+                .shortcut
+                .map(|shape| ConvBn::new(&mut scope, "downsample.0", "downsample.1", shape))
+                .transpose()?;
             blocks.push(Block { units, downsample });
             inputs = block.outputs;
         }
-        Ok(ResNet { conv1, bn1, blocks, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
+        Ok(ResNet { conv1, blocks, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
     }
 }
 
 impl Network for ResNet {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let x = relu(self.bn1.forward(&self.conv1.forward(x)?, pass)?)?;
+        let x = relu(self.conv1.forward(x, pass)?)?;
         let mut x = x.f_max_pool2d([3, 3], [2, 2], [1, 1], [1, 1], false)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
@@ -110,14 +105,14 @@ impl Network for ResNet {
 impl Block {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let mut y = x.shallow_clone();
-        for (i, (conv, bn)) in self.units.iter().enumerate() {
-            y = bn.forward(&conv.forward(&y)?, pass)?;
+        for (i, unit) in self.units.iter().enumerate() {
+            y = unit.forward(&y, pass)?;
             if i + 1 < self.units.len() {
                 y = relu(y)?;
             }
         }
         let shortcut = match &self.downsample {
-            Some((conv, bn)) => bn.forward(&conv.forward(x)?, pass)?,
+            Some(unit) => unit.forward(x, pass)?,
             None => x.shallow_clone(),
         };
         relu(y.f_add_(&shortcut)?)
