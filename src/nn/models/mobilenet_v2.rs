@@ -122,7 +122,9 @@ fn config(shapes: &Shapes) -> Config {
         blocks[s] = match names {
             Names::Torchvision => stage.blocks,
             Names::Timm => {
-                count_blocks(shapes, &format!("blocks.{s}"), "conv_dw.weight").clamp(1, MAX_BLOCKS)
+                // By two tensors: one may be missing.
+                let count = |tensor| count_blocks(shapes, &format!("blocks.{s}"), tensor);
+                count("conv_dw.weight").max(count("bn1.weight")).clamp(1, MAX_BLOCKS)
             }
         };
         of_all += blocks[s];
