@@ -119,9 +119,14 @@ def compare(title, folder, pairs, peers):
 
 
 def pytorch_files(folder, pairs):
-    """The same checkpoints as PyTorch's zip files, whose CRCs are compared."""
+    """The same checkpoints as PyTorch's zip files, whose CRCs are compared. Both are written anew and in turn: how fast a
+    file is read depends on where in the machine's memory it came to lie."""
     for path in sorted(folder.glob("ckpt_*")):
-        subprocess.run([SWA_AVG, path, "-qo", folder / f"pt_{path.stem}.pth"], check=True)
+        pytorch = folder / f"pt_{path.stem}.pth"
+        subprocess.run([SWA_AVG, path, "-qo", pytorch], check=True)
+        for file in (path, pytorch):
+            shutil.copyfile(file, folder / "anew")
+            (folder / "anew").rename(file)
     lines = {"safetensors": [f"{SWA_AVG} ckpt_* -qo swa --force"], ".pth": [f"{SWA_AVG} pt_* -qo swa --force"]}
     times = in_turn(lines, folder, pairs)
     ratios = [a / b for a, b in zip(times[".pth"], times["safetensors"])]
