@@ -9,7 +9,7 @@ use tch::Device;
 use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::{
-    self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform,
+    Classes, Dataset, Format, Interpolation, Loader, Options, Order, Preset, Split, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
@@ -17,7 +17,7 @@ use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
+    /// The data: a folder with a sub-folder of images a class, or of another kind of --format
     #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
     pub data: Option<PathBuf>,
 
@@ -28,6 +28,14 @@ pub struct DataArgs {
     /// What the folder holds [default: seen from its files]
     #[arg(long, value_enum, help_heading = "Data")]
     pub format: Option<Format>,
+
+    /// The labels of images in one folder: lines of name and class [default: seen beside them]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub labels: Option<PathBuf>,
+
+    /// All classes, where --labels does not hold them all: a list, or a folder of class folders
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
 
     /// Use only N images, drawn by --seed [default: all]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
@@ -123,7 +131,13 @@ impl DataArgs {
         }
         let (device, line) = device::open(self.device)?;
         common.note(line);
-        let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
+        let options = Options {
+            split: self.split.unwrap_or(default_split),
+            format: self.format,
+            labels: self.labels.clone(),
+            classes: self.classes.clone(),
+        };
+        let dataset = options.open(dir)?;
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
