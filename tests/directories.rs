@@ -142,7 +142,10 @@ fn broken_cifar_is_refused() {
         assert_eq!(error.kind(), Kind::Input, "{error}");
         says(&error, parts);
     };
-    case(&[("data_batch_1.bin", &bin[..bin.len() - 1])], &["9,218 bytes", "3,073", "data_batch_1.bin"]);
+    case(
+        &[("data_batch_1.bin", &bin[..bin.len() - 1])],
+        &["9,218 bytes", "3,073", "data_batch_1.bin"],
+    );
     case(&[("data_batch_1.bin", b"")], &["the file is empty"]);
     case(&[("train.bin", &bin)], &["no multiple of the 3,074"]);
     let mut label = bin.clone();
@@ -150,7 +153,10 @@ fn broken_cifar_is_refused() {
     case(&[("data_batch_1.bin", &label)], &["image 1 has the label 10, expected 0 to 9"]);
     case(&[("data_batch_1.bin", &bin), ("data_batch_3.bin", &bin)], &["`data_batch_2` is missing"]);
     case(&[("test_batch.bin", &bin)], &["no train part, found `test`", "--split test"]);
-    case(&[("data_batch_1", &py("batches.meta"))], &["its dict has no `labels`, only \"label_names\""]);
+    case(
+        &[("data_batch_1", &py("batches.meta"))],
+        &["its dict has no `labels`, only \"label_names\""],
+    );
     case(&[("data_batch_1", &bin)], &["bad pickle"]);
     let names = b"airplane\ncat\n";
     case(&[("data_batch_1.bin", &bin), ("batches.meta.txt", names)], &["names 2 classes"]);
@@ -163,7 +169,10 @@ fn broken_cifar_is_refused() {
 
 #[test]
 fn a_pickle_that_names_code_is_refused_and_one_that_is_cut_too() {
-    let hostile = [&b"cposix\nsystem\n(S'touch /tmp/x'\ntR."[..], b"\x80\x02}q\x00U\x04datac__builtin__\neval\ns."];
+    let hostile = [
+        &b"cposix\nsystem\n(S'touch /tmp/x'\ntR."[..],
+        b"\x80\x02}q\x00U\x04datac__builtin__\neval\ns.",
+    ];
     for bytes in hostile {
         let dir = folder(&[("train", bytes)]);
         let error = refused(dir.path(), Split::Train);
@@ -229,15 +238,27 @@ fn samples_that_are_not_whole_are_refused() {
     };
     let whole = [("a.jpg", &photo[..]), ("a.cls", b"1")];
     case(&[whole, whole].concat(), &["`a.jpg` stands in it twice"]);
-    case(&[&whole[..], &[("b.jpg", &photo), ("b.cls", b"2")], &whole].concat(), &["two samples have the key `a`"]);
+    case(
+        &[&whole[..], &[("b.jpg", &photo), ("b.cls", b"2")], &whole].concat(),
+        &["two samples have the key `a`"],
+    );
     case(&[("a.jpg", &photo), ("b.cls", b"1")], &["the sample `a` has no label, only jpg"]);
     case(&[("a.cls", b"1"), ("b.jpg", &photo)], &["the sample `a` has no image, only cls"]);
-    case(&[("a.jpg", &photo), ("a.png", &photo), ("a.cls", b"1")], &["two images, `a.jpg` and `a.png`"]);
-    case(&[("a.jpg", &photo), ("a.cls", b"cat")], &["`a.cls`: expected a class's number, found `cat`"]);
+    case(
+        &[("a.jpg", &photo), ("a.png", &photo), ("a.cls", b"1")],
+        &["two images, `a.jpg` and `a.png`"],
+    );
+    case(
+        &[("a.jpg", &photo), ("a.cls", b"cat")],
+        &["`a.cls`: expected a class's number, found `cat`"],
+    );
     case(&[("a.jpg", &photo), ("a.cls", b"-1")], &["expected a class's number"]);
     case(&[("a.jpg", &photo), ("a.json", b"{\"label\": \"cat\"}")], &["no label, only jpg, json"]);
-    case(&[], &[]);
-    for files in [&[("a.tar.gz", &b"\x1f\x8b"[..])][..], &[("a.tar.gz", b"\x1f\x8b"), ("b.tar", b"")]] {
+    let dir = folder(&[("a-0.tar", &tar(&[]))]);
+    says(&refused(dir.path(), Split::Train), &["no samples in its shards"]);
+    for files in
+        [&[("a.tar.gz", &b"\x1f\x8b"[..])][..], &[("a.tar.gz", b"\x1f\x8b"), ("b.tar", b"")]]
+    {
         let dir = folder(files);
         says(&refused(dir.path(), Split::Train), &["a.tar.gz`: a compressed shard", "gunzip"]);
     }
@@ -274,7 +295,10 @@ fn parquet_without_what_is_needed_is_refused() {
         assert_eq!(error.kind(), Kind::Input, "{error}");
         says(&error, &[&["x.parquet`: "], parts].concat());
     };
-    case("no-labels.parquet", &["no column of labels among `image.bytes`", "call it one of `label`"]);
+    case(
+        "no-labels.parquet",
+        &["no column of labels among `image.bytes`", "call it one of `label`"],
+    );
     case("no-images.parquet", &["no column of images (a struct with `bytes`) among `label`"]);
     case("words.parquet", &["the column `label` is BYTE_ARRAY, expected whole numbers"]);
     case("hidden.parquet", &["a label is -1", "--split val"]);
@@ -283,9 +307,13 @@ fn parquet_without_what_is_needed_is_refused() {
         &refused(&data("parquet/zstd"), Split::Train),
         &["`image.bytes` is compressed with ZSTD, expected none, snappy or gzip", "pq.write_table"],
     );
-    says(&refused(&data("arrow"), Split::Train), &["arrow files, which are not read", "to_parquet"]);
+    says(
+        &refused(&data("arrow"), Split::Train),
+        &["arrow files, which are not read", "to_parquet"],
+    );
     // An image that is elsewhere is a bad image.
-    let dir = folder(&[("x.parquet", &fs::read(data("parquet-refused/elsewhere.parquet")).unwrap())]);
+    let dir =
+        folder(&[("x.parquet", &fs::read(data("parquet-refused/elsewhere.parquet")).unwrap())]);
     let set = opened(dir.path(), Split::Train);
     says(&set.image(1).err().unwrap(), &["x.parquet` #1", "no bytes, only a path"]);
     assert!(set.image(2).is_ok());
@@ -317,9 +345,8 @@ fn cut_or_changed_parquet_is_refused_without_a_panic() {
 /// Six images as ImageNet's are called, and label files; the folder lies in another one.
 fn flat(files: &[(&str, &str)]) -> (tempfile::TempDir, PathBuf) {
     let photo = photo();
-    let mut all: Vec<(String, &[u8])> = (1..=6)
-        .map(|i| (format!("val/ILSVRC2012_val_{i:08}.JPEG"), &photo[..]))
-        .collect();
+    let mut all: Vec<(String, &[u8])> =
+        (1..=6).map(|i| (format!("val/ILSVRC2012_val_{i:08}.JPEG"), &photo[..])).collect();
     all.extend(files.iter().map(|(name, text)| (name.to_string(), text.as_bytes())));
     let all: Vec<(&str, &[u8])> = all.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
     let dir = folder(&all);
@@ -408,8 +435,10 @@ fn label_files_in_use_are_read() {
 fn a_thousand_classes_in_the_label_file_are_all() {
     let wnids = wnids();
     let names: Vec<String> = (1..=1000).map(|i| format!("ILSVRC2012_val_{i:08}.JPEG")).collect();
-    let text: String = names.iter().zip(wnids.iter().rev()).map(|(n, w)| format!("{n} {w}\n")).collect();
-    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let text: String =
+        names.iter().zip(wnids.iter().rev()).map(|(n, w)| format!("{n} {w}\n")).collect();
+    let mut files: Vec<(&str, &[u8])> =
+        names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
     files.push(("val.txt", text.as_bytes()));
     let dir = folder(&files);
     let set = opened(dir.path(), Split::HeldOut);
@@ -429,16 +458,28 @@ fn label_files_that_do_not_fit_are_refused() {
     let index = |n: usize| -> String {
         (1..=n).map(|i| format!("ILSVRC2012_val_{i:08}.JPEG {i}\n")).collect()
     };
-    case(&[], &["6 images, but no file of their labels", "`--labels FILE`", "`LOC_val_solution.csv`"]);
-    case(&[("val.txt", &index(5))], &["labels for 5 images, the folder has 6", "00000006` has no label"]);
-    case(&[("val.txt", &index(7))], &["labels for 7 images, the folder has 6", "00000007` has a label, but"]);
+    case(
+        &[],
+        &["6 images, but no file of their labels", "`--labels FILE`", "`LOC_val_solution.csv`"],
+    );
+    case(
+        &[("val.txt", &index(5))],
+        &["labels for 5 images, the folder has 6", "00000006` has no label"],
+    );
+    case(
+        &[("val.txt", &index(7))],
+        &["labels for 7 images, the folder has 6", "00000007` has a label, but"],
+    );
     case(&[("val.txt", &(index(6) + &index(1)))], &["labels for 7 images", "more than one label"]);
     case(&[("val.txt", "0\n1\n2\n")], &["val.txt`: labels for 3 images, the folder has 6"]);
     case(&[("val.txt", "")], &["no labels in it"]);
     case(&[("val.txt", "0\n1\n-2\n3\n4\n5\n")], &["line 3: the label -2, expected one from 0 on"]);
     case(&[("val.txt", "0\n1\nx\n3\n4\n5\n")], &["line 3: the label `x`, where the first is `0`"]);
     case(&[("val.txt", "0\n1 2\n")], &["line 2: its first lines have another number of columns"]);
-    case(&[("val.txt", &index(6)), ("val.csv", &index(6))], &["several label files: `val.txt`, `val.csv`"]);
+    case(
+        &[("val.txt", &index(6)), ("val.csv", &index(6))],
+        &["several label files: `val.txt`, `val.csv`"],
+    );
     let truth = lines(|_, c| (c + 1).to_string());
     case(&[("val.txt", &truth)], &["the development kit's ids", "--classes map_clsloc.txt"]);
     let synsets = lines(|_, c| wnids[c].clone());
@@ -510,10 +551,12 @@ fn bad_images_are_skipped_and_named_in_every_convention() {
             (batches, loader.bad())
         };
         let (batches, bad) = run(2);
-        let used: Vec<usize> = batches.into_iter().flat_map(|batch| batch.unwrap().indices).collect();
+        let used: Vec<usize> =
+            batches.into_iter().flat_map(|batch| batch.unwrap().indices).collect();
         assert_eq!(used, [1, 3, 4], "{name}");
         assert_eq!(bad.len(), 2, "{name}: {bad:?}");
-        let place = if name == "webdataset" { "a-0.tar/0.JPEG`: cut off" } else { "0.JPEG`: cut off" };
+        let place =
+            if name == "webdataset" { "a-0.tar/0.JPEG`: cut off" } else { "0.JPEG`: cut off" };
         assert!(bad[0].contains(place) && bad[0].starts_with('`'), "{name}: {bad:?}");
         assert!(bad[1].contains("2.JPEG`: an image of 65000x65000 pixels"), "{name}: {bad:?}");
         let (batches, _) = run(1);

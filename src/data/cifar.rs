@@ -48,7 +48,9 @@ impl Kind {
             match (self.classes, stem) {
                 (100, "train") => Some(Split::Train),
                 (100, "test") | (10, "test_batch") => Some(Split::Test),
-                (10, _) => stem.strip_prefix("data_batch_")?.parse::<u32>().ok().map(|_| Split::Train),
+                (10, _) => {
+                    stem.strip_prefix("data_batch_")?.parse::<u32>().ok().map(|_| Split::Train)
+                }
                 _ => None,
             }
         };
@@ -71,15 +73,9 @@ pub(super) fn sniff(listing: &Listing) -> bool {
     KINDS.iter().any(|kind| !kind.files(listing).is_empty())
 }
 
-pub(super) fn open(
-    dir: &Path,
-    listing: &Listing,
-    options: &Options,
-) -> Result<Box<dyn Dataset>> {
-    let Some((kind, files)) = KINDS
-        .iter()
-        .map(|kind| (kind, kind.files(listing)))
-        .find(|(_, files)| !files.is_empty())
+pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
+    let Some((kind, files)) =
+        KINDS.iter().map(|kind| (kind, kind.files(listing))).find(|(_, files)| !files.is_empty())
     else {
         return Err(Error::input("no files of CIFAR").at(dir).remedy(format!("give {HOLDS}")));
     };
@@ -114,7 +110,8 @@ pub(super) fn open(
             let read = if kind.binary { binary::names } else { python::names };
             let found = read(&names)?;
             if found.len() != kind.classes {
-                let what = format!("names {} classes, CIFAR-{} has as many", found.len(), kind.classes);
+                let what =
+                    format!("names {} classes, CIFAR-{} has as many", found.len(), kind.classes);
                 return Err(Error::input(what).at(&names));
             }
             Some(found)
@@ -140,7 +137,11 @@ struct File {
 
 /// Where a file's images are: one every `stride` bytes from `start` on.
 enum Pixels {
-    Source { source: Arc<Source>, start: u64, stride: u64 },
+    Source {
+        source: Arc<Source>,
+        start: u64,
+        stride: u64,
+    },
     /// Not as they are in the file.
     Memory(Vec<u8>),
 }

@@ -99,11 +99,8 @@ fn resolve(
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
     for (i, key) in keys.iter().enumerate() {
         if let Some(other) = places.insert(key, i) {
-            let what = format!(
-                "`{}` and `{}` have one name",
-                files[other].display(),
-                files[i].display()
-            );
+            let what =
+                format!("`{}` and `{}` have one name", files[other].display(), files[i].display());
             return Err(Error::input(what).at(dir).remedy("keep one of them"));
         }
     }

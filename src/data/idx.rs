@@ -27,11 +27,7 @@ pub(super) fn sniff(listing: &Listing) -> bool {
     listing.files.iter().any(|name| Name::of(name, Part::Images).is_some())
 }
 
-pub(super) fn open(
-    dir: &Path,
-    listing: &Listing,
-    options: &Options,
-) -> Result<Box<dyn Dataset>> {
+pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
     Ok(Box::new(Idx::open(dir, listing, options.split)?))
 }
 

@@ -217,7 +217,8 @@ impl Options {
                 None => return Err(unknown(dir, &Listing::read(dir)?)),
             },
         };
-        if found.convention.format != Format::Flat && (self.labels.is_some() || self.classes.is_some())
+        if found.convention.format != Format::Flat
+            && (self.labels.is_some() || self.classes.is_some())
         {
             let what = "`--labels` and `--classes` are for a flat folder of images";
             return Err(Error::usage(what).at(&found.dir).remedy("leave them out"));
@@ -234,8 +235,9 @@ impl Options {
         depth: usize,
     ) -> Result<Option<Found>> {
         let listing = Listing::read(dir)?;
-        let allowed =
-            |c: &&Convention| format.is_none_or(|format| format == c.format) && (c.nests || !nested);
+        let allowed = |c: &&Convention| {
+            format.is_none_or(|format| format == c.format) && (c.nests || !nested)
+        };
         let (folder, files): (Vec<&Convention>, Vec<&Convention>) =
             CONVENTIONS.iter().filter(allowed).partition(|c| c.format == Format::ImageFolder);
         if let Some(convention) = files.into_iter().find(|c| (c.sniff)(&listing)) {
@@ -265,7 +267,9 @@ impl Options {
         let chosen = self.split.of(dir, folders.iter().collect(), |name| part(name))?;
         match chosen[..] {
             [name] => Ok(Some(dir.join(name))),
-            _ => Err(Error::input("several folders of one part").at(dir).remedy("give one of them")),
+            _ => {
+                Err(Error::input("several folders of one part").at(dir).remedy("give one of them"))
+            }
         }
     }
 }

@@ -65,7 +65,8 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         let what = format!("other class names than `{}`", first.name());
         return Err(Error::input(what).at(other.path()).remedy("give the files of one data set"));
     }
-    let largest = files.iter().flat_map(|file| &file.labels).max().map_or(0, |&label| label as usize);
+    let largest =
+        files.iter().flat_map(|file| &file.labels).max().map_or(0, |&label| label as usize);
     let names = first.class_names.clone();
     if let Some(names) = &names
         && largest >= names.len()
@@ -156,7 +157,7 @@ impl Dataset for Parquet {
                 Error::input("no bytes, only a path to a file that is elsewhere")
                     .remedy("write the images into the files: `datasets` does with `to_parquet`")
             })?;
-            decode::decode(bytes)
+            decode::decode(bytes.data())
         });
         decoded.map_err(|error| match file.check_unchanged() {
             Ok(()) => error.at(&file.path().with_file_name(self.name(index))),

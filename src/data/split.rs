@@ -124,7 +124,9 @@ mod tests {
             choose(HeldOut, &[Train]).unwrap_err(),
             "`dir`: no held-out part, found `train`; use `--split train`"
         );
-        assert!(choose(Val, &[Test, Train]).unwrap_err().contains("`--split train` or `--split test`"));
+        assert!(
+            choose(Val, &[Test, Train]).unwrap_err().contains("`--split train` or `--split test`")
+        );
     }
 
     #[test]

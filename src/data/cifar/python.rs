@@ -83,9 +83,12 @@ impl<'a> Read<'a> {
         let root = self.pickle.root();
         let Some(items) = self.pickle.items(root) else {
             let found = self.pickle.describe(root);
-            return Err(Error::input(format!("expected a dict as in CIFAR's files, found {found}")));
+            return Err(Error::input(format!(
+                "expected a dict as in CIFAR's files, found {found}"
+            )));
         };
-        let is = |id| self.pickle.bytes(id, self.bytes).is_some_and(|found| *found == *key.as_bytes());
+        let is =
+            |id| self.pickle.bytes(id, self.bytes).is_some_and(|found| *found == *key.as_bytes());
         match items.iter().take(MOST).rev().find(|(id, _)| is(*id)) {
             Some((_, value)) => Ok(*value),
             None => {
@@ -103,7 +106,9 @@ impl<'a> Read<'a> {
         let labels = self.pickle.elements(id).and_then(|ids| ids.iter().map(label).collect());
         labels.ok_or_else(|| {
             let found = self.pickle.describe(id);
-            Error::input(format!("expected `{key}` as a list of numbers from 0 to 255, found {found}"))
+            Error::input(format!(
+                "expected `{key}` as a list of numbers from 0 to 255, found {found}"
+            ))
         })
     }
 

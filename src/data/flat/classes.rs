@@ -58,7 +58,8 @@ impl ClassList {
         let (mut names, mut ids) = (vec![], BTreeMap::new());
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             let mut words = line.split(|c: char| c.is_whitespace() || c == ',');
-            let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let (first, second) =
+                (words.next().unwrap_or_default(), words.next().unwrap_or_default());
             let (name, id) = match (first.parse::<u32>(), second.parse::<u32>()) {
                 (Ok(id), _) if !second.is_empty() => (second, Some(id)),
                 (_, id) => (first, id.ok()),
@@ -91,8 +92,10 @@ impl ClassList {
         };
         let names = names.ok_or_else(bad)?;
         if !names.is_sorted() {
-            return Err(Error::input("its classes are numbered in another order than that of names")
-                .remedy("give a list whose order is that of its sorted names"));
+            return Err(Error::input(
+                "its classes are numbered in another order than that of names",
+            )
+            .remedy("give a list whose order is that of its sorted names"));
         }
         Self::new(names, BTreeMap::new())
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::DataType;
+use parquet::data_type::{ByteArray, DataType};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
@@ -27,7 +27,7 @@ pub(super) type PageId = (u32, u32);
 /// The images of some rows.
 pub(super) struct Page {
     /// None where a row has none.
-    pub images: Vec<Option<Bytes>>,
+    pub images: Vec<Option<ByteArray>>,
     /// Bytes of memory that it keeps.
     pub size: u64,
 }
@@ -149,15 +149,13 @@ impl File {
         // Uncompressed, they are parts of the mapped file.
         let mapped = self.source.mapped().as_ptr_range();
         let mut size = 0;
-        let mut values = values.into_iter().map(|value| {
-            let bytes = Bytes::from(value);
-            let in_file = mapped.contains(&bytes.as_ptr());
-            size += size_of::<Bytes>() as u64 + if in_file { 0 } else { bytes.len() as u64 };
-            bytes
-        });
-        let images: Vec<Option<Bytes>> =
+        for value in &values {
+            let in_file = mapped.contains(&value.data().as_ptr());
+            size += size_of::<ByteArray>() as u64 + if in_file { 0 } else { value.len() as u64 };
+        }
+        let mut values = values.into_iter();
+        let images: Vec<Option<ByteArray>> =
             levels.into_iter().map(|there| if there { values.next() } else { None }).collect();
-        drop(values);
         match images.len() == end - first {
             true => Ok(Page { images, size }),
             false => Err(Error::input(format!("a page ends after {} rows", images.len()))),
@@ -208,8 +206,12 @@ fn read_rows<T: DataType>(
     // Page by page: memory grows with what is there, not with what is promised.
     let mut count = 0;
     while count < rows {
-        let (read, ..) =
-            reader.read_records((rows - count).min(1 << 16), Some(&mut levels), None, &mut values)?;
+        let (read, ..) = reader.read_records(
+            (rows - count).min(1 << 16),
+            Some(&mut levels),
+            None,
+            &mut values,
+        )?;
         if read == 0 {
             break;
         }
