@@ -115,7 +115,7 @@ impl<'a> Read<'a> {
     /// The number of images of an array of bytes of 3072 columns, and the bytes.
     fn images(&self, id: Id) -> Result<(usize, Cow<'_, [u8]>)> {
         let refused = |what: String| Err(Error::input(format!("`data`: {what}")));
-        let Some((shape, dtype, fortran, data)) = self.array(id) else {
+        let Some(Array { shape, dtype, fortran, data }) = self.array(id) else {
             return refused(format!("expected an array, found {}", self.pickle.describe(id)));
         };
         if dtype != "u1" && dtype != "uint8" {
@@ -137,30 +137,38 @@ impl<'a> Read<'a> {
         Ok((count as usize, data))
     }
 
-    /// Shape, type, order and bytes of a numpy array.
-    fn array(&self, id: Id) -> Option<(Vec<u64>, &str, bool, Cow<'_, [u8]>)> {
+    fn array(&self, id: Id) -> Option<Array<'_>> {
         let pickle = &self.pickle;
-        let dtype = |id: Id| pickle.text(*pickle.arguments(id)?.first()?);
-        match pickle.called(id)? {
+        let name = |id: Id| pickle.text(*pickle.arguments(id)?.first()?);
+        let (shape, dtype, fortran, data) = match pickle.called(id)? {
             // Protocol 5: _frombuffer(bytes, dtype, shape, order).
-            name if name.starts_with("numpy.") && name.ends_with("._frombuffer") => {
-                let &[data, kind, shape, order] = pickle.arguments(id)? else { return None };
-                // The bytes of a writable array stand in a bytearray.
-                let fortran = pickle.text(order) != Some("C");
-                Some((pickle.sizes(shape)?, dtype(kind)?, fortran, pickle.bytes(data, self.bytes)?))
+            maker if maker.starts_with("numpy.") && maker.ends_with("._frombuffer") => {
+                let &[data, dtype, shape, order] = pickle.arguments(id)? else { return None };
+                (shape, dtype, pickle.text(order) != Some("C"), data)
             }
             // _reconstruct(ndarray, (0,), b"b"), then the state (version, shape, dtype, fortran, bytes).
-            name if name.starts_with("numpy.") && name.ends_with("._reconstruct") => {
+            maker if maker.starts_with("numpy.") && maker.ends_with("._reconstruct") => {
                 let state = pickle.elements(pickle.state(id)?)?;
-                let &[_, shape, kind, fortran, data] = state else { return None };
+                let &[_, shape, dtype, fortran, data] = state else { return None };
                 let fortran = match pickle.value(fortran) {
                     Value::Bool(fortran) => *fortran,
                     Value::Int(fortran) => *fortran != 0,
                     _ => return None,
                 };
-                Some((pickle.sizes(shape)?, dtype(kind)?, fortran, pickle.bytes(data, self.bytes)?))
+                (shape, dtype, fortran, data)
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        let (shape, data) = (pickle.sizes(shape)?, pickle.bytes(data, self.bytes)?);
+        Some(Array { shape, dtype: name(dtype)?, fortran, data })
     }
+}
+
+/// A numpy array.
+struct Array<'a> {
+    shape: Vec<u64>,
+    dtype: &'a str,
+    /// Column by column.
+    fortran: bool,
+    data: Cow<'a, [u8]>,
 }

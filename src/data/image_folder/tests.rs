@@ -1,5 +1,4 @@
-use super::*;
-use crate::data;
+use crate::data::{self, Split};
 use crate::error::Kind;
 
 /// A folder with these (empty) files.
