@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
 use swa_tools::cli::take::{TakeArgs, say_taken};
-use swa_tools::cli::{self, Common, table};
+use swa_tools::cli::{self, Common, evaluation};
 use swa_tools::data::Split;
-use swa_tools::evaluate::{self, Evaluation, Tally, Wanted, mcnemar};
+use swa_tools::evaluate::{self, Collector, LogitsFile, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result, output};
@@ -77,32 +77,38 @@ fn run(args: &Args) -> Result<()> {
         output::atomic::check_target(path, args.force, &args.models)?;
     }
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
-    let wanted = Wanted { ensemble: ensemble.transpose()?, logits: args.logits.is_some() };
+    let wanted = Wanted { ensemble: ensemble.transpose()?, ..Wanted::default() };
+    let names = evaluation::names(&args.models, wanted.ensemble.as_ref().map(Vec::len));
     let take = args.take.take();
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
     let session = args.data.open(common, &checkpoints, Split::Test)?;
     let order = args.data.order(session.dataset.as_ref(), false);
+    let (models, classes) = (session.models.len(), session.models[0].classes);
+    let create =
+        |path: &PathBuf| LogitsFile::create(path, args.force, models, order.len(), classes);
+    let logits = args.logits.as_ref().map(create).transpose()?;
+    let mut collector = Collector::new(models, classes, wanted, logits);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
     let mut loader = args.data.loader(&session, order)?;
     let input = Input::new(&session.transform, session.device)?;
     let step = |n| bar.inc(n as u64);
-    let evaluation = evaluate::run(&session.models, &input, &mut loader, &wanted, &step)?;
+    evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
-    if let Some(path) = &args.logits {
-        evaluation.write_logits(path, args.force)?;
+    let (evaluated, logits) = collector.finish()?;
+    if let Some(logits) = logits {
+        logits.finish(&evaluated.labels)?;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let evaluated = Evaluated {
-        members: wanted.ensemble.map_or(0, |members| members.len()),
-        evaluation,
-        transform: session.transform_record,
-        skipped: loader.bad(),
-        seconds,
-    };
-    report(args, &evaluated)
+    let beside = json!({
+        "transform": session.transform_record,
+        "skipped": loader.bad(),
+        "seconds": seconds,
+    });
+    evaluation::report(common, &names, &evaluated, beside)?;
+    common.say(format!("{} images in {seconds:.1} s", evaluated.labels.len()))
 }
 
 /// The models whose file name matches, by position.
@@ -115,77 +121,4 @@ fn members(models: &[PathBuf], pattern: &str) -> Result<Vec<usize>> {
         return Err(Error::usage(format!("--ensemble: no model matches `{pattern}`")));
     }
     Ok(members)
-}
-
-/// What there is to report.
-struct Evaluated {
-    evaluation: Evaluation,
-    members: usize,
-    transform: Value,
-    skipped: Vec<String>,
-    seconds: f64,
-}
-
-fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
-    let common = &args.common;
-    let Evaluated { evaluation, members, transform, skipped, seconds } = evaluated;
-    let first = &evaluation.models[0];
-    let names = args.models.iter().map(|path| path.display().to_string());
-    let mut rows: Vec<(String, &Tally)> = names.zip(&evaluation.models).collect();
-    if let Some(ensemble) = &evaluation.ensemble {
-        rows.push((format!("ensemble of {members}"), ensemble));
-    }
-    let json_row = |(i, (name, tally)): (usize, &(String, &Tally))| {
-        let (low, high) = tally.interval();
-        let mut row = json!({
-            "model": name,
-            "top1": 100.0 * tally.top1(),
-            "top5": 100.0 * tally.top5(),
-            "nll": tally.nll(),
-            "ece": tally.ece(),
-            "n": tally.n(),
-            "correct": tally.correct(),
-            "interval": [100.0 * low, 100.0 * high],
-        });
-        if i > 0 {
-            row["difference"] = json!(100.0 * (tally.top1() - first.top1()));
-            row["mcnemar_p"] = json!(mcnemar(&first.right, &tally.right));
-        }
-        row
-    };
-    let mut models: Vec<Value> = rows.iter().enumerate().map(json_row).collect();
-    let ensemble = evaluation.ensemble.as_ref().and_then(|_| models.pop());
-    common.json(json!({
-        "models": models,
-        "ensemble": ensemble,
-        "transform": transform,
-        "skipped": skipped,
-        "seconds": seconds,
-    }))?;
-    let text_row = |(i, (name, tally)): (usize, &(String, &Tally))| {
-        let (low, high) = tally.interval();
-        let (difference, p) = if i == 0 {
-            (String::new(), String::new())
-        } else {
-            let p = mcnemar(&first.right, &tally.right);
-            (
-                format!("{:+.2}", 100.0 * (tally.top1() - first.top1())),
-                if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") },
-            )
-        };
-        vec![
-            name.clone(),
-            format!("{:.2}", 100.0 * tally.top1()),
-            format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
-            format!("{:.2}", 100.0 * tally.top5()),
-            format!("{:.4}", tally.nll()),
-            format!("{:.4}", tally.ece()),
-            difference,
-            p,
-        ]
-    };
-    let header =
-        ["model", "top-1 %", "95 % interval", "top-5 %", "nll", "ece", "vs first", "McNemar p"];
-    common.say(table(&header, rows.iter().enumerate().map(text_row)))?;
-    common.say(format!("{} images in {seconds:.1} s", first.n()))
 }

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "torch")]
 pub mod data;
+#[cfg(feature = "torch")]
+pub mod evaluation;
 pub mod list;
 pub mod take;
 

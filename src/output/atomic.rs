@@ -115,6 +115,11 @@ impl AtomicFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.target, "write", e))
     }
 
+    /// Cuts the file to so many bytes.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(|e| Error::io(&self.target, "write", e))
+    }
+
     /// Makes the file durable and gives it its name.
     pub fn commit(mut self) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))?;
