@@ -9,13 +9,15 @@ use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::evaluation::{self, class_map_record};
+use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
 use swa_tools::cli::take::{TakeArgs, say_taken};
-use swa_tools::cli::{self, Common, evaluation};
-use swa_tools::data::Split;
+use swa_tools::cli::{self, Common};
+use swa_tools::data::{ClassMap, Split};
 use swa_tools::evaluate::{self, Collector, LogitsFile, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
-use swa_tools::{Error, Result, output};
+use swa_tools::{Error, Result};
 
 /// Evaluates any number of models in one pass over the data: top-1 with its 95 % interval, top-5,
 /// negative log-likelihood (nll), expected calibration error (ece), and how each model differs from
@@ -29,6 +31,8 @@ Examples:
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
+  swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
+  swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
@@ -42,13 +46,12 @@ struct Args {
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
-    /// Write `labels` (n) and `logits` (models × n × classes), rows in the order of the data set
-    #[arg(long, value_name = "FILE")]
-    logits: Option<PathBuf>,
+    /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
+    #[arg(long, requires = "class_map", help_heading = "Data")]
+    class_map_restrict: bool,
 
-    /// Overwrite the file of --logits if it exists
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -73,23 +76,26 @@ fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
-    if let Some(path) = &args.logits {
-        output::atomic::check_target(path, args.force, &args.models)?;
-    }
+    let mut inputs = args.models.clone();
+    inputs.extend(args.data.class_map.clone());
+    args.files.check(&inputs)?;
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
-    let wanted = Wanted { ensemble: ensemble.transpose()?, ..Wanted::default() };
-    let names = evaluation::names(&args.models, wanted.ensemble.as_ref().map(Vec::len));
+    let ensemble = ensemble.transpose()?;
+    let names = evaluation::names(&args.models, ensemble.as_ref().map(Vec::len));
     let take = args.take.take();
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
     let session = args.data.open(common, &checkpoints, Split::Test)?;
     let order = args.data.order(session.dataset.as_ref(), false);
-    let (models, classes) = (session.models.len(), session.models[0].classes);
-    let create =
-        |path: &PathBuf| LogitsFile::create(path, args.force, models, order.len(), classes);
-    let logits = args.logits.as_ref().map(create).transpose()?;
-    let mut collector = Collector::new(models, classes, wanted, logits);
+    let (models, outputs) = (session.models.len(), session.models[0].classes);
+    let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
+    let logits = args.files.logits.as_deref().map(create).transpose()?;
+    let restricted = session.class_map.as_ref().filter(|_| args.class_map_restrict);
+    let competing = restricted.map(ClassMap::outputs);
+    let competitors = competing.as_ref().map_or(outputs, Vec::len);
+    let wanted = Wanted { ensemble, top: args.files.predictions.is_some(), competing };
+    let mut collector = Collector::new(models, outputs, wanted, logits);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
     let mut loader = args.data.loader(&session, order)?;
     let input = Input::new(&session.transform, session.device)?;
@@ -97,18 +103,26 @@ fn run(args: &Args) -> Result<()> {
     evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
-    let (evaluated, logits) = collector.finish()?;
-    if let Some(logits) = logits {
-        logits.finish(&evaluated.labels)?;
-    }
+    let (evaluation, logits) = collector.finish()?;
     let seconds = started.elapsed().as_secs_f64();
+    let class_map = session.class_map.as_ref();
     let beside = json!({
         "transform": session.transform_record,
+        "class_map": class_map.map(|map| class_map_record(map, args.class_map_restrict)),
         "skipped": loader.bad(),
         "seconds": seconds,
     });
-    evaluation::report(common, &names, &evaluated, beside)?;
-    common.say(format!("{} images in {seconds:.1} s", evaluated.labels.len()))
+    // Before the files: a full disk does not take the table along.
+    evaluation::report(common, &names, &evaluation, beside)?;
+    common.say(format!("{} images in {seconds:.1} s", evaluation.labels.len()))?;
+    evaluation::remark(common, &names, &evaluation, competitors);
+    let evaluated = Evaluated {
+        titles: &names,
+        evaluation: &evaluation,
+        classes: &evaluation::classes(&session),
+        dataset: session.dataset.as_ref(),
+    };
+    args.files.write(common, &evaluated, logits)
 }
 
 /// The models whose file name matches, by position.

@@ -4,6 +4,8 @@
 pub mod data;
 #[cfg(feature = "torch")]
 pub mod evaluation;
+#[cfg(feature = "torch")]
+pub mod evaluation_files;
 pub mod list;
 pub mod take;
 

@@ -8,6 +8,7 @@
 //!
 //! A new directory convention is one file here and one line in `CONVENTIONS`.
 
+mod class_map;
 pub mod decode;
 mod idx;
 mod image_folder;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+pub use class_map::ClassMap;
 pub use loader::{Batch, Loader};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};

@@ -3,19 +3,29 @@
 //! A pass keeps each image's [`Outcome`] (24 bytes an image and model); every figure, table and diagram
 //! is made of those afterwards.
 
+mod classes;
 mod collect;
+mod confusion;
 mod logits;
 mod metrics;
+mod per_class;
+mod predictions;
+mod reliability;
 mod scores;
 
 use crate::data::Batch;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
 use crate::{Error, Result};
+pub use classes::ClassList;
 pub use collect::Collector;
+pub use confusion::{confusion, write_confusion};
 pub use logits::LogitsFile;
 pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
-pub use scores::{Outcome, TOP};
+pub use per_class::{ClassCount, per_class, write_per_class};
+pub use predictions::write_predictions;
+pub use reliability::reliability_svg;
+pub use scores::{Outcome, TOP, log_softmax};
 
 /// What a pass is to keep beside each model's outcomes.
 #[derive(Debug, Clone, Default)]
