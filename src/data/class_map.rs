@@ -194,7 +194,7 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
     let missing = (0..count).filter(|&class| found[class].is_none());
     let missing: Vec<String> = missing.map(|class| format!("`{}`", title(class, names))).collect();
     if !missing.is_empty() {
-        return Err(Error::input(format!("{} classes of the data have no entry", missing.len()))
+        return Err(Error::input(format!("{} class(es) of the data have no entry", missing.len()))
             .remedy("add them; null, or `-` in text, leaves a class's images out")
             .list(missing));
     }

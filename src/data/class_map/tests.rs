@@ -101,7 +101,7 @@ fn classes_can_be_left_out() {
 #[test]
 fn faults_are_named() {
     let data = named(&["cat", "dog"]);
-    refused(r#"{"cat": 1}"#, &data, &["1 classes of the data have no entry", "  `dog`", "null"]);
+    refused(r#"{"cat": 1}"#, &data, &["1 class(es) of the data have no entry", "  `dog`", "null"]);
     refused(r#"{"cat": 1, "dog": 1}"#, &data, &["output 1 is that of `cat` and of `dog`"]);
     refused(r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["class `cat` has two entries"]);
     refused("cat\ndog\ncat", &data, &["class `cat` has two entries"]);
