@@ -16,7 +16,7 @@ pub use atomic::AtomicFile;
 pub use folder::{AtomicFolder, check_folder, model_files};
 pub use layout::{Destination, Format, Layout};
 pub use like::LikeLayout;
-pub use rewrite::{FileTarget, rewrite};
+pub use rewrite::{FileTarget, rewrite, write_safetensors};
 pub use safetensors::SafetensorsLayout;
 pub(crate) use scatter::Scatter;
 pub use stream::write_stream;

@@ -77,3 +77,15 @@ fn write<'b>(
     check()?;
     output.commit()
 }
+
+/// Writes tensors to a safetensors file.
+pub fn write_safetensors(
+    tensors: &[(TensorInfo, Vec<u8>)],
+    path: &Path,
+    force: bool,
+) -> Result<()> {
+    let infos: Vec<TensorInfo> = tensors.iter().map(|(info, _)| info.clone()).collect();
+    let layout = SafetensorsLayout::new(infos.iter(), &BTreeMap::new())?;
+    let bytes = |i: usize| Ok(Cow::Borrowed(&tensors[i].1[..]));
+    write(&layout, &infos, &bytes, path, force, &|| Ok(()))
+}
