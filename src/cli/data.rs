@@ -273,7 +273,10 @@ fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) 
         model.classes
     ))
     .at(dir)
-    .remedy("give the data that the model was trained for, or say with --class-map which class is which output"))
+    .remedy(
+        "give the data that the model was trained for, or say with --class-map which class is \
+         which output",
+    ))
 }
 
 /// What all models must have in common to share a pass.

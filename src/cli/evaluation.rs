@@ -102,16 +102,16 @@ fn short_names(names: &[String]) -> Vec<String> {
     let paths = || names.iter().filter(|name| name.contains('/'));
     let first = paths().next().map_or("", |name| name.as_str());
     let shared = first.match_indices('/').map(|(at, _)| &first[..=at]);
-    let shared = shared.filter(|start| paths().all(|name| name.starts_with(start))).last();
+    let shared = shared.filter(|start| paths().all(|name| name.starts_with(start))).next_back();
     let several = paths().nth(1).is_some();
     let shared = shared.filter(|_| several).unwrap_or_default();
-    let short = |name: &String| {
+    let short = |name: &String| -> String {
         let name: Vec<char> = name.strip_prefix(shared).unwrap_or(name).chars().collect();
         if name.len() <= WIDEST {
             return name.into_iter().collect();
         }
         let (start, end) = (&name[..WIDEST / 3], &name[name.len() - (WIDEST - WIDEST / 3 - 1)..]);
-        start.iter().chain(&['…']).chain(end).collect::<String>()
+        start.iter().chain(&['…']).chain(end).collect()
     };
     let short: Vec<String> = names.iter().map(short).collect();
     let differ: std::collections::HashSet<&String> = short.iter().collect();
