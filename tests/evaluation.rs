@@ -483,7 +483,9 @@ fn the_table_has_short_names_and_json_whole_ones() {
     fs::create_dir(&long).unwrap();
     let models: Vec<PathBuf> =
         (0..20).map(|i| long.join(format!("seed_{i}.safetensors"))).collect();
-    models.iter().for_each(|path| drop(fs::copy(model("sgd.safetensors"), path).unwrap()));
+    for path in &models {
+        fs::copy(model("sgd.safetensors"), path).unwrap();
+    }
     let mut command = swa_eval();
     command.args(&models).args(["--preset", "fashion-mnist", "--samples", "50", "--data"]);
     let output = command.arg(fashion()).output();

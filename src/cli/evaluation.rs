@@ -101,8 +101,8 @@ const WIDEST: usize = 48;
 fn short_names(names: &[String]) -> Vec<String> {
     let paths = || names.iter().filter(|name| name.contains('/'));
     let first = paths().next().map_or("", |name| name.as_str());
-    let shared = first.match_indices('/').map(|(at, _)| &first[..=at]);
-    let shared = shared.filter(|start| paths().all(|name| name.starts_with(start))).next_back();
+    let mut folders = first.match_indices('/').map(|(at, _)| &first[..=at]);
+    let shared = folders.rfind(|folder| paths().all(|name| name.starts_with(folder)));
     let several = paths().nth(1).is_some();
     let shared = shared.filter(|_| several).unwrap_or_default();
     let short = |name: &String| -> String {

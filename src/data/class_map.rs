@@ -174,21 +174,17 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
     };
     let mut found: Vec<Option<&Entry>> = vec![None; count];
     for entry in entries {
-        match class(&entry.0) {
-            Some(class) if class < count => {
-                if found[class].replace(entry).is_some() {
-                    return Err(Error::input(format!("class `{}` has two entries", entry.0)));
-                }
+        let Some(class) = class(&entry.0) else {
+            if are_names {
+                continue;
             }
-            Some(_) => {}
-            // Names of which none is known, where numbers could be meant.
-            None if !are_names => {
-                let all: Vec<String> = (0..count.min(3)).map(|c| title(c, names)).collect();
-                let what = format!("`{}` is no class of the data", entry.0);
-                return Err(Error::input(what)
-                    .remedy(format!("its {count} classes are `{}`, …", all.join("`, `"))));
-            }
-            None => {}
+            // No name is known, and this is no number.
+            let all: Vec<String> = (0..count.min(3)).map(|class| title(class, names)).collect();
+            return Err(Error::input(format!("`{}` is no class of the data", entry.0))
+                .remedy(format!("its {count} classes are `{}`, …", all.join("`, `"))));
+        };
+        if class < count && found[class].replace(entry).is_some() {
+            return Err(Error::input(format!("class `{}` has two entries", entry.0)));
         }
     }
     let missing = (0..count).filter(|&class| found[class].is_none());
