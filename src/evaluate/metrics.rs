@@ -103,7 +103,10 @@ pub fn wilson(correct: usize, n: usize) -> (f64, f64) {
     let scale = 1.0 / (1.0 + Z * Z / n);
     let centre = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((scale * (centre - half)).max(0.0), (scale * (centre + half)).min(1.0))
+    // Exact at the ends, where rounding would leave a trace.
+    let low = if correct == 0 { 0.0 } else { scale * (centre - half) };
+    let high = if p == 1.0 { 1.0 } else { scale * (centre + half) };
+    (low, high)
 }
 
 /// Two models on the same images, compared by McNemar's exact test: of the images on which exactly one of
