@@ -28,6 +28,7 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
@@ -121,6 +122,7 @@ fn run(args: &Args) -> Result<()> {
         "batch_size": args.data.batch_size,
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
+        "augmentation": session.augmentation,
     });
     let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
     let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
@@ -135,6 +137,7 @@ fn run(args: &Args) -> Result<()> {
         "method": args.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "augmentation": session.augmentation,
         "skipped": loader.bad(),
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
