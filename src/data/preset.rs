@@ -65,14 +65,7 @@ pub const PRESETS: &[Preset] = &[
     Preset { name: "cifar-vgg16", mean: IMAGENET.mean, std: IMAGENET.std, ..CIFAR10 },
     Preset { name: "fashion-mnist", mean: &[0.2860], std: &[0.3530], ..MNIST },
     MNIST,
-    Preset {
-        name: NONE,
-        resize: None,
-        crop: None,
-        mean: &[0.0],
-        std: &[1.0],
-        augmentation: None,
-    },
+    Preset { name: NONE, resize: None, crop: None, mean: &[0.0], std: &[1.0], augmentation: None },
 ];
 
 impl Preset {
