@@ -51,7 +51,7 @@ impl Span {
     fn inside(self, size: usize) -> (usize, usize, usize) {
         let first = self.start.clamp(0, size as isize) as usize;
         let end = (self.start + self.size as isize).clamp(first as isize, size as isize) as usize;
-        (first, end - first, first.wrapping_sub_signed(self.start).min(self.size))
+        (first, end - first, self.start.min(0).unsigned_abs().min(self.size))
     }
 }
 
