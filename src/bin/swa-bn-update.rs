@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use serde_json::json;
+use serde_json::{Value, json};
 use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
@@ -31,6 +31,7 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
 
 Shared between processes or machines (docs/scale.md), and merged:
@@ -140,6 +141,7 @@ fn run(args: &Args) -> Result<()> {
             "batch_size": args.data.batch_size,
             "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
             "seed": args.data.seed,
+            "augmentation": session.augmentation,
         }),
     };
     let sums = bn_update::accumulator(network, args.method);
@@ -164,9 +166,9 @@ fn run(args: &Args) -> Result<()> {
         keeper.close()?;
         return report_part(args, path, &progress, started);
     }
-    let outcome = keeper.with(|part| model.write(args, network, part))?;
+    let written = keeper.with(|part| model.write(args, network, part))?;
     keeper.close()?;
-    report(args, &model, network, &outcome, &loader.bad(), started)
+    report(args, &model, network, &written, started)
 }
 
 /// Writes the model from the parts of a pass.
@@ -189,10 +191,9 @@ fn merge(args: &Args) -> Result<()> {
     let method = set.identity().get("settings")["method"].as_str().and_then(Method::named);
     let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
-    let skipped: Vec<String> = part.progress.skipped.iter().map(|(_, line)| line.clone()).collect();
-    report_bad(common, &skipped);
-    let outcome = model.write(args, &network, &part)?;
-    report(args, &model, &network, &outcome, &skipped, started)
+    let written = model.write(args, &network, &part)?;
+    report_bad(common, &written.skipped);
+    report(args, &model, &network, &written, started)
 }
 
 /// The model's file, and what is made of it.
@@ -213,7 +214,7 @@ impl Opened {
     }
 
     /// Writes it with the statistics of a whole pass.
-    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Outcome> {
+    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
         let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
         let checkpoint = &self.checkpoints[0];
         let own = match checkpoint.container().is_torch_file() {
@@ -221,17 +222,27 @@ impl Opened {
             false => Format::Safetensors,
         };
         let format = Format::of(path).unwrap_or(own);
-        let Progress { images, filled, .. } = part.progress;
+        let Progress { images, filled, ref skipped, .. } = part.progress;
         let outcome = bn_update::finish(network, &part.content, images, filled)?;
         let mut settings = part.identity.get("settings").clone();
         settings["images"] = outcome.images.into();
         let transform = part.identity.get(TRANSFORM_KEY).clone();
-        let record = [("bn_update", settings), (TRANSFORM_KEY, transform)];
+        let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
         let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
         let file = FileTarget { path, format, like: self.like.as_ref(), force: args.force };
         bn_update::write(checkpoint, network, &outcome, record, &file)?;
-        Ok(outcome)
+        let skipped = skipped.iter().map(|(_, line)| line.clone()).collect();
+        Ok(Written { outcome, settings, skipped })
     }
+}
+
+/// What was done.
+struct Written {
+    outcome: Outcome,
+    /// As they are recorded.
+    settings: Value,
+    /// Images that were left out.
+    skipped: Vec<String>,
 }
 
 fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) -> Result<()> {
@@ -258,11 +269,11 @@ fn report(
     args: &Args,
     model: &Opened,
     network: &Model,
-    outcome: &Outcome,
-    skipped: &[String],
+    written: &Written,
     started: Instant,
 ) -> Result<()> {
     let common = &args.common;
+    let Written { outcome, settings, skipped } = written;
     let Some(target) = &args.output else { return Ok(()) };
     let seconds = started.elapsed().as_secs_f64();
     let (layers, all) = movements(&model.checkpoints[0], network, outcome);
@@ -272,6 +283,7 @@ fn report(
         "method": outcome.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "augmentation": settings["augmentation"],
         "skipped": skipped,
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
