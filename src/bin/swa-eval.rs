@@ -108,6 +108,7 @@ fn run(args: &Args) -> Result<()> {
     let class_map = session.class_map.as_ref();
     let beside = json!({
         "transform": session.transform_record,
+        "augmentation": session.augmentation,
         "class_map": class_map.map(|map| class_map_record(map, args.class_map_restrict)),
         "skipped": loader.bad(),
         "seconds": seconds,

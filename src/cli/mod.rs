@@ -7,6 +7,8 @@ pub mod evaluation;
 #[cfg(feature = "torch")]
 pub mod evaluation_files;
 pub mod list;
+#[cfg(feature = "torch")]
+pub mod parts;
 pub mod take;
 
 use std::fmt::Display;
