@@ -43,7 +43,8 @@ fn collected(golden: &Value, competing: Option<Vec<u32>>) -> Evaluation {
         let n = labels.len();
         let indices = (start..start + n).collect();
         let (height, width, channels) = (1, 1, 1);
-        let batch = Batch { pixels: vec![0; n], n, height, width, channels, indices, labels };
+        let (pixels, number, skipped) = (vec![0; n], start / 50, vec![]);
+        let batch = Batch { pixels, n, height, width, channels, indices, labels, number, skipped };
         let first = collector.open(&batch);
         for (i, logits) in logits.iter().enumerate() {
             collector.add(i, first, logits[start * classes..][..n * classes].to_vec()).unwrap();
