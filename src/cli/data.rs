@@ -8,8 +8,10 @@ use tch::Device;
 
 use super::Common;
 use crate::checkpoint::Checkpoint;
+use crate::data::loader::Portion;
 use crate::data::{
-    Classes, Dataset, Format, Interpolation, Loader, Options, Order, Preset, Split, Transform,
+    ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order, PRESETS, Preset,
+    Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
@@ -18,7 +20,7 @@ use crate::{Error, Result, TRANSFORM_KEY};
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// The data: a folder with a sub-folder of images a class, or of another kind of --format
-    #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
     /// Which part, of a folder that holds both
@@ -41,7 +43,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
 
-    /// Seed of the order in which images are drawn
+    /// Seed of the order in which images are drawn, and of --transform train
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
@@ -52,6 +54,11 @@ pub struct DataArgs {
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub allow_bad: usize,
+
+    /// Which output of the network stands for which class of the data, where these are some of its
+    /// classes or in another order: JSON (`label2id`, `id2label`, a list) or text
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub class_map: Option<PathBuf>,
 
     /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
     /// `imagenet` for torchvision's families]
@@ -78,6 +85,11 @@ pub struct DataArgs {
     #[arg(long, value_enum, help_heading = "Pixels")]
     pub interpolation: Option<Interpolation>,
 
+    /// The pixels of evaluation, or those of training: crops and flips as the preset's networks are
+    /// trained with, drawn by --seed
+    #[arg(long, value_enum, default_value_t = Pixels::Eval, help_heading = "Pixels")]
+    pub transform: Pixels,
+
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
     pub device: Choice,
@@ -95,6 +107,16 @@ pub struct DataArgs {
     pub list_archs: bool,
 }
 
+/// Which pixels of an image a network sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pixels {
+    /// Resize, crop of the centre
+    Eval,
+    /// imagenet presets: random resized crop, flip; cifar presets: padding, random crop, flip; MNIST
+    /// family: as eval
+    Train,
+}
+
 fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
@@ -110,10 +132,14 @@ pub fn list_archs() -> Result<()> {
 /// Everything that a pass over the data needs.
 pub struct Session {
     pub models: Vec<Model>,
+    /// Labels are outputs of the network.
     pub dataset: Arc<dyn Dataset>,
+    pub class_map: Option<ClassMap>,
     pub transform: Transform,
     /// The preset's name, where the transform is one, and the transform: for the metadata.
     pub transform_record: Value,
+    /// The training augmentation, for the metadata; null: the pixels of evaluation.
+    pub augmentation: Value,
     pub device: Device,
 }
 
@@ -137,7 +163,12 @@ impl DataArgs {
             labels: self.labels.clone(),
             classes: self.classes.clone(),
         };
-        let dataset = options.open(dir)?;
+        let mut dataset: Arc<dyn Dataset> = options.open(dir)?.into();
+        let map = self.class_map.as_deref();
+        let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
+        if let Some(map) = &class_map {
+            dataset = map.apply(dataset)?;
+        }
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
@@ -146,14 +177,27 @@ impl DataArgs {
             }
             let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
             checkpoint.check_unchanged()?;
-            check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
+            match &class_map {
+                Some(map) => map.check(model.classes, checkpoint.path())?,
+                None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
+            }
             models.push(model);
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
         let (transform, transform_record) =
             self.transform(common, checkpoints, &models, channels)?;
-        Ok(Session { models, dataset: dataset.into(), transform, transform_record, device })
+        let training = transform.training;
+        let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
+        Ok(Session {
+            models,
+            dataset,
+            class_map,
+            transform,
+            transform_record,
+            augmentation,
+            device,
+        })
     }
 
     /// The transform: flags over the preset named, over the one recorded, over the family's.
@@ -211,6 +255,9 @@ impl DataArgs {
                 Preset::names().collect::<Vec<_>>().join(", ")
             )));
         };
+        if self.transform == Pixels::Train {
+            transform.training = Some(self.training(&name)?);
+        }
         let some = |n: usize| (n > 0).then_some(n);
         transform.resize = self.resize.map_or(transform.resize, some);
         transform.crop = self.crop.map_or(transform.crop, some);
@@ -222,13 +269,27 @@ impl DataArgs {
             name = "custom".into();
         }
         transform.validate()?;
-        common.note(format!("pixels: preset {name}{origin}"));
+        let training = transform.training.map_or(String::new(), |training| format!(", {training}"));
+        common.note(format!("pixels: preset {name}{origin}{training}"));
         let mut record = json!({ "preset": name });
         let fields = serde_json::to_value(&transform).unwrap_or_default();
         if let (Some(record), Value::Object(fields)) = (record.as_object_mut(), fields) {
             record.extend(fields);
         }
         Ok((transform, record))
+    }
+
+    /// What the networks of a preset are trained with.
+    fn training(&self, preset: &str) -> Result<Training> {
+        let known = PRESETS.iter().find(|known| known.name == preset);
+        let augmentation = known.and_then(|preset| preset.augmentation).ok_or_else(|| {
+            let what = format!("--transform train: no augmentation is known for preset {preset}");
+            Error::usage(what).remedy(
+                "give --preset imagenet (random resized crop) or cifar10 (padding, random crop), \
+                 and --resize, --crop, --mean, --std where they differ",
+            )
+        })?;
+        Ok(Training { augmentation, seed: self.seed })
     }
 
     /// Which images, in which order. `--samples` draws by the seed in either order.
@@ -243,8 +304,18 @@ impl DataArgs {
     }
 
     pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+        self.loader_of(session, order, Portion::ALL)
+    }
+
+    /// The same for some of the batches.
+    pub fn loader_of(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        portion: Portion,
+    ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
     }
 }
 
@@ -270,7 +341,10 @@ fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) 
         model.classes
     ))
     .at(dir)
-    .remedy("give the data that the model was trained for"))
+    .remedy(
+        "give the data that the model was trained for, or say with --class-map which class is \
+         which output",
+    ))
 }
 
 /// What all models must have in common to share a pass.
