@@ -82,7 +82,7 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test)?;
+    let session = args.data.open(common, &checkpoints, Split::Test, None)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
     let mut loader = args.data.loader(&session, order)?;

@@ -13,7 +13,7 @@ use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
+use crate::nn::{Collected, Model, Noise, Pass};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
@@ -28,24 +28,42 @@ pub struct Outcome {
     pub batches: usize,
 }
 
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else.
-/// `progress` is told how many images were done.
+/// How statistics are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub method: Method,
+    /// Seed of the training noise; None: off.
+    pub noise: Option<u64>,
+}
+
+impl From<Method> for Settings {
+    fn from(method: Method) -> Self {
+        Settings { method, noise: None }
+    }
+}
+
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else but the noise
+/// that is asked for. `progress` is told how many images were done.
 pub fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
-    method: Method,
+    settings: impl Into<Settings>,
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
+    let Settings { method, noise } = settings.into();
     let _guard = tch::no_grad_guard();
     let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
     let mut sums = Accumulator::new(method, &channels);
     let (mut images, mut count) = (0, 0);
     for batch in batches {
         let batch = batch?;
-        let mut pass = Pass::Collect(Vec::with_capacity(channels.len()));
+        let noise = noise.map(|seed| Noise::new(seed, &batch.indices));
+        let mut pass = Pass::Collect(Collected { moments: vec![], noise });
         let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
-        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+        let Pass::Collect(Collected { moments, .. }) = pass else {
+            unreachable!("the pass stays what it is")
+        };
         // All layers in one transfer: a GPU is waited for once a batch.
         let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
         let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
@@ -116,9 +134,28 @@ pub fn write(
             replaced.insert(name, (outcome.batches as i64).to_le_bytes().to_vec());
         }
     }
+    rewrite_with(checkpoint, record, target, &replaced)
+}
+
+/// Writes a checkpoint again that has no statistics to recompute: the same tensors, byte for byte.
+/// `record` goes into the metadata.
+pub fn write_unchanged(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+) -> Result<()> {
+    rewrite_with(checkpoint, record, target, &HashMap::new())
+}
+
+fn rewrite_with(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+    replaced: &HashMap<String, Vec<u8>>,
+) -> Result<()> {
     let mut metadata = checkpoint.metadata().clone();
     let mut provenance = checkpoint.provenance();
     provenance.extend(record);
     metadata.insert(METADATA_KEY.into(), Value::Object(provenance).to_string());
-    rewrite(checkpoint, target, &metadata, &replaced)
+    rewrite(checkpoint, target, &metadata, replaced)
 }

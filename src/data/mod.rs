@@ -14,6 +14,7 @@ mod image_folder;
 pub mod loader;
 pub mod order;
 pub mod preset;
+pub(crate) mod random;
 pub mod resize;
 pub mod transform;
 

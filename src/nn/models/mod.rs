@@ -2,6 +2,9 @@
 
 mod preresnet;
 mod resnet;
+mod shake_shake;
+mod vgg_cifar;
+mod wide_resnet_cifar;
 
 use super::Network;
 use super::layers::{ConvShape, conv};
@@ -31,7 +34,13 @@ struct Family {
     likely: fn(&Shapes) -> Vec<Arch>,
 }
 
-const FAMILIES: &[Family] = &[preresnet::FAMILY, resnet::FAMILY];
+const FAMILIES: &[Family] = &[
+    preresnet::FAMILY,
+    resnet::FAMILY,
+    shake_shake::FAMILY,
+    vgg_cifar::FAMILY,
+    wide_resnet_cifar::FAMILY,
+];
 
 /// Names of all architectures, as `--arch` takes them.
 pub fn list() -> Vec<&'static str> {
