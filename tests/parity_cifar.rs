@@ -7,7 +7,6 @@ mod common;
 use std::path::Path;
 
 use common::golden::*;
-use common::*;
 use serde_json::Value;
 use swa_tools::bn_update::{self, Method, Settings};
 use swa_tools::checkpoint::Checkpoint;
@@ -164,8 +163,7 @@ fn a_tensor_missing_or_too_many_is_named() {
         let case = &record["cases"][key];
         let arch = case["arch"].as_str().unwrap();
         let mut tensors = layout(case);
-        let weights = tensors.iter().filter(|(_, shape)| shape.len() == 4).map(|(name, _)| name);
-        let missing = weights.last().unwrap().clone();
+        let (missing, _) = tensors.iter().rfind(|(_, shape)| shape.len() == 4).unwrap().clone();
         tensors.retain(|(name, _)| *name != missing);
         tensors.push(("extra.weight".into(), vec![3]));
         write_formula(&path, tensors);
@@ -194,7 +192,7 @@ fn vgg_takes_images_of_one_size() {
         let x = tch::Tensor::zeros([2, 1, side, side], (tch::Kind::Float, Device::Cpu));
         model.network.forward(&x, &mut Pass::Eval)
     };
-    forward(15).unwrap();
+    assert_eq!(forward(15).unwrap().size(), [2, 7]);
     for side in [11, 16, 3] {
         let error = forward(side).unwrap_err();
         assert_eq!(error.kind().exit_code(), 3);

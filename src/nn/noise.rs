@@ -7,7 +7,7 @@ use crate::Result;
 use crate::data::random::SplitMix64;
 
 /// Keeps the numbers apart from those that the same seed gives for order and pixels.
-const STREAM: u64 = 0x6e6f_6973_65;
+const STREAM: u64 = 0x006e_6f69_7365;
 
 /// The random numbers of a batch. What is drawn for an image follows from the seed and the image's
 /// number in the data: neither batches nor threads nor machines change it.
