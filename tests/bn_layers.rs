@@ -198,7 +198,7 @@ fn frozen_layers_keep_their_statistics_and_normalise_by_them() {
     assert_eq!(layers(&found, &plain).len(), 6);
     let settings = &record(&path("last.safetensors"))["bn_update"];
     assert_eq!(settings["frozen"], serde_json::json!(["bn"]));
-    assert!(record(&path("plain.safetensors"))["bn_update"].get("frozen").is_none());
+    assert_eq!(record(&path("plain.safetensors"))["bn_update"]["frozen"], serde_json::json!([]));
 
     // The first: what comes after it sees other values.
     let found = updated(&snapshot(), &path("first.safetensors"), &["--freeze", "^layer1"]);
@@ -210,7 +210,7 @@ fn frozen_layers_keep_their_statistics_and_normalise_by_them() {
     changed(&model, |name, bytes| (name != "bn.num_batches_tracked").then_some(bytes));
     let output = update(&model, &path("counter.safetensors"), &[]).output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("frozen: 1 batchnorm layers, such as `bn`"), "{text}");
+    assert!(text.contains("frozen: 1 batchnorm layer(s), such as `bn`"), "{text}");
     let found = load(&path("counter.safetensors"));
     assert_eq!(layers(&found, &load(&model)), ["bn"]);
     assert!(!found.contains_key("bn.num_batches_tracked"));
@@ -283,6 +283,24 @@ fn noise_is_off_unless_asked_for_and_follows_the_seed() {
     let (a, b) = (whole("seed0", "0"), whole("seed1", "1"));
     assert_eq!(layer(&a, first), layer(&b, first));
     assert_ne!(layer(&a, second), layer(&b, second));
+
+    // Parts draw what one process does, and leave the same layers alone.
+    let frozen = ["--noise", "on", "--freeze", "stage3"];
+    let whole = run("whole", &frozen);
+    for shard in ["0/2", "1/2"] {
+        let part = path(&shard.replace('/', "of"));
+        let mut command = swa_bn_update();
+        command.arg(&model).args(["--shard", shard, "--save-stats"]).arg(&part).args(frozen);
+        command.args(["--preset", "fashion-mnist", "--samples", "300", "--threads", "1"]);
+        command.arg("--data").arg(fashion()).assert().success();
+    }
+    let mut merge = swa_bn_update();
+    merge.arg(&model).arg("-o").arg(path("merged")).arg("--merge-stats");
+    merge.arg(path("1of2")).arg(path("0of2")).assert().success();
+    assert_eq!(load(&path("merged")), whole);
+    assert_eq!(record(&path("merged"))["bn_update"], record(&path("whole"))["bn_update"]);
+    let third = "stage3.block1.residual_path1.bn1.running_var";
+    assert_eq!(layer(&whole, third), layer(&load(&model), third));
 
     // A network that draws nothing is told so, and comes out the same.
     let output = update(&snapshot(), &path("p"), &["--noise", "on"]).output().unwrap();

@@ -10,10 +10,12 @@ use crate::{Error, Result};
 /// `FrozenBatchNorm2d` has not.
 const COUNTER: &str = ".num_batches_tracked";
 
-/// Frozen are the layers that the user names, and, where the file has counters, those without one.
+/// Frozen are the layers that the user names, and, where the file has counters, those without one; or the
+/// layers of a list.
 #[derive(Debug, Default)]
 pub struct Freeze {
     named: Option<Regex>,
+    listed: Vec<String>,
     /// Whether any layer has a counter: where none has, the file may simply be old.
     counters: bool,
 }
@@ -22,11 +24,17 @@ impl Freeze {
     /// `named` is searched for in the layers' names.
     pub fn new(checkpoint: &Checkpoint, named: Option<&Regex>) -> Self {
         let counters = checkpoint.tensors().iter().any(|t| t.name.ends_with(COUNTER));
-        Freeze { named: named.cloned(), counters }
+        Freeze { named: named.cloned(), listed: vec![], counters }
+    }
+
+    /// The layers of these names, and no other.
+    pub fn listed(listed: Vec<String>) -> Self {
+        Freeze { listed, ..Freeze::default() }
     }
 
     pub(super) fn holds(&self, layer: &str, counted: bool) -> bool {
-        self.counters && !counted || self.names(layer)
+        let listed = self.listed.iter().any(|name| name == layer);
+        listed || self.counters && !counted || self.names(layer)
     }
 
     fn names(&self, layer: &str) -> bool {

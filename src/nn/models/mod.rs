@@ -1,8 +1,11 @@
 //! The model families. A new one is a file here and a line in `FAMILIES`.
 
+mod densenet;
+mod mobilenet_v2;
 mod preresnet;
 mod resnet;
 mod shake_shake;
+mod vgg;
 mod vgg_cifar;
 mod wide_resnet_cifar;
 
@@ -37,9 +40,12 @@ struct Family {
 const FAMILIES: &[Family] = &[
     preresnet::FAMILY,
     resnet::FAMILY,
-    shake_shake::FAMILY,
+    densenet::FAMILY,
+    vgg::FAMILY,
+    mobilenet_v2::FAMILY,
     vgg_cifar::FAMILY,
     wide_resnet_cifar::FAMILY,
+    shake_shake::FAMILY,
 ];
 
 /// Names of all architectures, as `--arch` takes them.
