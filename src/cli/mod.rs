@@ -2,6 +2,10 @@
 
 #[cfg(feature = "torch")]
 pub mod data;
+#[cfg(feature = "torch")]
+pub mod evaluation;
+#[cfg(feature = "torch")]
+pub mod evaluation_files;
 pub mod list;
 #[cfg(feature = "torch")]
 pub mod parts;
