@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
-use swa_tools::bn_update::{self, Method, Movement, movements};
+use swa_tools::bn_update::{self, Method, Movement, layerwise, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
 use swa_tools::cli::take::{TakeArgs, say_taken};
@@ -14,6 +14,7 @@ use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
+use swa_tools::nn::memory::Budget;
 use swa_tools::output::{self, FileTarget, Format};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
 
@@ -29,6 +30,7 @@ Examples:
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
+  swa-bn-update swa.safetensors --data imagenet/train --samples 5000 --method layerwise -o swa_bn.safetensors
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
@@ -48,6 +50,11 @@ struct Args {
     /// How the batches' statistics are combined
     #[arg(long, value_enum, default_value_t = Method::Pooled)]
     method: Method,
+
+    /// Host memory that --method layerwise may take (8GB); with less it takes longer, the result is
+    /// the same [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
+    memory: Option<u64>,
 
     /// Visit the images shuffled by --seed, or in the order of the data set (in which a batch may
     /// hold a single class: the statistics then come out wrong)
@@ -107,11 +114,31 @@ fn run(args: &Args) -> Result<()> {
     let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
     common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
-    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
+    let images = order.len();
+    let bar = common.progress(images as u64, "images").with_message("batchnorm");
     let mut loader = args.data.loader(&session, order)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
-    let outcome = bn_update::run(model, &input, &mut loader, args.method, &step)?;
+    let outcome = if args.method == Method::Layerwise {
+        let layers = model.batchnorms.len();
+        bar.set_length((images * layers) as u64);
+        let step = |step: layerwise::Progress| {
+            bar.set_message(format!("layer {} of {layers}, {}", step.step, step.layer));
+            bar.inc(step.images as u64);
+        };
+        let budget = Budget::asked(args.memory);
+        let (outcome, passes) = layerwise::run(model, &input, &mut loader, images, &budget, &step)?;
+        let again = passes as f64 / outcome.batches as f64;
+        if again > 1.0 {
+            common.note(format!(
+                "memory for activations: {}; each image passed {again:.1} times",
+                cli::megabytes(budget.bytes())
+            ));
+        }
+        outcome
+    } else {
+        let step = |n| bar.inc(n as u64);
+        bn_update::run(model, &input, &mut loader, args.method, &step)?
+    };
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
     let settings = json!({

@@ -11,6 +11,9 @@ pub enum Method {
     Weighted,
     /// Mean and variance of all values together (precise batchnorm)
     Pooled,
+    /// The same, one layer after the other, all before it normalising by their new statistics: what
+    /// the model sees in use
+    Layerwise,
 }
 
 impl Method {
@@ -19,6 +22,7 @@ impl Method {
             Method::Cma => "cma",
             Method::Weighted => "weighted",
             Method::Pooled => "pooled",
+            Method::Layerwise => "layerwise",
         }
     }
 }
@@ -43,7 +47,7 @@ struct Layer {
     /// Total weight so far: batches, images or values, by method.
     weight: f64,
     mean: Vec<f64>,
-    /// `cma`, `weighted`: the mean of u_b. `pooled`: Σ (x − mean)² over all values.
+    /// `cma`, `weighted`: the mean of u_b. Else: Σ (x − mean)² over all values.
     spread: Vec<f64>,
 }
 
@@ -67,7 +71,7 @@ impl Accumulator {
         let weight = match self.method {
             Method::Cma => 1.0,
             Method::Weighted => images as f64,
-            Method::Pooled => values as f64,
+            Method::Pooled | Method::Layerwise => values as f64,
         };
         let before = layer.weight;
         layer.weight += weight;
@@ -79,7 +83,9 @@ impl Accumulator {
             match self.method {
                 Method::Cma | Method::Weighted => *s += (variance - *s) * share,
                 // Chan, Golub & LeVeque 1979: nothing cancels.
-                Method::Pooled => *s += variance * (weight - 1.0) + delta * delta * before * share,
+                Method::Pooled | Method::Layerwise => {
+                    *s += variance * (weight - 1.0) + delta * delta * before * share
+                }
             }
         }
     }
@@ -87,7 +93,7 @@ impl Accumulator {
     /// None for a layer that saw nothing.
     pub fn finish(self) -> Vec<Option<Statistics>> {
         let finish = |Layer { weight, mean, mut spread }| {
-            if self.method == Method::Pooled {
+            if matches!(self.method, Method::Pooled | Method::Layerwise) {
                 // Σm/(Σm−1) times the variance of all values: unbiased, as PyTorch's is.
                 spread.iter_mut().for_each(|s| *s /= weight - 1.0);
             }

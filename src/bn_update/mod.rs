@@ -1,23 +1,27 @@
 //! Recomputing batchnorm's running statistics: the averaged weights never saw data in training
 //! mode, so the statistics that were averaged with them are not theirs.
 
+pub mod layerwise;
 mod methods;
 mod movement;
+mod stability;
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
+use crate::nn::batch_norm::Moments;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
 pub use movement::{Movement, movements};
+pub use stability::Stability;
 
 /// Statistics of all layers, and what they were computed from.
 #[derive(Debug)]
@@ -43,27 +47,82 @@ pub fn run(
     let (mut images, mut count) = (0, 0);
     for batch in batches {
         let batch = batch?;
-        let mut pass = Pass::Collect(Vec::with_capacity(channels.len()));
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
-        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
-        // All layers in one transfer: a GPU is waited for once a batch.
-        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
-        let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
-        let mut at = 0;
-        for m in &moments {
-            let channels = channels[m.layer];
-            let (mean, variance) = all[at..at + 2 * channels].split_at(channels);
-            sums.add(m.layer, batch.n, m.values as usize, mean, variance);
-            at += 2 * channels;
+        for seen in observe(model, input, &batch)? {
+            sums.add(seen.layer, batch.n, seen.values, &seen.mean, &seen.variance);
         }
         images += batch.n;
         count += 1;
         progress(batch.n);
     }
-    if count == 0 {
+    checked(model, sums.finish(), images, count)
+}
+
+impl Statistics {
+    /// Those that a checkpoint has for the layer of this name.
+    pub fn of(checkpoint: &Checkpoint, layer: &str) -> Option<Self> {
+        let read = |part: &str| {
+            let number = checkpoint.position(&format!("{layer}.{part}"))?;
+            let float = Float::of(checkpoint.tensors()[number].dtype)?;
+            let bytes = checkpoint.bytes(number).ok()?;
+            Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
+        };
+        Some(Statistics { mean: read("running_mean")?, variance: read("running_var")? })
+    }
+
+    /// Mean and variance as a network has them, rounded to f32.
+    pub fn tensors(&self, device: Device) -> Result<[Tensor; 2]> {
+        let tensor = |values: &[f64]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_to(device)?)
+        };
+        Ok([tensor(&self.mean)?, tensor(&self.variance)?])
+    }
+}
+
+/// What a layer saw of one batch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Position in [`Model::batchnorms`].
+    pub layer: usize,
+    /// Values a channel.
+    pub values: usize,
+    /// Of each channel.
+    pub mean: Vec<f64>,
+    /// Of each channel, unbiased.
+    pub variance: Vec<f64>,
+}
+
+/// Runs a batch through the network, each batchnorm layer normalising by it.
+pub fn observe(model: &Model, input: &Input, batch: &Batch) -> Result<Vec<Observed>> {
+    let mut pass = Pass::Collect(Vec::with_capacity(model.batchnorms.len()));
+    let _logits = model.network.forward(&input.tensor(batch)?, &mut pass)?;
+    let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+    // All layers in one transfer: a GPU is waited for once a batch.
+    let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
+    let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
+    let mut rest = &all[..];
+    let mut take = |n: usize| {
+        let (own, others) = rest.split_at(n);
+        rest = others;
+        own.to_vec()
+    };
+    let observed = |m: &Moments| {
+        let channels = model.batchnorms[m.layer].channels;
+        let (mean, variance) = (take(channels), take(channels));
+        Observed { layer: m.layer, values: m.values as usize, mean, variance }
+    };
+    Ok(moments.iter().map(observed).collect())
+}
+
+/// The outcome, if every layer has statistics and all are numbers.
+fn checked(
+    model: &Model,
+    layers: Vec<Option<Statistics>>,
+    images: usize,
+    batches: usize,
+) -> Result<Outcome> {
+    if batches == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
-    let layers = sums.finish();
     for (layer, statistics) in model.batchnorms.iter().zip(&layers) {
         let Some(statistics) = statistics else {
             return Err(Error::input(format!(
@@ -79,7 +138,7 @@ pub fn run(
             .remedy("check the weights: the network overflows on this data"));
         }
     }
-    Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches: count })
+    Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the

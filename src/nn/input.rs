@@ -23,6 +23,11 @@ impl Input {
         Ok(Input { mean: column(&transform.mean)?, std: column(&transform.std)?, device })
     }
 
+    /// Where its tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// [images, channels, height, width], f32, channels innermost in memory.
     pub fn tensor(&self, batch: &Batch) -> Result<Tensor> {
         let shape = [batch.n, batch.height, batch.width, batch.channels].map(|n| n as i64);

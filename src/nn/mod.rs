@@ -9,6 +9,7 @@ pub mod device;
 pub mod input;
 pub mod layers;
 pub mod libtorch;
+pub mod memory;
 pub mod models;
 pub mod moments;
 pub mod weights;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
@@ -166,7 +167,7 @@ fn build(arch: &Arch, shapes: &Shapes, from: Option<(&Checkpoint, Device)>) -> R
 /// A network with its weights, on a device.
 pub struct Model {
     pub path: PathBuf,
-    pub network: Box<dyn Network>,
+    pub network: Rc<dyn Network>,
     /// `resnet50`, `preresnet-8`.
     pub arch: String,
     pub classes: usize,
@@ -200,7 +201,7 @@ impl Model {
                     let path = checkpoint.path().to_path_buf();
                     return Ok(Model {
                         path,
-                        network,
+                        network: network.into(),
                         arch,
                         classes,
                         channels,
