@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use clap::Parser;
 use serde_json::json;
-use swa_tools::bn_update::{self, Method, Movement, layerwise, movements};
+use swa_tools::bn_update::{self, Method, Movement, Outcome, layerwise, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
+use swa_tools::nn::Model;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::nn::memory::Budget;
@@ -29,6 +30,7 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --until-stable 0.01 -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
   swa-bn-update swa.safetensors --data imagenet/train --samples 5000 --method layerwise -o swa_bn.safetensors
 
@@ -50,6 +52,11 @@ struct Args {
     /// How the batches' statistics are combined
     #[arg(long, value_enum, default_value_t = Method::Pooled)]
     method: Method,
+
+    /// Stop when every layer's statistics are certain: their standard error, estimated from how batches
+    /// differ, is below EPS standard deviations (0.01)
+    #[arg(long, value_name = "EPS", value_parser = above_zero)]
+    until_stable: Option<f64>,
 
     /// Host memory that --method layerwise may take (8GB); with less it takes longer, the result is
     /// the same [default: half of what is free]
@@ -81,6 +88,13 @@ enum OrderArg {
     Dataset,
 }
 
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
+        _ => Err("expected a number above 0, such as 0.01".into()),
+    }
+}
+
 fn main() -> ExitCode {
     libtorch::prepare();
     let args = Args::parse();
@@ -94,6 +108,11 @@ fn run(args: &Args) -> Result<()> {
     let (Some(path), Some(target)) = (&args.model, &args.output) else {
         return Err(Error::usage("MODEL and --output are needed"));
     };
+    if args.method == Method::Layerwise && args.until_stable.is_some() {
+        return Err(Error::usage("--until-stable does not go with --method layerwise").remedy(
+            "let --method pooled find how many images that takes, and give it with --samples",
+        ));
+    }
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
@@ -137,11 +156,17 @@ fn run(args: &Args) -> Result<()> {
         outcome
     } else {
         let step = |n| bar.inc(n as u64);
-        bn_update::run(model, &input, &mut loader, args.method, &step)?
+        bn_update::run(model, &input, &mut loader, args.method, args.until_stable, &step)?
     };
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
-    let settings = json!({
+    let certainty = outcome.standard_error.map(|e| {
+        json!({
+            "largest": rounded(e.error),
+            "layer": model.batchnorms[e.layer].name,
+        })
+    });
+    let mut settings = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "method": args.method.name(),
         "images": outcome.images,
@@ -149,6 +174,10 @@ fn run(args: &Args) -> Result<()> {
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
     });
+    if let Some(eps) = args.until_stable {
+        settings["until_stable"] = json!(eps);
+    }
+    settings["standard_error"] = json!(certainty);
     let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
     let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
     let file = FileTarget { path: target, format, like: like.as_ref(), force: args.force };
@@ -162,6 +191,8 @@ fn run(args: &Args) -> Result<()> {
         "method": args.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "until_stable": args.until_stable,
+        "standard_error": certainty,
         "skipped": loader.bad(),
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
@@ -175,11 +206,31 @@ fn run(args: &Args) -> Result<()> {
         outcome.batches,
         args.method.name(),
     ))?;
+    if let Some(line) = certain(args.until_stable, &outcome, model) {
+        common.say(line)?;
+    }
     common.say("how far the statistics moved (σ: the new standard deviation of a channel):")?;
     let header = ["layer", "channels", "mean, in σ", "σ new/old", "moved"];
     let rows = layers.iter().take(5).chain([&all]).map(row);
     common.say(table(&header, rows))?;
     common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+/// To six decimals: more are not known.
+fn rounded(error: f64) -> f64 {
+    (error * 1e6).round() / 1e6
+}
+
+/// What the standard error says, against what was asked for.
+fn certain(eps: Option<f64>, outcome: &Outcome, model: &Model) -> Option<String> {
+    let error = outcome.standard_error?;
+    let (images, layer) = (outcome.images, &model.batchnorms[error.layer].name);
+    let text = format!("standard error {:.4} σ at most ({layer})", error.error);
+    Some(match eps {
+        Some(eps) if error.error < eps => format!("stable after {images} images: {text}"),
+        Some(eps) => format!("not stable: {text}, {eps} was asked for; {images} images were all"),
+        None => text,
+    })
 }
 
 fn row(m: &Movement) -> Vec<String> {

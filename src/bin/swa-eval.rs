@@ -8,6 +8,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
+use swa_tools::cli::compare::{self, CompareArgs};
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, table};
@@ -29,6 +30,7 @@ Examples:
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
+  swa-eval swa.safetensors --data val --compare-stats --bn-data train --last ckpt_0010.safetensors
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
@@ -39,16 +41,19 @@ struct Args {
 
     /// Add the ensemble of the models, the mean of their softmax outputs; of those alone whose file
     /// name matches, if a pattern is given
-    #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "compare_stats", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
     /// Write `labels` (n) and `logits` (models × n × classes), rows in the order of the data set
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "compare_stats")]
     logits: Option<PathBuf>,
 
     /// Overwrite the file of --logits if it exists
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    compare: CompareArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -82,6 +87,11 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
+    if args.compare.compare_stats {
+        let last = args.compare.last.as_ref().map(|path| Checkpoint::open_with(path, &take));
+        let last = last.transpose()?;
+        return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
+    }
     let session = args.data.open(common, &checkpoints, Split::Test)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");

@@ -16,7 +16,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use tch::Tensor;
 
-use super::{Accumulator, Method, Outcome, Statistics, checked};
+use super::{Accumulator, Method, Outcome, Stability, Statistics, checked};
 use crate::cli::megabytes;
 use crate::data::Batch;
 use crate::error::Kind as ErrorKind;
@@ -84,7 +84,9 @@ pub fn of_batches(
         layers[layer] = Some(statistics);
     }
     let images = batches.iter().map(|batch| batch.n).sum();
-    Ok((checked(model, layers, images, batches.len())?, passes.begun))
+    let outcome = checked(model, layers, images, batches.len())?;
+    let standard_error = passes.stability.largest();
+    Ok((Outcome { standard_error, ..outcome }, passes.begun))
 }
 
 /// Keeps the batches, if their pixels fit.
@@ -125,10 +127,12 @@ struct Passes<'a> {
     most: usize,
     /// Forward passes so far.
     begun: usize,
+    stability: Stability,
 }
 
 impl<'a> Passes<'a> {
     fn new(model: &'a Model, input: &'a Input, batches: &'a [Batch], budget: &'a Budget) -> Self {
+        let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
         Passes {
             model,
             input,
@@ -138,6 +142,7 @@ impl<'a> Passes<'a> {
             waiting: batches.iter().map(|_| None).collect(),
             most: usize::MAX,
             begun: 0,
+            stability: Stability::new(&channels),
         }
     }
 
@@ -161,6 +166,7 @@ impl<'a> Passes<'a> {
             let divisor = (values - 1).max(1) as f64;
             let variance: Vec<f64> = squares.into_iter().map(|s| s / divisor).collect();
             sums.add(0, batch.n, values, &mean, &variance);
+            self.stability.add(*layer, values, &mean, &variance);
             total += values;
             if self.budget.has_room() && self.waiting() < self.most {
                 self.waiting[i] = Some(forward);

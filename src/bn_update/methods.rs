@@ -17,6 +17,12 @@ pub enum Method {
 }
 
 impl Method {
+    pub const ALL: [Method; 4] = [Method::Cma, Method::Weighted, Method::Pooled, Method::Layerwise];
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Method::Cma => "cma",

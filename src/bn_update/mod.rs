@@ -20,8 +20,8 @@ use crate::nn::{Model, Pass};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
-pub use movement::{Movement, movements};
-pub use stability::Stability;
+pub use movement::{Movement, distance, movements};
+pub use stability::{Stability, StandardError};
 
 /// Statistics of all layers, and what they were computed from.
 #[derive(Debug)]
@@ -30,31 +30,41 @@ pub struct Outcome {
     pub layers: Vec<Statistics>,
     pub images: usize,
     pub batches: usize,
+    /// How certain they are; None where it was not watched, or one batch was all.
+    pub standard_error: Option<StandardError>,
 }
 
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else.
-/// `progress` is told how many images were done.
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else. It ends
+/// with the batches, or once the standard error is below `until_stable`. `progress` is told how many
+/// images were done.
 pub fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
     method: Method,
+    until_stable: Option<f64>,
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
     let _guard = tch::no_grad_guard();
     let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
     let mut sums = Accumulator::new(method, &channels);
+    let mut stability = Stability::new(&channels);
     let (mut images, mut count) = (0, 0);
     for batch in batches {
         let batch = batch?;
         for seen in observe(model, input, &batch)? {
             sums.add(seen.layer, batch.n, seen.values, &seen.mean, &seen.variance);
+            stability.add(seen.layer, seen.values, &seen.mean, &seen.variance);
         }
         images += batch.n;
         count += 1;
         progress(batch.n);
+        if until_stable.is_some_and(|eps| stability.is_below(eps)) {
+            break;
+        }
     }
-    checked(model, sums.finish(), images, count)
+    let outcome = checked(model, sums.finish(), images, count)?;
+    Ok(Outcome { standard_error: stability.largest(), ..outcome })
 }
 
 impl Statistics {
@@ -114,7 +124,7 @@ pub fn observe(model: &Model, input: &Input, batch: &Batch) -> Result<Vec<Observ
 }
 
 /// The outcome, if every layer has statistics and all are numbers.
-fn checked(
+pub fn checked(
     model: &Model,
     layers: Vec<Option<Statistics>>,
     images: usize,
@@ -138,7 +148,8 @@ fn checked(
             .remedy("check the weights: the network overflows on this data"));
         }
     }
-    Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches })
+    let layers = layers.into_iter().flatten().collect();
+    Ok(Outcome { layers, images, batches, standard_error: None })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the

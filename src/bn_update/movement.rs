@@ -38,6 +38,13 @@ pub fn movements(
     (layers, all.movement("all"))
 }
 
+/// The move of all channels together ([`Movement::moved`]), layer by layer.
+pub fn distance(old: &[Statistics], new: &[Statistics]) -> f64 {
+    let mut all = Sums::default();
+    old.iter().zip(new).for_each(|(old, new)| all.add(&Sums::of(old, new)));
+    all.movement("all").moved
+}
+
 #[derive(Default)]
 struct Sums {
     channels: usize,

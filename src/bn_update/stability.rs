@@ -12,6 +12,18 @@
 /// Added to variances, so that a dead channel has a scale.
 const EPS: f64 = 1e-5;
 
+/// Fewer batches say too little about how batches differ.
+pub const MIN_BATCHES: usize = 10;
+
+/// A layer's, in standard deviations of its channels: the root mean square over them of
+/// √(SE(mean)² + SE(σ)²) / σ, the measure in which [`super::Movement`] has moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StandardError {
+    /// Position in [`crate::nn::Model::batchnorms`].
+    pub layer: usize,
+    pub error: f64,
+}
+
 /// What a number of batches says about the error of their statistics.
 #[derive(Debug)]
 pub struct Stability {
@@ -60,14 +72,18 @@ impl Stability {
         }
     }
 
-    /// The layer whose statistics are least certain, and their standard error: with σ a channel's
-    /// standard deviation, the root mean square over the layer's channels of
-    /// √(SE(mean)² + SE(σ)²) / σ, the measure in which [`super::Movement`] has moves. None before the
-    /// second batch.
-    pub fn largest(&self) -> Option<(usize, f64)> {
+    /// That of the layer whose statistics are least certain. None before all have seen two batches.
+    pub fn largest(&self) -> Option<StandardError> {
         let errors = self.layers.iter().map(Layer::error).enumerate();
-        let errors = errors.map(|(i, error)| Some((i, error?))).collect::<Option<Vec<_>>>()?;
-        errors.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))
+        let errors = errors.map(|(layer, error)| Some(StandardError { layer, error: error? }));
+        let errors = errors.collect::<Option<Vec<_>>>()?;
+        errors.into_iter().max_by(|a, b| a.error.total_cmp(&b.error))
+    }
+
+    /// Whether all layers are that certain, after [`MIN_BATCHES`].
+    pub fn is_below(&self, eps: f64) -> bool {
+        self.layers.iter().all(|layer| layer.batches >= MIN_BATCHES)
+            && self.largest().is_some_and(|largest| largest.error < eps)
     }
 }
 
@@ -132,7 +148,7 @@ mod tests {
                 stability.add(0, m, &[mean + offset, 0.0], &[variance, 0.0]);
             }
             let expected = (plain(&batches) / 2.0).sqrt(); // one channel is constant
-            let (layer, error) = stability.largest().unwrap();
+            let StandardError { layer, error } = stability.largest().unwrap();
             assert!(layer == 0 && (error / expected - 1.0).abs() < 1e-9, "{error} {expected}");
         }
     }
@@ -145,7 +161,17 @@ mod tests {
             assert!(stability.largest().is_none() || mean > 0.0);
             stability.add(1, 10, &[mean], &[1.0]);
         }
-        assert_eq!(stability.largest().unwrap().0, 1);
+        assert_eq!(stability.largest().unwrap().layer, 1);
+    }
+
+    #[test]
+    fn a_few_batches_that_agree_are_not_enough() {
+        let mut stability = Stability::new(&[1]);
+        for batch in 1..=MIN_BATCHES {
+            stability.add(0, 10, &[1.0], &[1.0]);
+            assert_eq!(stability.is_below(1e-3), batch == MIN_BATCHES);
+        }
+        assert!(!stability.is_below(0.0));
     }
 
     /// Is the estimate what the statistics' distance from the truth is? 400 trials of 30 batches of
@@ -175,7 +201,7 @@ mod tests {
                 stability.add(0, 32, &[mean], &[variance]);
                 sums.add(0, 4, 32, &[mean], &[variance]);
             }
-            estimated += stability.largest().unwrap().1.powi(2);
+            estimated += stability.largest().unwrap().error.powi(2);
             let found = sums.finish().remove(0).unwrap();
             let off = (found.variance[0] / 2.0).ln() / 2.0;
             true_squares += found.mean[0].powi(2) / 2.0 + off * off;

@@ -87,7 +87,7 @@ pub struct DataArgs {
     pub list_archs: bool,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("expected a number from 1".into()),

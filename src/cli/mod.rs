@@ -1,6 +1,8 @@
 //! What the tools share: flags, exit codes, progress, output.
 
 #[cfg(feature = "torch")]
+pub mod compare;
+#[cfg(feature = "torch")]
 pub mod data;
 pub mod list;
 pub mod take;

@@ -12,6 +12,7 @@ pub mod libtorch;
 pub mod memory;
 pub mod models;
 pub mod moments;
+mod replaced;
 pub mod weights;
 
 use tch::{TchError, Tensor};

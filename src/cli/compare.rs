@@ -1,0 +1,295 @@
+//! `swa-eval --compare-stats`: one model with batchnorm statistics of several origins.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::data::{DataArgs, Session, positive, report_bad};
+use super::{Common, shell_word, table};
+use crate::bn_update::{Accumulator, Method, Statistics, checked, distance, layerwise, observe};
+use crate::checkpoint::Checkpoint;
+use crate::data::{self, Batch, Loader, Order, Split};
+use crate::evaluate::{self, Tally, Wanted, mcnemar};
+use crate::nn::Model;
+use crate::nn::input::Input;
+use crate::nn::memory::Budget;
+use crate::{Error, Result};
+
+#[derive(Debug, clap::Args)]
+pub struct CompareArgs {
+    /// Evaluate one model with the batchnorm statistics in it, with those of --last, and with those that
+    /// each method of swa-bn-update computes from --bn-data
+    #[arg(long, requires = "bn_data", help_heading = "Statistics")]
+    pub compare_stats: bool,
+
+    /// The training data to compute statistics from
+    #[arg(long, value_name = "DIR", requires = "compare_stats", help_heading = "Statistics")]
+    pub bn_data: Option<PathBuf>,
+
+    /// How many of its images, drawn by --seed
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive, help_heading = "Statistics")]
+    pub bn_samples: usize,
+
+    /// The last checkpoint, whose statistics might have been kept
+    #[arg(long, value_name = "FILE", requires = "compare_stats", help_heading = "Statistics")]
+    pub last: Option<PathBuf>,
+
+    /// Host memory for the layerwise method [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_size, help_heading = "Statistics")]
+    pub memory: Option<u64>,
+}
+
+/// The statistics that a model could have, by where they come from.
+type Origins = Vec<(&'static str, Vec<Statistics>)>;
+
+/// Evaluates the model with each of the statistics, in one pass over the data, and prints the table.
+pub fn run(
+    common: &Common,
+    data: &DataArgs,
+    args: &CompareArgs,
+    checkpoints: &[Checkpoint],
+    last: Option<&Checkpoint>,
+) -> Result<()> {
+    let started = Instant::now();
+    let [checkpoint] = checkpoints else {
+        return Err(Error::usage("--compare-stats takes one model"));
+    };
+    let session = data.open(common, checkpoints, Split::Test)?;
+    let model = &session.models[0];
+    let input = Input::new(&session.transform, session.device)?;
+    let mut origins = vec![("averaged", statistics_in(checkpoint, model)?)];
+    match last {
+        Some(last) => origins.push(("kept", kept(last, model, data, &session)?)),
+        None => common.note("kept statistics are left out: --last FILE names the last checkpoint"),
+    }
+    let budget = Budget::asked(args.memory);
+    let batches = training_batches(common, data, args, &session, &budget)?;
+    origins.extend(recomputed(common, model, &input, &batches, &budget)?);
+
+    let replaced = |(_, statistics): &(_, Vec<Statistics>)| -> Result<Model> {
+        let tensors = statistics.iter().map(|s| s.tensors(session.device));
+        Ok(model.with_statistics(tensors.collect::<Result<_>>()?))
+    };
+    let models: Vec<Model> = origins.iter().map(replaced).collect::<Result<_>>()?;
+    let order = data.order(session.dataset.as_ref(), false);
+    let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
+    let mut loader = data.loader(&session, order)?;
+    let step = |n| bar.inc(n as u64);
+    let evaluation = evaluate::run(&models, &input, &mut loader, &Wanted::default(), &step)?;
+    bar.finish_and_clear();
+    report_bad(common, &loader.bad());
+    let images = batches.iter().map(|batch| batch.n).sum();
+    let compared = Compared { origins, tallies: evaluation.models, images, batches: batches.len() };
+    let record = json!({
+        "model": checkpoint.path().display().to_string(),
+        "statistics": compared.json(),
+        "bn_images": images,
+        "bn_batch_size": data.batch_size,
+        "transform": session.transform_record,
+        "skipped": loader.bad(),
+        "seconds": started.elapsed().as_secs_f64(),
+    });
+    common.json(record)?;
+    compared.say(common, checkpoint, args)
+}
+
+/// Those in the model's own file.
+fn statistics_in(checkpoint: &Checkpoint, model: &Model) -> Result<Vec<Statistics>> {
+    let of = |layer: &crate::nn::batch_norm::Layer| Statistics::of(checkpoint, &layer.name);
+    let all: Option<Vec<Statistics>> = model.batchnorms.iter().map(of).collect();
+    all.filter(|all| !all.is_empty()).ok_or_else(|| {
+        Error::input("has no batchnorm layer: there are no statistics to compare")
+            .at(checkpoint.path())
+    })
+}
+
+/// Those of the last checkpoint, which must be of the same network.
+fn kept(
+    last: &Checkpoint,
+    model: &Model,
+    data: &DataArgs,
+    session: &Session,
+) -> Result<Vec<Statistics>> {
+    let other = Model::load(last, data.arch.as_deref(), session.device)?;
+    let channels = |model: &Model| model.batchnorms.iter().map(|l| l.channels).collect::<Vec<_>>();
+    if other.arch != model.arch || channels(&other) != channels(model) {
+        let what = format!("is of another network, {}; the model is {}", other.arch, model.arch);
+        return Err(Error::input(what).at(last.path()));
+    }
+    statistics_in(last, &other)
+}
+
+/// The training images, in batches, in memory.
+fn training_batches(
+    common: &Common,
+    data: &DataArgs,
+    args: &CompareArgs,
+    session: &Session,
+    budget: &Budget,
+) -> Result<Vec<Batch>> {
+    let dir = args.bn_data.as_deref().ok_or_else(|| Error::usage("--bn-data is missing"))?;
+    let dataset = data::open(dir, Split::Train, data.format)?;
+    common.note(format!("statistics from: {}", dataset.describe()));
+    let mut order = Order::Shuffled { seed: data.seed }.indices(dataset.len());
+    order.truncate(args.bn_samples);
+    let images = order.len();
+    let transform = session.transform.clone();
+    let mut loader =
+        Loader::new(Arc::from(dataset), order, transform, data.batch_size, data.allow_bad)?;
+    let batches = layerwise::hold(&mut loader, images, budget)
+        .map_err(|e| e.remedy("draw fewer with --bn-samples, or allow more with --memory"))?;
+    report_bad(common, &loader.bad());
+    Ok(batches)
+}
+
+/// Those of every method, from the same batches.
+fn recomputed(
+    common: &Common,
+    model: &Model,
+    input: &Input,
+    batches: &[Batch],
+    budget: &Budget,
+) -> Result<Origins> {
+    let images: usize = batches.iter().map(|batch| batch.n).sum();
+    let layers = model.batchnorms.len();
+    let bar = common.progress((images * (1 + layers)) as u64, "images").with_message("batchnorm");
+    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
+    let mut sums: Vec<(Method, Accumulator)> = Method::ALL
+        .into_iter()
+        .filter(|&method| method != Method::Layerwise)
+        .map(|method| (method, Accumulator::new(method, &channels)))
+        .collect();
+    {
+        let _guard = tch::no_grad_guard();
+        for batch in batches {
+            for seen in observe(model, input, batch)? {
+                for (_, sums) in &mut sums {
+                    sums.add(seen.layer, batch.n, seen.values, &seen.mean, &seen.variance);
+                }
+            }
+            bar.inc(batch.n as u64);
+        }
+    }
+    let mut origins = Origins::new();
+    for (method, sums) in sums {
+        let outcome = checked(model, sums.finish(), images, batches.len())?;
+        origins.push((method.name(), outcome.layers));
+    }
+    let step = |step: layerwise::Progress| {
+        bar.set_message(format!("layer {} of {layers}, {}", step.step, step.layer));
+        bar.inc(step.images as u64);
+    };
+    let (outcome, _) = layerwise::of_batches(model, input, batches, budget, &step)?;
+    origins.push((Method::Layerwise.name(), outcome.layers));
+    bar.finish_and_clear();
+    Ok(origins)
+}
+
+struct Compared {
+    origins: Origins,
+    /// One an origin.
+    tallies: Vec<Tally>,
+    /// Training images and batches.
+    images: usize,
+    batches: usize,
+}
+
+impl Compared {
+    fn rows(&self) -> impl Iterator<Item = (&'static str, &[Statistics], &Tally)> {
+        let rows = self.origins.iter().zip(&self.tallies);
+        rows.map(|((origin, statistics), tally)| (*origin, &statistics[..], tally))
+    }
+
+    /// How far these are from the averaged ones.
+    fn moved(&self, statistics: &[Statistics]) -> f64 {
+        distance(&self.origins[0].1, statistics)
+    }
+
+    fn json(&self) -> Vec<Value> {
+        let first = &self.tallies[0];
+        let row = |(i, (origin, statistics, tally)): (usize, (&str, &[Statistics], &Tally))| {
+            let (low, high) = tally.interval();
+            let mut row = json!({
+                "statistics": origin,
+                "top1": 100.0 * tally.top1(),
+                "top5": 100.0 * tally.top5(),
+                "nll": tally.nll(),
+                "ece": tally.ece(),
+                "n": tally.n(),
+                "correct": tally.correct(),
+                "interval": [100.0 * low, 100.0 * high],
+            });
+            if i > 0 {
+                row["moved"] = json!(self.moved(statistics));
+                row["difference"] = json!(100.0 * (tally.top1() - first.top1()));
+                row["mcnemar_p"] = json!(mcnemar(&first.right, &tally.right));
+            }
+            row
+        };
+        self.rows().enumerate().map(row).collect()
+    }
+
+    fn say(&self, common: &Common, checkpoint: &Checkpoint, args: &CompareArgs) -> Result<()> {
+        let first = &self.tallies[0];
+        let row = |(i, (origin, statistics, tally)): (usize, (&str, &[Statistics], &Tally))| {
+            let (low, high) = tally.interval();
+            let mut row = vec![
+                origin.to_string(),
+                format!("{:.2}", 100.0 * tally.top1()),
+                format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
+                format!("{:.4}", tally.nll()),
+                format!("{:.4}", tally.ece()),
+            ];
+            if i > 0 {
+                let p = mcnemar(&first.right, &tally.right);
+                row.push(format!("{:+.2}", 100.0 * (tally.top1() - first.top1())));
+                row.push(if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") });
+                row.push(format!("{:.3}", self.moved(statistics)));
+            }
+            row
+        };
+        let header = [
+            "statistics",
+            "top-1 %",
+            "95 % interval",
+            "nll",
+            "ece",
+            "vs averaged",
+            "McNemar p",
+            "moved",
+        ];
+        common.say(table(&header, self.rows().enumerate().map(row)))?;
+        common.say(format!(
+            "{} images; recomputed from {} training images, {} batches",
+            first.n(),
+            self.images,
+            self.batches
+        ))?;
+        let (best, _, tally) = self
+            .rows()
+            .min_by(|a, b| a.2.nll().total_cmp(&b.2.nll()))
+            .expect("the averaged ones are there");
+        match Method::named(best) {
+            Some(method) => {
+                common.say(format!(
+                    "recomputing helps: nll {:.4} → {:.4} ({})",
+                    first.nll(),
+                    tally.nll(),
+                    method.name()
+                ))?;
+                let data = args.bn_data.as_deref().unwrap_or(std::path::Path::new("DIR"));
+                common.say(format!(
+                    "next: swa-bn-update {} --data {} --method {} -o FILE",
+                    shell_word(checkpoint.path()),
+                    shell_word(data),
+                    method.name()
+                ))
+            }
+            None => common.say(format!(
+                "recomputing does not help here: the {best} statistics have the lowest nll"
+            )),
+        }
+    }
+}
