@@ -37,6 +37,11 @@ impl From<TchError> for Error {
             return Error::limit(format!("libtorch ran out of memory: {line}"))
                 .remedy("use a smaller --batch-size");
         }
+        // A pooling has nothing left to pool.
+        if line.contains("Output size is too small") {
+            return Error::input(format!("the images are too small for the network: {line}"))
+                .remedy("give larger ones, or --resize and --crop");
+        }
         Error::limit(format!("libtorch failed: {line}"))
     }
 }
