@@ -31,6 +31,7 @@ Examples:
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --until-stable 0.01 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
   swa-bn-update swa.safetensors --data imagenet/train --samples 5000 --method layerwise -o swa_bn.safetensors
 
@@ -173,6 +174,7 @@ fn run(args: &Args) -> Result<()> {
         "batch_size": args.data.batch_size,
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
+        "augmentation": session.augmentation,
     });
     if let Some(eps) = args.until_stable {
         settings["until_stable"] = json!(eps);
@@ -193,6 +195,7 @@ fn run(args: &Args) -> Result<()> {
         "batches": outcome.batches,
         "until_stable": args.until_stable,
         "standard_error": certainty,
+        "augmentation": session.augmentation,
         "skipped": loader.bad(),
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
