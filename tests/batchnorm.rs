@@ -81,7 +81,8 @@ fn split(images: &[[u8; PIXELS]], sizes: &[usize]) -> Vec<Batch> {
         rest = others;
         let (height, width, channels) = (SIDE, SIDE, 1);
         let (indices, labels) = ((0..n).collect(), vec![0; n]);
-        Batch { pixels: own.concat(), n, height, width, channels, indices, labels }
+        let pixels = own.concat();
+        Batch { pixels, n, height, width, channels, indices, labels, ..Batch::default() }
     });
     batches.collect()
 }
@@ -91,7 +92,7 @@ fn statistics(model: &Model, batches: Vec<Batch>, method: Method) -> Outcome {
         let budget = Budget::new(u64::MAX);
         return layerwise::of_batches(model, &input(), &batches, &budget, &|_| {}).unwrap().0;
     }
-    bn_update::run(model, &input(), batches.into_iter().map(Ok), method, None, &|_| {}).unwrap()
+    bn_update::run(model, &input(), batches.into_iter().map(Ok), method, &|_| {}).unwrap()
 }
 
 /// Mean and variance of the layer's first channel.

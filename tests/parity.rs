@@ -181,6 +181,7 @@ fn batch(pixels: &[u8], size: usize) -> Batch {
         channels: 3,
         indices: (0..n).collect(),
         labels: vec![0; n],
+        ..Batch::default()
     }
 }
 
@@ -225,14 +226,13 @@ fn one_value_a_channel_is_refused_by_the_layer_s_name() {
     let model = Model::load(&Checkpoint::open(&path).unwrap(), None, Device::Cpu).unwrap();
     let run = |images: usize| {
         let batches = std::iter::once(Ok(batch(&vec![7; images * 32 * 32 * 3], 32)));
-        bn_update::run(&model, &imagenet(), batches, Method::Pooled, None, &|_| {})
+        bn_update::run(&model, &imagenet(), batches, Method::Pooled, &|_| {})
     };
     let error = run(1).unwrap_err();
     assert!(error.to_string().contains("`layer4.0.bn1` sees one value a channel"), "{error}");
     assert_eq!(error.kind().exit_code(), 3);
     run(2).unwrap();
-    let nothing =
-        bn_update::run(&model, &imagenet(), std::iter::empty(), Method::Cma, None, &|_| {});
+    let nothing = bn_update::run(&model, &imagenet(), std::iter::empty(), Method::Cma, &|_| {});
     assert!(nothing.unwrap_err().to_string().contains("no image"));
 }
 
@@ -258,7 +258,7 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     assert_eq!((model.arch.as_str(), model.classes, model.channels), (name, 10, 3));
     let input = imagenet();
     let batches = pixels.chunks(4 * size * size * 3).map(|pixels| Ok(batch(pixels, size)));
-    let outcome = bn_update::run(&model, &input, batches, Method::Cma, None, &|_| {}).unwrap();
+    let outcome = bn_update::run(&model, &input, batches, Method::Cma, &|_| {}).unwrap();
     let (mut compared, mut worst) = (0, 0f64);
     for (layer, found) in model.batchnorms.iter().zip(&outcome.layers) {
         let key = |part| format!("{name}.{}.{part}", layer.name);

@@ -84,7 +84,7 @@ pub fn of_batches(
         layers[layer] = Some(statistics);
     }
     let images = batches.iter().map(|batch| batch.n).sum();
-    let outcome = checked(model, layers, images, batches.len())?;
+    let outcome = checked(model, layers, Method::Layerwise, images, batches.len())?;
     let standard_error = passes.stability.largest();
     Ok((Outcome { standard_error, ..outcome }, passes.begun))
 }
@@ -132,7 +132,6 @@ struct Passes<'a> {
 
 impl<'a> Passes<'a> {
     fn new(model: &'a Model, input: &'a Input, batches: &'a [Batch], budget: &'a Budget) -> Self {
-        let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
         Passes {
             model,
             input,
@@ -142,7 +141,7 @@ impl<'a> Passes<'a> {
             waiting: batches.iter().map(|_| None).collect(),
             most: usize::MAX,
             begun: 0,
-            stability: Stability::new(&channels),
+            stability: Stability::new(model),
         }
     }
 

@@ -1,12 +1,15 @@
 //! Recomputing batchnorm's running statistics: the averaged weights never saw data in training
 //! mode, so the statistics that were averaged with them are not theirs.
 
+mod fixed;
 pub mod layerwise;
 mod methods;
 mod movement;
+mod parts;
 mod stability;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
@@ -30,41 +33,9 @@ pub struct Outcome {
     pub layers: Vec<Statistics>,
     pub images: usize,
     pub batches: usize,
+    pub method: Method,
     /// How certain they are; None where it was not watched, or one batch was all.
     pub standard_error: Option<StandardError>,
-}
-
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else. It ends
-/// with the batches, or once the standard error is below `until_stable`. `progress` is told how many
-/// images were done.
-pub fn run(
-    model: &Model,
-    input: &Input,
-    batches: impl Iterator<Item = Result<Batch>>,
-    method: Method,
-    until_stable: Option<f64>,
-    progress: &dyn Fn(usize),
-) -> Result<Outcome> {
-    let _guard = tch::no_grad_guard();
-    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
-    let mut sums = Accumulator::new(method, &channels);
-    let mut stability = Stability::new(&channels);
-    let (mut images, mut count) = (0, 0);
-    for batch in batches {
-        let batch = batch?;
-        for seen in observe(model, input, &batch)? {
-            sums.add(seen.layer, batch.n, seen.values, &seen.mean, &seen.variance);
-            stability.add(seen.layer, seen.values, &seen.mean, &seen.variance);
-        }
-        images += batch.n;
-        count += 1;
-        progress(batch.n);
-        if until_stable.is_some_and(|eps| stability.is_below(eps)) {
-            break;
-        }
-    }
-    let outcome = checked(model, sums.finish(), images, count)?;
-    Ok(Outcome { standard_error: stability.largest(), ..outcome })
 }
 
 impl Statistics {
@@ -88,49 +59,122 @@ impl Statistics {
     }
 }
 
-/// What a layer saw of one batch.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
-    /// Position in [`Model::batchnorms`].
-    pub layer: usize,
+/// Channels of each layer.
+fn channels(model: &Model) -> Vec<usize> {
+    model.batchnorms.iter().map(|layer| layer.channels).collect()
+}
+
+/// Empty sums for a model.
+pub fn accumulator(model: &Model, method: Method) -> Accumulator {
+    Accumulator::new(method, &channels(model))
+}
+
+/// What all layers saw of a batch.
+#[derive(Debug)]
+pub struct BatchMoments {
+    images: usize,
+    layers: Vec<LayerMoments>,
+    /// Mean and variance of each of them, one after the other.
+    values: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct LayerMoments {
+    layer: usize,
+    channels: usize,
     /// Values a channel.
-    pub values: usize,
-    /// Of each channel.
-    pub mean: Vec<f64>,
-    /// Of each channel, unbiased.
-    pub variance: Vec<f64>,
+    values: usize,
 }
 
-/// Runs a batch through the network, each batchnorm layer normalising by it.
-pub fn observe(model: &Model, input: &Input, batch: &Batch) -> Result<Vec<Observed>> {
-    let mut pass = Pass::Collect(Vec::with_capacity(model.batchnorms.len()));
-    let _logits = model.network.forward(&input.tensor(batch)?, &mut pass)?;
-    let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
-    // All layers in one transfer: a GPU is waited for once a batch.
-    let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
-    let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
-    let mut rest = &all[..];
-    let mut take = |n: usize| {
-        let (own, others) = rest.split_at(n);
-        rest = others;
-        own.to_vec()
-    };
-    let observed = |m: &Moments| {
-        let channels = model.batchnorms[m.layer].channels;
-        let (mean, variance) = (take(channels), take(channels));
-        Observed { layer: m.layer, values: m.values as usize, mean, variance }
-    };
-    Ok(moments.iter().map(observed).collect())
+impl BatchMoments {
+    fn of(model: &Model, images: usize, moments: &[Moments]) -> Result<Self> {
+        // All layers in one transfer: a GPU is waited for once a batch.
+        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
+        let values = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
+        let layer = |m: &Moments| LayerMoments {
+            layer: m.layer,
+            channels: model.batchnorms[m.layer].channels,
+            values: m.values as usize,
+        };
+        Ok(BatchMoments { images, layers: moments.iter().map(layer).collect(), values })
+    }
+
+    pub fn add_to(&self, sums: &mut Accumulator) {
+        self.each(|layer, values, mean, variance| {
+            sums.add(layer, self.images, values, mean, variance);
+        });
+    }
+
+    pub fn watch(&self, stability: &mut Stability) {
+        self.each(|layer, values, mean, variance| stability.add(layer, values, mean, variance));
+    }
+
+    /// Gives each layer's number, values a channel, means and variances.
+    fn each(&self, mut take: impl FnMut(usize, usize, &[f64], &[f64])) {
+        let mut rest = &self.values[..];
+        for &LayerMoments { layer, channels, values } in &self.layers {
+            let (own, others) = rest.split_at(2 * channels);
+            let (mean, variance) = own.split_at(channels);
+            take(layer, values, mean, variance);
+            rest = others;
+        }
+    }
 }
 
-/// The outcome, if every layer has statistics and all are numbers.
-pub fn checked(
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else. `take` gets
+/// each batch and what was seen of it, and may end the pass.
+pub fn collect(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    let _guard = tch::no_grad_guard();
+    for batch in batches {
+        let batch = batch?;
+        let mut pass = Pass::Collect(Vec::with_capacity(model.batchnorms.len()));
+        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
+        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+        if take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The statistics of one pass over the batches. `progress` is told how many images were done.
+pub fn run(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    method: Method,
+    progress: &dyn Fn(usize),
+) -> Result<Outcome> {
+    let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
+    collect(model, input, batches, &mut |batch, moments| {
+        moments.add_to(&mut sums);
+        images += batch.n;
+        count += 1;
+        progress(batch.n);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    finish(model, &sums, images, count)
+}
+
+/// The statistics, from the sums over so many images in so many batches.
+pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) -> Result<Outcome> {
+    checked(model, sums.finish(), sums.method(), images, batches)
+}
+
+/// The outcome, if there was an image and every layer has statistics that are numbers.
+fn checked(
     model: &Model,
     layers: Vec<Option<Statistics>>,
+    method: Method,
     images: usize,
     batches: usize,
 ) -> Result<Outcome> {
-    if batches == 0 {
+    if images == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
     for (layer, statistics) in model.batchnorms.iter().zip(&layers) {
@@ -149,7 +193,7 @@ pub fn checked(
         }
     }
     let layers = layers.into_iter().flatten().collect();
-    Ok(Outcome { layers, images, batches, standard_error: None })
+    Ok(Outcome { layers, images, batches, method, standard_error: None })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the

@@ -9,6 +9,9 @@
 //! the second is the delta method, in which a smaller last batch counts by its values. Values within a
 //! batch are not taken as independent: pixels of an image are not.
 
+use super::channels;
+use crate::nn::Model;
+
 /// Added to variances, so that a dead channel has a scale.
 const EPS: f64 = 1e-5;
 
@@ -51,8 +54,12 @@ struct Channel {
 }
 
 impl Stability {
+    pub fn new(model: &Model) -> Self {
+        Self::of(&channels(model))
+    }
+
     /// `channels`: of each layer.
-    pub fn new(channels: &[usize]) -> Self {
+    fn of(channels: &[usize]) -> Self {
         let layer =
             |&n: &usize| Layer { batches: 0, weight: 0.0, channels: vec![Channel::default(); n] };
         Stability { layers: channels.iter().map(layer).collect() }
@@ -142,7 +149,7 @@ mod tests {
     fn the_error_is_that_of_the_formula_even_far_from_zero() {
         let batches = [(40, 1.0, 2.0), (40, 1.5, 2.5), (40, 0.25, 1.0), (10, 3.0, 4.0)];
         for offset in [0.0, 1e6] {
-            let mut stability = Stability::new(&[2]);
+            let mut stability = Stability::of(&[2]);
             assert!(stability.largest().is_none());
             for (m, mean, variance) in batches {
                 stability.add(0, m, &[mean + offset, 0.0], &[variance, 0.0]);
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_least_certain_layer_is_found() {
-        let mut stability = Stability::new(&[1, 1]);
+        let mut stability = Stability::of(&[1, 1]);
         for mean in [0.0, 1.0, 2.0] {
             stability.add(0, 10, &[mean / 10.0], &[1.0]);
             assert!(stability.largest().is_none() || mean > 0.0);
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_few_batches_that_agree_are_not_enough() {
-        let mut stability = Stability::new(&[1]);
+        let mut stability = Stability::of(&[1]);
         for batch in 1..=MIN_BATCHES {
             stability.add(0, 10, &[1.0], &[1.0]);
             assert_eq!(stability.is_below(1e-3), batch == MIN_BATCHES);
@@ -187,7 +194,7 @@ mod tests {
         let (mut estimated, mut true_squares) = (0.0, 0.0);
         const TRIALS: usize = 400;
         for _ in 0..TRIALS {
-            let mut stability = Stability::new(&[1]);
+            let mut stability = Stability::of(&[1]);
             let mut sums = super::super::Accumulator::new(super::super::Method::Pooled, &[1]);
             for _ in 0..30 {
                 // Four images of eight values, each with an offset of its own.

@@ -1,14 +1,18 @@
 //! `swa-eval --compare-stats`: one model with batchnorm statistics of several origins.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use super::data::{DataArgs, Session, positive, report_bad};
 use super::{Common, shell_word, table};
-use crate::bn_update::{Accumulator, Method, Statistics, checked, distance, layerwise, observe};
+use crate::bn_update::{
+    Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
+};
 use crate::checkpoint::Checkpoint;
 use crate::data::{self, Batch, Loader, Order, Split};
 use crate::evaluate::{self, Tally, Wanted, mcnemar};
@@ -155,27 +159,20 @@ fn recomputed(
     let images: usize = batches.iter().map(|batch| batch.n).sum();
     let layers = model.batchnorms.len();
     let bar = common.progress((images * (1 + layers)) as u64, "images").with_message("batchnorm");
-    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
-    let mut sums: Vec<(Method, Accumulator)> = Method::ALL
-        .into_iter()
-        .filter(|&method| method != Method::Layerwise)
-        .map(|method| (method, Accumulator::new(method, &channels)))
+    let mut sums: Vec<Accumulator> = Method::value_variants()
+        .iter()
+        .filter(|&&method| method != Method::Layerwise)
+        .map(|&method| accumulator(model, method))
         .collect();
-    {
-        let _guard = tch::no_grad_guard();
-        for batch in batches {
-            for seen in observe(model, input, batch)? {
-                for (_, sums) in &mut sums {
-                    sums.add(seen.layer, batch.n, seen.values, &seen.mean, &seen.variance);
-                }
-            }
-            bar.inc(batch.n as u64);
-        }
-    }
+    collect(model, input, batches.iter().cloned().map(Ok), &mut |batch, moments| {
+        sums.iter_mut().for_each(|sums| moments.add_to(sums));
+        bar.inc(batch.n as u64);
+        Ok(ControlFlow::Continue(()))
+    })?;
     let mut origins = Origins::new();
-    for (method, sums) in sums {
-        let outcome = checked(model, sums.finish(), images, batches.len())?;
-        origins.push((method.name(), outcome.layers));
+    for sums in sums {
+        let outcome = finish(model, &sums, images, batches.len())?;
+        origins.push((outcome.method.name(), outcome.layers));
     }
     let step = |step: layerwise::Progress| {
         bar.set_message(format!("layer {} of {layers}, {}", step.step, step.layer));

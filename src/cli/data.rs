@@ -8,6 +8,7 @@ use tch::Device;
 
 use super::Common;
 use crate::checkpoint::Checkpoint;
+use crate::data::loader::Portion;
 use crate::data::{
     self, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split, Training,
     Transform,
@@ -19,7 +20,7 @@ use crate::{Error, Result, TRANSFORM_KEY};
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
-    #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
     /// Which part, of a folder that holds both
@@ -267,8 +268,18 @@ impl DataArgs {
     }
 
     pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+        self.loader_of(session, order, Portion::ALL)
+    }
+
+    /// The same for some of the batches.
+    pub fn loader_of(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        portion: Portion,
+    ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
     }
 }
 

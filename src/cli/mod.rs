@@ -5,6 +5,8 @@ pub mod compare;
 #[cfg(feature = "torch")]
 pub mod data;
 pub mod list;
+#[cfg(feature = "torch")]
+pub mod parts;
 pub mod take;
 
 use std::fmt::Display;

@@ -74,6 +74,7 @@ fn batches(sizes: &[usize]) -> Vec<Batch> {
         channels: 1,
         indices: (0..n).collect(),
         labels: vec![0; n],
+        ..Batch::default()
     };
     sizes.iter().map(&mut batch).collect()
 }
