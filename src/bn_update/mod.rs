@@ -151,7 +151,7 @@ pub fn run(
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
     let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
-    collect(model, input, batches, &mut |batch, moments| {
+    let _to_the_end = collect(model, input, batches, &mut |batch, moments| {
         moments.add_to(&mut sums);
         images += batch.n;
         count += 1;

@@ -164,11 +164,12 @@ fn recomputed(
         .filter(|&&method| method != Method::Layerwise)
         .map(|&method| accumulator(model, method))
         .collect();
-    collect(model, input, batches.iter().cloned().map(Ok), &mut |batch, moments| {
-        sums.iter_mut().for_each(|sums| moments.add_to(sums));
-        bar.inc(batch.n as u64);
-        Ok(ControlFlow::Continue(()))
-    })?;
+    let _to_the_end =
+        collect(model, input, batches.iter().cloned().map(Ok), &mut |batch, moments| {
+            sums.iter_mut().for_each(|sums| moments.add_to(sums));
+            bar.inc(batch.n as u64);
+            Ok(ControlFlow::Continue(()))
+        })?;
     let mut origins = Origins::new();
     for sums in sums {
         let outcome = finish(model, &sums, images, batches.len())?;
