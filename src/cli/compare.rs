@@ -1,7 +1,7 @@
 //! `swa-eval --compare-stats`: one model with batchnorm statistics of several origins.
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::bn_update::{
 };
 use crate::checkpoint::Checkpoint;
 use crate::data::{self, Batch, Loader, Order, Split};
-use crate::evaluate::{self, Tally, Wanted, mcnemar};
+use crate::evaluate::{self, Collector, McNemar, Record, Tally, Wanted};
 use crate::nn::Model;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
@@ -81,11 +81,14 @@ pub fn run(
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
     let mut loader = data.loader(&session, order)?;
     let step = |n| bar.inc(n as u64);
-    let evaluation = evaluate::run(&models, &input, &mut loader, &Wanted::default(), &step)?;
+    let mut collector = Collector::new(models.len(), model.classes, Wanted::default(), None);
+    evaluate::run(&models, &input, &mut loader, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
+    let (evaluation, _) = collector.finish()?;
     let images = batches.iter().map(|batch| batch.n).sum();
-    let compared = Compared { origins, tallies: evaluation.models, images, batches: batches.len() };
+    let records = evaluation.models;
+    let compared = Compared { origins, records, images, batches: batches.len() };
     let record = json!({
         "model": checkpoint.path().display().to_string(),
         "statistics": compared.json(),
@@ -188,26 +191,38 @@ fn recomputed(
 struct Compared {
     origins: Origins,
     /// One an origin.
-    tallies: Vec<Tally>,
+    records: Vec<Record>,
     /// Training images and batches.
     images: usize,
     batches: usize,
 }
 
-impl Compared {
-    fn rows(&self) -> impl Iterator<Item = (&'static str, &[Statistics], &Tally)> {
-        let rows = self.origins.iter().zip(&self.tallies);
-        rows.map(|((origin, statistics), tally)| (*origin, &statistics[..], tally))
-    }
+/// A line of the table.
+struct Row {
+    origin: &'static str,
+    tally: Tally,
+    /// Against the averaged statistics, if it is not those: top-1, McNemar's p, how far they moved.
+    difference: Option<(f64, f64, f64)>,
+}
 
-    /// How far these are from the averaged ones.
-    fn moved(&self, statistics: &[Statistics]) -> f64 {
-        distance(&self.origins[0].1, statistics)
+impl Compared {
+    fn rows(&self) -> Vec<Row> {
+        let first = &self.records[0].outcomes;
+        let top1 = Tally::of(first).top1();
+        let row =
+            |(i, ((origin, statistics), record)): (usize, (&(&'static str, Vec<_>), &Record))| {
+                let tally = Tally::of(&record.outcomes);
+                let difference = (i > 0).then(|| {
+                    let p = McNemar::of(first, &record.outcomes).p();
+                    (tally.top1() - top1, p, distance(&self.origins[0].1, statistics))
+                });
+                Row { origin, tally, difference }
+            };
+        self.origins.iter().zip(&self.records).enumerate().map(row).collect()
     }
 
     fn json(&self) -> Vec<Value> {
-        let first = &self.tallies[0];
-        let row = |(i, (origin, statistics, tally)): (usize, (&str, &[Statistics], &Tally))| {
+        let row = |Row { origin, tally, difference }: &Row| {
             let (low, high) = tally.interval();
             let mut row = json!({
                 "statistics": origin,
@@ -219,19 +234,19 @@ impl Compared {
                 "correct": tally.correct(),
                 "interval": [100.0 * low, 100.0 * high],
             });
-            if i > 0 {
-                row["moved"] = json!(self.moved(statistics));
-                row["difference"] = json!(100.0 * (tally.top1() - first.top1()));
-                row["mcnemar_p"] = json!(mcnemar(&first.right, &tally.right));
+            if let Some((top1, p, moved)) = difference {
+                row["difference"] = json!(100.0 * top1);
+                row["mcnemar_p"] = json!(p);
+                row["moved"] = json!(moved);
             }
             row
         };
-        self.rows().enumerate().map(row).collect()
+        self.rows().iter().map(row).collect()
     }
 
     fn say(&self, common: &Common, checkpoint: &Checkpoint, args: &CompareArgs) -> Result<()> {
-        let first = &self.tallies[0];
-        let row = |(i, (origin, statistics, tally)): (usize, (&str, &[Statistics], &Tally))| {
+        let rows = self.rows();
+        let row = |Row { origin, tally, difference }: &Row| {
             let (low, high) = tally.interval();
             let mut row = vec![
                 origin.to_string(),
@@ -240,11 +255,10 @@ impl Compared {
                 format!("{:.4}", tally.nll()),
                 format!("{:.4}", tally.ece()),
             ];
-            if i > 0 {
-                let p = mcnemar(&first.right, &tally.right);
-                row.push(format!("{:+.2}", 100.0 * (tally.top1() - first.top1())));
-                row.push(if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") });
-                row.push(format!("{:.3}", self.moved(statistics)));
+            if let Some((top1, p, moved)) = difference {
+                row.push(format!("{:+.2}", 100.0 * top1));
+                row.push(if *p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") });
+                row.push(format!("{moved:.3}"));
             }
             row
         };
@@ -258,36 +272,31 @@ impl Compared {
             "McNemar p",
             "moved",
         ];
-        common.say(table(&header, self.rows().enumerate().map(row)))?;
+        common.say(table(&header, rows.iter().map(row)))?;
+        let first = &rows[0].tally;
         common.say(format!(
             "{} images; recomputed from {} training images, {} batches",
             first.n(),
             self.images,
             self.batches
         ))?;
-        let (best, _, tally) = self
-            .rows()
-            .min_by(|a, b| a.2.nll().total_cmp(&b.2.nll()))
+        let best = rows
+            .iter()
+            .min_by(|a, b| a.tally.nll().total_cmp(&b.tally.nll()))
             .expect("the averaged ones are there");
-        match Method::named(best) {
-            Some(method) => {
-                common.say(format!(
-                    "recomputing helps: nll {:.4} → {:.4} ({})",
-                    first.nll(),
-                    tally.nll(),
-                    method.name()
-                ))?;
-                let data = args.bn_data.as_deref().unwrap_or(std::path::Path::new("DIR"));
-                common.say(format!(
-                    "next: swa-bn-update {} --data {} --method {} -o FILE",
-                    shell_word(checkpoint.path()),
-                    shell_word(data),
-                    method.name()
-                ))
-            }
-            None => common.say(format!(
-                "recomputing does not help here: the {best} statistics have the lowest nll"
-            )),
-        }
+        let Some(method) = Method::named(best.origin) else {
+            return common.say(format!(
+                "recomputing does not help here: the {} statistics have the lowest nll",
+                best.origin
+            ));
+        };
+        let (before, after, method) = (first.nll(), best.tally.nll(), method.name());
+        common.say(format!("recomputing helps: nll {before:.4} → {after:.4} ({method})"))?;
+        let data = args.bn_data.as_deref().unwrap_or(Path::new("DIR"));
+        common.say(format!(
+            "next: swa-bn-update {} --data {} --method {method} -o FILE",
+            shell_word(checkpoint.path()),
+            shell_word(data),
+        ))
     }
 }

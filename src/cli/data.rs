@@ -10,8 +10,8 @@ use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::loader::Portion;
 use crate::data::{
-    self, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split, Training,
-    Transform,
+    self, ClassMap, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split,
+    Training, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
@@ -46,6 +46,11 @@ pub struct DataArgs {
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub allow_bad: usize,
+
+    /// Which output of the network stands for which class of the data, where these are some of its
+    /// classes or in another order: JSON (`label2id`, `id2label`, a list) or text
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub class_map: Option<PathBuf>,
 
     /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
     /// `imagenet` for torchvision's families]
@@ -119,7 +124,9 @@ pub fn list_archs() -> Result<()> {
 /// Everything that a pass over the data needs.
 pub struct Session {
     pub models: Vec<Model>,
+    /// Labels are outputs of the network.
     pub dataset: Arc<dyn Dataset>,
+    pub class_map: Option<ClassMap>,
     pub transform: Transform,
     /// The preset's name, where the transform is one, and the transform: for the metadata.
     pub transform_record: Value,
@@ -143,6 +150,12 @@ impl DataArgs {
         let (device, line) = device::open(self.device)?;
         common.note(line);
         let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
+        let mut dataset: Arc<dyn Dataset> = dataset.into();
+        let map = self.class_map.as_deref();
+        let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
+        if let Some(map) = &class_map {
+            dataset = map.apply(dataset)?;
+        }
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
@@ -151,7 +164,10 @@ impl DataArgs {
             }
             let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
             checkpoint.check_unchanged()?;
-            check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
+            match &class_map {
+                Some(map) => map.check(model.classes, checkpoint.path())?,
+                None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
+            }
             models.push(model);
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
@@ -160,8 +176,15 @@ impl DataArgs {
             self.transform(common, checkpoints, &models, channels)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
-        let dataset = dataset.into();
-        Ok(Session { models, dataset, transform, transform_record, augmentation, device })
+        Ok(Session {
+            models,
+            dataset,
+            class_map,
+            transform,
+            transform_record,
+            augmentation,
+            device,
+        })
     }
 
     /// The transform: flags over the preset named, over the one recorded, over the family's.
@@ -305,7 +328,10 @@ fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) 
         model.classes
     ))
     .at(dir)
-    .remedy("give the data that the model was trained for"))
+    .remedy(
+        "give the data that the model was trained for, or say with --class-map which class is \
+         which output",
+    ))
 }
 
 /// What all models must have in common to share a pass.

@@ -4,6 +4,10 @@
 pub mod compare;
 #[cfg(feature = "torch")]
 pub mod data;
+#[cfg(feature = "torch")]
+pub mod evaluation;
+#[cfg(feature = "torch")]
+pub mod evaluation_files;
 pub mod list;
 #[cfg(feature = "torch")]
 pub mod parts;

@@ -10,6 +10,7 @@
 //! A new directory convention is one file here and one line in `CONVENTIONS`.
 
 pub mod augment;
+mod class_map;
 pub mod decode;
 mod idx;
 mod image_folder;
@@ -30,6 +31,7 @@ use crate::checkpoint::digest::hex;
 use crate::error::{Error, Result};
 
 pub use augment::{Augmentation, Training};
+pub use class_map::ClassMap;
 pub use loader::{Batch, Loader};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};
