@@ -60,7 +60,7 @@ pub fn run(
     let [checkpoint] = checkpoints else {
         return Err(Error::usage("--compare-stats takes one model"));
     };
-    let session = data.open(common, checkpoints, Split::Test)?;
+    let session = data.open(common, checkpoints, Split::Test, None)?;
     let model = &session.models[0];
     let input = Input::new(&session.transform, session.device)?;
     let mut origins = vec![("averaged", statistics_in(checkpoint, model)?)];
@@ -168,7 +168,7 @@ fn recomputed(
         .map(|&method| accumulator(model, method))
         .collect();
     let _to_the_end =
-        collect(model, input, batches.iter().cloned().map(Ok), &mut |batch, moments| {
+        collect(model, input, batches.iter().cloned().map(Ok), None, &mut |batch, moments| {
             sums.iter_mut().for_each(|sums| moments.add_to(sums));
             bar.inc(batch.n as u64);
             Ok(ControlFlow::Continue(()))

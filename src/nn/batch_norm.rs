@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::moments::ChannelMoments;
+use super::noise::Noise;
 use super::weights::Scope;
 use crate::{Error, Result};
 
@@ -17,11 +18,29 @@ pub type Given<'a> = dyn Fn(usize, &Tensor) -> Result<[Tensor; 2]> + 'a;
 pub enum Pass<'a> {
     /// Normalise by the running statistics.
     Eval,
-    /// Normalise by the batch's own statistics, as in training, and keep them. Nothing else is in
-    /// training mode: no dropout, no gradients.
-    Collect(Vec<Moments>),
-    /// Normalise by other statistics than the model's own; everything else is as in `Eval`.
+    /// Normalise by the batch's own statistics, as in training, and keep them; frozen layers by their
+    /// running statistics. Nothing else is in training mode, unless there is noise.
+    Collect(Collected),
+    /// Normalise by other statistics than the model's own, but for frozen layers; everything else is as
+    /// in `Eval`.
     Given(&'a Given<'a>),
+}
+
+impl Pass<'_> {
+    /// What to draw the network's training noise from; None: there is none.
+    pub fn noise(&mut self) -> Option<&mut Noise> {
+        match self {
+            Pass::Collect(collected) => collected.noise.as_mut(),
+            Pass::Eval | Pass::Given(_) => None,
+        }
+    }
+}
+
+/// What a pass collects, and the training noise that it is collected with.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub moments: Vec<Moments>,
+    pub noise: Option<Noise>,
 }
 
 /// What one layer saw of one batch, on the network's device: f64 on the CPU, f32 on a GPU.
@@ -54,7 +73,8 @@ pub struct Layer {
 
 #[derive(Debug)]
 pub struct BatchNorm {
-    layer: usize,
+    /// None: frozen.
+    layer: Option<usize>,
     name: String,
     weight: Tensor,
     bias: Tensor,
@@ -77,13 +97,15 @@ impl BatchNorm {
     }
 
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let moments = match pass {
-            Pass::Eval => return self.normalise(x, &self.running_mean, &self.running_var),
-            Pass::Given(given) => {
-                let [mean, variance] = given(self.layer, x)?;
+        let (layer, collected) = match (self.layer, pass) {
+            (None, _) | (_, Pass::Eval) => {
+                return self.normalise(x, &self.running_mean, &self.running_var);
+            }
+            (Some(layer), Pass::Given(given)) => {
+                let [mean, variance] = given(layer, x)?;
                 return self.normalise(x, &mean, &variance);
             }
-            Pass::Collect(moments) => moments,
+            (Some(layer), Pass::Collect(collected)) => (layer, collected),
         };
         let size = x.size();
         let values = size.iter().product::<i64>() / size[1];
@@ -107,7 +129,7 @@ impl BatchNorm {
                 x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
             (y, mean, variance)
         };
-        moments.push(Moments { layer: self.layer, values, mean, variance });
+        collected.moments.push(Moments { layer, values, mean, variance });
         Ok(y)
     }
 
