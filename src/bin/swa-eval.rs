@@ -99,7 +99,7 @@ fn run(args: &Args) -> Result<()> {
         let last = last.transpose()?;
         return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
     }
-    let session = args.data.open(common, &checkpoints, Split::Test, None)?;
+    let session = args.data.open(common, &checkpoints, Split::HeldOut, None)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);

@@ -60,7 +60,7 @@ pub fn run(
     let [checkpoint] = checkpoints else {
         return Err(Error::usage("--compare-stats takes one model"));
     };
-    let session = data.open(common, checkpoints, Split::Test, None)?;
+    let session = data.open(common, checkpoints, Split::HeldOut, None)?;
     let model = &session.models[0];
     let input = Input::new(&session.transform, session.device)?;
     let mut origins = vec![("averaged", statistics_in(checkpoint, model)?)];
