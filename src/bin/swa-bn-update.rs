@@ -8,10 +8,10 @@ use clap::Parser;
 use serde_json::json;
 use swa_tools::bn_update::{self, Method, Movement, movements};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
-use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::output::{self, FileTarget, Format};
@@ -75,8 +75,8 @@ enum OrderArg {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let args = Args::parse();
+    libtorch::prepare(args.data.precision);
     cli::run(|| run(&args))
 }
 
@@ -103,22 +103,26 @@ fn run(args: &Args) -> Result<()> {
         false => Format::Safetensors,
     };
     let format = Format::of(target).unwrap_or(own);
-    let session = args.data.open(common, &checkpoints, Split::Train)?;
+    let session = args.data.open(common, &checkpoints, Purpose::Statistics)?;
     let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
     common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
-    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
-    let mut loader = args.data.loader(&session, order)?;
+    let images = order.len();
+    // The batch size changes the result: it is never chosen by what memory there is.
+    let batch_size = args.data.batch_size.unwrap_or(DEFAULT_BATCH);
+    let mut loader = args.data.loader(&session, order, batch_size)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
+    let pace = Pace::start(common, "batchnorm", images, loader.waited());
+    let step = |n| pace.step(n);
     let outcome = bn_update::run(model, &input, &mut loader, args.method, &step)?;
-    bar.finish_and_clear();
+    let figures = pace.finish(outcome.images);
     report_bad(common, &loader.bad());
     let settings = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "method": args.method.name(),
         "images": outcome.images,
-        "batch_size": args.data.batch_size,
+        "batch_size": batch_size,
+        "precision": args.data.precision.name(),
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
     });
@@ -136,12 +140,15 @@ fn run(args: &Args) -> Result<()> {
         "images": outcome.images,
         "batches": outcome.batches,
         "skipped": loader.bad(),
+        "precision": args.data.precision.name(),
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
+        "pace": figures.json(),
         "seconds": seconds,
     }))?;
     common.say(format!(
-        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s",
+        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s; \
+         {figures}",
         target.display(),
         layers.len(),
         outcome.images,

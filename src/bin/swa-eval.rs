@@ -8,10 +8,10 @@ use clap::Parser;
 use serde_json::{Value, json};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::pace::{Figures, Pace};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, table};
-use swa_tools::data::Split;
 use swa_tools::evaluate::{self, Evaluation, Tally, Wanted, mcnemar};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
@@ -61,8 +61,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let args = Args::parse();
+    libtorch::prepare(args.data.precision);
     cli::run(|| run(&args))
 }
 
@@ -77,20 +77,36 @@ fn run(args: &Args) -> Result<()> {
         output::atomic::check_target(path, args.force, &args.models)?;
     }
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
-    let wanted = Wanted { ensemble: ensemble.transpose()?, logits: args.logits.is_some() };
+    let wanted = Wanted {
+        ensemble: ensemble.transpose()?,
+        logits: args.logits.is_some(),
+        shrink: args.data.batch_size.is_none(),
+    };
     let take = args.take.take();
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test)?;
+    let session = args.data.open(common, &checkpoints, Purpose::Evaluation)?;
     let order = args.data.order(session.dataset.as_ref(), false);
-    let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
-    let mut loader = args.data.loader(&session, order)?;
+    let images = order.len();
+    let batch_size = args.data.batch_size.unwrap_or_else(|| session.largest_batch());
+    let mut loader = args.data.loader(&session, order, batch_size)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
+    let pace = Pace::start(common, "evaluating", images, loader.waited());
+    let step = |n| pace.step(n);
     let evaluation = evaluate::run(&session.models, &input, &mut loader, &wanted, &step)?;
-    bar.finish_and_clear();
+    let figures = pace.finish(evaluation.models[0].n());
     report_bad(common, &loader.bad());
+    let batch_size = match evaluation.shrunk_to {
+        Some(fewer) => {
+            common.note(format!(
+                "memory holds no {batch_size} images at a time: went on with {fewer} \
+                 (--batch-size {fewer} starts so)"
+            ));
+            fewer
+        }
+        None => batch_size,
+    };
     if let Some(path) = &args.logits {
         evaluation.write_logits(path, args.force)?;
     }
@@ -100,6 +116,8 @@ fn run(args: &Args) -> Result<()> {
         evaluation,
         transform: session.transform_record,
         skipped: loader.bad(),
+        batch_size,
+        figures,
         seconds,
     };
     report(args, &evaluated)
@@ -123,12 +141,16 @@ struct Evaluated {
     members: usize,
     transform: Value,
     skipped: Vec<String>,
+    /// Images that went through the network at a time.
+    batch_size: usize,
+    figures: Figures,
     seconds: f64,
 }
 
 fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
     let common = &args.common;
-    let Evaluated { evaluation, members, transform, skipped, seconds } = evaluated;
+    let Evaluated { evaluation, members, transform, skipped, .. } = evaluated;
+    let Evaluated { figures, seconds, .. } = evaluated;
     let first = &evaluation.models[0];
     let names = args.models.iter().map(|path| path.display().to_string());
     let mut rows: Vec<(String, &Tally)> = names.zip(&evaluation.models).collect();
@@ -160,6 +182,9 @@ fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
         "ensemble": ensemble,
         "transform": transform,
         "skipped": skipped,
+        "precision": args.data.precision.name(),
+        "batch_size": evaluated.batch_size,
+        "pace": figures.json(),
         "seconds": seconds,
     }))?;
     let text_row = |(i, (name, tally)): (usize, &(String, &Tally))| {
@@ -187,5 +212,5 @@ fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
     let header =
         ["model", "top-1 %", "95 % interval", "top-5 %", "nll", "ece", "vs first", "McNemar p"];
     common.say(table(&header, rows.iter().enumerate().map(text_row)))?;
-    common.say(format!("{} images in {seconds:.1} s", first.n()))
+    common.say(format!("{} images in {seconds:.1} s; {figures}", first.n()))
 }

@@ -13,7 +13,7 @@ use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
+use crate::nn::{Model, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
@@ -41,11 +41,23 @@ pub fn run(
     let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
     let mut sums = Accumulator::new(method, &channels);
     let (mut images, mut count) = (0, 0);
-    for batch in batches {
-        let batch = batch?;
+    let mut uploaded = batches.map(|batch| {
+        let mut batch = batch?;
+        let bytes = input.upload(&batch)?;
+        batch.pixels = vec![];
+        Ok::<_, Error>((batch, bytes))
+    });
+    let mut next = uploaded.next();
+    while let Some(item) = next {
+        let (batch, bytes) = item?;
         let mut pass = Pass::Collect(Vec::with_capacity(channels.len()));
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
+        let _logits = input
+            .normalise(&bytes)
+            .and_then(|x| model.forward(&x, &mut pass))
+            .map_err(|e| with_smaller_batch(e, batch.n))?;
         let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+        // On a GPU its copy is queued behind the forward pass.
+        next = uploaded.next();
         // All layers in one transfer: a GPU is waited for once a batch.
         let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
         let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;

@@ -12,7 +12,7 @@ use crate::data::{
     self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Model, models};
+use crate::nn::{Model, Precision, Setup, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
@@ -37,9 +37,10 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
-    /// Images a batch
-    #[arg(long, value_name = "N", default_value = "128", value_parser = positive, help_heading = "Data")]
-    pub batch_size: usize,
+    /// Images a batch [default: 128; for swa-eval on a GPU the most that its memory holds, up to 256
+    /// of 224 × 224]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
+    pub batch_size: Option<usize>,
 
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
@@ -74,6 +75,10 @@ pub struct DataArgs {
     #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
     pub device: Choice,
 
+    /// What the network computes in; tf32 on NVIDIA GPUs alone
+    #[arg(long, value_enum, default_value_t = Precision::Fp32, help_heading = "Network")]
+    pub precision: Precision,
+
     /// The architecture [default: recognised from names and shapes]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub arch: Option<String>,
@@ -99,6 +104,21 @@ pub fn list_archs() -> Result<()> {
     models::list().into_iter().try_for_each(super::print)
 }
 
+/// What a session's models are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Collecting statistics: every batchnorm layer stays one.
+    Statistics,
+    /// Evaluation alone: batchnorm is folded into convolutions.
+    Evaluation,
+}
+
+/// Images a batch, unless said or found otherwise.
+pub const DEFAULT_BATCH: usize = 128;
+
+/// Images of 224 × 224 that are enough to keep a GPU busy.
+const GPU_BATCH: usize = 256;
+
 /// Everything that a pass over the data needs.
 pub struct Session {
     pub models: Vec<Model>,
@@ -109,20 +129,35 @@ pub struct Session {
     pub device: Device,
 }
 
+impl Session {
+    /// Images a batch where the result does not depend on it. On a GPU: as many as keep it busy, in
+    /// the hope that its memory holds them ([`crate::evaluate::Wanted::shrink`]).
+    pub fn largest_batch(&self) -> usize {
+        match self.transform.crop {
+            _ if !self.device.is_cuda() => DEFAULT_BATCH,
+            Some(side) => (GPU_BATCH * 224 * 224 / (side * side)).clamp(1, 8 * GPU_BATCH),
+            None => GPU_BATCH,
+        }
+    }
+}
+
 impl DataArgs {
     /// Opens device, data and models; says what was chosen.
     pub fn open(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        default_split: Split,
+        purpose: Purpose,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
             tch::set_num_threads(threads.into());
         }
         let (device, line) = device::open(self.device)?;
+        self.precision.check(device)?;
         common.note(line);
+        let folded = purpose == Purpose::Evaluation;
+        let default_split = if folded { Split::Test } else { Split::Train };
         let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
@@ -130,7 +165,8 @@ impl DataArgs {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            let setup = Setup { device, precision: self.precision, folded };
+            let model = Model::load(checkpoint, self.arch.as_deref(), setup)?;
             checkpoint.check_unchanged()?;
             check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
             models.push(model);
@@ -228,9 +264,15 @@ impl DataArgs {
         order
     }
 
-    pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+    /// `batch_size`: that of [`DataArgs::batch_size`] or what takes its place.
+    pub fn loader(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        batch_size: usize,
+    ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+        Loader::new(dataset, order, transform, batch_size, self.allow_bad)
     }
 }
 

@@ -85,6 +85,23 @@ fn batches_follow_the_order() {
 }
 
 #[test]
+fn either_side_s_waiting_is_counted() {
+    // Eight images take a millisecond and more.
+    let starved = || {
+        let mut loader = loader(Fake { len: 400, ..Fake::default() }, 100, 0);
+        drain(&mut loader);
+        (loader.waited().for_batches(), loader.waited().for_caller())
+    };
+    let (for_batches, for_caller) = starved();
+    assert!(for_batches > 4 * for_caller, "{for_batches:?} {for_caller:?}");
+    let loader = loader(Fake { len: 40, ..Fake::default() }, 4, 0);
+    let waited = loader.waited();
+    loader.for_each(|_| std::thread::sleep(Duration::from_millis(20)));
+    let (for_batches, for_caller) = (waited.for_batches(), waited.for_caller());
+    assert!(for_caller > 4 * for_batches, "{for_batches:?} {for_caller:?}");
+}
+
+#[test]
 fn a_bad_image_ends_the_run_unless_allowed() {
     let mut loader = loader(Fake { len: 10, bad: vec![5], ..Fake::default() }, 4, 0);
     let (batches, error) = drain(&mut loader);
