@@ -44,7 +44,7 @@ impl From<TchError> for Error {
 }
 
 /// What libtorch, the CUDA libraries and C++ say where memory runs out.
-const MEMORY: &[&str] = &["out of memory", "not enough memory", "ALLOC_FAILED", "bad_alloc"];
+const MEMORY: &[&str] = &["out of memory", "can't allocate memory", "ALLOC_FAILED", "bad_alloc"];
 
 const OUT_OF_MEMORY: &str = "libtorch ran out of memory";
 
@@ -70,7 +70,7 @@ mod tests {
     fn running_out_of_memory_names_a_smaller_batch() {
         for line in [
             "CUDA out of memory. Tried to allocate 2.00 GiB",
-            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory: you tried",
+            "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you",
             "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         ] {
             let error = Error::from(TchError::Torch(format!("{line}\nstack")));

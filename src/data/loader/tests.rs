@@ -11,6 +11,8 @@ struct Fake {
     bad: Vec<usize>,
     wide: Option<usize>,
     unreadable: Option<usize>,
+    /// What each image takes, beside a little.
+    pause: Duration,
     loaded: Arc<AtomicUsize>,
 }
 
@@ -41,7 +43,7 @@ impl Dataset for Fake {
             return Err(Error::io(Path::new(&path), "read", source));
         }
         // Later images are ready first.
-        std::thread::sleep(Duration::from_micros(50 * (7 - index as u64 % 8)));
+        std::thread::sleep(self.pause + Duration::from_micros(50 * (7 - index as u64 % 8)));
         let width = if self.wide == Some(index) { 2 } else { 1 };
         Ok(Image { width, height: 1, channels: 1, pixels: vec![index as u8; width] })
     }
@@ -86,19 +88,19 @@ fn batches_follow_the_order() {
 
 #[test]
 fn either_side_s_waiting_is_counted() {
-    // Eight images take a millisecond and more.
-    let starved = || {
-        let mut loader = loader(Fake { len: 400, ..Fake::default() }, 100, 0);
-        drain(&mut loader);
-        (loader.waited().for_batches(), loader.waited().for_caller())
+    let pause = Duration::from_millis(100);
+    let waiting = |data: Fake, caller: Duration| {
+        let loader = loader(data, 4, 0);
+        let waited = loader.waited();
+        loader.for_each(|_| std::thread::sleep(caller));
+        (waited.for_batches(), waited.for_caller())
     };
-    let (for_batches, for_caller) = starved();
-    assert!(for_batches > 4 * for_caller, "{for_batches:?} {for_caller:?}");
-    let loader = loader(Fake { len: 40, ..Fake::default() }, 4, 0);
-    let waited = loader.waited();
-    loader.for_each(|_| std::thread::sleep(Duration::from_millis(20)));
-    let (for_batches, for_caller) = (waited.for_batches(), waited.for_caller());
-    assert!(for_caller > 4 * for_batches, "{for_batches:?} {for_caller:?}");
+    let slow = Fake { len: 12, pause, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(slow, Duration::ZERO);
+    assert!(for_batches > for_caller, "{for_batches:?} {for_caller:?}");
+    let quick = Fake { len: 24, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(quick, pause);
+    assert!(for_caller > for_batches, "{for_batches:?} {for_caller:?}");
 }
 
 #[test]
