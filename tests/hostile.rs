@@ -10,10 +10,11 @@ mod folders;
 #[path = "hostile/hdf5.rs"]
 mod hdf5;
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
-use build::File;
+use build::{File, dict, ints, pickle, text, view, zip};
 
 /// What is left beside the program itself, its threads' stacks and arenas.
 const ADDRESS_SPACE: u64 = 1 << 30;
@@ -22,8 +23,14 @@ const ADDRESS_SPACE: u64 = 1 << 30;
 type Case = (&'static str, Vec<File>, i32, &'static str);
 
 fn cases() -> Vec<Case> {
-    let files =
-        [files::pickles(), files::tensors(), files::zips(), files::legacies(), files::flax()];
+    let files = [
+        files::pickles(),
+        files::tensors(),
+        files::zips(),
+        files::legacies(),
+        files::digests(),
+        files::flax(),
+    ];
     files.into_iter().chain([folders::folders(), hdf5::files()]).flatten().collect()
 }
 
@@ -45,37 +52,111 @@ fn hostile_files_end_in_one_line_and_an_exit_code() {
         } else {
             input
         };
+        let run = |arguments: &[&OsStr]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_swa-avg"));
+            command.arg(&path).args(arguments).arg("--quiet").env("RAYON_NUM_THREADS", "1");
+            // SAFETY: one system call.
+            unsafe { command.pre_exec(|| limit(ADDRESS_SPACE)) };
+            let started = std::time::Instant::now();
+            let done = command.output().unwrap();
+            let text = [&done.stdout[..], &done.stderr[..]].concat();
+            let text = String::from_utf8_lossy(&text).into_owned();
+            if std::env::var_os("SWA_SHOW").is_some() {
+                let start = text.chars().take(300).collect::<String>();
+                println!("{label}: {:?} {:?} {start}", started.elapsed(), done.status.code());
+            }
+            (done.status, text)
+        };
+        let mut check =
+            |what: &str, (status, text): (ExitStatus, String), code: i32, part: &str| {
+                let first = text.lines().next().unwrap_or_default();
+                let said = code == 0
+                    || first.starts_with("error: ")
+                        && !first.contains("internal")
+                        && first.contains(part)
+                        && first.len() < 2000;
+                if status.code() != Some(code) || !said || text.lines().any(|l| l == files::FORGED)
+                {
+                    let start = text.chars().take(300).collect::<String>();
+                    problems.push(format!("{label}{what}: {status:?} {start}"));
+                }
+            };
         let output = dir.path().join("out.safetensors");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_swa-avg"));
-        command.arg(&path).arg("-o").arg(&output).arg("--quiet").env("RAYON_NUM_THREADS", "1");
-        // SAFETY: one system call.
-        unsafe { command.pre_exec(|| limit(ADDRESS_SPACE)) };
-        let started = std::time::Instant::now();
-        let done = command.output().unwrap();
-        let stderr = String::from_utf8_lossy(&done.stderr);
-        if std::env::var_os("SWA_SHOW").is_some() {
-            println!(
-                "{label}: {:?} {:?} {}",
-                started.elapsed(),
-                done.status.code(),
-                stderr.chars().take(300).collect::<String>()
-            );
-        }
-        let first = stderr.lines().next().unwrap_or_default();
-        let said = code == 0
-            || first.starts_with("error: ")
-                && !first.contains("internal")
-                && first.contains(part)
-                && first.len() < 2000;
-        if done.status.code() != Some(code) || !said || output.exists() != (code == 0) {
-            problems.push(format!(
-                "{label}: {:?} {}",
-                done.status,
-                stderr.chars().take(300).collect::<String>()
-            ));
+        check("", run(&["-o".as_ref(), output.as_ref()]), code, part);
+        // Values may be wrong where the description is not.
+        let (status, text) = run(&["--list".as_ref()]);
+        let listed = if status.success() { 0 } else { code };
+        check(", listed", (status, text), listed, part);
+        assert_eq!(output.exists(), code == 0, "{label}");
+        if code == 0 && path.extension().is_some_and(|e| e == "pt" || e == "pth") {
+            let output = dir.path().join("out.pth");
+            let like = ["-o".as_ref(), output.as_ref(), "--like".as_ref(), path.as_ref()];
+            check(", as itself", run(&like), 0, "");
+            assert_eq!(std::fs::read(&output).unwrap().len(), files[0].1.len(), "{label}");
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// What a second file shares with the first is found by their layout and their pickles; where these differ,
+/// its own count.
+#[test]
+fn files_of_one_layout_are_read_by_their_own_pickles() {
+    let dir = tempfile::tempdir().unwrap();
+    let pickled = |first: &str, second: &str| {
+        let view = |key: &str| view(&text(key), &ints(&[4]), &ints(&[1]), b"}");
+        pickle(&dict(&[&text(first), &view("0"), &text(second), &view("1")]))
+    };
+    let values = |x: f32| [x.to_le_bytes(); 4].concat();
+    let file = |pickle: &[u8], order: &[u8], a: f32, b: f32| {
+        zip(&[
+            ("x/data.pkl", pickle),
+            ("x/byteorder", order),
+            ("x/data/0", &values(a)),
+            ("x/data/1", &values(b)),
+        ])
+    };
+    let (w, v) = (pickled("w", "v"), pickled("v", "w"));
+    // The same length as the other order has.
+    let (little, first) = (b"little", file(&w, b"little", 1.0, 2.0));
+    let mut elsewhere = file(&w, little, 3.0, 4.0);
+    let at = |n: usize| {
+        let mut found = (0..first.len()).filter(|&i| first[i..].starts_with(b"PK\x03\x04"));
+        found.nth(n).unwrap()
+    };
+    elsewhere[at(2) + 30] = b'y';
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("a.pt"), &first).unwrap();
+    let average = |second: &[u8]| {
+        std::fs::write(path("b.pt"), second).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_swa-avg"));
+        let inputs = [path("a.pt"), path("b.pt")];
+        let done = command
+            .args(inputs)
+            .args(["--force", "-qo"])
+            .arg(path("out.safetensors"))
+            .output()
+            .unwrap();
+        if !done.status.success() {
+            return Err(String::from_utf8_lossy(&done.stderr).into_owned());
+        }
+        let bytes = std::fs::read(path("out.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let value = |name| {
+            let bytes = tensors.tensor(name).unwrap().data().to_vec();
+            f32::from_le_bytes(*bytes.first_chunk().unwrap())
+        };
+        Ok((value("w"), value("v")))
+    };
+    assert_eq!(average(&file(&w, little, 3.0, 4.0)), Ok((2.0, 3.0)));
+    assert_eq!(average(&file(&v, little, 3.0, 4.0)), Ok((2.5, 2.5)));
+    // The same values in the other byte order.
+    let big = |x: f32| f32::from_le_bytes(x.to_be_bytes());
+    assert_eq!(average(&file(&w, b"big", big(3.0), big(4.0))), Ok((2.0, 3.0)));
+    let error = average(&elsewhere).unwrap_err();
+    assert!(error.contains("b.pt") && error.contains("beside its data"), "{error}");
+    let error = average(&file(&w, b"middle", 3.0, 4.0)).unwrap_err();
+    assert!(error.contains("byte order `middle`"), "{error}");
 }
 
 fn limit(bytes: u64) -> std::io::Result<()> {

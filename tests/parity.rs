@@ -3,13 +3,11 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::data_tools::*;
+use common::golden::*;
 use common::*;
-use safetensors::{Dtype, tensor::TensorView};
-use serde_json::Value;
 use swa_tools::bn_update::{self, Method};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::data::{Batch, Preset};
@@ -17,48 +15,6 @@ use swa_tools::nn::input::Input;
 use swa_tools::nn::{Model, Pass, Precision, Setup};
 use swa_tools::output::{FileTarget, Format};
 use tch::Device;
-
-/// Of a layer's scale.
-const STATISTICS: f64 = 1e-5;
-/// Of the largest logit.
-const LOGITS: f32 = 1e-4;
-
-fn golden(name: &str) -> (BTreeMap<String, Vec<f32>>, Value) {
-    let folder = fixtures().join("golden");
-    let tensors = load(&folder.join(format!("{name}.safetensors")));
-    let record = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
-    let tensors = tensors.into_iter().map(|(k, v)| (k, to_f32(&v))).collect();
-    (tensors, serde_json::from_slice(&record).unwrap())
-}
-
-/// Checks one layer's statistics: means against the larger of |mean| and standard deviation,
-/// variances against the variance, each the layer's largest. Returns the worst error found.
-fn same_statistics(layer: &str, found: [&[f32]; 2], expected: [&[f32]; 2]) -> f64 {
-    let largest = |values: &[f32], of: fn(f64) -> f64| {
-        values.iter().map(|&x| of(x as f64)).fold(0.0, f64::max)
-    };
-    let scales = [
-        largest(expected[0], f64::abs).max(largest(expected[1], f64::sqrt)),
-        largest(expected[1], f64::abs),
-    ];
-    let mut worst: f64 = 0.0;
-    for ((found, expected), scale) in found.iter().zip(expected).zip(scales) {
-        assert_eq!(found.len(), expected.len(), "{layer}");
-        for (a, b) in found.iter().zip(expected) {
-            worst = worst.max((*a as f64 - *b as f64).abs() / scale);
-        }
-    }
-    assert!(worst <= STATISTICS, "{layer}: off by {worst:e} of its scale");
-    worst
-}
-
-fn same_logits(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-    let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-    assert!(error <= LOGITS * largest, "{what}: logits off by {error} of {largest}");
-    println!("{what}: logits off by {:.1e} of the largest", error / largest);
-}
 
 /// Averages the snapshots into `dir` and recomputes the statistics as the golden script did.
 fn updated(dir: &Path, method: &str) {
@@ -168,45 +124,6 @@ fn fashion_logits_and_correct_counts_are_pytorch_s() {
     }
 }
 
-/// splitmix64 from the FNV-1a hash of a name, as in fixtures/golden/make.py.
-fn splitmix(name: &str) -> impl FnMut() -> u64 {
-    let mut state = name
-        .bytes()
-        .fold(0xcbf29ce484222325u64, |h, byte| (h ^ byte as u64).wrapping_mul(0x100000001b3));
-    move || {
-        state = state.wrapping_add(0x9e3779b97f4a7c15);
-        let z = (state ^ (state >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
-        z ^ (z >> 31)
-    }
-}
-
-/// The weights of that script's `formula`; running statistics as a new PyTorch model has them.
-fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
-    let n: usize = shape.iter().product();
-    let part = name.rsplit('.').next().unwrap();
-    let mut next = splitmix(name);
-    let mut value = || {
-        let u = (next() >> 40) as f64 / (1 << 24) as f64;
-        let x = if shape.len() > 1 {
-            let k = (0..).find(|&k| 4usize.pow(k) * 8 >= n / shape[0]).unwrap();
-            (2.0 * u - 1.0) / 2f64.powi(k as i32)
-        } else if part == "weight" {
-            let branch = name.contains(".bn2.") || name.contains(".bn3.");
-            (0.5 + u) * if branch { 0.125 } else { 1.0 }
-        } else {
-            (2.0 * u - 1.0) / 4.0
-        };
-        x as f32
-    };
-    let values: Vec<f32> = match part {
-        "running_mean" => vec![0.0; n],
-        "running_var" => vec![1.0; n],
-        _ => (0..n).map(|_| value()).collect(),
-    };
-    values.iter().flat_map(|x| x.to_le_bytes()).collect()
-}
-
 /// Names and shapes of torchvision's ResNets, written independently of src/nn.
 fn resnet_shapes(blocks: [usize; 4], bottleneck: bool) -> Vec<(String, Vec<usize>)> {
     let mut tensors = Vec::new();
@@ -289,21 +206,6 @@ fn preresnet20_shapes() -> Vec<(String, Vec<usize>)> {
     norm(&mut tensors, "bn", inputs);
     tensors.extend([("fc.weight".into(), vec![10, inputs]), ("fc.bias".into(), vec![10])]);
     tensors
-}
-
-/// A checkpoint of formula weights.
-fn write_formula(path: &Path, shapes: Vec<(String, Vec<usize>)>) {
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = shapes
-        .into_iter()
-        .map(|(name, shape)| {
-            let bytes = formula(&name, &shape);
-            (name, shape, bytes)
-        })
-        .collect();
-    let views = tensors.iter().map(|(name, shape, bytes)| {
-        (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
-    });
-    safetensors::serialize_to_file(views, None, path).unwrap();
 }
 
 fn imagenet() -> Input {

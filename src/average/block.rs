@@ -13,7 +13,7 @@ use crate::checkpoint::Checkpoint;
 
 /// Bytes of each input that pass through the fast path together: worth a call, and few enough that those
 /// of [`TOGETHER`] inputs stay in a core's own caches.
-const CHUNK: usize = 1 << 17;
+const CHUNK: usize = 1 << 16;
 
 /// Inputs that are added up together.
 const TOGETHER: usize = MOST_INPUTS;
@@ -126,8 +126,9 @@ impl Terms<'_> {
             }
             let parts = &parts[..inputs.len()];
             let out = &mut out[start * size..end * size];
-            reset(sums, end - start);
-            let span = kernel::accumulate(sums, parts, self.from, self.coefficients.weights());
+            let sums = sums_of(sums, end - start);
+            let weights = self.coefficients.weights();
+            let span = kernel::accumulate(sums, true, parts, self.from, weights);
             self.finish(sums, span, out, doubtful);
             if !doubtful.is_empty() {
                 let at = values.start + start;
@@ -147,7 +148,7 @@ impl Terms<'_> {
     ) -> Result<()> {
         let Worker { buffers, sums, doubtful, crcs, .. } = worker;
         let block = BLOCK * self.from.size();
-        reset(sums, values.len());
+        let sums = sums_of(sums, values.len());
         let mut spans = [Span::EMPTY; CHUNK / 2 / BLOCK];
         let groups =
             self.sources.chunks(TOGETHER).zip(self.coefficients.weights().chunks(TOGETHER));
@@ -159,7 +160,8 @@ impl Terms<'_> {
                 for (part, bytes) in parts.iter_mut().zip(&inputs) {
                     *part = &bytes[i * block..][..sums.len() * self.from.size()];
                 }
-                let added = kernel::accumulate(sums, &parts[..inputs.len()], self.from, weights);
+                let parts = &parts[..inputs.len()];
+                let added = kernel::accumulate(sums, group == 0, parts, self.from, weights);
                 *span = span.with(added);
             }
         }
@@ -261,8 +263,10 @@ impl Terms<'_> {
     }
 }
 
-/// So many sums of nothing: −0, the neutral element; 0 would turn a mean of −0 into +0.
-fn reset(sums: &mut Vec<f64>, n: usize) {
-    sums.clear();
-    sums.resize(n, -0.0);
+/// Room for so many sums, which hold anything.
+fn sums_of(sums: &mut Vec<f64>, n: usize) -> &mut [f64] {
+    if sums.len() < n {
+        sums.resize(n, 0.0);
+    }
+    &mut sums[..n]
 }

@@ -79,8 +79,8 @@ thread_local! {
     static WIDEST: std::cell::Cell<Registers> = const { std::cell::Cell::new(Registers::Avx512) };
 }
 
-vectorised!(accumulate_any(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span,
-    accumulate_avx512, accumulate_avx2, accumulate_scalar);
+vectorised!(accumulate_any(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float,
+    weights: &[f64]) -> Span, accumulate_avx512, accumulate_avx2, accumulate_scalar);
 vectorised!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
     finish_exact_avx512, finish_exact_avx2, finish_exact_scalar);
 vectorised!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float, out: &mut [u8],
@@ -88,12 +88,19 @@ vectorised!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float,
 vectorised!(narrow_any(inputs: &[&[u8]], from: Float, to: Float, out: &mut [u8],
     left: &mut Vec<usize>) -> (), narrow_avx512, narrow_avx2, narrow_scalar);
 
-/// sum += Σ weight · values over the inputs, and the span of these. Each input holds as many
-/// little-endian values as `sum`, at any alignment; not of F64, whose sums are not exact in f64.
-pub fn accumulate(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span {
-    assert_eq!(inputs.len(), weights.len());
+/// sum += Σ weight · values over the inputs, and the span of these; what a new sum held before does not
+/// count. Each input, of which there is one at least, holds as many little-endian values as `sum`, at any
+/// alignment; not of F64, whose sums are not exact in f64.
+pub fn accumulate(
+    sum: &mut [f64],
+    is_new: bool,
+    inputs: &[&[u8]],
+    from: Float,
+    weights: &[f64],
+) -> Span {
+    assert!(!inputs.is_empty() && inputs.len() == weights.len());
     assert!(inputs.iter().all(|bytes| bytes.len() == sum.len() * from.size()));
-    accumulate_any(sum, inputs, from, weights)
+    accumulate_any(sum, is_new, inputs, from, weights)
 }
 
 /// Writes the plain means of a few inputs of a 16-bit type, summed in f32. Adds to `left` the number of
@@ -132,68 +139,83 @@ pub fn finish_bounded(
 }
 
 #[inline(always)]
-fn accumulate_scalar(sum: &mut [f64], inputs: &[&[u8]], from: Float, weights: &[f64]) -> Span {
+fn accumulate_scalar(
+    sum: &mut [f64],
+    is_new: bool,
+    inputs: &[&[u8]],
+    from: Float,
+    weights: &[f64],
+) -> Span {
     /// `K` inputs at once, so that the sums stay in registers while these are added.
     #[inline(always)]
     fn some<const N: usize, const K: usize, const UNIT: bool>(
         sum: &mut [f64],
+        is_new: bool,
         inputs: &[&[u8]],
         weights: &[f64],
         value: impl Fn([u8; N]) -> f32,
     ) -> Span {
         let inputs: [_; K] = std::array::from_fn(|k| &inputs[k].as_chunks::<N>().0[..sum.len()]);
         let weights: [f64; K] = std::array::from_fn(|k| weights[k]);
+        // Two loops, each of one width: the second finds in the cache what the first read.
         let Span { mut max, mut min_less_1 } = Span::EMPTY;
-        for (i, sum) in sum.iter_mut().enumerate() {
-            for k in 0..K {
-                let value = value(inputs[k][i]);
-                let magnitude = value.to_bits() & 0x7fff_ffff;
+        for values in inputs {
+            for &bytes in values {
+                let magnitude = value(bytes).to_bits() & 0x7fff_ffff;
                 max = max.max(magnitude);
                 min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
-                *sum += if UNIT { value as f64 } else { weights[k] * value as f64 };
             }
+        }
+        for (i, sum) in sum.iter_mut().enumerate() {
+            // Stored once: for all that the compiler knows, inputs and sums overlap. −0 is the neutral
+            // element; 0 would turn a mean of −0 into +0.
+            let mut own = if is_new { -0.0 } else { *sum };
+            for k in 0..K {
+                let value = value(inputs[k][i]) as f64;
+                own += if UNIT { value } else { weights[k] * value };
+            }
+            *sum = own;
         }
         Span { max, min_less_1 }
     }
     #[inline(always)]
     fn all<const N: usize, const UNIT: bool>(
         sum: &mut [f64],
+        is_new: bool,
         inputs: &[&[u8]],
         weights: &[f64],
         value: impl Fn([u8; N]) -> f32,
     ) -> Span {
-        let mut span = Span::EMPTY;
+        let (mut span, mut is_new) = (Span::EMPTY, is_new);
         for (inputs, weights) in inputs.chunks(4).zip(weights.chunks(4)) {
             span = span.with(match inputs.len() {
-                1 => some::<N, 1, UNIT>(sum, inputs, weights, &value),
-                2 => some::<N, 2, UNIT>(sum, inputs, weights, &value),
-                3 => some::<N, 3, UNIT>(sum, inputs, weights, &value),
-                _ => some::<N, 4, UNIT>(sum, inputs, weights, &value),
+                1 => some::<N, 1, UNIT>(sum, is_new, inputs, weights, &value),
+                2 => some::<N, 2, UNIT>(sum, is_new, inputs, weights, &value),
+                3 => some::<N, 3, UNIT>(sum, is_new, inputs, weights, &value),
+                _ => some::<N, 4, UNIT>(sum, is_new, inputs, weights, &value),
             });
+            is_new = false;
         }
         span
     }
-    #[inline(always)]
-    fn any<const N: usize>(
-        sum: &mut [f64],
-        inputs: &[&[u8]],
-        weights: &[f64],
-        value: impl Fn([u8; N]) -> f32,
-    ) -> Span {
-        // The plain mean is what it is mostly.
-        match weights.iter().all(|&weight| weight == 1.0) {
-            true => all::<N, true>(sum, inputs, weights, value),
-            false => all::<N, false>(sum, inputs, weights, value),
-        }
+    // The plain mean is what it is mostly.
+    let any_unit = weights.iter().all(|&weight| weight == 1.0);
+    macro_rules! any {
+        ($value:expr) => {
+            match any_unit {
+                true => all::<_, true>(sum, is_new, inputs, weights, $value),
+                false => all::<_, false>(sum, is_new, inputs, weights, $value),
+            }
+        };
     }
     match from {
         Float::F64 => unreachable!("sums of F64 take the exact path"),
-        Float::F32 => any(sum, inputs, weights, f32::from_le_bytes),
-        Float::F16 => any(sum, inputs, weights, |b| f16_to_f32(u16::from_le_bytes(b))),
-        Float::BF16 => any(sum, inputs, weights, |b| bf16_to_f32(u16::from_le_bytes(b))),
+        Float::F32 => any!(f32::from_le_bytes),
+        Float::F16 => any!(|b| f16_to_f32(u16::from_le_bytes(b))),
+        Float::BF16 => any!(|b| bf16_to_f32(u16::from_le_bytes(b))),
         Float::E4M3 | Float::E5M2 | Float::E4M3Fnuz | Float::E5M2Fnuz => {
             let table = from.table();
-            any(sum, inputs, weights, |[code]| table[code as usize])
+            any!(|[code]| table[code as usize])
         }
     }
 }

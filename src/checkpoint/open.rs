@@ -1,7 +1,6 @@
 //! From a path to a checkpoint: which format it has, and what is shared with one that is like it.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -106,7 +105,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
                 && let Some(others) = &like.headers
                 && own.are_those_of(&files, others, &like.files)?
             {
-                return Ok(like.sharing(path, container, files, own));
+                return Ok(like.sharing(path, container, files, Some(own)));
             }
             let contents = own.read(&files)?;
             headers = Some(own);
@@ -119,10 +118,29 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
         }
         (None, Container::Hdf5) => hdf5::read(&files[0], take).map_err(|e| e.at(&path))?,
         (None, Container::Flax) => flax::read(&files[0], take).map_err(|e| e.at(&path))?,
+        (None, Container::Torch) => {
+            let file = &files[0];
+            let at = |e: Error| e.at(file.path());
+            let archive = Archive::read(file, 0..file.size()).map_err(at)?;
+            if let Some(like) = like.filter(|like| like.container == Container::Torch)
+                && let Some(metadata) = torch::like(file, &archive, &like.files[0]).map_err(at)?
+            {
+                let mut opened = like.sharing(path, container, files, None);
+                if *opened.metadata != metadata {
+                    opened.metadata = Arc::new(metadata);
+                }
+                return Ok(opened);
+            }
+            let mut contents = Contents::default();
+            let read = torch::read_zip(file, &archive);
+            read.and_then(|read| push_torch(&mut contents, 0, &read, take)).map_err(at)?;
+            contents
+        }
         (None, _) => {
             let mut contents = Contents::default();
             for (number, file) in files.iter().enumerate() {
-                read_torch(&mut contents, number as u32, file, 0..file.size(), take)
+                torch::read(file, 0..file.size())
+                    .and_then(|read| push_torch(&mut contents, number as u32, &read, take))
                     .map_err(|e| e.at(file.path()))?;
             }
             contents
@@ -179,13 +197,13 @@ impl Checkpoint {
         path: PathBuf,
         container: Container,
         files: Vec<Source>,
-        headers: Headers,
+        headers: Option<Headers>,
     ) -> Self {
         Checkpoint {
             path,
             container,
             files,
-            headers: Some(headers),
+            headers,
             index: self.index.clone(),
             places: self.places.clone(),
             gathers: self.gathers.clone(),
@@ -259,23 +277,26 @@ pub(super) fn of_pytorch() -> BTreeMap<String, String> {
     BTreeMap::from([("format".to_string(), "pt".to_string())])
 }
 
+/// What these tools recorded in a file of torch.save, or what every such file says.
+pub(super) fn metadata(recorded: Option<&str>) -> BTreeMap<String, String> {
+    match recorded {
+        Some(text) => serde_json::from_str(text).unwrap_or_default(),
+        None => of_pytorch(),
+    }
+}
+
 /// Adds what one file of torch.save holds.
-fn read_torch(
+fn push_torch(
     contents: &mut Contents,
     number: u32,
-    file: &Source,
-    range: Range<u64>,
+    read: &torch::Contents,
     take: &Take,
 ) -> Result<()> {
-    let read = torch::read(file, range)?;
     let (views, taken): (Vec<(String, View)>, Taken) = weights::find(&read.tree()?, take)?;
-    contents.push_views(number, &read, views)?;
+    contents.push_views(number, read, views)?;
     if number == 0 {
         contents.taken = taken;
-        contents.metadata = match &read.metadata {
-            Some(text) => serde_json::from_str(text).unwrap_or_default(),
-            None => of_pytorch(),
-        };
+        contents.metadata = metadata(read.metadata.as_deref());
     }
     Ok(())
 }

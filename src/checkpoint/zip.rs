@@ -4,7 +4,6 @@
 //! Format: PKWARE's APPNOTE 6.3. A directory that is not one whole, entries that overlap or that their
 //! local headers name otherwise are refused: two readers might see two files.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Source;
@@ -38,6 +37,8 @@ pub struct Entry {
     /// Of its bytes; 0 if the writer did not compute it.
     pub crc: u32,
     stored: bool,
+    /// Bytes of the directory behind the fixed part of what it says of this.
+    directory_tail: u32,
     /// Where in the source the CRC stands: in the directory, and beside the data.
     pub crc_places: [u64; 2],
 }
@@ -53,7 +54,10 @@ pub fn first_name(head: &[u8]) -> Option<&[u8]> {
 pub struct Archive {
     /// In the order of the directory.
     pub entries: Vec<Entry>,
-    by_name: HashMap<Box<str>, u32>,
+    /// Numbers of the entries, sorted by name.
+    by_name: Vec<u32>,
+    /// Where in the source the directory lies.
+    directory: Range<u64>,
 }
 
 fn bad(what: impl std::fmt::Display) -> Error {
@@ -82,31 +86,60 @@ impl Archive {
     /// Reads the directory of the zip file that a part of a source is.
     pub fn read(source: &Source, within: Range<u64>) -> Result<Self> {
         let end = End::find(source, &within)?;
-        let mut scratch = vec![];
-        let bytes = source.read(end.directory.clone(), &mut scratch)?;
+        let (mut scratch, mut local) = (vec![], vec![]);
+        let bytes = source.load(end.directory.clone(), &mut scratch)?;
         let mut entries = Vec::new();
-        let mut by_name = HashMap::new();
         let mut at = 0;
         for _ in 0..end.entries {
-            let entry = Entry::read(source, &within, bytes, &mut at, end.directory.start)?;
-            if by_name.insert(entry.name.clone(), entries.len() as u32).is_some() {
-                return Err(bad(format!("it names `{}` twice", entry.name)));
-            }
-            entries.push(entry);
+            let start = end.directory.start;
+            entries.push(Entry::read(source, &within, bytes, &mut at, start, &mut local)?);
         }
         if at != bytes.len() {
             return Err(bad("its directory holds more than its entries"));
         }
-        let archive = Archive { entries, by_name };
-        archive.check_overlaps(end.directory.start)?;
+        let name = |i: &u32| &*entries[*i as usize].name;
+        let mut by_name: Vec<u32> = (0..entries.len() as u32).collect();
+        by_name.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        if let Some(pair) = by_name.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
+            return Err(bad(format!("it names `{}` twice", name(&pair[0]))));
+        }
+        let archive = Archive { entries, by_name, directory: end.directory };
+        archive.check_overlaps()?;
         Ok(archive)
     }
 
-    fn check_overlaps(&self, directory: u64) -> Result<()> {
+    /// Whether another file's directory says the same of all entries but their CRCs, and where that has
+    /// none, this has none.
+    pub fn is_laid_out_as(&self, source: &Source, other: &Source) -> Result<bool> {
+        if other.size() != source.size() {
+            return Ok(false);
+        }
+        let (mut a, mut b) = (vec![], vec![]);
+        // The end as well, behind the directory.
+        let range = self.directory.start..source.size();
+        let (mut own, mut others) =
+            (source.load(range.clone(), &mut a)?, other.load(range, &mut b)?);
+        for entry in &self.entries {
+            let length = CENTRAL_SIZE + entry.directory_tail as usize;
+            let (this, that) = (&own[..length], &others[..length]);
+            let crcs = 16..20;
+            let has_crc = |bytes: &[u8]| u32_at(bytes, crcs.start) != 0;
+            if this[..crcs.start] != that[..crcs.start]
+                || this[crcs.end..] != that[crcs.end..]
+                || has_crc(this) != has_crc(that)
+            {
+                return Ok(false);
+            }
+            (own, others) = (&own[length..], &others[length..]);
+        }
+        Ok(own == others)
+    }
+
+    fn check_overlaps(&self) -> Result<()> {
         let mut extents: Vec<_> =
             self.entries.iter().map(|e| (e.header, e.end(), &e.name)).collect();
         extents.sort();
-        let starts = extents.iter().skip(1).map(|next| next.0).chain([directory]);
+        let starts = extents.iter().skip(1).map(|next| next.0).chain([self.directory.start]);
         for ((start, end, name), next) in extents.iter().zip(starts) {
             if *end > next || start > end {
                 return Err(bad(format!("`{name}` overlaps what follows")));
@@ -116,7 +149,9 @@ impl Archive {
     }
 
     pub fn get(&self, name: &str) -> Option<&Entry> {
-        self.by_name.get(name).map(|&i| &self.entries[i as usize])
+        let entry = |i: &u32| &self.entries[*i as usize];
+        let found = self.by_name.binary_search_by(|i| (*entry(i).name).cmp(name)).ok()?;
+        Some(entry(&self.by_name[found]))
     }
 
     /// The bytes of an entry, its CRC compared.
@@ -163,6 +198,7 @@ impl Entry {
         directory: &[u8],
         at: &mut usize,
         directory_start: u64,
+        scratch: &mut Vec<u8>,
     ) -> Result<Self> {
         let short = || bad("its directory ends within an entry");
         let rest = &directory[*at..];
@@ -193,6 +229,7 @@ impl Entry {
         }
         let crc_place = directory_start + (*at + 16) as u64;
         *at += CENTRAL_SIZE + tail.len();
+        let directory_tail = tail.len() as u32;
         if flags & 1 != 0 {
             return Err(Error::input(format!("`{name}` is encrypted")));
         }
@@ -204,12 +241,11 @@ impl Entry {
         let outside = || bad(format!("`{name}` lies outside the file"));
         let header = within.start.checked_add(local).ok_or_else(outside)?;
         let header_end = header.checked_add(LOCAL_SIZE).ok_or_else(outside)?;
-        if header_end > within.end {
-            return Err(outside());
-        }
-        let mut scratch = vec![];
-        let fixed = source.read(header..header_end, &mut scratch)?;
+        let named = header_end.checked_add(name.len() as u64).filter(|&end| end <= within.end);
+        let named = named.ok_or_else(outside)?;
         let unlike = || bad(format!("`{name}` is another in the directory than beside its data"));
+        let own = source.glance(header..named, scratch)?;
+        let (fixed, own_name) = own.split_at(LOCAL_SIZE as usize);
         if u32_at(fixed, 0) != LOCAL || u16_at(fixed, 8) != method {
             return Err(unlike());
         }
@@ -218,31 +254,34 @@ impl Entry {
             return Err(unlike());
         }
         let [name_length, extra_length] = [26, 28].map(|i| u16_at(fixed, i) as u64);
-        let start = header_end + name_length + extra_length;
-        let end = start.checked_add(packed).filter(|&end| end <= within.end).ok_or_else(outside)?;
-        let mut scratch = vec![];
-        let own = source.read(header_end..header_end + name_length, &mut scratch)?;
-        if own != name.as_bytes() {
+        if name_length != name.len() as u64 || own_name != name.as_bytes() {
             return Err(unlike());
         }
+        let start = named + extra_length;
+        let end = start.checked_add(packed).filter(|&end| end <= within.end).ok_or_else(outside)?;
         let mut beside = header + 14;
         if descriptor {
-            beside = descriptor_crc(source, end, within.end, crc).ok_or_else(unlike)?;
+            beside = descriptor_crc(source, end, within.end, crc, scratch)?.ok_or_else(unlike)?;
         }
         let name = name.into();
         let crc_places = [crc_place, beside];
-        Ok(Entry { name, header, data: start..end, crc, stored, crc_places })
+        Ok(Entry { name, header, data: start..end, crc, stored, directory_tail, crc_places })
     }
 }
 
 /// Where the CRC stands in the descriptor behind some data, if it is there: with or without signature.
-fn descriptor_crc(source: &Source, at: u64, end: u64, crc: u32) -> Option<u64> {
-    let mut scratch = vec![];
-    let bytes = source.read(at..end.min(at + 8), &mut scratch).ok()?;
+fn descriptor_crc(
+    source: &Source,
+    at: u64,
+    end: u64,
+    crc: u32,
+    scratch: &mut Vec<u8>,
+) -> Result<Option<u64>> {
+    let bytes = source.glance(at..end.min(at + 8), scratch)?;
     if bytes.len() == 8 && u32_at(bytes, 0) == DESCRIPTOR && u32_at(bytes, 4) == crc {
-        return Some(at + 4);
+        return Ok(Some(at + 4));
     }
-    (bytes.len() >= 4 && u32_at(bytes, 0) == crc).then_some(at)
+    Ok((bytes.len() >= 4 && u32_at(bytes, 0) == crc).then_some(at))
 }
 
 /// The 64-bit sizes among the extra fields.
@@ -271,7 +310,7 @@ impl End {
         // A comment of at most 65,535 bytes may follow.
         let tail = within.end - size.min(END_SIZE + 0xffff)..within.end;
         let mut scratch = vec![];
-        let bytes = source.read(tail.clone(), &mut scratch)?;
+        let bytes = source.load(tail.clone(), &mut scratch)?;
         let ends = |&i: &usize| {
             u32_at(bytes, i) == END && u16_at(bytes, i + 20) as usize == bytes.len() - i - 22
         };

@@ -133,6 +133,11 @@ pub fn relu(mut x: Tensor) -> Result<Tensor> {
     Ok(x.f_relu_()?)
 }
 
+/// min(max(x, 0), 6), in place: `x` is used up.
+pub fn relu6(mut x: Tensor) -> Result<Tensor> {
+    Ok(x.f_clamp_(0.0, 6.0)?)
+}
+
 /// Mean over height and width: [images, channels].
 pub fn global_average_pool(x: &Tensor) -> Result<Tensor> {
     Ok(x.f_mean_dim([2i64, 3].as_slice(), false, None)?)

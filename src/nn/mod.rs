@@ -39,6 +39,11 @@ impl From<TchError> for Error {
             return Error::limit(format!("{OUT_OF_MEMORY}: {line}"))
                 .remedy("use a smaller --batch-size, or fewer models at a time");
         }
+        // A pooling has nothing left to pool.
+        if line.contains("Output size is too small") {
+            return Error::input(format!("the images are too small for the network: {line}"))
+                .remedy("give larger ones, or --resize and --crop");
+        }
         Error::limit(format!("libtorch failed: {line}"))
     }
 }

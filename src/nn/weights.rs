@@ -52,6 +52,16 @@ impl<'a> Shapes<'a> {
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
+
+    pub fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.has(name))
+    }
+
+    /// The first few names, for a message.
+    fn examples(&self) -> String {
+        let names: Vec<_> = self.tensors.keys().take(3).map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    }
 }
 
 /// What a model is loaded for.
@@ -284,10 +294,11 @@ impl Model {
                 Error::input(format!("does not fit {name} in {} place(s)", problems.len()))
                     .list(problems)
             }
-            (None, None) => Error::input(
-                "architecture not recognised; looked for `conv1.weight`, `layer1.0.conv1.weight` \
-                     and `fc.weight`, below a prefix that all names share or none",
-            )
+            (None, None) => Error::input(format!(
+                "architecture not recognised; no known one has names like {}, with or without a \
+                 prefix that all names share",
+                views[0].examples()
+            ))
             .remedy(format!("known: {known}")),
             (None, Some((arch, problems))) => Error::input(format!(
                 "architecture not recognised; the closest, {}, differs in {} place(s)",
@@ -299,3 +310,6 @@ impl Model {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! What the tests share: small checkpoints, and the tools.
 #![allow(dead_code)] // each test uses a part
 
+#[cfg(feature = "torch")]
+pub mod golden;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -5,6 +5,9 @@ use super::build::*;
 
 const LONG: usize = 30_000;
 
+/// A line that no output may have.
+pub const FORGED: &str = "error: forged";
+
 pub fn pickles() -> Vec<Case> {
     let long = text(&"k".repeat(LONG));
     // A tensor made from a list that holds the tensor.
@@ -63,6 +66,12 @@ pub fn pickles() -> Vec<Case> {
         &numbered(2500, &get(3)),
         b"u",
     ]);
+    let forged = dict(&[
+        &text("model"),
+        &dict(&[&text("w"), &tensor(&[16], &[1])]),
+        &text(&format!("x\n{FORGED}")),
+        b"N",
+    ]);
     let walked = join(&[b"}", &put(5), b"0", &dict(&[&long, &dict(&[&numbered(3000, &get(5))])])]);
     vec![
         ("a tensor within itself", torch_file(&cycle), 3, "broken"),
@@ -74,6 +83,7 @@ pub fn pickles() -> Vec<Case> {
         ("many dots", torch_file(&dotted), 6, "more than 16 parts"),
         ("a class outside, of many parts", torch_file(&outside), 3, "no weights"),
         ("others of a long name", torch_file(&others), 6, "more than 300 bytes"),
+        ("a forged line", torch_file(&forged), 0, ""),
         ("a way with a long name", torch_file(&walked), 3, "holds no weights"),
     ]
 }
@@ -95,7 +105,10 @@ pub fn tensors() -> Vec<Case> {
     let half = 1i64 << 60;
     let huge =
         join(&[&text("a"), &tensor(&[1 << 58], &[0]), &text("b"), &tensor(&[1 << 58], &[0])]);
+    let petabyte = tensor(&[1 << 48], &[0]);
+    let petabytes = dict(&[&text("a"), &petabyte, &text("b"), &petabyte]);
     vec![
+        ("more than all disks hold", torch_file(&petabytes), 6, "its tensors are too large"),
         ("a huge view", weights(&tensor(&[half], &[0])), 3, "too large"),
         ("huge views together", torch_file(&dict(&[&huge])), 3, "too large"),
         ("zero and huge", weights(&tensor(&[0, half, half], &[0, 0, 0])), 3, "too large"),
@@ -149,8 +162,13 @@ pub fn zips() -> Vec<Case> {
         let directory = find(&inside, central, 1);
         inside[directory + 42..][..4].copy_from_slice(&(y as u32 + 40).to_le_bytes());
     }
+    // The CRC behind the pickle is the next entry's signature.
+    let mut descriptor = whole.clone();
+    descriptor[at(local, 0) + 6] = 8;
+    descriptor[at(central, 0) + 16..][..4].copy_from_slice(local);
     vec![
         ("whole", vec![("x.pt", whole.clone())], 0, ""),
+        ("a descriptor within the next entry", vec![("x.pt", descriptor)], 3, "overlaps"),
         ("a local header of another name", with(data.0 + 30, b"X"), 3, "beside its data"),
         ("a local header of another method", with(data.0 + 8, b"\x08"), 3, "beside its data"),
         ("a local header of another CRC", with(data.0 + 14, b"\x08"), 3, "beside its data"),
@@ -177,6 +195,27 @@ pub fn zips() -> Vec<Case> {
         ),
         ("an entry within another", vec![("x.pt", inside)], 3, "overlaps"),
         ("no end", vec![("x.pt", whole[..end].to_vec())], 3, "truncated"),
+    ]
+}
+
+/// Safetensors, whose own readers have tests of their own: what these tools look for in the metadata.
+pub fn digests() -> Vec<Case> {
+    let file = |between: &str, entry: &str| {
+        let header = format!(
+            r#"{{"__metadata__":{{"swa.xxh3"{between}:"{entry}"}},"w":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#
+        );
+        vec![(
+            "x.safetensors",
+            join(&[&(header.len() as u64).to_le_bytes(), header.as_bytes(), &[0; 4]]),
+        )]
+    };
+    let entry = ["0".repeat(32), "0".repeat(32)].join(" ");
+    let wide = " ".repeat(60_000);
+    vec![
+        ("digests far from their key", file(&wide, &entry), 3, "digest"),
+        ("too few digests", file("", &entry[..32]), 3, "not one digest a tensor"),
+        ("no digests", file(&wide, ""), 3, "not one digest a tensor"),
+        ("very long digests", file("", &"0".repeat(60_000)), 3, "not one digest a tensor"),
     ]
 }
 

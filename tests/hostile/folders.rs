@@ -31,7 +31,16 @@ pub fn folders() -> Vec<Case> {
     let places: Vec<[i64; 1]> = (0..200).map(|i| [i]).collect();
     let singles: Vec<(&[i64], &[i64])> = places.iter().map(|at| (&at[..], &[1i64][..])).collect();
     let slow = torch(&join(&[b"](", &b"]".repeat(40_000), b"e0", &tensor(&[1], &[1])]));
+    let storage = join(&[&16u64.to_le_bytes(), &[0; 64]]);
+    let old = legacy(&tensor(&[8], &[1]), &join(&[b"](", &text("0"), b"e"]), &storage);
+    let old = old[0].1.clone();
     let mut states = vec![
+        (
+            "a chunk of before 1.6",
+            one(&[16], &[(&[0], &[8]), (&[8], &[8])], "__0_0.distcp", old),
+            3,
+            "bad zip file",
+        ),
         ("a distributed checkpoint", one(&[16], &whole, "__0_0.distcp", fine.clone()), 0, ""),
         (
             "a size of 1 with a huge stride",
@@ -91,6 +100,12 @@ pub fn folders() -> Vec<Case> {
     ];
     states.extend(deepspeed());
     states.extend([
+        (
+            "a long name of the latest",
+            vec![("latest", b"a/".repeat(30_000)), ("x", vec![])],
+            2,
+            "holds no checkpoints",
+        ),
         (
             "a shard's path",
             vec![("model.safetensors.index.json", br#"{"weight_map":{"w":"../x"}}"#.to_vec())],

@@ -36,7 +36,7 @@ fn every_half_survives_a_round_trip() {
     for float in [Float::F16, Float::BF16] {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(|h| h.to_le_bytes()).collect();
         let mut sum = vec![-0.0; 1 << 16];
-        assert!(!accumulate(&mut sum, &[&all], float, &[1.0]).is_finite());
+        assert!(!accumulate(&mut sum, false, &[&all], float, &[1.0]).is_finite());
         let out = finish(&sum, 1.0, float);
         for (x, (a, b)) in sum.iter().zip(out.chunks(2).zip(all.chunks(2))) {
             assert!(a == b || x.is_nan(), "{float:?} {x}");
@@ -55,7 +55,7 @@ fn results_that_are_not_finite_are_counted() {
 fn a_span_proves_what_is_exact_and_no_more() {
     let span = |values: &[f32]| {
         let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        accumulate(&mut vec![0.0; values.len()], &[&bytes], Float::F32, &[1.0])
+        accumulate(&mut vec![0.0; values.len()], false, &[&bytes], Float::F32, &[1.0])
     };
     let p = |e: i32| 2f32.powi(e);
     // 24 bits of the smallest, 2^29 times that, and no carry left for a second term.
@@ -104,13 +104,22 @@ proptest! {
             };
             let (sum, span) = in_all_registers(|| {
                 let mut sum = vec![0.5; n];
-                let span = accumulate(&mut sum, &inputs, from, weights);
+                let span = accumulate(&mut sum, false, &inputs, from, weights);
                 (bits(sum), span)
             });
+            // What a new sum held does not count.
+            let (new, _) = in_all_registers(|| {
+                let mut sum = vec![0.5; n];
+                let span = accumulate(&mut sum, true, &inputs, from, weights);
+                (bits(sum), span)
+            });
+            let mut zero = vec![-0.0; n];
+            accumulate(&mut zero, false, &inputs, from, weights);
+            prop_assert_eq!(new, bits(zero));
             // One input after the other: the same additions in the same order.
             let (mut single, mut all) = (vec![0.5; n], Span::EMPTY);
             for (bytes, weight) in inputs.iter().zip(weights) {
-                all = all.with(accumulate(&mut single, &[bytes], from, &[*weight]));
+                all = all.with(accumulate(&mut single, false, &[bytes], from, &[*weight]));
             }
             prop_assert_eq!((&bits(single), all), (&sum, span));
             let finite: Vec<f64> =
@@ -145,7 +154,7 @@ proptest! {
                 let (mut sum, mut span) = ([-0.0], Span::EMPTY);
                 for (bytes, &weight) in inputs.iter().zip(&weights) {
                     let bytes = &bytes[at.clone()];
-                    span = span.with(accumulate(&mut sum, &[bytes], from, &[weight]));
+                    span = span.with(accumulate(&mut sum, false, &[bytes], from, &[weight]));
                 }
                 if !span.is_finite() {
                     continue;

@@ -6,13 +6,14 @@
 mod legacy;
 mod values;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::rc::Rc;
 
+use super::open::metadata;
 use super::pickle::{Id, MAX_PICKLE, Pickle};
 use super::tree::Node;
-use super::zip::Archive;
+use super::zip::{Archive, Entry};
 use super::{Dtype, Source};
 use crate::{Error, METADATA_ENTRY, Result};
 pub use values::View;
@@ -68,26 +69,73 @@ impl Contents {
     }
 }
 
-/// Reads a zip file as `torch.save` writes it, which a part of a source is.
-fn read_zip(source: &Source, within: Range<u64>) -> Result<Contents> {
-    let archive = Archive::read(source, within)?;
-    let root = root(&archive)?;
+/// The entries of a zip file of `torch.save` that are no storages.
+struct Described<'a> {
+    /// The folder that all are in.
+    root: String,
+    pickle: &'a Entry,
+    byte_order: Option<&'a Entry>,
+    metadata: Option<String>,
+}
+
+impl<'a> Described<'a> {
+    fn read(source: &Source, archive: &'a Archive) -> Result<Self> {
+        let root = root(archive)?;
+        let entry = |name: &str| archive.get(&format!("{root}{name}"));
+        let mut metadata = None;
+        if let Some(entry) = entry(METADATA_ENTRY) {
+            let (limit, mut scratch) = (super::MAX_HEADER as u64, vec![]);
+            let bytes = archive.read_entry(source, entry, limit, &mut scratch)?;
+            metadata = Some(String::from_utf8_lossy(bytes).into_owned());
+        }
+        let pickle = entry("data.pkl").expect("the root was found by it");
+        let byte_order = entry("byteorder");
+        Ok(Described { root, pickle, byte_order, metadata })
+    }
+}
+
+/// Whether a file holds what another one holds at the same places, values aside: then the other's index is
+/// its own. Its metadata are returned. Many trainers write nothing that differs but the values.
+pub(super) fn like(
+    source: &Source,
+    archive: &Archive,
+    other: &Source,
+) -> Result<Option<BTreeMap<String, String>>> {
+    if !archive.is_laid_out_as(source, other)? {
+        return Ok(None);
+    }
+    let described = Described::read(source, archive)?;
+    let (mut own, mut others) = (vec![], vec![]);
+    for entry in described.byte_order.into_iter().chain([described.pickle]) {
+        let bytes = archive.read_entry(source, entry, MAX_PICKLE as u64, &mut own)?;
+        if bytes != other.load(entry.stored()?, &mut others)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(metadata(described.metadata.as_deref())))
+}
+
+/// Reads a zip file as `torch.save` writes it.
+pub(super) fn read_zip(source: &Source, archive: &Archive) -> Result<Contents> {
+    let described = Described::read(source, archive)?;
     let mut scratch = vec![];
-    let mut text = |name: &str| -> Result<Option<String>> {
-        let Some(entry) = archive.get(&format!("{root}{name}")) else { return Ok(None) };
-        let bytes = archive.read_entry(source, entry, super::MAX_HEADER as u64, &mut scratch)?;
-        Ok(Some(String::from_utf8_lossy(bytes).into_owned()))
-    };
-    let big_endian = match text("byteorder")?.as_deref() {
-        None | Some("little") => false,
-        Some("big") => true,
-        Some(other) => return Err(Error::input(format!("byte order `{other}` is not known"))),
-    };
-    let metadata = text(METADATA_ENTRY)?;
-    let entry = archive.get(&format!("{root}data.pkl")).expect("the root was found by it");
-    let mut scratch = vec![];
-    let bytes = archive.read_entry(source, entry, MAX_PICKLE as u64, &mut scratch)?;
+    let bytes = archive.read_entry(source, described.pickle, MAX_PICKLE as u64, &mut scratch)?;
     let pickle = Pickle::parse(bytes)?;
+    let big_endian = match described.byte_order {
+        None => false,
+        Some(entry) => {
+            let mut scratch = vec![];
+            match archive.read_entry(source, entry, super::MAX_HEADER as u64, &mut scratch)? {
+                b"little" => false,
+                b"big" => true,
+                other => {
+                    let other = String::from_utf8_lossy(other);
+                    return Err(Error::input(format!("byte order `{other}` is not known")));
+                }
+            }
+        }
+    };
+    let Described { root, metadata, .. } = described;
     let mut storages = HashMap::new();
     let data = format!("{root}data/");
     for entry in &archive.entries {
@@ -129,7 +177,7 @@ pub fn read(source: &Source, within: Range<u64>) -> Result<Contents> {
     // Such a file is never a part of one.
     match is_legacy(head) && within == (0..source.size()) {
         true => legacy::read(source),
-        false => read_zip(source, within),
+        false => read_zip(source, &Archive::read(source, within)?),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The model families. A new one is a file here and a line in `FAMILIES`.
 
+mod densenet;
+mod mobilenet_v2;
 mod preresnet;
 mod resnet;
+mod vgg;
 
 use super::Network;
 use super::layers::{ConvShape, conv};
@@ -31,7 +34,8 @@ struct Family {
     likely: fn(&Shapes) -> Vec<Arch>,
 }
 
-const FAMILIES: &[Family] = &[preresnet::FAMILY, resnet::FAMILY];
+const FAMILIES: &[Family] =
+    &[preresnet::FAMILY, resnet::FAMILY, densenet::FAMILY, vgg::FAMILY, mobilenet_v2::FAMILY];
 
 /// Names of all architectures, as `--arch` takes them.
 pub fn list() -> Vec<&'static str> {
