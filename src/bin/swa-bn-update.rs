@@ -28,6 +28,7 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
@@ -125,6 +126,7 @@ fn run(args: &Args) -> Result<()> {
         "precision": args.data.precision.name(),
         "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
         "seed": args.data.seed,
+        "augmentation": session.augmentation,
     });
     let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
     let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
@@ -139,6 +141,7 @@ fn run(args: &Args) -> Result<()> {
         "method": args.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "augmentation": session.augmentation,
         "skipped": loader.bad(),
         "precision": args.data.precision.name(),
         "all": json(&all),

@@ -115,6 +115,7 @@ fn run(args: &Args) -> Result<()> {
         members: wanted.ensemble.map_or(0, |members| members.len()),
         evaluation,
         transform: session.transform_record,
+        augmentation: session.augmentation,
         skipped: loader.bad(),
         batch_size,
         figures,
@@ -140,6 +141,7 @@ struct Evaluated {
     evaluation: Evaluation,
     members: usize,
     transform: Value,
+    augmentation: Value,
     skipped: Vec<String>,
     /// Images that went through the network at a time.
     batch_size: usize,
@@ -149,7 +151,7 @@ struct Evaluated {
 
 fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
     let common = &args.common;
-    let Evaluated { evaluation, members, transform, skipped, .. } = evaluated;
+    let Evaluated { evaluation, members, transform, augmentation, skipped, .. } = evaluated;
     let Evaluated { figures, seconds, .. } = evaluated;
     let first = &evaluation.models[0];
     let names = args.models.iter().map(|path| path.display().to_string());
@@ -181,6 +183,7 @@ fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
         "models": models,
         "ensemble": ensemble,
         "transform": transform,
+        "augmentation": augmentation,
         "skipped": skipped,
         "precision": args.data.precision.name(),
         "batch_size": evaluated.batch_size,

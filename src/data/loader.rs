@@ -202,7 +202,10 @@ impl Maker {
         if self.shared.stop.load(Ordering::Relaxed) {
             return None;
         }
-        Some(self.dataset.image(index).and_then(|image| self.transform.apply(image)))
+        Some(self.dataset.image(index).and_then(|image| {
+            let named = |error: Error| error.at(Path::new(&self.dataset.name(index)));
+            self.transform.apply(image, index).map_err(named)
+        }))
     }
 
     fn assemble(&mut self, indices: &[usize], images: Vec<Result<Image>>) -> Result<Batch> {

@@ -2,18 +2,22 @@
 //!
 //! [`open`] recognises the directory's convention and returns a [`Dataset`]: labels at once, pixels
 //! when asked. [`decode`] turns a file into the bytes that Pillow would give, [`transform`] resizes
-//! and crops them as torchvision does ([`resize`] holds the arithmetic), [`order`] says which samples
-//! come when, and [`loader`] runs all of it in parallel, a few batches ahead. Pixels stay 8-bit:
-//! normalisation happens on the device.
+//! and crops them as torchvision does ([`placement`] is the mechanism, [`resize`] holds the arithmetic,
+//! [`augment`] draws the crops of training), [`order`] says which samples come when, and [`loader`]
+//! runs all of it in parallel, a few batches ahead. Pixels stay 8-bit: normalisation happens on the
+//! device.
 //!
 //! A new directory convention is one file here and one line in `CONVENTIONS`.
 
+pub mod augment;
 pub mod decode;
 mod idx;
 mod image_folder;
 pub mod loader;
 pub mod order;
+pub mod placement;
 pub mod preset;
+pub(crate) mod random;
 pub mod resize;
 pub mod transform;
 
@@ -22,6 +26,7 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+pub use augment::{Augmentation, Training};
 pub use loader::{Batch, Loader};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};
