@@ -29,7 +29,20 @@ pub struct Figures {
 impl Pace {
     /// `doing`: what the progress bar says.
     pub fn start(common: &Common, doing: &'static str, images: usize, waited: Waited) -> Self {
+        Self::resume(common, doing, images, 0, waited)
+    }
+
+    /// The same where `done` of the images were done before.
+    pub fn resume(
+        common: &Common,
+        doing: &'static str,
+        images: usize,
+        done: usize,
+        waited: Waited,
+    ) -> Self {
         let bar = common.progress(images as u64, "images").with_message(doing);
+        bar.set_position(done as u64);
+        bar.reset_eta();
         Pace { bar, doing, started: Instant::now(), waited }
     }
 

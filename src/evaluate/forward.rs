@@ -8,7 +8,7 @@ use crate::nn::{Model, Pass, is_out_of_memory, with_smaller_batch};
 
 /// How many images go through a network at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AtATime {
+pub struct AtATime {
     pub images: usize,
     /// Whether there may be fewer where memory runs out.
     pub may_shrink: bool,
@@ -22,15 +22,13 @@ pub(super) fn queue(
     bytes: &Tensor,
     at_a_time: &mut AtATime,
 ) -> Result<Vec<Tensor>> {
-    at_a_time.images = at_a_time.images.min(bytes.size()[0] as usize);
     loop {
-        match parts(models, input, bytes, at_a_time.images) {
-            Err(error)
-                if at_a_time.may_shrink && at_a_time.images > 1 && is_out_of_memory(&error) =>
-            {
-                at_a_time.images /= 2;
+        let images = at_a_time.images.min(bytes.size()[0] as usize);
+        match parts(models, input, bytes, images) {
+            Err(error) if at_a_time.may_shrink && images > 1 && is_out_of_memory(&error) => {
+                at_a_time.images = images / 2;
             }
-            other => return other.map_err(|e| with_smaller_batch(e, at_a_time.images)),
+            other => return other.map_err(|e| with_smaller_batch(e, images)),
         }
     }
 }
@@ -97,7 +95,7 @@ mod tests {
         let transform = Preset::named("none").unwrap().transform(1).unwrap();
         let input = Input::new(&transform, Device::Cpu).unwrap();
         let bytes = Tensor::arange(10, (Kind::Uint8, Device::Cpu)).view([10, 1, 1, 1]);
-        let mut at_a_time = AtATime { images: usize::MAX, may_shrink };
+        let mut at_a_time = AtATime { images: 12, may_shrink };
         let logits = queue(&[model], &input, &bytes, &mut at_a_time);
         let logits = logits.map(|all| Vec::<f32>::try_from(all[0].flatten(0, 1)).unwrap());
         (logits, at_a_time, seen.take())
@@ -107,7 +105,7 @@ mod tests {
     fn where_memory_ends_fewer_images_go_at_a_time_and_none_is_lost() {
         let expected: Vec<f32> = (0..10).map(|i| i as f32 / 255.0).collect();
         let (logits, at_a_time, seen) = run(10, true);
-        assert_eq!((logits.unwrap(), at_a_time.images, seen), (expected.clone(), 10, vec![10]));
+        assert_eq!((logits.unwrap(), at_a_time.images, seen), (expected.clone(), 12, vec![10]));
         let (logits, at_a_time, seen) = run(3, true);
         assert_eq!((logits.unwrap(), at_a_time.images), (expected, 2));
         assert_eq!(seen, [10, 5, 2, 2, 2, 2, 2]);

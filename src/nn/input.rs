@@ -36,6 +36,19 @@ impl Input {
         Ok(bytes.f_internal_to_copy((Kind::Uint8, self.device), true)?)
     }
 
+    /// Batches whose bytes are on the device, and no longer in them.
+    pub fn uploads(
+        &self,
+        batches: impl Iterator<Item = Result<Batch>>,
+    ) -> impl Iterator<Item = Result<(Batch, Tensor)>> {
+        batches.map(|batch| {
+            let mut batch = batch?;
+            let bytes = self.upload(&batch)?;
+            batch.pixels = vec![];
+            Ok((batch, bytes))
+        })
+    }
+
     /// From uploaded bytes to [images, channels, height, width], f32, channels innermost in memory.
     pub fn normalise(&self, bytes: &Tensor) -> Result<Tensor> {
         let bytes = bytes.f_permute([0, 3, 1, 2])?;

@@ -6,11 +6,13 @@
 
 pub mod batch_norm;
 pub mod device;
+pub mod freeze;
 pub mod input;
 pub mod layers;
 pub mod libtorch;
 pub mod models;
 pub mod moments;
+pub mod noise;
 pub mod precision;
 pub mod weights;
 
@@ -18,9 +20,11 @@ use tch::{TchError, Tensor};
 
 use crate::Error;
 use crate::error::Kind;
-pub use batch_norm::Pass;
+pub use batch_norm::{Collected, Pass};
+pub use freeze::Freeze;
+pub use noise::Noise;
 pub use precision::Precision;
-pub use weights::{Model, Setup};
+pub use weights::{Model, Recognised, Setup};
 
 /// A network: images in, logits out.
 pub trait Network {
