@@ -11,8 +11,8 @@ use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::loader::Portion;
 use crate::data::{
-    self, ClassMap, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split,
-    Training, Transform,
+    ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order, PRESETS, Preset,
+    Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Freeze, Model, Precision, Recognised, Setup, models};
@@ -20,7 +20,7 @@ use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
+    /// The data: a folder with a sub-folder of images a class, or of another kind of --format
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
@@ -31,6 +31,14 @@ pub struct DataArgs {
     /// What the folder holds [default: seen from its files]
     #[arg(long, value_enum, help_heading = "Data")]
     pub format: Option<Format>,
+
+    /// The labels of images in one folder: lines of name and class [default: seen beside them]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub labels: Option<PathBuf>,
+
+    /// All classes, where --labels does not hold them all: a list, or a folder of class folders
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
 
     /// Use only N images, drawn by --seed [default: all]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
@@ -186,9 +194,14 @@ impl DataArgs {
         self.precision.check(device)?;
         common.note(line);
         let folded = purpose == Purpose::Evaluation;
-        let default_split = if folded { Split::Test } else { Split::Train };
-        let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
-        let mut dataset: Arc<dyn Dataset> = dataset.into();
+        let default_split = if folded { Split::HeldOut } else { Split::Train };
+        let options = Options {
+            split: self.split.unwrap_or(default_split),
+            format: self.format,
+            labels: self.labels.clone(),
+            classes: self.classes.clone(),
+        };
+        let mut dataset: Arc<dyn Dataset> = options.open(dir)?.into();
         let map = self.class_map.as_deref();
         let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
         if let Some(map) = &class_map {
