@@ -12,11 +12,11 @@ use swa_tools::bn_update::{
     self, Accumulator, Method, Movement, Outcome, Stability, StandardError, layerwise, movements,
 };
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::cli::data::{DataArgs, Session, list_archs, report_bad};
+use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, list_archs, report_bad};
+use swa_tools::cli::pace::{Figures, Pace};
 use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
-use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::memory::Budget;
 use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
@@ -144,9 +144,9 @@ fn above_zero(text: &str) -> Result<f64, String> {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    libtorch::prepare(args.data.precision);
     cli::run(|| match args.merge.is_empty() {
         true => run(&args),
         false => {
@@ -189,7 +189,8 @@ fn run(args: &Args) -> Result<()> {
     if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
         common.note(format!("note: {doubt}"));
     }
-    let session = args.data.open(common, &model.checkpoints, Split::Train, args.freeze.as_ref())?;
+    let freeze = args.freeze.as_ref();
+    let session = args.data.open(common, &model.checkpoints, Purpose::Statistics, freeze)?;
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
@@ -201,42 +202,43 @@ fn run(args: &Args) -> Result<()> {
         checkpoints: &model.checkpoints,
         session: &session,
         images: order.len(),
-        batch_size: args.data.batch_size,
+        batch_size: args.batch_size(),
         settings: args.settings(&session, &frozen),
     };
     let sums = bn_update::accumulator(network, args.method);
     let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
     let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
     say_resumed(common, &args.parts, &keeper);
-    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
-    bar.inc(keeper.with(|part| part.progress.images as u64));
-    let mut loader = args.data.loader_of(&session, order, keeper.portion())?;
+    let images = order.len();
+    let mut loader = args.data.loader_of(&session, order, args.batch_size(), keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
+    let done = keeper.with(|part| part.progress.images);
     let mut stability = Stability::new(network);
     // What was seen before an interruption is not known.
-    let watched = args.parts.shard.is_none() && keeper.with(|part| part.progress.done == 0);
+    let watched = args.parts.shard.is_none() && done == 0;
+    let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
     let ended = bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(batch, |sums| moments.add_to(sums))?;
         moments.watch(&mut stability);
-        bar.inc(batch.n as u64);
+        pace.step(batch.n);
         let stable = args.until_stable.is_some_and(|eps| stability.is_below(eps));
         Ok(if stable { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     if ended.is_continue() {
         keeper.finish(loader.skipped());
     }
-    bar.finish_and_clear();
+    let figures = pace.finish(keeper.with(|part| part.progress.images) - done);
     report_bad(common, &keeper.with(|part| lines(&part.progress)));
     if let Some(path) = &args.save {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
         keeper.close()?;
-        return report_part(args, path, &progress, started);
+        return report_part(args, path, &progress, figures, started);
     }
     let standard_error = stability.largest().filter(|_| watched);
     let written = keeper.with(|part| model.write(args, network, part, standard_error))?;
     keeper.close()?;
-    report(args, &model, network, &written, started)
+    report(args, &model, network, &written, Some(figures), started)
 }
 
 /// The pass of --method layerwise, which has no parts.
@@ -252,7 +254,7 @@ fn layerwise(
     let network = &session.models[0];
     let (images, layers) = (order.len(), network.batchnorms.len());
     let bar = common.progress((images * layers) as u64, "images");
-    let mut loader = args.data.loader(session, order)?;
+    let mut loader = args.data.loader(session, order, args.batch_size())?;
     let input = Input::new(&session.transform, session.device)?;
     let budget = Budget::asked(args.memory);
     let step = |step: layerwise::Progress| {
@@ -270,7 +272,7 @@ fn layerwise(
     }
     let (settings, transform) = (args.settings(session, frozen), session.transform_record.clone());
     let written = model.write_outcome(args, network, outcome, settings, transform, loader.bad())?;
-    report(args, model, network, &written, started)
+    report(args, model, network, &written, None, started)
 }
 
 /// The images that were left out, one line each.
@@ -309,12 +311,18 @@ impl Args {
         Ok(())
     }
 
+    /// It changes the result: it is never chosen by what memory there is.
+    fn batch_size(&self) -> usize {
+        self.data.batch_size.unwrap_or(DEFAULT_BATCH)
+    }
+
     /// What is recorded of a pass, but for what comes of it.
     fn settings(&self, session: &Session, frozen: &[String]) -> Value {
         let mut settings = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "method": self.method.name(),
-            "batch_size": self.data.batch_size,
+            "batch_size": self.batch_size(),
+            "precision": self.data.precision.name(),
             "order": if self.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
             "seed": self.data.seed,
             "noise": if self.noise == NoiseArg::On { "on" } else { "off" },
@@ -355,7 +363,7 @@ fn merge(args: &Args) -> Result<()> {
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
     let written = model.write(args, &network, &part, None)?;
     report_bad(common, &written.skipped);
-    report(args, &model, &network, &written, started)
+    report(args, &model, &network, &written, None, started)
 }
 
 /// The model's file, and what is made of it.
@@ -436,7 +444,13 @@ struct Written {
     skipped: Vec<String>,
 }
 
-fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) -> Result<()> {
+fn report_part(
+    args: &Args,
+    path: &Path,
+    progress: &Progress,
+    figures: Figures,
+    started: Instant,
+) -> Result<()> {
     let common = &args.common;
     let Progress { shard, done, images, skipped, .. } = progress;
     let seconds = started.elapsed().as_secs_f64();
@@ -446,10 +460,11 @@ fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) 
         "images": images,
         "batches": done,
         "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "pace": figures.json(),
         "seconds": seconds,
     }))?;
     common.say(format!(
-        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s",
+        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s; {figures}",
         path.display(),
     ))?;
     let model = args.model.as_deref().map(shell_word).unwrap_or_default();
@@ -461,6 +476,7 @@ fn report(
     model: &Opened,
     network: &Model,
     written: &Written,
+    figures: Option<Figures>,
     started: Instant,
 ) -> Result<()> {
     let common = &args.common;
@@ -480,12 +496,15 @@ fn report(
         "until_stable": settings["until_stable"],
         "standard_error": settings["standard_error"],
         "skipped": skipped,
+        "precision": settings["precision"],
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
+        "pace": figures.map(|figures| figures.json()),
         "seconds": seconds,
     }))?;
+    let figures = figures.map_or(String::new(), |figures| format!("; {figures}"));
     common.say(format!(
-        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s",
+        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s{figures}",
         target.display(),
         layers.len(),
         outcome.images,

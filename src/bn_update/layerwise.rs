@@ -19,12 +19,11 @@ use tch::Tensor;
 use super::{Accumulator, Method, Outcome, Stability, Statistics, checked};
 use crate::cli::megabytes;
 use crate::data::Batch;
-use crate::error::Kind as ErrorKind;
 use crate::nn::batch_norm::one_value;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
 use crate::nn::moments::ChannelMoments;
-use crate::nn::{Model, Network, Pass};
+use crate::nn::{Model, Network, Pass, is_out_of_memory};
 use crate::{Error, Result};
 
 /// Of a coroutine's stack, bytes of address space: memory is taken for what is touched.
@@ -197,7 +196,7 @@ impl<'a> Passes<'a> {
                 },
             };
             // A GPU's memory cannot be asked for: where it ends, waiting passes make room.
-            if error.kind() != ErrorKind::Limit || !self.make_room() {
+            if !is_out_of_memory(&error) || !self.make_room() {
                 return Err(error);
             }
         }
@@ -205,7 +204,7 @@ impl<'a> Passes<'a> {
 
     fn start(&mut self, batch: &Batch) -> Result<Forward> {
         self.begun += 1;
-        let x = self.input.tensor(batch)?;
+        let x = self.input.tensor(batch)?.f_to_kind(self.model.precision.kind())?;
         let (network, known) = (Rc::clone(&self.model.network), Rc::clone(&self.known));
         let stack = DefaultStack::new(STACK)
             .map_err(|e| Error::limit(format!("no memory for a coroutine's stack: {e}")))?;

@@ -8,17 +8,18 @@ use std::time::Instant;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::data::{DataArgs, Session, positive, report_bad};
+use super::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, positive, report_bad};
 use super::{Common, shell_word, table};
 use crate::bn_update::{
     Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
 };
 use crate::checkpoint::Checkpoint;
 use crate::data::{self, Batch, Loader, Order, Split};
-use crate::evaluate::{self, Collector, McNemar, Record, Tally, Wanted};
-use crate::nn::Model;
+use crate::evaluate::{self, AtATime, Collector, McNemar, Record, Tally, Wanted};
+use crate::nn::batch_norm::Layer;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
+use crate::nn::{Freeze, Model, Recognised};
 use crate::{Error, Result};
 
 #[derive(Debug, clap::Args)]
@@ -60,12 +61,12 @@ pub fn run(
     let [checkpoint] = checkpoints else {
         return Err(Error::usage("--compare-stats takes one model"));
     };
-    let session = data.open(common, checkpoints, Split::HeldOut, None)?;
+    let session = data.open(common, checkpoints, Purpose::Comparison, None)?;
     let model = &session.models[0];
     let input = Input::new(&session.transform, session.device)?;
-    let mut origins = vec![("averaged", statistics_in(checkpoint, model)?)];
+    let mut origins = vec![("averaged", statistics_in(checkpoint, &model.batchnorms)?)];
     match last {
-        Some(last) => origins.push(("kept", kept(last, model, data, &session)?)),
+        Some(last) => origins.push(("kept", kept(last, model, data)?)),
         None => common.note("kept statistics are left out: --last FILE names the last checkpoint"),
     }
     let budget = Budget::asked(args.memory);
@@ -79,10 +80,12 @@ pub fn run(
     let models: Vec<Model> = origins.iter().map(replaced).collect::<Result<_>>()?;
     let order = data.order(session.dataset.as_ref(), false);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
-    let mut loader = data.loader(&session, order)?;
+    let batch_size = data.batch_size.unwrap_or(DEFAULT_BATCH);
+    let mut loader = data.loader(&session, order, batch_size)?;
     let step = |n| bar.inc(n as u64);
     let mut collector = Collector::new(models.len(), model.classes, Wanted::default(), None);
-    evaluate::run(&models, &input, &mut loader, &mut collector, &step)?;
+    let mut at_a_time = AtATime { images: usize::MAX, may_shrink: data.batch_size.is_none() };
+    evaluate::run(&models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
     let (evaluation, _) = collector.finish()?;
@@ -93,7 +96,7 @@ pub fn run(
         "model": checkpoint.path().display().to_string(),
         "statistics": compared.json(),
         "bn_images": images,
-        "bn_batch_size": data.batch_size,
+        "bn_batch_size": batch_size,
         "transform": session.transform_record,
         "skipped": loader.bad(),
         "seconds": started.elapsed().as_secs_f64(),
@@ -103,9 +106,9 @@ pub fn run(
 }
 
 /// Those in the model's own file.
-fn statistics_in(checkpoint: &Checkpoint, model: &Model) -> Result<Vec<Statistics>> {
-    let of = |layer: &crate::nn::batch_norm::Layer| Statistics::of(checkpoint, &layer.name);
-    let all: Option<Vec<Statistics>> = model.batchnorms.iter().map(of).collect();
+fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statistics>> {
+    let of = |layer: &Layer| Statistics::of(checkpoint, &layer.name);
+    let all: Option<Vec<Statistics>> = layers.iter().map(of).collect();
     all.filter(|all| !all.is_empty()).ok_or_else(|| {
         Error::input("has no batchnorm layer: there are no statistics to compare")
             .at(checkpoint.path())
@@ -113,19 +116,16 @@ fn statistics_in(checkpoint: &Checkpoint, model: &Model) -> Result<Vec<Statistic
 }
 
 /// Those of the last checkpoint, which must be of the same network.
-fn kept(
-    last: &Checkpoint,
-    model: &Model,
-    data: &DataArgs,
-    session: &Session,
-) -> Result<Vec<Statistics>> {
-    let other = Model::load(last, data.arch.as_deref(), session.device)?;
-    let channels = |model: &Model| model.batchnorms.iter().map(|l| l.channels).collect::<Vec<_>>();
-    if other.arch != model.arch || channels(&other) != channels(model) {
-        let what = format!("is of another network, {}; the model is {}", other.arch, model.arch);
+fn kept(last: &Checkpoint, model: &Model, data: &DataArgs) -> Result<Vec<Statistics>> {
+    let freeze = Freeze::default();
+    let other = Recognised::of(last, data.arch.as_deref(), &freeze)?;
+    let channels = |layers: &[Layer]| layers.iter().map(|l| l.channels).collect::<Vec<_>>();
+    if other.arch.name != model.arch || channels(&other.batchnorms) != channels(&model.batchnorms) {
+        let found = other.arch.name;
+        let what = format!("is of another network, {found}; the model is {}", model.arch);
         return Err(Error::input(what).at(last.path()));
     }
-    statistics_in(last, &other)
+    statistics_in(last, &other.batchnorms)
 }
 
 /// The training images, in batches, in memory.
@@ -143,8 +143,8 @@ fn training_batches(
     order.truncate(args.bn_samples);
     let images = order.len();
     let transform = session.transform.clone();
-    let mut loader =
-        Loader::new(Arc::from(dataset), order, transform, data.batch_size, data.allow_bad)?;
+    let batch_size = data.batch_size.unwrap_or(DEFAULT_BATCH);
+    let mut loader = Loader::new(Arc::from(dataset), order, transform, batch_size, data.allow_bad)?;
     let batches = layerwise::hold(&mut loader, images, budget)
         .map_err(|e| e.remedy("draw fewer with --bn-samples, or allow more with --memory"))?;
     report_bad(common, &loader.bad());

@@ -5,6 +5,8 @@ use tch::Device;
 
 use super::*;
 use crate::data::Preset;
+use crate::error::Kind as ErrorKind;
+use crate::nn::Precision;
 use crate::nn::batch_norm::Layer;
 
 const EPS: f64 = 1e-5;
@@ -29,7 +31,7 @@ impl Network for Chain {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let Pass::Given(given) = pass else { unreachable!() };
         if self.alive.get() == self.most {
-            return Err(Error::limit("out of memory"));
+            return Err(Error::limit("libtorch ran out of memory"));
         }
         self.alive.set(self.alive.get() + 1);
         let _guard = Guard(Rc::clone(&self.alive));
@@ -54,6 +56,7 @@ fn model(layers: usize, described: usize, most: usize) -> (Model, Rc<Cell<usize>
         classes: 1,
         channels: 1,
         preset: None,
+        precision: Precision::Fp32,
         batchnorms: (0..described).map(layer).collect(),
     };
     (model, alive)
