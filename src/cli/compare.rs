@@ -84,7 +84,7 @@ pub fn run(
     let mut loader = data.loader(&session, order, batch_size)?;
     let step = |n| bar.inc(n as u64);
     let mut collector = Collector::new(models.len(), model.classes, Wanted::default(), None);
-    let mut at_a_time = AtATime { images: usize::MAX, may_shrink: data.batch_size.is_none() };
+    let mut at_a_time = AtATime { images: batch_size, may_shrink: data.batch_size.is_none() };
     evaluate::run(&models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
