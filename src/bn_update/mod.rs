@@ -1,23 +1,30 @@
 //! Recomputing batchnorm's running statistics: the averaged weights never saw data in training
 //! mode, so the statistics that were averaged with them are not theirs.
 
+mod fixed;
+pub mod layerwise;
 mod methods;
 mod movement;
+mod parts;
+mod stability;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
+use crate::nn::batch_norm::Moments;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
+use crate::nn::{Collected, Model, Noise, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
-pub use movement::{Movement, movements};
+pub use movement::{Movement, distance, movements};
+pub use stability::{Stability, StandardError};
 
 /// Statistics of all layers, and what they were computed from.
 #[derive(Debug)]
@@ -26,44 +33,177 @@ pub struct Outcome {
     pub layers: Vec<Statistics>,
     pub images: usize,
     pub batches: usize,
+    pub method: Method,
+    /// How certain they are; None where it was not watched, or one batch was all.
+    pub standard_error: Option<StandardError>,
 }
 
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else.
-/// `progress` is told how many images were done.
+impl Statistics {
+    /// Those that a checkpoint has for the layer of this name.
+    pub fn of(checkpoint: &Checkpoint, layer: &str) -> Option<Self> {
+        let read = |part: &str| {
+            let number = checkpoint.position(&format!("{layer}.{part}"))?;
+            let float = Float::of(checkpoint.tensors()[number].dtype)?;
+            let bytes = checkpoint.bytes(number).ok()?;
+            Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
+        };
+        Some(Statistics { mean: read("running_mean")?, variance: read("running_var")? })
+    }
+
+    /// Mean and variance as a network has them, rounded to f32.
+    pub fn tensors(&self, device: Device) -> Result<[Tensor; 2]> {
+        let tensor = |values: &[f64]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_to(device)?)
+        };
+        Ok([tensor(&self.mean)?, tensor(&self.variance)?])
+    }
+}
+
+/// Channels of each layer.
+fn channels(model: &Model) -> Vec<usize> {
+    model.batchnorms.iter().map(|layer| layer.channels).collect()
+}
+
+/// Empty sums for a model.
+pub fn accumulator(model: &Model, method: Method) -> Accumulator {
+    Accumulator::new(method, &channels(model))
+}
+
+/// What all layers saw of a batch.
+#[derive(Debug)]
+pub struct BatchMoments {
+    images: usize,
+    layers: Vec<LayerMoments>,
+    /// Mean and variance of each of them, one after the other.
+    values: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct LayerMoments {
+    layer: usize,
+    channels: usize,
+    /// Values a channel.
+    values: usize,
+}
+
+impl BatchMoments {
+    fn of(model: &Model, images: usize, moments: &[Moments]) -> Result<Self> {
+        // All layers in one transfer: a GPU is waited for once a batch.
+        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
+        let values = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
+        let layer = |m: &Moments| LayerMoments {
+            layer: m.layer,
+            channels: model.batchnorms[m.layer].channels,
+            values: m.values as usize,
+        };
+        Ok(BatchMoments { images, layers: moments.iter().map(layer).collect(), values })
+    }
+
+    pub fn add_to(&self, sums: &mut Accumulator) {
+        self.each(|layer, values, mean, variance| {
+            sums.add(layer, self.images, values, mean, variance);
+        });
+    }
+
+    pub fn watch(&self, stability: &mut Stability) {
+        self.each(|layer, values, mean, variance| stability.add(layer, values, mean, variance));
+    }
+
+    /// Gives each layer's number, values a channel, means and variances.
+    fn each(&self, mut take: impl FnMut(usize, usize, &[f64], &[f64])) {
+        let mut rest = &self.values[..];
+        for &LayerMoments { layer, channels, values } in &self.layers {
+            let (own, others) = rest.split_at(2 * channels);
+            let (mean, variance) = own.split_at(channels);
+            take(layer, values, mean, variance);
+            rest = others;
+        }
+    }
+}
+
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else but training
+/// noise of the seed `noise`, if there is one. `take` gets each batch and what was seen of it, and may
+/// end the pass.
+pub fn collect(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    noise: Option<u64>,
+    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    let _guard = tch::no_grad_guard();
+    let mut uploaded = input.uploads(batches);
+    let mut next = uploaded.next();
+    while let Some(item) = next {
+        let (batch, bytes) = item?;
+        let noise = noise.map(|seed| Noise::new(seed, &batch.indices));
+        let mut pass = Pass::Collect(Collected { moments: vec![], noise });
+        let _logits = input
+            .normalise(&bytes)
+            .and_then(|x| model.forward(&x, &mut pass))
+            .map_err(|e| with_smaller_batch(e, batch.n))?;
+        let Pass::Collect(Collected { moments, .. }) = pass else {
+            unreachable!("the pass stays what it is")
+        };
+        // On a GPU its copy is queued behind the forward pass.
+        next = uploaded.next();
+        if take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// How statistics are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub method: Method,
+    /// Seed of the training noise; None: off.
+    pub noise: Option<u64>,
+}
+
+impl From<Method> for Settings {
+    fn from(method: Method) -> Self {
+        Settings { method, noise: None }
+    }
+}
+
+/// The statistics of one pass over the batches. `progress` is told how many images were done.
 pub fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
-    method: Method,
+    settings: impl Into<Settings>,
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
-    let _guard = tch::no_grad_guard();
-    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
-    let mut sums = Accumulator::new(method, &channels);
-    let (mut images, mut count) = (0, 0);
-    for batch in batches {
-        let batch = batch?;
-        let mut pass = Pass::Collect(Vec::with_capacity(channels.len()));
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
-        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
-        // All layers in one transfer: a GPU is waited for once a batch.
-        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
-        let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
-        let mut at = 0;
-        for m in &moments {
-            let channels = channels[m.layer];
-            let (mean, variance) = all[at..at + 2 * channels].split_at(channels);
-            sums.add(m.layer, batch.n, m.values as usize, mean, variance);
-            at += 2 * channels;
-        }
+    let Settings { method, noise } = settings.into();
+    let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
+    let _to_the_end = collect(model, input, batches, noise, &mut |batch, moments| {
+        moments.add_to(&mut sums);
         images += batch.n;
         count += 1;
         progress(batch.n);
-    }
-    if count == 0 {
+        Ok(ControlFlow::Continue(()))
+    })?;
+    finish(model, &sums, images, count)
+}
+
+/// The statistics, from the sums over so many images in so many batches.
+pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) -> Result<Outcome> {
+    checked(model, sums.finish(), sums.method(), images, batches)
+}
+
+/// The outcome, if there was an image and every layer has statistics that are numbers.
+fn checked(
+    model: &Model,
+    layers: Vec<Option<Statistics>>,
+    method: Method,
+    images: usize,
+    batches: usize,
+) -> Result<Outcome> {
+    if images == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
-    let layers = sums.finish();
     for (layer, statistics) in model.batchnorms.iter().zip(&layers) {
         let Some(statistics) = statistics else {
             return Err(Error::input(format!(
@@ -79,7 +219,8 @@ pub fn run(
             .remedy("check the weights: the network overflows on this data"));
         }
     }
-    Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches: count })
+    let layers = layers.into_iter().flatten().collect();
+    Ok(Outcome { layers, images, batches, method, standard_error: None })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the
@@ -116,9 +257,28 @@ pub fn write(
             replaced.insert(name, (outcome.batches as i64).to_le_bytes().to_vec());
         }
     }
+    rewrite_with(checkpoint, record, target, &replaced)
+}
+
+/// Writes a checkpoint again that has no statistics to recompute: the same tensors, byte for byte.
+/// `record` goes into the metadata.
+pub fn write_unchanged(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+) -> Result<()> {
+    rewrite_with(checkpoint, record, target, &HashMap::new())
+}
+
+fn rewrite_with(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+    replaced: &HashMap<String, Vec<u8>>,
+) -> Result<()> {
     let mut metadata = checkpoint.metadata().clone();
     let mut provenance = checkpoint.provenance();
     provenance.extend(record);
     metadata.insert(METADATA_KEY.into(), Value::Object(provenance).to_string());
-    rewrite(checkpoint, target, &metadata, &replaced)
+    rewrite(checkpoint, target, &metadata, replaced)
 }

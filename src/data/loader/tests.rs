@@ -11,6 +11,8 @@ struct Fake {
     bad: Vec<usize>,
     wide: Option<usize>,
     unreadable: Option<usize>,
+    /// What each image takes, beside a little.
+    pause: Duration,
     loaded: Arc<AtomicUsize>,
 }
 
@@ -41,7 +43,7 @@ impl Dataset for Fake {
             return Err(Error::io(Path::new(&path), "read", source));
         }
         // Later images are ready first.
-        std::thread::sleep(Duration::from_micros(50 * (7 - index as u64 % 8)));
+        std::thread::sleep(self.pause + Duration::from_micros(50 * (7 - index as u64 % 8)));
         let width = if self.wide == Some(index) { 2 } else { 1 };
         Ok(Image { width, height: 1, channels: 1, pixels: vec![index as u8; width] })
     }
@@ -79,9 +81,63 @@ fn batches_follow_the_order() {
         width: 1,
         channels: 1,
         labels: indices.clone(),
+        number: indices[0] / 4,
         indices,
+        skipped: vec![],
     };
     assert_eq!(all, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]].map(expected));
+}
+
+#[test]
+fn either_side_s_waiting_is_counted() {
+    let pause = Duration::from_millis(100);
+    let waiting = |data: Fake, caller: Duration| {
+        let loader = loader(data, 4, 0);
+        let waited = loader.waited();
+        loader.for_each(|_| std::thread::sleep(caller));
+        (waited.for_batches(), waited.for_caller())
+    };
+    let slow = Fake { len: 12, pause, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(slow, Duration::ZERO);
+    assert!(for_batches > for_caller, "{for_batches:?} {for_caller:?}");
+    let quick = Fake { len: 24, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(quick, pause);
+    assert!(for_caller > for_batches, "{for_batches:?} {for_caller:?}");
+}
+
+#[test]
+fn portions_are_the_batches_of_the_whole() {
+    let portion = |first, step, bad: &[(usize, String)]| {
+        let transform = Preset::named("none").unwrap().transform(1).unwrap();
+        let data = Fake { len: 25, bad: vec![0, 4, 5, 6, 7, 12], ..Fake::default() };
+        let portion = Portion { first, step, bad: bad.to_vec() };
+        Loader::of_portion(Arc::new(data), (0..25).collect(), transform, 4, 6, portion).unwrap()
+    };
+    let all = |mut loader: Loader| {
+        let batches: Vec<Batch> = loader.by_ref().map(|batch| batch.unwrap()).collect();
+        (batches, loader.skipped())
+    };
+    let (whole, skipped) = all(portion(0, 1, &[]));
+    // Batch 1 has nothing but bad images: what it skipped comes with the next.
+    let numbers = |batches: &[Batch]| batches.iter().map(|b| b.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&whole), [0, 2, 3, 4, 5, 6]);
+    let carried: Vec<_> = whole.iter().flat_map(|batch| batch.skipped.clone()).collect();
+    assert_eq!(carried, skipped);
+    assert_eq!(skipped.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 1, 1, 1, 3]);
+    let (mut even, mut odd) = (all(portion(0, 2, &[])).0, all(portion(1, 2, &[])).0);
+    assert_eq!((numbers(&even), numbers(&odd)), (vec![0, 2, 4, 6], vec![3, 5]));
+    even.append(&mut odd);
+    even.sort_by_key(|batch| batch.number);
+    let pixels = |batches: &[Batch]| batches.iter().map(|b| b.pixels.clone()).collect::<Vec<_>>();
+    assert_eq!(pixels(&even), pixels(&whole));
+    // Those before count.
+    let (rest, all_skipped) = all(portion(3, 1, &skipped[..5]));
+    assert_eq!((numbers(&rest), all_skipped), (vec![3, 4, 5, 6], skipped.clone()));
+    let mut one_too_many = skipped.clone();
+    one_too_many.truncate(5);
+    one_too_many.push((2, "x".into()));
+    assert!(drain(&mut portion(3, 1, &one_too_many)).1.is_some());
+    assert!(all(portion(9, 1, &[])).0.is_empty());
 }
 
 #[test]
