@@ -267,7 +267,7 @@ fn the_files_say_what_the_logits_say() {
     assert_eq!(svg.matches("<g transform").count(), 3);
     for row in report["models"].as_array().unwrap().iter().chain([&report["ensemble"]]) {
         let (ece, top1) = (row["ece"].as_f64().unwrap(), row["top1"].as_f64().unwrap());
-        assert!(svg.contains(&format!("ece {ece:.4}, top-1 {top1:.2} %, 400 images")), "{row}");
+        assert!(svg.contains(&format!("ece {ece:.4}, top-1 {top1:.2} %, n = 400")), "{row}");
     }
     assert_eq!(listing(dir.path()).len(), 5);
 }
