@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use serde_json::{Value, json};
+use regex::Regex;
+use serde_json::{Map, Value, json};
 use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
@@ -14,7 +15,7 @@ use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
-use swa_tools::nn::{Model, libtorch};
+use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
 use swa_tools::parts::{Keeper, Part, Progress, Set};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
@@ -33,6 +34,10 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
+  swa-bn-update swa.pth --data imagenet/train --freeze '^(bn1|layer1)' -o swa_bn.pth
+  swa-bn-update shake.pth --data cifar10 --preset cifar10 --noise on -o shake_bn.pth
+
+A network without batchnorm is written as it is.
 
 Shared between processes or machines (docs/scale.md), and merged:
   swa-bn-update swa.safetensors --data imagenet/train --shard 0/2 --save-stats part_0
@@ -62,6 +67,17 @@ struct Args {
     /// hold a single class: the statistics then come out wrong)
     #[arg(long, value_enum, default_value_t = OrderArg::Shuffled, help_heading = "Data")]
     order: OrderArg,
+
+    /// What the network draws at random in training (Shake-Shake's mixing): off, as in use, or on,
+    /// drawn by --seed, as PyTorch's update_bn and the SWA authors' code have it
+    #[arg(long, value_enum, default_value_t = NoiseArg::Off)]
+    noise: NoiseArg,
+
+    /// Keep the statistics of the batchnorm layers whose name matches, as a trainer did that had set
+    /// them to evaluation mode. Layers without `num_batches_tracked` (FrozenBatchNorm2d) are kept
+    /// wherever others have it
+    #[arg(long, value_name = "REGEX")]
+    freeze: Option<Regex>,
 
     /// Write a copy of FILE (.pth, .ckpt) with the new model in the place of its weights
     #[arg(long, value_name = "FILE")]
@@ -96,6 +112,12 @@ enum OrderArg {
     Dataset,
 }
 
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum NoiseArg {
+    Off,
+    On,
+}
+
 const TOOL: &str = "swa-bn-update";
 
 fn main() -> ExitCode {
@@ -125,7 +147,25 @@ fn run(args: &Args) -> Result<()> {
         output::atomic::check_target(target, args.force, &[])?;
     }
     let model = Opened::open(args)?;
-    let session = args.data.open(common, &model.checkpoints, Split::Train)?;
+    let checkpoint = &model.checkpoints[0];
+    let freeze = Freeze::new(checkpoint, args.freeze.as_ref());
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    if recognised.batchnorms.is_empty() {
+        return write_unchanged(args, &model, &recognised);
+    }
+    let Recognised { frozen, noisy, batchnorms, .. } = recognised;
+    if let Some(first) = frozen.first() {
+        let n = frozen.len();
+        common.note(format!("frozen: {n} batchnorm layer(s), such as `{first}`, keep theirs"));
+    }
+    let noise = (args.noise == NoiseArg::On).then_some(args.data.seed);
+    if noise.is_some() && !noisy {
+        common.note("note: --noise on: this network draws nothing that reaches a batchnorm layer");
+    }
+    if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
+        common.note(format!("note: {doubt}"));
+    }
+    let session = args.data.open(common, &model.checkpoints, Split::Train, args.freeze.as_ref())?;
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
@@ -141,6 +181,8 @@ fn run(args: &Args) -> Result<()> {
             "batch_size": args.data.batch_size,
             "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
             "seed": args.data.seed,
+            "noise": if noise.is_some() { "on" } else { "off" },
+            "frozen": frozen,
             "augmentation": session.augmentation,
         }),
     };
@@ -152,7 +194,7 @@ fn run(args: &Args) -> Result<()> {
     bar.inc(keeper.with(|part| part.progress.images as u64));
     let mut loader = args.data.loader_of(&session, order, keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
-    bn_update::collect(network, &input, &mut loader, &mut |batch, moments| {
+    bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(batch, |sums| moments.add_to(sums))?;
         bar.inc(batch.n as u64);
         Ok(())
@@ -187,8 +229,13 @@ fn merge(args: &Args) -> Result<()> {
         checkpoint.verify(&|_| {})?;
     }
     set.expect_models(&parts::digests(&model.checkpoints)?, &parts::names(&model.checkpoints))?;
-    let network = Model::load(checkpoint, args.data.arch.as_deref(), Device::Cpu)?;
-    let method = set.identity().get("settings")["method"].as_str().and_then(Method::named);
+    let settings = set.identity().get("settings");
+    let frozen = settings["frozen"].as_array().into_iter().flatten();
+    let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
+    let freeze = Freeze::listed(frozen);
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    let network = recognised.load(Device::Cpu)?;
+    let method = settings["method"].as_str().and_then(Method::named);
     let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
     let written = model.write(args, &network, &part)?;
@@ -213,15 +260,21 @@ impl Opened {
         Ok(Opened { checkpoints, like })
     }
 
-    /// Writes it with the statistics of a whole pass.
-    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
-        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
-        let checkpoint = &self.checkpoints[0];
-        let own = match checkpoint.container().is_torch_file() {
+    /// The output, in the format that its name ends in, else the model's.
+    fn target<'a>(&'a self, args: &Args, path: &'a Path) -> FileTarget<'a> {
+        let own = match self.checkpoints[0].container().is_torch_file() {
             true => Format::Torch,
             false => Format::Safetensors,
         };
         let format = Format::of(path).unwrap_or(own);
+        FileTarget { path, format, like: self.like.as_ref(), force: args.force }
+    }
+
+    /// Writes it with the statistics of a whole pass.
+    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
+        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
+        let checkpoint = &self.checkpoints[0];
+        let file = self.target(args, path);
         let Progress { images, filled, ref skipped, .. } = part.progress;
         let outcome = bn_update::finish(network, &part.content, images, filled)?;
         let mut settings = part.identity.get("settings").clone();
@@ -229,7 +282,6 @@ impl Opened {
         let transform = part.identity.get(TRANSFORM_KEY).clone();
         let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
         let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-        let file = FileTarget { path, format, like: self.like.as_ref(), force: args.force };
         bn_update::write(checkpoint, network, &outcome, record, &file)?;
         let skipped = skipped.iter().map(|(_, line)| line.clone()).collect();
         Ok(Written { outcome, settings, skipped })
@@ -283,6 +335,8 @@ fn report(
         "method": outcome.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "noise": settings["noise"],
+        "frozen": settings["frozen"],
         "augmentation": settings["augmentation"],
         "skipped": skipped,
         "all": json(&all),
@@ -302,6 +356,52 @@ fn report(
     let rows = layers.iter().take(5).chain([&all]).map(row);
     common.say(table(&header, rows))?;
     common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+/// For a model that has nothing to recompute: the data are not looked at.
+fn write_unchanged(args: &Args, model: &Opened, recognised: &Recognised) -> Result<()> {
+    let common = &args.common;
+    let Recognised { arch, frozen, .. } = recognised;
+    let checkpoint = &model.checkpoints[0];
+    let why = match frozen.len() {
+        0 => "has no batchnorm layers".to_string(),
+        n => format!("has {n} batchnorm layers, all of them frozen"),
+    };
+    let Some(path) = &args.output else {
+        return Err(Error::usage(format!("{why}: there are no statistics to save"))
+            .at(checkpoint.path())
+            .remedy("give --output in place of --save-stats: the model is written as it is"));
+    };
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    common.note(format!("model: {}", arch.name));
+    let settings = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "images": 0,
+        "frozen": frozen,
+    });
+    let mut record = Map::from_iter([("bn_update".to_string(), settings)]);
+    // The pixels that the model takes are recorded as for any other, where something says which.
+    match args.data.transform(common, &model.checkpoints, arch.preset, arch.channels) {
+        Ok((_, pixels)) => {
+            record.insert(TRANSFORM_KEY.into(), pixels);
+        }
+        Err(error) if args.data.preset.is_some() => return Err(error),
+        Err(_) => {}
+    }
+    bn_update::write_unchanged(checkpoint, record, &model.target(args, path))?;
+    common.json(json!({
+        "output": path.display().to_string(),
+        "arch": arch.name,
+        "images": 0,
+        "batches": 0,
+        "frozen": frozen,
+        "layers": Value::Array(vec![]),
+    }))?;
+    common.say(format!("`{}` {why}: nothing to recompute", checkpoint.path().display()))?;
+    common.say(format!("wrote {}: the same tensors", path.display()))?;
+    common.say(format!("next: swa-eval {} --data DIR", shell_word(path)))
 }
 
 fn row(m: &Movement) -> Vec<String> {

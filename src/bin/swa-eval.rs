@@ -86,7 +86,7 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test)?;
+    let session = args.data.open(common, &checkpoints, Split::Test, None)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regex::Regex;
 use serde_json::{Value, json};
 use tch::Device;
 
@@ -14,7 +15,7 @@ use crate::data::{
     Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Model, models};
+use crate::nn::{Freeze, Model, Recognised, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
@@ -136,12 +137,14 @@ pub struct Session {
 }
 
 impl DataArgs {
-    /// Opens device, data and models; says what was chosen.
+    /// Opens device, data and models; says what was chosen. `freeze`: names of batchnorm layers that
+    /// keep their statistics.
     pub fn open(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
         default_split: Split,
+        freeze: Option<&Regex>,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
@@ -162,7 +165,9 @@ impl DataArgs {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            let freeze = Freeze::new(checkpoint, freeze);
+            let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
+            let model = recognised.load(device)?;
             checkpoint.check_unchanged()?;
             match &class_map {
                 Some(map) => map.check(model.classes, checkpoint.path())?,
@@ -172,8 +177,10 @@ impl DataArgs {
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
+        let family = models.first().and_then(|m| m.preset);
+        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (transform, transform_record) =
-            self.transform(common, checkpoints, &models, channels)?;
+            self.transform(common, checkpoints, family, channels)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
         Ok(Session {
@@ -187,12 +194,13 @@ impl DataArgs {
         })
     }
 
-    /// The transform: flags over the preset named, over the one recorded, over the family's.
-    fn transform(
+    /// The transform and its record: flags over the preset named, over the one recorded, over the
+    /// family's.
+    pub fn transform(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        models: &[Model],
+        family: Option<&str>,
         channels: usize,
     ) -> Result<(Transform, Value)> {
         let mut recorded: Vec<(Value, &Path)> = Vec::new();
@@ -203,8 +211,6 @@ impl DataArgs {
                 recorded.push((record, checkpoint.path()));
             }
         }
-        let family = models.first().and_then(|m| m.preset);
-        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
             (Preset::named(name)?.transform(channels)?, name.clone(), "")
         } else if recorded.len() == 1 {
