@@ -14,7 +14,7 @@ use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common};
 use swa_tools::data::{ClassMap, Split};
-use swa_tools::evaluate::{self, Collector, LogitsFile, Wanted};
+use swa_tools::evaluate::{self, Collector, LogitsFile, Turns, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result};
@@ -45,6 +45,11 @@ struct Args {
     /// name matches, if a pattern is given
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
+
+    /// Models on the device at a time, where not all fit: they take turns on blocks of images, each
+    /// decoded once [default: all, or as many as its memory holds]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Network")]
+    models_at_once: Option<u32>,
 
     /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
     #[arg(long, requires = "class_map", help_heading = "Data")]
@@ -86,7 +91,8 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test, None)?;
+    let at_once = args.models_at_once.map_or(usize::MAX, |n| n as usize);
+    let session = args.data.open_some(common, &checkpoints, Split::Test, None, at_once)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
@@ -100,7 +106,13 @@ fn run(args: &Args) -> Result<()> {
     let mut loader = args.data.loader(&session, order)?;
     let input = Input::new(&session.transform, session.device)?;
     let step = |n| bar.inc(n as u64);
-    evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
+    if session.at_once < models {
+        let load = |i: usize| args.data.load(&checkpoints[i], None, session.device);
+        let turns = Turns { count: models, at_once: session.at_once, load: &load };
+        turns.run(&input, &mut loader, &mut collector, &step)?;
+    } else {
+        evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
+    }
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
     let (evaluation, logits) = collector.finish()?;

@@ -15,7 +15,7 @@ use crate::data::{
     Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Freeze, Model, Recognised, models};
+use crate::nn::{Freeze, Model, Recognised, is_out_of_memory, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
@@ -134,6 +134,9 @@ pub struct Session {
     /// The training augmentation, for the metadata; null: the pixels of evaluation.
     pub augmentation: Value,
     pub device: Device,
+    /// How many of the models are on the device at a time. If not all, none is loaded: they take turns
+    /// ([`crate::evaluate::Turns`]).
+    pub at_once: usize,
 }
 
 impl DataArgs {
@@ -145,6 +148,18 @@ impl DataArgs {
         checkpoints: &[Checkpoint],
         default_split: Split,
         freeze: Option<&Regex>,
+    ) -> Result<Session> {
+        self.open_some(common, checkpoints, default_split, freeze, usize::MAX)
+    }
+
+    /// The same, with so many models on the device at a time, or fewer where its memory ends.
+    pub fn open_some(
+        &self,
+        common: &Common,
+        checkpoints: &[Checkpoint],
+        default_split: Split,
+        freeze: Option<&Regex>,
+        at_once: usize,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
@@ -160,20 +175,36 @@ impl DataArgs {
             dataset = map.apply(dataset)?;
         }
         common.note(format!("data: {}", dataset.describe()));
-        let mut models = Vec::with_capacity(checkpoints.len());
+        let mut at_once = at_once.min(checkpoints.len());
+        let mut models: Vec<Model> = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let freeze = Freeze::new(checkpoint, freeze);
-            let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
-            let model = recognised.load(device)?;
+            let mut model = match self.load(checkpoint, freeze, device) {
+                // Half of those that fitted: the images need room as well.
+                Err(error) if is_out_of_memory(&error) && models.len() > 1 => {
+                    at_once = models.len() / 2;
+                    models.iter_mut().for_each(Model::unload);
+                    self.load(checkpoint, freeze, device)?
+                }
+                loaded => loaded?,
+            };
+            if at_once < checkpoints.len() {
+                model.unload();
+            }
             checkpoint.check_unchanged()?;
             match &class_map {
                 Some(map) => map.check(model.classes, checkpoint.path())?,
                 None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
             }
             models.push(model);
+        }
+        if at_once < checkpoints.len() {
+            common.note(format!(
+                "{at_once} of the {} models are on the device at a time: they take turns",
+                checkpoints.len()
+            ));
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
@@ -191,7 +222,19 @@ impl DataArgs {
             transform_record,
             augmentation,
             device,
+            at_once,
         })
+    }
+
+    /// Recognises a model and loads its weights.
+    pub fn load(
+        &self,
+        checkpoint: &Checkpoint,
+        freeze: Option<&Regex>,
+        device: Device,
+    ) -> Result<Model> {
+        let freeze = Freeze::new(checkpoint, freeze);
+        Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?.load(device)
     }
 
     /// The transform and its record: flags over the preset named, over the one recorded, over the

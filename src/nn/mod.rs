@@ -18,6 +18,7 @@ pub mod weights;
 use tch::{TchError, Tensor};
 
 use crate::Error;
+use crate::error::Kind;
 pub use batch_norm::{Collected, Pass};
 pub use freeze::Freeze;
 pub use noise::Noise;
@@ -27,6 +28,11 @@ pub use weights::{Model, Recognised};
 pub trait Network {
     /// `x`: [images, channels, height, width], f32, normalised. Returns [images, classes], f32.
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> crate::Result<Tensor>;
+}
+
+/// Whether memory, of the device or the host, did not suffice.
+pub fn is_out_of_memory(error: &Error) -> bool {
+    error.kind() == Kind::Limit && error.to_string().contains("ran out of memory")
 }
 
 impl From<TchError> for Error {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tch::{Device, Kind, Tensor};
 
-use super::batch_norm::Layer;
+use super::batch_norm::{Layer, Pass};
 use super::freeze::Freeze;
 use super::models::Arch;
 use super::{Network, models};
@@ -223,6 +223,19 @@ impl Model {
     /// Recognises the architecture and loads the weights.
     pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: Device) -> Result<Self> {
         Recognised::of(checkpoint, arch, &Freeze::default())?.load(device)
+    }
+
+    /// Gives its weights' memory back. What is known of it stays; to run, it must be loaded again.
+    pub fn unload(&mut self) {
+        self.network = Box::new(Unloaded);
+    }
+}
+
+struct Unloaded;
+
+impl Network for Unloaded {
+    fn forward(&self, _: &Tensor, _: &mut Pass) -> Result<Tensor> {
+        Err(Error::limit("the model is not on the device"))
     }
 }
 
