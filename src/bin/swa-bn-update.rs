@@ -9,11 +9,11 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::pace::{Figures, Pace};
 use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
-use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
@@ -121,9 +121,9 @@ enum NoiseArg {
 const TOOL: &str = "swa-bn-update";
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    libtorch::prepare(args.data.precision);
     cli::run(|| match args.merge.is_empty() {
         true => run(&args),
         false => {
@@ -165,20 +165,24 @@ fn run(args: &Args) -> Result<()> {
     if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
         common.note(format!("note: {doubt}"));
     }
-    let session = args.data.open(common, &model.checkpoints, Split::Train, args.freeze.as_ref())?;
+    let freeze = args.freeze.as_ref();
+    let session = args.data.open(common, &model.checkpoints, Purpose::Statistics, freeze)?;
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
+    // The batch size changes the result: it is never chosen by what memory there is.
+    let batch_size = args.data.batch_size.unwrap_or(DEFAULT_BATCH);
     let pass = Pass {
         tool: TOOL,
         checkpoints: &model.checkpoints,
         session: &session,
         images: order.len(),
-        batch_size: args.data.batch_size,
+        batch_size,
         settings: json!({
             "version": env!("CARGO_PKG_VERSION"),
             "method": args.method.name(),
-            "batch_size": args.data.batch_size,
+            "batch_size": batch_size,
+            "precision": args.data.precision.name(),
             "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
             "seed": args.data.seed,
             "noise": if noise.is_some() { "on" } else { "off" },
@@ -190,27 +194,28 @@ fn run(args: &Args) -> Result<()> {
     let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
     let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
     say_resumed(common, &args.parts, &keeper);
-    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
-    bar.inc(keeper.with(|part| part.progress.images as u64));
-    let mut loader = args.data.loader_of(&session, order, keeper.portion())?;
+    let images = order.len();
+    let mut loader = args.data.loader_of(&session, order, batch_size, keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
+    let done = keeper.with(|part| part.progress.images);
+    let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
     bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(batch, |sums| moments.add_to(sums))?;
-        bar.inc(batch.n as u64);
+        pace.step(batch.n);
         Ok(())
     })?;
     keeper.finish(loader.skipped());
-    bar.finish_and_clear();
+    let figures = pace.finish(keeper.with(|part| part.progress.images) - done);
     report_bad(common, &loader.bad());
     if let Some(path) = &args.save {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
         keeper.close()?;
-        return report_part(args, path, &progress, started);
+        return report_part(args, path, &progress, figures, started);
     }
     let written = keeper.with(|part| model.write(args, network, part))?;
     keeper.close()?;
-    report(args, &model, network, &written, started)
+    report(args, &model, network, &written, Some(figures), started)
 }
 
 /// Writes the model from the parts of a pass.
@@ -240,7 +245,7 @@ fn merge(args: &Args) -> Result<()> {
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
     let written = model.write(args, &network, &part)?;
     report_bad(common, &written.skipped);
-    report(args, &model, &network, &written, started)
+    report(args, &model, &network, &written, None, started)
 }
 
 /// The model's file, and what is made of it.
@@ -297,7 +302,13 @@ struct Written {
     skipped: Vec<String>,
 }
 
-fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) -> Result<()> {
+fn report_part(
+    args: &Args,
+    path: &Path,
+    progress: &Progress,
+    figures: Figures,
+    started: Instant,
+) -> Result<()> {
     let common = &args.common;
     let Progress { shard, done, images, skipped, .. } = progress;
     let seconds = started.elapsed().as_secs_f64();
@@ -307,10 +318,11 @@ fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) 
         "images": images,
         "batches": done,
         "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "pace": figures.json(),
         "seconds": seconds,
     }))?;
     common.say(format!(
-        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s",
+        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s; {figures}",
         path.display(),
     ))?;
     let model = args.model.as_deref().map(shell_word).unwrap_or_default();
@@ -322,6 +334,7 @@ fn report(
     model: &Opened,
     network: &Model,
     written: &Written,
+    figures: Option<Figures>,
     started: Instant,
 ) -> Result<()> {
     let common = &args.common;
@@ -339,12 +352,15 @@ fn report(
         "frozen": settings["frozen"],
         "augmentation": settings["augmentation"],
         "skipped": skipped,
+        "precision": settings["precision"],
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
+        "pace": figures.map(|figures| figures.json()),
         "seconds": seconds,
     }))?;
+    let figures = figures.map_or(String::new(), |figures| format!("; {figures}"));
     common.say(format!(
-        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s",
+        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s{figures}",
         target.display(),
         layers.len(),
         outcome.images,

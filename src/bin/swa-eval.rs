@@ -8,13 +8,14 @@ use clap::Parser;
 use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DataArgs, Purpose, list_archs, report_bad};
 use swa_tools::cli::evaluation::{self, class_map_record};
 use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
+use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common};
-use swa_tools::data::{ClassMap, Split};
-use swa_tools::evaluate::{self, Collector, LogitsFile, Turns, Wanted};
+use swa_tools::data::ClassMap;
+use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Turns, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result};
@@ -69,8 +70,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let args = Args::parse();
+    libtorch::prepare(args.data.precision);
     cli::run(|| run(&args))
 }
 
@@ -92,7 +93,8 @@ fn run(args: &Args) -> Result<()> {
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
     let at_once = args.models_at_once.map_or(usize::MAX, |n| n as usize);
-    let session = args.data.open_some(common, &checkpoints, Split::Test, None, at_once)?;
+    let purpose = Purpose::Evaluation;
+    let session = args.data.open_some(common, &checkpoints, purpose, None, at_once)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
@@ -102,20 +104,32 @@ fn run(args: &Args) -> Result<()> {
     let competitors = competing.as_ref().map_or(outputs, Vec::len);
     let wanted = Wanted { ensemble, top: args.files.predictions.is_some(), competing };
     let mut collector = Collector::new(models, outputs, wanted, logits);
-    let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
-    let mut loader = args.data.loader(&session, order)?;
+    let images = order.len();
+    let batch_size = args.data.batch_size.unwrap_or_else(|| session.largest_batch());
+    let mut loader = args.data.loader(&session, order, batch_size)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
+    let pace = Pace::start(common, "evaluating", images, loader.waited());
+    let step = |n| pace.step(n);
+    let may_shrink = args.data.batch_size.is_none();
+    let mut at_a_time = AtATime { images: batch_size, may_shrink };
     if session.at_once < models {
-        let load = |i: usize| args.data.load(&checkpoints[i], None, session.device);
+        let load = |i: usize| args.data.load(&checkpoints[i], None, session.setup);
         let turns = Turns { count: models, at_once: session.at_once, load: &load };
-        turns.run(&input, &mut loader, &mut collector, &step)?;
+        turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     } else {
-        evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
+        let (models, loader) = (&session.models, &mut loader);
+        evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
     }
-    bar.finish_and_clear();
-    report_bad(common, &loader.bad());
     let (evaluation, logits) = collector.finish()?;
+    let figures = pace.finish(evaluation.labels.len());
+    report_bad(common, &loader.bad());
+    let fewer = at_a_time.images;
+    if fewer < batch_size {
+        common.note(format!(
+            "memory did not hold {batch_size} images at a time: went on with {fewer} \
+             (--batch-size {fewer} starts so)"
+        ));
+    }
     let seconds = started.elapsed().as_secs_f64();
     let class_map = session.class_map.as_ref();
     let beside = json!({
@@ -123,11 +137,14 @@ fn run(args: &Args) -> Result<()> {
         "augmentation": session.augmentation,
         "class_map": class_map.map(|map| class_map_record(map, args.class_map_restrict)),
         "skipped": loader.bad(),
+        "precision": args.data.precision.name(),
+        "batch_size": fewer,
+        "pace": figures.json(),
         "seconds": seconds,
     });
     // Before the files: a full disk does not take the table along.
     evaluation::report(common, &names, &evaluation, beside)?;
-    common.say(format!("{} images in {seconds:.1} s", evaluation.labels.len()))?;
+    common.say(format!("{} images in {seconds:.1} s; {figures}", evaluation.labels.len()))?;
     evaluation::remark(common, &names, &evaluation, competitors);
     let evaluated = Evaluated {
         titles: &names,

@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::batch_norm::Moments;
 use crate::nn::input::Input;
-use crate::nn::{Collected, Model, Noise, Pass};
+use crate::nn::{Collected, Model, Noise, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
@@ -89,14 +89,21 @@ pub fn collect(
     take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<()>,
 ) -> Result<()> {
     let _guard = tch::no_grad_guard();
-    for batch in batches {
-        let batch = batch?;
+    let mut uploaded = input.uploads(batches);
+    let mut next = uploaded.next();
+    while let Some(item) = next {
+        let (batch, bytes) = item?;
         let noise = noise.map(|seed| Noise::new(seed, &batch.indices));
         let mut pass = Pass::Collect(Collected { moments: vec![], noise });
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
+        let _logits = input
+            .normalise(&bytes)
+            .and_then(|x| model.forward(&x, &mut pass))
+            .map_err(|e| with_smaller_batch(e, batch.n))?;
         let Pass::Collect(Collected { moments, .. }) = pass else {
             unreachable!("the pass stays what it is")
         };
+        // On a GPU its copy is queued behind the forward pass.
+        next = uploaded.next();
         take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?;
     }
     Ok(())

@@ -8,6 +8,8 @@ pub mod evaluation;
 pub mod evaluation_files;
 pub mod list;
 #[cfg(feature = "torch")]
+pub mod pace;
+#[cfg(feature = "torch")]
 pub mod parts;
 pub mod take;
 

@@ -1,6 +1,6 @@
 //! More models than the device holds: they take turns.
 
-use super::{Collector, run};
+use super::{AtATime, Collector, run};
 use crate::Result;
 use crate::data::Batch;
 use crate::nn::Model;
@@ -26,10 +26,11 @@ impl Turns<'_> {
         &self,
         input: &Input,
         batches: impl Iterator<Item = Result<Batch>>,
+        at_a_time: &mut AtATime,
         collector: &mut Collector,
         progress: &dyn Fn(usize),
     ) -> Result<()> {
-        self.run_by_blocks(BLOCK, input, batches, collector, progress)
+        self.run_by_blocks(BLOCK, input, batches, at_a_time, collector, progress)
     }
 
     fn run_by_blocks(
@@ -37,6 +38,7 @@ impl Turns<'_> {
         bytes: usize,
         input: &Input,
         mut batches: impl Iterator<Item = Result<Batch>>,
+        at_a_time: &mut AtATime,
         collector: &mut Collector,
         progress: &dyn Fn(usize),
     ) -> Result<()> {
@@ -55,7 +57,8 @@ impl Turns<'_> {
                         progress(n)
                     }
                 };
-                run(&models, input, block.iter().cloned().map(Ok), collector, &step)?;
+                let batches = block.iter().cloned().map(Ok);
+                run(&models, input, batches, at_a_time, collector, &step)?;
             }
             collector.close_block();
         }
@@ -109,6 +112,10 @@ mod tests {
         (0..5).map(batch).collect()
     }
 
+    fn at_a_time() -> AtATime {
+        AtATime { images: 4, may_shrink: false }
+    }
+
     fn collected(pass: impl FnOnce(&Input, &mut Collector)) -> Evaluation {
         let transform = Preset::named("fashion-mnist").unwrap().transform(1).unwrap();
         let input = Input::new(&transform, Device::Cpu).unwrap();
@@ -123,7 +130,7 @@ mod tests {
         let stream = || batches().into_iter().map(Ok);
         let together = collected(|input, collector| {
             let models: Vec<Model> = (0..3).map(|i| load(i).unwrap()).collect();
-            run(&models, input, stream(), collector, &|_| {}).unwrap();
+            run(&models, input, stream(), &mut at_a_time(), collector, &|_| {}).unwrap();
         });
         assert_eq!(together.images.len(), 18);
         // Blocks of one batch, of two, of all.
@@ -136,7 +143,8 @@ mod tests {
             let turns = Turns { count: 3, at_once, load: &load };
             let found = collected(|input, collector| {
                 let step = |n| *steps.borrow_mut() += n;
-                turns.run_by_blocks(bytes, input, stream(), collector, &step).unwrap();
+                let at_a_time = &mut at_a_time();
+                turns.run_by_blocks(bytes, input, stream(), at_a_time, collector, &step).unwrap();
             });
             assert_eq!((&found.images, &found.labels), (&together.images, &together.labels));
             for (found, expected) in found.records().zip(together.records()) {

@@ -76,11 +76,19 @@ impl BatchNorm {
         Ok(BatchNorm {
             layer: scope.register_batch_norm(channels),
             name: scope.name().to_string(),
-            weight: scope.get("weight", &shape)?,
-            bias: scope.get("bias", &shape)?,
-            running_mean: scope.get("running_mean", &shape)?,
-            running_var: scope.get("running_var", &shape)?,
+            weight: scope.get_wide("weight", &shape)?,
+            bias: scope.get_wide("bias", &shape)?,
+            running_mean: scope.get_wide("running_mean", &shape)?,
+            running_var: scope.get_wide("running_var", &shape)?,
         })
+    }
+
+    /// Evaluation as scale · x + shift, each `[channels]`, in the type that the layer was loaded in.
+    pub fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let deviation = self.running_var.f_add_scalar(EPS)?.f_sqrt()?;
+        let scale = self.weight.f_div(&deviation)?;
+        let shift = self.bias.f_sub(&self.running_mean.f_mul(&scale)?)?;
+        Ok((scale, shift))
     }
 
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
