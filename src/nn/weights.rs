@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tch::{Device, Kind, Tensor};
 
-use super::batch_norm::{Layer, Pass};
+use super::batch_norm::Layer;
 use super::freeze::Freeze;
 use super::models::Arch;
 use super::{Network, Pass, Precision, models};
