@@ -123,7 +123,7 @@ pub enum Pixels {
     Train,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("expected a number from 1".into()),
@@ -142,6 +142,8 @@ pub enum Purpose {
     Statistics,
     /// Evaluation alone: batchnorm is folded into convolutions.
     Evaluation,
+    /// Evaluation by several statistics: every batchnorm layer stays one.
+    Comparison,
 }
 
 /// Images a batch, unless said or found otherwise.
@@ -212,7 +214,8 @@ impl DataArgs {
         common.note(line);
         let folded = purpose == Purpose::Evaluation;
         let setup = Setup { device, precision: self.precision, folded };
-        let default_split = if folded { Split::HeldOut } else { Split::Train };
+        let statistics = purpose == Purpose::Statistics;
+        let default_split = if statistics { Split::Train } else { Split::HeldOut };
         let options = Options {
             split: self.split.unwrap_or(default_split),
             format: self.format,

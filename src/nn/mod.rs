@@ -10,10 +10,12 @@ pub mod freeze;
 pub mod input;
 pub mod layers;
 pub mod libtorch;
+pub mod memory;
 pub mod models;
 pub mod moments;
 pub mod noise;
 pub mod precision;
+mod replaced;
 pub mod weights;
 
 use tch::{TchError, Tensor};
