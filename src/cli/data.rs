@@ -193,7 +193,12 @@ impl DataArgs {
         purpose: Purpose,
         freeze: Option<&Regex>,
     ) -> Result<Session> {
-        self.open_some(common, checkpoints, purpose, freeze, usize::MAX)
+        let session = self.open_some(common, checkpoints, purpose, freeze, usize::MAX)?;
+        match session.at_once < session.models.len() {
+            true => Err(Error::limit("the device's memory does not hold the models together")
+                .remedy("give fewer")),
+            false => Ok(session),
+        }
     }
 
     /// The same, with so many models on the device at a time, or fewer where its memory ends.

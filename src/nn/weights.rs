@@ -289,7 +289,7 @@ impl Model {
 
     /// Gives its weights' memory back. What is known of it stays; to run, it must be loaded again.
     pub fn unload(&mut self) {
-        self.network = Box::new(Unloaded);
+        self.network = Rc::new(Unloaded);
     }
 }
 
