@@ -25,11 +25,20 @@ pub struct Collector<'a> {
     seen: Vec<Seen>,
     /// Rows that went there.
     kept: usize,
+    turn: Option<Turn>,
     classes: usize,
     /// Whether each output competes.
     competes: Option<Vec<bool>>,
     /// How many outputs are kept of each image.
     top: usize,
+}
+
+/// Where a group of models is that takes its turn on a block of batches.
+struct Turn {
+    /// The number of its first model.
+    model: usize,
+    /// The first row of its next batch.
+    row: usize,
 }
 
 type Keep<'a> = Box<dyn FnMut(&[Seen], Evaluation) -> Result<()> + 'a>;
@@ -54,6 +63,7 @@ impl<'a> Collector<'a> {
             keep: None,
             seen: vec![],
             kept: 0,
+            turn: None,
             classes,
             competes,
         }
@@ -67,6 +77,10 @@ impl<'a> Collector<'a> {
 
     /// Opens a batch: returns the number of its first row.
     pub fn open(&mut self, batch: &Batch) -> usize {
+        if let Some(turn) = &mut self.turn {
+            turn.row += batch.n;
+            return turn.row - batch.n;
+        }
         if self.keep.is_some() {
             self.seen.push(Seen::of(batch));
         }
@@ -83,6 +97,7 @@ impl<'a> Collector<'a> {
     /// Takes a model's logits, [rows · classes], of an open batch, by its first row. A model's batches come
     /// in order.
     pub fn add(&mut self, model: usize, first: usize, mut logits: Vec<f32>) -> Result<()> {
+        let model = model + self.turn.as_ref().map_or(0, |turn| turn.model);
         if let Some(file) = &self.logits {
             file.write(model, self.kept + first, &logits)?;
         }
@@ -107,8 +122,30 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// Opens a block of batches, on which groups of models take turns: of each group, the batches are
+    /// opened and closed as if there were no others.
+    pub(super) fn open_block(&mut self, block: &[Batch]) {
+        for batch in block {
+            self.open(batch);
+        }
+    }
+
+    /// It is the turn of the group whose first model has this number.
+    pub(super) fn turn_of(&mut self, model: usize) {
+        self.turn = Some(Turn { model, row: self.closed });
+    }
+
+    /// All had their turn.
+    pub(super) fn close_block(&mut self) -> Result<()> {
+        self.turn = None;
+        self.close()
+    }
+
     /// Closes the open batches: every model's logits were given.
     pub fn close(&mut self) -> Result<()> {
+        if self.turn.is_some() {
+            return Ok(());
+        }
         if let (Some(members), Some(ensemble)) =
             (&self.wanted.ensemble, &mut self.evaluation.ensemble)
         {
