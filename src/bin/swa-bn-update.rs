@@ -1,21 +1,25 @@
 //! Recomputes the batchnorm statistics of an averaged model.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Parser;
-use serde_json::json;
-use swa_tools::bn_update::{self, Method, Movement, movements};
+use clap::{CommandFactory, FromArgMatches, Parser};
+use regex::Regex;
+use serde_json::{Map, Value, json};
+use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
-use swa_tools::nn::libtorch;
+use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
+use swa_tools::parts::{Keeper, Part, Progress, Set};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
+use tch::Device;
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
 /// and writes the model again with them. Averaged weights need this: they never saw data in training
@@ -30,6 +34,15 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
+  swa-bn-update swa.pth --data imagenet/train --freeze '^(bn1|layer1)' -o swa_bn.pth
+  swa-bn-update shake.pth --data cifar10 --preset cifar10 --noise on -o shake_bn.pth
+
+A network without batchnorm is written as it is.
+
+Shared between processes or machines (docs/scale.md), and merged:
+  swa-bn-update swa.safetensors --data imagenet/train --shard 0/2 --save-stats part_0
+  swa-bn-update swa.safetensors --data imagenet/train --shard 1/2 --save-stats part_1
+  swa-bn-update swa.safetensors --merge-stats part_0 part_1 -o swa_bn.safetensors
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
@@ -39,7 +52,7 @@ struct Args {
     model: Option<PathBuf>,
 
     /// The file to write, in the format that its name ends in (.safetensors, .pth), else the model's
-    #[arg(short, long, value_name = "FILE", required_unless_present = "list_archs")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["list_archs", "save"])]
     output: Option<PathBuf>,
 
     /// Overwrite the output if it exists
@@ -55,9 +68,33 @@ struct Args {
     #[arg(long, value_enum, default_value_t = OrderArg::Shuffled, help_heading = "Data")]
     order: OrderArg,
 
+    /// What the network draws at random in training (Shake-Shake's mixing): off, as in use, or on,
+    /// drawn by --seed, as PyTorch's update_bn and the SWA authors' code have it
+    #[arg(long, value_enum, default_value_t = NoiseArg::Off)]
+    noise: NoiseArg,
+
+    /// Keep the statistics of the batchnorm layers whose name matches, as a trainer did that had set
+    /// them to evaluation mode. Layers without `num_batches_tracked` (FrozenBatchNorm2d) are kept
+    /// wherever others have it
+    #[arg(long, value_name = "REGEX")]
+    freeze: Option<Regex>,
+
     /// Write a copy of FILE (.pth, .ckpt) with the new model in the place of its weights
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
+
+    /// Write what was collected to PART, in place of a model
+    #[arg(id = "save", long = "save-stats", value_name = "PART", conflicts_with_all = ["output", "like"],
+          help_heading = "Sharing and interruption")]
+    save: Option<PathBuf>,
+
+    /// Write the model from the PARTs that other processes saved, in any order; no data are read
+    #[arg(id = "merge", long = "merge-stats", value_name = "PART", num_args = 1..,
+          conflicts_with_all = ["save", "resume"], help_heading = "Sharing and interruption")]
+    merge: Vec<PathBuf>,
+
+    #[command(flatten)]
+    parts: PartArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -75,70 +112,233 @@ enum OrderArg {
     Dataset,
 }
 
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum NoiseArg {
+    Off,
+    On,
+}
+
+const TOOL: &str = "swa-bn-update";
+
 fn main() -> ExitCode {
     libtorch::prepare();
-    let args = Args::parse();
-    cli::run(|| run(&args))
+    let matches = Args::command().get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli::run(|| match args.merge.is_empty() {
+        true => run(&args),
+        false => {
+            let known = ["model", "weights_key", "ema", "arch", "no_verify"];
+            check_merge(&matches, "--merge-stats", &known)?;
+            merge(&args)
+        }
+    })
 }
 
 fn run(args: &Args) -> Result<()> {
     if args.data.list_archs {
         return list_archs();
     }
-    let (Some(path), Some(target)) = (&args.model, &args.output) else {
-        return Err(Error::usage("MODEL and --output are needed"));
-    };
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
-    // Writing over the model itself is what --force is for here.
-    output::atomic::check_target(target, args.force, &[])?;
-    let checkpoints = [Checkpoint::open_with(path, &args.take.take())?];
-    say_taken(common, &checkpoints);
-    let like = match &args.like {
-        Some(like) => Some(Checkpoint::open_with(like, &args.take.take())?),
-        None => None,
-    };
-    let own = match checkpoints[0].container().is_torch_file() {
-        true => Format::Torch,
-        false => Format::Safetensors,
-    };
-    let format = Format::of(target).unwrap_or(own);
-    let session = args.data.open(common, &checkpoints, Split::Train)?;
-    let (checkpoint, model) = (&checkpoints[0], &session.models[0]);
-    common.note(format!("model: {}, {} batchnorm layers", model.arch, model.batchnorms.len()));
+    args.parts.check(args.save.is_some(), "--save-stats", &[&args.output, &args.save])?;
+    for target in args.output.iter().chain(&args.save) {
+        // Writing over the model itself is what --force is for here.
+        output::atomic::check_target(target, args.force, &[])?;
+    }
+    let model = Opened::open(args)?;
+    let checkpoint = &model.checkpoints[0];
+    let freeze = Freeze::new(checkpoint, args.freeze.as_ref());
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    if recognised.batchnorms.is_empty() {
+        return write_unchanged(args, &model, &recognised);
+    }
+    let Recognised { frozen, noisy, batchnorms, .. } = recognised;
+    if let Some(first) = frozen.first() {
+        let n = frozen.len();
+        common.note(format!("frozen: {n} batchnorm layer(s), such as `{first}`, keep theirs"));
+    }
+    let noise = (args.noise == NoiseArg::On).then_some(args.data.seed);
+    if noise.is_some() && !noisy {
+        common.note("note: --noise on: this network draws nothing that reaches a batchnorm layer");
+    }
+    if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
+        common.note(format!("note: {doubt}"));
+    }
+    let session = args.data.open(common, &model.checkpoints, Split::Train, args.freeze.as_ref())?;
+    let network = &session.models[0];
+    common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
+    let pass = Pass {
+        tool: TOOL,
+        checkpoints: &model.checkpoints,
+        session: &session,
+        images: order.len(),
+        batch_size: args.data.batch_size,
+        settings: json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "method": args.method.name(),
+            "batch_size": args.data.batch_size,
+            "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
+            "seed": args.data.seed,
+            "noise": if noise.is_some() { "on" } else { "off" },
+            "frozen": frozen,
+            "augmentation": session.augmentation,
+        }),
+    };
+    let sums = bn_update::accumulator(network, args.method);
+    let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
+    let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
+    say_resumed(common, &args.parts, &keeper);
     let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
-    let mut loader = args.data.loader(&session, order)?;
+    bar.inc(keeper.with(|part| part.progress.images as u64));
+    let mut loader = args.data.loader_of(&session, order, keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
-    let outcome = bn_update::run(model, &input, &mut loader, args.method, &step)?;
+    bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
+        keeper.add(batch, |sums| moments.add_to(sums))?;
+        bar.inc(batch.n as u64);
+        Ok(())
+    })?;
+    keeper.finish(loader.skipped());
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
-    let settings = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "method": args.method.name(),
-        "images": outcome.images,
-        "batch_size": args.data.batch_size,
-        "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
-        "seed": args.data.seed,
-        "augmentation": session.augmentation,
-    });
-    let record = [("bn_update", settings), (TRANSFORM_KEY, session.transform_record)];
-    let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-    let file = FileTarget { path: target, format, like: like.as_ref(), force: args.force };
-    bn_update::write(checkpoint, model, &outcome, record, &file)?;
+    if let Some(path) = &args.save {
+        let progress =
+            keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
+        keeper.close()?;
+        return report_part(args, path, &progress, started);
+    }
+    let written = keeper.with(|part| model.write(args, network, part))?;
+    keeper.close()?;
+    report(args, &model, network, &written, started)
+}
 
+/// Writes the model from the parts of a pass.
+fn merge(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let started = Instant::now();
+    common.start()?;
+    if let Some(target) = &args.output {
+        output::atomic::check_target(target, args.force, &args.merge)?;
+    }
+    let set = Set::open(&args.merge)?;
+    set.expect_tool(TOOL)?;
+    let model = Opened::open(args)?;
+    let checkpoint = &model.checkpoints[0];
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    set.expect_models(&parts::digests(&model.checkpoints)?, &parts::names(&model.checkpoints))?;
+    let settings = set.identity().get("settings");
+    let frozen = settings["frozen"].as_array().into_iter().flatten();
+    let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
+    let freeze = Freeze::listed(frozen);
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    let network = recognised.load(Device::Cpu)?;
+    let method = settings["method"].as_str().and_then(Method::named);
+    let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
+    let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
+    let written = model.write(args, &network, &part)?;
+    report_bad(common, &written.skipped);
+    report(args, &model, &network, &written, started)
+}
+
+/// The model's file, and what is made of it.
+struct Opened {
+    /// One.
+    checkpoints: [Checkpoint; 1],
+    like: Option<Checkpoint>,
+}
+
+impl Opened {
+    fn open(args: &Args) -> Result<Self> {
+        let path = args.model.as_ref().ok_or_else(|| Error::usage("MODEL is needed"))?;
+        let checkpoints = [Checkpoint::open_with(path, &args.take.take())?];
+        say_taken(&args.common, &checkpoints);
+        let open = |like| Checkpoint::open_with(like, &args.take.take());
+        let like = args.like.as_deref().map(open).transpose()?;
+        Ok(Opened { checkpoints, like })
+    }
+
+    /// The output, in the format that its name ends in, else the model's.
+    fn target<'a>(&'a self, args: &Args, path: &'a Path) -> FileTarget<'a> {
+        let own = match self.checkpoints[0].container().is_torch_file() {
+            true => Format::Torch,
+            false => Format::Safetensors,
+        };
+        let format = Format::of(path).unwrap_or(own);
+        FileTarget { path, format, like: self.like.as_ref(), force: args.force }
+    }
+
+    /// Writes it with the statistics of a whole pass.
+    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
+        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
+        let checkpoint = &self.checkpoints[0];
+        let file = self.target(args, path);
+        let Progress { images, filled, ref skipped, .. } = part.progress;
+        let outcome = bn_update::finish(network, &part.content, images, filled)?;
+        let mut settings = part.identity.get("settings").clone();
+        settings["images"] = outcome.images.into();
+        let transform = part.identity.get(TRANSFORM_KEY).clone();
+        let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
+        let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
+        bn_update::write(checkpoint, network, &outcome, record, &file)?;
+        let skipped = skipped.iter().map(|(_, line)| line.clone()).collect();
+        Ok(Written { outcome, settings, skipped })
+    }
+}
+
+/// What was done.
+struct Written {
+    outcome: Outcome,
+    /// As they are recorded.
+    settings: Value,
+    /// Images that were left out.
+    skipped: Vec<String>,
+}
+
+fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) -> Result<()> {
+    let common = &args.common;
+    let Progress { shard, done, images, skipped, .. } = progress;
     let seconds = started.elapsed().as_secs_f64();
-    let (layers, all) = movements(checkpoint, model, &outcome);
+    common.json(json!({
+        "part": path.display().to_string(),
+        "shard": shard.to_string(),
+        "images": images,
+        "batches": done,
+        "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "seconds": seconds,
+    }))?;
+    common.say(format!(
+        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s",
+        path.display(),
+    ))?;
+    let model = args.model.as_deref().map(shell_word).unwrap_or_default();
+    common.say(format!("next, with all parts: swa-bn-update {model} --merge-stats PART... -o FILE"))
+}
+
+fn report(
+    args: &Args,
+    model: &Opened,
+    network: &Model,
+    written: &Written,
+    started: Instant,
+) -> Result<()> {
+    let common = &args.common;
+    let Written { outcome, settings, skipped } = written;
+    let Some(target) = &args.output else { return Ok(()) };
+    let seconds = started.elapsed().as_secs_f64();
+    let (layers, all) = movements(&model.checkpoints[0], network, outcome);
     common.json(json!({
         "output": target.display().to_string(),
-        "arch": model.arch,
-        "method": args.method.name(),
+        "arch": network.arch,
+        "method": outcome.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
-        "augmentation": session.augmentation,
-        "skipped": loader.bad(),
+        "noise": settings["noise"],
+        "frozen": settings["frozen"],
+        "augmentation": settings["augmentation"],
+        "skipped": skipped,
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
         "seconds": seconds,
@@ -149,13 +349,59 @@ fn run(args: &Args) -> Result<()> {
         layers.len(),
         outcome.images,
         outcome.batches,
-        args.method.name(),
+        outcome.method.name(),
     ))?;
     common.say("how far the statistics moved (σ: the new standard deviation of a channel):")?;
     let header = ["layer", "channels", "mean, in σ", "σ new/old", "moved"];
     let rows = layers.iter().take(5).chain([&all]).map(row);
     common.say(table(&header, rows))?;
     common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+/// For a model that has nothing to recompute: the data are not looked at.
+fn write_unchanged(args: &Args, model: &Opened, recognised: &Recognised) -> Result<()> {
+    let common = &args.common;
+    let Recognised { arch, frozen, .. } = recognised;
+    let checkpoint = &model.checkpoints[0];
+    let why = match frozen.len() {
+        0 => "has no batchnorm layers".to_string(),
+        n => format!("has {n} batchnorm layers, all of them frozen"),
+    };
+    let Some(path) = &args.output else {
+        return Err(Error::usage(format!("{why}: there are no statistics to save"))
+            .at(checkpoint.path())
+            .remedy("give --output in place of --save-stats: the model is written as it is"));
+    };
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    common.note(format!("model: {}", arch.name));
+    let settings = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "images": 0,
+        "frozen": frozen,
+    });
+    let mut record = Map::from_iter([("bn_update".to_string(), settings)]);
+    // The pixels that the model takes are recorded as for any other, where something says which.
+    match args.data.transform(common, &model.checkpoints, arch.preset, arch.channels) {
+        Ok((_, pixels)) => {
+            record.insert(TRANSFORM_KEY.into(), pixels);
+        }
+        Err(error) if args.data.preset.is_some() => return Err(error),
+        Err(_) => {}
+    }
+    bn_update::write_unchanged(checkpoint, record, &model.target(args, path))?;
+    common.json(json!({
+        "output": path.display().to_string(),
+        "arch": arch.name,
+        "images": 0,
+        "batches": 0,
+        "frozen": frozen,
+        "layers": Value::Array(vec![]),
+    }))?;
+    common.say(format!("`{}` {why}: nothing to recompute", checkpoint.path().display()))?;
+    common.say(format!("wrote {}: the same tensors", path.display()))?;
+    common.say(format!("next: swa-eval {} --data DIR", shell_word(path)))
 }
 
 fn row(m: &Movement) -> Vec<String> {

@@ -3,23 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regex::Regex;
 use serde_json::{Value, json};
 use tch::Device;
 
 use super::Common;
 use crate::checkpoint::Checkpoint;
+use crate::data::loader::Portion;
 use crate::data::{
-    self, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split, Training,
-    Transform,
+    self, ClassMap, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split,
+    Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Model, models};
+use crate::nn::{Freeze, Model, Recognised, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
-    #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
     /// Which part, of a folder that holds both
@@ -45,6 +47,11 @@ pub struct DataArgs {
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub allow_bad: usize,
+
+    /// Which output of the network stands for which class of the data, where these are some of its
+    /// classes or in another order: JSON (`label2id`, `id2label`, a list) or text
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub class_map: Option<PathBuf>,
 
     /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
     /// `imagenet` for torchvision's families]
@@ -118,7 +125,9 @@ pub fn list_archs() -> Result<()> {
 /// Everything that a pass over the data needs.
 pub struct Session {
     pub models: Vec<Model>,
+    /// Labels are outputs of the network.
     pub dataset: Arc<dyn Dataset>,
+    pub class_map: Option<ClassMap>,
     pub transform: Transform,
     /// The preset's name, where the transform is one, and the transform: for the metadata.
     pub transform_record: Value,
@@ -128,12 +137,14 @@ pub struct Session {
 }
 
 impl DataArgs {
-    /// Opens device, data and models; says what was chosen.
+    /// Opens device, data and models; says what was chosen. `freeze`: names of batchnorm layers that
+    /// keep their statistics.
     pub fn open(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
         default_split: Split,
+        freeze: Option<&Regex>,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
@@ -142,33 +153,54 @@ impl DataArgs {
         let (device, line) = device::open(self.device)?;
         common.note(line);
         let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
+        let mut dataset: Arc<dyn Dataset> = dataset.into();
+        let map = self.class_map.as_deref();
+        let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
+        if let Some(map) = &class_map {
+            dataset = map.apply(dataset)?;
+        }
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            let freeze = Freeze::new(checkpoint, freeze);
+            let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
+            let model = recognised.load(device)?;
             checkpoint.check_unchanged()?;
-            check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
+            match &class_map {
+                Some(map) => map.check(model.classes, checkpoint.path())?,
+                None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
+            }
             models.push(model);
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
+        let family = models.first().and_then(|m| m.preset);
+        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (transform, transform_record) =
-            self.transform(common, checkpoints, &models, channels)?;
+            self.transform(common, checkpoints, family, channels)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
-        let dataset = dataset.into();
-        Ok(Session { models, dataset, transform, transform_record, augmentation, device })
+        Ok(Session {
+            models,
+            dataset,
+            class_map,
+            transform,
+            transform_record,
+            augmentation,
+            device,
+        })
     }
 
-    /// The transform: flags over the preset named, over the one recorded, over the family's.
-    fn transform(
+    /// The transform and its record: flags over the preset named, over the one recorded, over the
+    /// family's.
+    pub fn transform(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        models: &[Model],
+        family: Option<&str>,
         channels: usize,
     ) -> Result<(Transform, Value)> {
         let mut recorded: Vec<(Value, &Path)> = Vec::new();
@@ -179,8 +211,6 @@ impl DataArgs {
                 recorded.push((record, checkpoint.path()));
             }
         }
-        let family = models.first().and_then(|m| m.preset);
-        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
             (Preset::named(name)?.transform(channels)?, name.clone(), "")
         } else if recorded.len() == 1 {
@@ -267,8 +297,18 @@ impl DataArgs {
     }
 
     pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+        self.loader_of(session, order, Portion::ALL)
+    }
+
+    /// The same for some of the batches.
+    pub fn loader_of(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        portion: Portion,
+    ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
     }
 }
 
@@ -294,7 +334,10 @@ fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) 
         model.classes
     ))
     .at(dir)
-    .remedy("give the data that the model was trained for"))
+    .remedy(
+        "give the data that the model was trained for, or say with --class-map which class is \
+         which output",
+    ))
 }
 
 /// What all models must have in common to share a pass.

@@ -6,18 +6,22 @@
 
 pub mod batch_norm;
 pub mod device;
+pub mod freeze;
 pub mod input;
 pub mod layers;
 pub mod libtorch;
 pub mod models;
 pub mod moments;
+pub mod noise;
 pub mod weights;
 
 use tch::{TchError, Tensor};
 
 use crate::Error;
-pub use batch_norm::Pass;
-pub use weights::Model;
+pub use batch_norm::{Collected, Pass};
+pub use freeze::Freeze;
+pub use noise::Noise;
+pub use weights::{Model, Recognised};
 
 /// A network: images in, logits out.
 pub trait Network {

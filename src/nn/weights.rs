@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 use super::batch_norm::Layer;
+use super::freeze::Freeze;
 use super::models::Arch;
 use super::{Network, models};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
@@ -69,9 +70,12 @@ pub struct Weights<'a> {
     shapes: &'a Shapes<'a>,
     /// None: the model is only described.
     from: Option<(&'a Checkpoint, Device)>,
+    freeze: &'a Freeze,
     asked: HashSet<String>,
     problems: Vec<String>,
     batchnorms: Vec<Layer>,
+    frozen: Vec<String>,
+    noisy: bool,
 }
 
 /// A part of a model, by the prefix of its names.
@@ -128,11 +132,23 @@ impl<'a> Scope<'_, 'a> {
         self.weights.asked.insert(name);
     }
 
-    /// Counts this part among the model's batchnorm layers and returns its number.
-    pub fn register_batch_norm(&mut self, channels: usize) -> usize {
-        let name = format!("{}{}", self.weights.shapes.prefix, self.name);
-        self.weights.batchnorms.push(Layer { name, channels });
-        self.weights.batchnorms.len() - 1
+    /// Counts this part among the batchnorm layers whose statistics can be recomputed and returns its
+    /// number; None where it is frozen.
+    pub fn register_batch_norm(&mut self, channels: usize) -> Option<usize> {
+        let Weights { shapes, freeze, batchnorms, frozen, .. } = &mut *self.weights;
+        let name = format!("{}{}", shapes.prefix, self.name);
+        let counted = shapes.has(&format!("{}.num_batches_tracked", self.name));
+        if freeze.holds(&name, counted) {
+            frozen.push(name);
+            return None;
+        }
+        batchnorms.push(Layer { name, channels });
+        Some(batchnorms.len() - 1)
+    }
+
+    /// Notes that training noise reaches this part's batchnorm layers.
+    pub fn register_noise(&mut self) {
+        self.weights.noisy = true;
     }
 }
 
@@ -157,20 +173,35 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Te
 struct Built {
     network: Box<dyn Network>,
     batchnorms: Vec<Layer>,
+    frozen: Vec<String>,
+    noisy: bool,
     /// What in the file does not fit, one line each.
     problems: Vec<String>,
 }
 
 /// Builds the architecture, with weights or only described.
-fn build(arch: &Arch, shapes: &Shapes, from: Option<(&Checkpoint, Device)>) -> Result<Built> {
-    let mut weights =
-        Weights { shapes, from, asked: HashSet::new(), problems: vec![], batchnorms: vec![] };
+fn build(
+    arch: &Arch,
+    shapes: &Shapes,
+    freeze: &Freeze,
+    from: Option<(&Checkpoint, Device)>,
+) -> Result<Built> {
+    let mut weights = Weights {
+        shapes,
+        from,
+        freeze,
+        asked: HashSet::new(),
+        problems: vec![],
+        batchnorms: vec![],
+        frozen: vec![],
+        noisy: false,
+    };
     let network = (arch.build)(Scope { weights: &mut weights, name: String::new() })?;
-    let Weights { asked, mut problems, batchnorms, .. } = weights;
+    let Weights { asked, mut problems, batchnorms, frozen, noisy, .. } = weights;
     for name in shapes.tensors.keys().filter(|name| !asked.contains(**name)) {
         problems.push(format!("tensor `{name}` is not part of it"));
     }
-    Ok(Built { network, batchnorms, problems })
+    Ok(Built { network, batchnorms, frozen, noisy, problems })
 }
 
 /// A network with its weights, on a device.
@@ -184,42 +215,63 @@ pub struct Model {
     pub channels: usize,
     /// The preset that its family was published with.
     pub preset: Option<&'static str>,
-    /// In the order of the forward pass's definition.
+    /// Those whose statistics can be recomputed, in the order of the forward pass's definition.
     pub batchnorms: Vec<Layer>,
 }
 
 impl Model {
-    /// Recognises the architecture from the names and shapes, or takes the one named, and loads the
-    /// weights: none missing, none left over, every shape as expected.
+    /// Recognises the architecture and loads the weights.
     pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: Device) -> Result<Self> {
+        Recognised::of(checkpoint, arch, &Freeze::default())?.load(device)
+    }
+}
+
+/// A checkpoint whose architecture is known; of its tensors only names and shapes were looked at.
+pub struct Recognised<'a> {
+    checkpoint: &'a Checkpoint,
+    shapes: Shapes<'a>,
+    freeze: &'a Freeze,
+    pub arch: Arch,
+    /// As in [`Model`].
+    pub batchnorms: Vec<Layer>,
+    /// Batchnorm layers that keep their statistics.
+    pub frozen: Vec<String>,
+    /// Whether training noise reaches a batchnorm layer.
+    pub noisy: bool,
+}
+
+impl<'a> Recognised<'a> {
+    /// Recognises the architecture from the names and shapes, or takes the one named: no tensor
+    /// missing, none left over, every shape as expected.
+    pub fn of(
+        checkpoint: &'a Checkpoint,
+        arch: Option<&str>,
+        freeze: &'a Freeze,
+    ) -> Result<Recognised<'a>> {
         let at = |e: Error| e.at(checkpoint.path());
-        let views = Shapes::views(checkpoint);
         let mut closest: Option<(Arch, Vec<String>)> = None;
-        for shapes in &views {
+        for shapes in Shapes::views(checkpoint) {
             let candidates = match arch {
-                Some(name) => models::named(name, shapes).into_iter().collect(),
-                None => models::likely(shapes),
+                Some(name) => models::named(name, &shapes).into_iter().collect(),
+                None => models::likely(&shapes),
             };
-            for candidate in candidates {
-                let Built { problems, .. } = build(&candidate, shapes, None).map_err(at)?;
+            for arch in candidates {
+                let Built { problems, batchnorms, frozen, noisy, .. } =
+                    build(&arch, &shapes, freeze, None).map_err(at)?;
                 if problems.is_empty() {
-                    let from = Some((checkpoint, device));
-                    let built = build(&candidate, shapes, from).map_err(at)?;
-                    let Built { network, batchnorms, .. } = built;
-                    let Arch { name: arch, classes, channels, preset, .. } = candidate;
-                    let path = checkpoint.path().to_path_buf();
-                    return Ok(Model {
-                        path,
-                        network,
+                    freeze.check(&frozen, &batchnorms).map_err(at)?;
+                    return Ok(Recognised {
+                        checkpoint,
+                        shapes,
+                        freeze,
                         arch,
-                        classes,
-                        channels,
-                        preset,
                         batchnorms,
+                        frozen,
+                        noisy,
                     });
                 }
                 if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
-                    closest = Some((candidate, problems));
+                    closest = Some((arch, problems));
                 }
             }
         }
@@ -234,7 +286,7 @@ impl Model {
             (None, None) => Error::input(format!(
                 "architecture not recognised; no known one has names like {}, with or without a \
                  prefix that all names share",
-                views[0].examples()
+                Shapes::views(checkpoint)[0].examples()
             ))
             .remedy(format!("known: {known}")),
             (None, Some((arch, problems))) => Error::input(format!(
@@ -245,6 +297,17 @@ impl Model {
             .remedy(format!("known: {known}"))
             .list(problems),
         }))
+    }
+
+    /// The network with its weights.
+    pub fn load(self, device: Device) -> Result<Model> {
+        let Recognised { checkpoint, shapes, freeze, arch, .. } = self;
+        let path = checkpoint.path().to_path_buf();
+        let from = Some((checkpoint, device));
+        let built = build(&arch, &shapes, freeze, from).map_err(|e| e.at(&path))?;
+        let Built { network, batchnorms, .. } = built;
+        let Arch { name: arch, classes, channels, preset, .. } = arch;
+        Ok(Model { path, network, arch, classes, channels, preset, batchnorms })
     }
 }
 

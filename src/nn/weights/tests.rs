@@ -44,7 +44,7 @@ fn shapes(tensors: &[TensorInfo]) -> Shapes<'_> {
 }
 
 fn problems(arch: &Arch, shapes: &Shapes) -> Vec<String> {
-    build(arch, shapes, None).unwrap().problems
+    build(arch, shapes, &Freeze::default(), None).unwrap().problems
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn every_model_of_torchvision_and_timm_is_recognised_as_what_it_is_and_nothing_e
         let named = models::named(&layout.arch, &shapes).unwrap();
         assert_eq!(problems(&named, &shapes), [""; 0], "{}", layout.key);
 
-        let mut found: Vec<(String, usize)> = build(&named, &shapes, None)
+        let mut found: Vec<(String, usize)> = build(&named, &shapes, &Freeze::default(), None)
             .unwrap()
             .batchnorms
             .into_iter()
