@@ -65,12 +65,12 @@ fn every_kind_of_bad_image_is_an_error_that_names_it() {
             "pointer.jpg",
             b"version https://git-lfs.github.com/spec/v1\n".to_vec(),
             3,
-            "git lfs pull",
+            "a Git LFS pointer",
         ),
         ("animation.JPEG", b"GIF89a\x01\0\x01\0".to_vec(), 3, "a GIF image"),
-        ("photo.webp", b"RIFF\x10\0\0\0WEBPVP8 ".to_vec(), 3, "a WebP image"),
+        ("photo.webp", b"RIFF\x10\0\0\0WEBPVP8 ".to_vec(), 3, "WebP"),
         ("scan.tif", b"II*\0\x08\0\0\0".to_vec(), 3, "a TIFF image"),
-        ("deep.pgm", b"P5 1 1 65535\n12".to_vec(), 3, "PNG of 8 bits"),
+        ("deep.pgm", b"P5 1 1 65535\n12".to_vec(), 3, "the maximum 65535"),
     ];
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model.safetensors");

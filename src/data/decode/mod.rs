@@ -8,6 +8,7 @@ mod cmyk;
 mod jpeg;
 mod png;
 mod pnm;
+mod webp;
 
 use std::path::Path;
 
@@ -20,7 +21,6 @@ pub const MAX_FILE: u64 = 1 << 30;
 
 /// Formats that are recognised only to be refused by name: signature at an offset, name.
 const REFUSED: &[(usize, &[u8], &str)] = &[
-    (8, b"WEBP", "a WebP image"),
     (0, b"BM", "a BMP image"),
     (0, b"II*\0", "a TIFF image"),
     (0, b"MM\0*", "a TIFF image"),
@@ -49,7 +49,7 @@ pub fn read(path: &Path) -> Result<Image> {
     decode(&std::fs::read(path).map_err(failed)?).map_err(|error| error.at(path))
 }
 
-/// Decodes the bytes of a JPEG, PNG or Netpbm file into an RGB image.
+/// Decodes the bytes of a JPEG, PNG, WebP or Netpbm file into an RGB image.
 ///
 /// # Errors
 /// `Input` where they are of another format, cut off or corrupt; `Limit` above [`MAX_PIXELS`]. A
@@ -60,6 +60,7 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
         [0xff, 0xd8, 0xff, ..] => jpeg::decode,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode,
         [b'P', b'4' | b'5' | b'6', space, ..] if space.is_ascii_whitespace() => pnm::decode,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::decode,
         _ => return Err(unknown(bytes)),
     };
     guarded(|| decoder(bytes))
@@ -70,7 +71,7 @@ fn guarded(decode: impl FnOnce() -> Result<Image>) -> Result<Image> {
     panics::catch(decode).unwrap_or_else(|| Err(Error::input("corrupt: the decoder gave up on it")))
 }
 
-/// The error for what is neither JPEG, PNG nor Netpbm.
+/// The error for what is neither JPEG, PNG, WebP nor Netpbm.
 fn unknown(bytes: &[u8]) -> Error {
     let starts = |&&(at, signature, _): &&(usize, &[u8], &str)| {
         bytes.get(at..at + signature.len()) == Some(signature)

@@ -4,14 +4,14 @@ use crate::error::Kind;
 #[test]
 fn other_formats_are_refused_by_name() {
     let cases: [(&[u8], &str); 5] = [
-        (b"RIFF\x10\0\0\0WEBPVP8 ", "a WebP image, which is not read; convert it to PNG or JPEG"),
+        (b"GIF89a", "a GIF image, which is not read; convert it to PNG or JPEG"),
         (b"BM123456", "a BMP image, which is not read; convert it to PNG or JPEG"),
         (b"", "the file is empty"),
         (
             b"version https://git-lfs.github.com/spec/v1",
             "a Git LFS pointer, not an image; run `git lfs pull`",
         ),
-        (b"<!DO", "not an image: neither JPEG, PNG nor Netpbm (it starts with 3c 21 44 4f)"),
+        (b"<!DO", "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with 3c 21 44 4f)"),
     ];
     for (bytes, expected) in cases {
         assert_eq!(decode(bytes).unwrap_err().to_string(), expected);
