@@ -8,13 +8,15 @@ use clap::Parser;
 use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::compare::{self, CompareArgs};
+use swa_tools::cli::data::{DataArgs, Purpose, list_archs, report_bad};
 use swa_tools::cli::evaluation::{self, class_map_record};
 use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
+use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common};
-use swa_tools::data::{ClassMap, Split};
-use swa_tools::evaluate::{self, Collector, LogitsFile, Wanted};
+use swa_tools::data::ClassMap;
+use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result};
@@ -31,6 +33,7 @@ Examples:
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
+  swa-eval swa.safetensors --data val --compare-stats --bn-data train --last ckpt_0010.safetensors
   swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
   swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
@@ -43,7 +46,7 @@ struct Args {
 
     /// Add the ensemble of the models, the mean of their softmax outputs; of those alone whose file
     /// name matches, if a pattern is given
-    #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "compare_stats", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
     /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
@@ -52,6 +55,9 @@ struct Args {
 
     #[command(flatten)]
     files: FileArgs,
+
+    #[command(flatten)]
+    compare: CompareArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -64,8 +70,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let args = Args::parse();
+    libtorch::prepare(args.data.precision);
     cli::run(|| run(&args))
 }
 
@@ -86,7 +92,15 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test, None)?;
+    if args.compare.compare_stats {
+        if let Some((flag, _)) = args.files.given().first() {
+            return Err(Error::usage(format!("{flag} does not go with --compare-stats")));
+        }
+        let last = args.compare.last.as_ref().map(|path| Checkpoint::open_with(path, &take));
+        let last = last.transpose()?;
+        return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
+    }
+    let session = args.data.open(common, &checkpoints, Purpose::Evaluation, None)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
@@ -96,14 +110,25 @@ fn run(args: &Args) -> Result<()> {
     let competitors = competing.as_ref().map_or(outputs, Vec::len);
     let wanted = Wanted { ensemble, top: args.files.predictions.is_some(), competing };
     let mut collector = Collector::new(models, outputs, wanted, logits);
-    let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
-    let mut loader = args.data.loader(&session, order)?;
+    let images = order.len();
+    let batch_size = args.data.batch_size.unwrap_or_else(|| session.largest_batch());
+    let mut loader = args.data.loader(&session, order, batch_size)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
-    evaluate::run(&session.models, &input, &mut loader, &mut collector, &step)?;
-    bar.finish_and_clear();
-    report_bad(common, &loader.bad());
+    let pace = Pace::start(common, "evaluating", images, loader.waited());
+    let step = |n| pace.step(n);
+    let may_shrink = args.data.batch_size.is_none();
+    let mut at_a_time = AtATime { images: batch_size, may_shrink };
+    evaluate::run(&session.models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     let (evaluation, logits) = collector.finish()?;
+    let figures = pace.finish(evaluation.labels.len());
+    report_bad(common, &loader.bad());
+    let fewer = at_a_time.images;
+    if fewer < batch_size {
+        common.note(format!(
+            "memory did not hold {batch_size} images at a time: went on with {fewer} \
+             (--batch-size {fewer} starts so)"
+        ));
+    }
     let seconds = started.elapsed().as_secs_f64();
     let class_map = session.class_map.as_ref();
     let beside = json!({
@@ -111,11 +136,14 @@ fn run(args: &Args) -> Result<()> {
         "augmentation": session.augmentation,
         "class_map": class_map.map(|map| class_map_record(map, args.class_map_restrict)),
         "skipped": loader.bad(),
+        "precision": args.data.precision.name(),
+        "batch_size": fewer,
+        "pace": figures.json(),
         "seconds": seconds,
     });
     // Before the files: a full disk does not take the table along.
     evaluation::report(common, &names, &evaluation, beside)?;
-    common.say(format!("{} images in {seconds:.1} s", evaluation.labels.len()))?;
+    common.say(format!("{} images in {seconds:.1} s; {figures}", evaluation.labels.len()))?;
     evaluation::remark(common, &names, &evaluation, competitors);
     let evaluated = Evaluated {
         titles: &names,

@@ -11,16 +11,16 @@ use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::loader::Portion;
 use crate::data::{
-    self, ClassMap, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split,
-    Training, Transform,
+    ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order, PRESETS, Preset,
+    Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Freeze, Model, Recognised, models};
+use crate::nn::{Freeze, Model, Precision, Recognised, Setup, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
+    /// The data: a folder with a sub-folder of images a class, or of another kind of --format
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
@@ -32,6 +32,14 @@ pub struct DataArgs {
     #[arg(long, value_enum, help_heading = "Data")]
     pub format: Option<Format>,
 
+    /// The labels of images in one folder: lines of name and class [default: seen beside them]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub labels: Option<PathBuf>,
+
+    /// All classes, where --labels does not hold them all: a list, or a folder of class folders
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
+
     /// Use only N images, drawn by --seed [default: all]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
@@ -40,9 +48,10 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
-    /// Images a batch
-    #[arg(long, value_name = "N", default_value = "128", value_parser = positive, help_heading = "Data")]
-    pub batch_size: usize,
+    /// Images a batch [default: 128; for swa-eval on a GPU as many as its memory holds, up to 256 of
+    /// 224 × 224]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
+    pub batch_size: Option<usize>,
 
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
@@ -87,6 +96,10 @@ pub struct DataArgs {
     #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
     pub device: Choice,
 
+    /// What the network computes in; tf32 on NVIDIA GPUs alone
+    #[arg(long, value_enum, default_value_t = Precision::Fp32, help_heading = "Network")]
+    pub precision: Precision,
+
     /// The architecture [default: recognised from names and shapes]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub arch: Option<String>,
@@ -110,7 +123,7 @@ pub enum Pixels {
     Train,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("expected a number from 1".into()),
@@ -121,6 +134,23 @@ fn positive(text: &str) -> Result<usize, String> {
 pub fn list_archs() -> Result<()> {
     models::list().into_iter().try_for_each(super::print)
 }
+
+/// What a session's models are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Collecting statistics: every batchnorm layer stays one.
+    Statistics,
+    /// Evaluation alone: batchnorm is folded into convolutions.
+    Evaluation,
+    /// Evaluation by several statistics: every batchnorm layer stays one.
+    Comparison,
+}
+
+/// Images a batch, unless said or found otherwise.
+pub const DEFAULT_BATCH: usize = 128;
+
+/// Images of 224 × 224 that are enough to keep a GPU busy.
+const GPU_BATCH: usize = 256;
 
 /// Everything that a pass over the data needs.
 pub struct Session {
@@ -136,6 +166,18 @@ pub struct Session {
     pub device: Device,
 }
 
+impl Session {
+    /// Images a batch where the result does not depend on it. On a GPU: as many as keep it busy, in
+    /// the hope that its memory holds them ([`crate::evaluate::AtATime`]).
+    pub fn largest_batch(&self) -> usize {
+        match self.transform.crop {
+            _ if !self.device.is_cuda() => DEFAULT_BATCH,
+            Some(side) => (GPU_BATCH * 224 * 224 / (side * side)).clamp(1, 8 * GPU_BATCH),
+            None => GPU_BATCH,
+        }
+    }
+}
+
 impl DataArgs {
     /// Opens device, data and models; says what was chosen. `freeze`: names of batchnorm layers that
     /// keep their statistics.
@@ -143,7 +185,7 @@ impl DataArgs {
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        default_split: Split,
+        purpose: Purpose,
         freeze: Option<&Regex>,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
@@ -151,9 +193,18 @@ impl DataArgs {
             tch::set_num_threads(threads.into());
         }
         let (device, line) = device::open(self.device)?;
+        self.precision.check(device)?;
         common.note(line);
-        let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
-        let mut dataset: Arc<dyn Dataset> = dataset.into();
+        let folded = purpose == Purpose::Evaluation;
+        let statistics = purpose == Purpose::Statistics;
+        let default_split = if statistics { Split::Train } else { Split::HeldOut };
+        let options = Options {
+            split: self.split.unwrap_or(default_split),
+            format: self.format,
+            labels: self.labels.clone(),
+            classes: self.classes.clone(),
+        };
+        let mut dataset: Arc<dyn Dataset> = options.open(dir)?.into();
         let map = self.class_map.as_deref();
         let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
         if let Some(map) = &class_map {
@@ -167,7 +218,7 @@ impl DataArgs {
             }
             let freeze = Freeze::new(checkpoint, freeze);
             let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
-            let model = recognised.load(device)?;
+            let model = recognised.load(Setup { device, precision: self.precision, folded })?;
             checkpoint.check_unchanged()?;
             match &class_map {
                 Some(map) => map.check(model.classes, checkpoint.path())?,
@@ -296,8 +347,14 @@ impl DataArgs {
         order
     }
 
-    pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
-        self.loader_of(session, order, Portion::ALL)
+    /// `batch_size`: that of [`DataArgs::batch_size`] or what takes its place.
+    pub fn loader(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        batch_size: usize,
+    ) -> Result<Loader> {
+        self.loader_of(session, order, batch_size, Portion::ALL)
     }
 
     /// The same for some of the batches.
@@ -305,10 +362,11 @@ impl DataArgs {
         &self,
         session: &Session,
         order: Vec<usize>,
+        batch_size: usize,
         portion: Portion,
     ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
+        Loader::of_portion(dataset, order, transform, batch_size, self.allow_bad, portion)
     }
 }
 

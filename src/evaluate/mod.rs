@@ -2,10 +2,14 @@
 //!
 //! A pass keeps each image's [`Outcome`] (24 bytes an image and model); every figure, table and diagram
 //! is made of those afterwards.
+//!
+//! On a GPU the host runs ahead: while the network works on a batch, the next one's copy is queued
+//! behind it, and the batch before it is scored.
 
 mod classes;
 mod collect;
 mod confusion;
+mod forward;
 mod logits;
 mod metrics;
 mod per_class;
@@ -13,13 +17,16 @@ mod predictions;
 mod reliability;
 mod scores;
 
+use tch::Tensor;
+
 use crate::data::Batch;
+use crate::nn::Model;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
 use crate::{Error, Result};
 pub use classes::ClassList;
 pub use collect::Collector;
 pub use confusion::{confusion, write_confusion};
+pub use forward::AtATime;
 pub use logits::LogitsFile;
 pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
 pub use per_class::{ClassCount, per_class, write_per_class};
@@ -66,31 +73,52 @@ impl Evaluation {
     }
 }
 
-/// Runs every model on every batch. `progress` is told how many images were done.
+/// Runs every model on every batch. `at_a_time` becomes what memory held; `progress` is told how many
+/// images were done.
 pub fn run(
     models: &[Model],
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
+    at_a_time: &mut AtATime,
     collector: &mut Collector,
     progress: &dyn Fn(usize),
 ) -> Result<()> {
     let _guard = tch::no_grad_guard();
-    for batch in batches {
-        let batch = batch?;
-        let x = input.tensor(&batch)?;
-        let first = collector.open(&batch);
-        for (i, model) in models.iter().enumerate() {
-            let logits = model.network.forward(&x, &mut Pass::Eval)?.f_flatten(0, 1)?;
-            let logits = Vec::<f32>::try_from(logits)?;
-            if logits.iter().any(|x| !x.is_finite()) {
-                return Err(Error::input("its logits are not finite")
-                    .at(&model.path)
-                    .remedy("recompute its statistics with swa-bn-update, or leave it out"));
-            }
-            collector.add(i, first, logits)?;
+    let mut uploaded = input.uploads(batches);
+    let mut queued: Option<(Batch, Vec<Tensor>)> = None;
+    loop {
+        let next = uploaded.next().transpose()?;
+        let done = match queued.take() {
+            Some((batch, logits)) => Some((batch, fetch(models, logits)?)),
+            None => None,
+        };
+        if let Some((batch, bytes)) = next {
+            queued = Some((batch, forward::queue(models, input, &bytes, at_a_time)?));
         }
-        collector.close();
-        progress(batch.n);
+        if let Some((batch, logits)) = done {
+            let first = collector.open(&batch);
+            for (model, logits) in logits.into_iter().enumerate() {
+                collector.add(model, first, logits)?;
+            }
+            collector.close();
+            progress(batch.n);
+        }
+        if queued.is_none() {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+/// Waits for the logits: of each model [images · classes].
+fn fetch(models: &[Model], logits: Vec<Tensor>) -> Result<Vec<Vec<f32>>> {
+    let one = |(model, logits): (&Model, Tensor)| {
+        let logits = Vec::<f32>::try_from(logits.f_flatten(0, 1)?)?;
+        if logits.iter().any(|x| !x.is_finite()) {
+            return Err(Error::input("its logits are not finite")
+                .at(&model.path)
+                .remedy(model.precision.remedy_for_infinities()));
+        }
+        Ok(logits)
+    };
+    models.iter().zip(logits).map(one).collect()
 }

@@ -22,12 +22,20 @@ pub struct ChannelMoments {
 }
 
 impl ChannelMoments {
-    /// Of `x`, [images, channels, height, width], f32, on the CPU. The same bits for any number of
-    /// threads.
+    /// Of `x`, [images, channels, height, width], f32 or narrower. On the CPU in f64, with the same bits
+    /// for any number of threads; elsewhere by libtorch in f32.
     pub fn of(x: &Tensor) -> Result<Self> {
+        if x.device() != Device::Cpu {
+            let values = x.numel() / x.size()[1] as usize;
+            let x = x.f_to_kind(Kind::Float)?;
+            let (variance, mean) = x.f_var_mean_dim([0i64, 2, 3].as_slice(), false, false)?;
+            let squares = variance.f_mul_scalar(values as i64)?;
+            let host = |x: Tensor| -> Result<_> { Ok(Vec::try_from(x.f_to_kind(Kind::Double)?)?) };
+            return Ok(ChannelMoments { values, mean: host(mean)?, squares: host(squares)? });
+        }
         // Channels innermost, which costs nothing if they are so already.
-        let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-        assert_eq!((rows.kind(), rows.device()), (Kind::Float, Device::Cpu));
+        let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
+        assert_eq!(rows.device(), Device::Cpu);
         let channels = rows.size()[3] as usize;
         // SAFETY: a contiguous f32 tensor in host memory, alive and not written to until the end of
         // this function, holds `numel` values from its data pointer on.

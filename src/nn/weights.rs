@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
 use super::batch_norm::Layer;
 use super::freeze::Freeze;
 use super::models::Arch;
-use super::{Network, models};
+use super::{Network, Pass, Precision, models};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use crate::{Error, Result};
 
@@ -65,11 +66,28 @@ impl<'a> Shapes<'a> {
     }
 }
 
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub device: Device,
+    pub precision: Precision,
+    /// For evaluation alone: batchnorm becomes part of the convolution before it
+    /// ([`super::layers::ConvBn`]).
+    pub folded: bool,
+}
+
+/// As the file has it, in fp32.
+impl From<Device> for Setup {
+    fn from(device: Device) -> Self {
+        Setup { device, precision: Precision::Fp32, folded: false }
+    }
+}
+
 /// Gives a model its tensors and notes what does not fit.
 pub struct Weights<'a> {
     shapes: &'a Shapes<'a>,
     /// None: the model is only described.
-    from: Option<(&'a Checkpoint, Device)>,
+    from: Option<(&'a Checkpoint, Setup)>,
     freeze: &'a Freeze,
     asked: HashSet<String>,
     problems: Vec<String>,
@@ -82,13 +100,31 @@ pub struct Weights<'a> {
 pub struct Scope<'w, 'a> {
     weights: &'w mut Weights<'a>,
     name: String,
+    /// Tensors come in f64 and stay on the CPU.
+    exact: bool,
 }
 
 impl<'a> Scope<'_, 'a> {
     /// A part of this part.
     pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_, 'a> {
         let name = self.full(&name.to_string());
-        Scope { weights: self.weights, name }
+        Scope { weights: self.weights, name, exact: self.exact }
+    }
+
+    /// This part in f64 on the CPU, to compute with before [`Scope::round`].
+    pub fn exact(self) -> Self {
+        Scope { exact: true, ..self }
+    }
+
+    /// Whether batchnorm is to be folded. Not while the model is only described.
+    pub fn folds(&self) -> bool {
+        self.weights.from.is_some_and(|(_, setup)| setup.folded)
+    }
+
+    /// The values in the network's type, on its device.
+    pub fn round(&self, values: &Tensor) -> Result<Tensor> {
+        let Some((_, setup)) = self.weights.from else { return Ok(values.shallow_clone()) };
+        Ok(values.f_to_kind(setup.precision.kind())?.f_to(setup.device)?)
     }
 
     pub fn name(&self) -> &str {
@@ -99,9 +135,19 @@ impl<'a> Scope<'_, 'a> {
         if self.name.is_empty() { name.to_string() } else { format!("{}.{name}", self.name) }
     }
 
-    /// The tensor as f32 on the device; an empty one where it is missing or the model is only
-    /// described.
+    /// The tensor in the network's type on its device; an empty one where it is missing or the model
+    /// is only described.
     pub fn get(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let kind = self.weights.from.map_or(Kind::Float, |(_, setup)| setup.precision.kind());
+        self.get_as(name, shape, kind)
+    }
+
+    /// The same in f32, whatever the network's precision.
+    pub fn get_wide(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.get_as(name, shape, Kind::Float)
+    }
+
+    fn get_as(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
         let name = self.full(name);
         self.weights.asked.insert(name.clone());
         match self.weights.shapes.tensors.get(name.as_str()) {
@@ -111,8 +157,12 @@ impl<'a> Scope<'_, 'a> {
                 .problems
                 .push(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", info.shape)),
             Some(info) => {
-                if let Some((checkpoint, device)) = self.weights.from {
-                    return load(checkpoint, info, device);
+                if let Some((checkpoint, setup)) = self.weights.from {
+                    let (kind, device) = match self.exact {
+                        true => (Kind::Double, Device::Cpu),
+                        false => (kind, setup.device),
+                    };
+                    return load(checkpoint, info, kind, device);
                 }
             }
         }
@@ -152,8 +202,8 @@ impl<'a> Scope<'_, 'a> {
     }
 }
 
-fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Tensor> {
-    let kind = match info.dtype {
+fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) -> Result<Tensor> {
+    let stored = match info.dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
         Dtype::F16 => Kind::Half,
@@ -166,8 +216,8 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Te
     };
     let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
     let position = checkpoint.position(&info.name).expect("it is from there");
-    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, kind)?;
-    Ok(tensor.f_to_device_(device, Kind::Float, false, false)?)
+    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, stored)?;
+    Ok(tensor.f_to_device_(device, kind, false, false)?)
 }
 
 struct Built {
@@ -184,7 +234,7 @@ fn build(
     arch: &Arch,
     shapes: &Shapes,
     freeze: &Freeze,
-    from: Option<(&Checkpoint, Device)>,
+    from: Option<(&Checkpoint, Setup)>,
 ) -> Result<Built> {
     let mut weights = Weights {
         shapes,
@@ -196,7 +246,8 @@ fn build(
         frozen: vec![],
         noisy: false,
     };
-    let network = (arch.build)(Scope { weights: &mut weights, name: String::new() })?;
+    let scope = Scope { weights: &mut weights, name: String::new(), exact: false };
+    let network = (arch.build)(scope)?;
     let Weights { asked, mut problems, batchnorms, frozen, noisy, .. } = weights;
     for name in shapes.tensors.keys().filter(|name| !asked.contains(**name)) {
         problems.push(format!("tensor `{name}` is not part of it"));
@@ -207,7 +258,7 @@ fn build(
 /// A network with its weights, on a device.
 pub struct Model {
     pub path: PathBuf,
-    pub network: Box<dyn Network>,
+    pub network: Rc<dyn Network>,
     /// `resnet50`, `preresnet-8`.
     pub arch: String,
     pub classes: usize,
@@ -217,12 +268,23 @@ pub struct Model {
     pub preset: Option<&'static str>,
     /// Those whose statistics can be recomputed, in the order of the forward pass's definition.
     pub batchnorms: Vec<Layer>,
+    pub precision: Precision,
 }
 
 impl Model {
     /// Recognises the architecture and loads the weights.
-    pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: Device) -> Result<Self> {
-        Recognised::of(checkpoint, arch, &Freeze::default())?.load(device)
+    pub fn load(
+        checkpoint: &Checkpoint,
+        arch: Option<&str>,
+        setup: impl Into<Setup>,
+    ) -> Result<Self> {
+        Recognised::of(checkpoint, arch, &Freeze::default())?.load(setup)
+    }
+
+    /// `x`: [images, channels, height, width], normalised. Returns the logits, [images, classes], f32.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let x = x.f_to_kind(self.precision.kind())?;
+        Ok(self.network.forward(&x, pass)?.f_to_kind(Kind::Float)?)
     }
 }
 
@@ -300,14 +362,16 @@ impl<'a> Recognised<'a> {
     }
 
     /// The network with its weights.
-    pub fn load(self, device: Device) -> Result<Model> {
+    pub fn load(self, setup: impl Into<Setup>) -> Result<Model> {
+        let setup = setup.into();
         let Recognised { checkpoint, shapes, freeze, arch, .. } = self;
         let path = checkpoint.path().to_path_buf();
-        let from = Some((checkpoint, device));
+        let from = Some((checkpoint, setup));
         let built = build(&arch, &shapes, freeze, from).map_err(|e| e.at(&path))?;
         let Built { network, batchnorms, .. } = built;
         let Arch { name: arch, classes, channels, preset, .. } = arch;
-        Ok(Model { path, network, arch, classes, channels, preset, batchnorms })
+        let (network, precision) = (network.into(), setup.precision);
+        Ok(Model { path, network, arch, classes, channels, preset, batchnorms, precision })
     }
 }
 
