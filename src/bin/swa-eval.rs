@@ -16,7 +16,7 @@ use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common};
 use swa_tools::data::ClassMap;
-use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Wanted};
+use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Turns, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result};
@@ -48,6 +48,11 @@ struct Args {
     /// name matches, if a pattern is given
     #[arg(long, value_name = "PATTERN", conflicts_with = "compare_stats", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
+
+    /// Models on the device at a time, where not all fit: they take turns on blocks of images, each
+    /// decoded once [default: all, or as many as its memory holds]
+    #[arg(long, value_name = "N", conflicts_with = "compare_stats", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Network")]
+    models_at_once: Option<u32>,
 
     /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
     #[arg(long, requires = "class_map", help_heading = "Data")]
@@ -100,7 +105,9 @@ fn run(args: &Args) -> Result<()> {
         let last = last.transpose()?;
         return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
     }
-    let session = args.data.open(common, &checkpoints, Purpose::Evaluation, None)?;
+    let at_once = args.models_at_once.map_or(usize::MAX, |n| n as usize);
+    let purpose = Purpose::Evaluation;
+    let session = args.data.open_some(common, &checkpoints, purpose, None, at_once)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
@@ -118,7 +125,14 @@ fn run(args: &Args) -> Result<()> {
     let step = |n| pace.step(n);
     let may_shrink = args.data.batch_size.is_none();
     let mut at_a_time = AtATime { images: batch_size, may_shrink };
-    evaluate::run(&session.models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+    if session.at_once < models {
+        let load = |i: usize| args.data.load(&checkpoints[i], None, session.setup);
+        let turns = Turns { count: models, at_once: session.at_once, load: &load };
+        turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+    } else {
+        let (models, loader) = (&session.models, &mut loader);
+        evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
+    }
     let (evaluation, logits) = collector.finish()?;
     let figures = pace.finish(evaluation.labels.len());
     report_bad(common, &loader.bad());
