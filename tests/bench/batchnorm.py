@@ -153,8 +153,11 @@ def figure(rows):
     }
     top1 = {"top-1": [(row["n"], row["top1"]) for row in rows]}
 
+    counts = [row["n"] for row in rows]
+    crowded = {n for n, following in zip(counts, counts[1:]) if following < 1.5 * n}
+
     def thousands(n):
-        return f"{n / 1000:.1f}k" if n >= 1000 else str(n)
+        return "" if n in crowded else f"{n / 1000:.1f}k" if n >= 1000 else str(n)
 
     return curve.svg([
         ("Error of the statistics, in σ", "images", thousands, error, lambda y: f"{y:g}"),
