@@ -55,6 +55,16 @@ fn flags_exist() {
         "--open",
         "--pairs",
         "--dir",
+        // torchrun and torchvision's trainer
+        "--nproc",
+        "--data-path",
+        "--model",
+        "--epochs",
+        "--lr",
+        "--wd",
+        "--lr-step-size",
+        "--output-dir",
+        "--test-only",
     ];
     for (name, text) in documents() {
         for flag in flags(&text) {

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::evaluation::short_names;
 use super::{Common, shell_word};
 use crate::data::Dataset;
 use crate::error::printable;
@@ -46,7 +47,8 @@ pub struct Evaluated<'a> {
     pub titles: &'a [String],
     pub evaluation: &'a Evaluation,
     pub classes: &'a ClassList,
-    pub dataset: &'a dyn Dataset,
+    /// Where --predictions takes the images' names from.
+    pub dataset: Option<&'a dyn Dataset>,
 }
 
 impl FileArgs {
@@ -78,14 +80,14 @@ impl FileArgs {
     ) -> Result<()> {
         let Evaluated { titles, evaluation, classes, dataset } = *evaluated;
         let titles: &Vec<String> = &titles.iter().map(|title| printable(title)).collect();
-        let name = |image| dataset.name(image);
+        let name = |image: usize| dataset.map_or_else(String::new, |data| data.name(image));
         let stream = |path: &Option<PathBuf>,
                       fill: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
             path.as_ref().map(|path| (path.clone(), write_stream(path, self.force, fill)))
         };
         let diagram = |out: &mut dyn io::Write| {
             let tallies = evaluation.records().map(|record| Tally::of(&record.outcomes));
-            let models: Vec<_> = titles.iter().cloned().zip(tallies).collect();
+            let models: Vec<_> = short_names(titles).into_iter().zip(tallies).collect();
             out.write_all(reliability_svg(&models).as_bytes())
         };
         let finished = self.logits.clone().zip(logits);

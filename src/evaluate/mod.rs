@@ -12,10 +12,12 @@ mod confusion;
 mod forward;
 mod logits;
 mod metrics;
+mod parts;
 mod per_class;
 mod predictions;
 mod reliability;
 mod scores;
+mod turns;
 
 use tch::Tensor;
 
@@ -32,7 +34,8 @@ pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
 pub use per_class::{ClassCount, per_class, write_per_class};
 pub use predictions::write_predictions;
 pub use reliability::reliability_svg;
-pub use scores::{Outcome, TOP, log_softmax};
+pub use scores::{Outcome, TOP};
+pub use turns::Turns;
 
 /// What a pass is to keep beside each model's outcomes.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +103,7 @@ pub fn run(
             for (model, logits) in logits.into_iter().enumerate() {
                 collector.add(model, first, logits)?;
             }
-            collector.close();
+            collector.close()?;
             progress(batch.n);
         }
         if queued.is_none() {

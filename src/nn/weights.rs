@@ -286,6 +286,19 @@ impl Model {
         let x = x.f_to_kind(self.precision.kind())?;
         Ok(self.network.forward(&x, pass)?.f_to_kind(Kind::Float)?)
     }
+
+    /// Gives its weights' memory back. What is known of it stays; to run, it must be loaded again.
+    pub fn unload(&mut self) {
+        self.network = Rc::new(Unloaded);
+    }
+}
+
+struct Unloaded;
+
+impl Network for Unloaded {
+    fn forward(&self, _: &Tensor, _: &mut Pass) -> Result<Tensor> {
+        Err(Error::limit("the model is not on the device"))
+    }
 }
 
 /// A checkpoint whose architecture is known; of its tensors only names and shapes were looked at.
