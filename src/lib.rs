@@ -11,7 +11,7 @@
 )]
 #![cfg_attr(
     feature = "torch",
-    doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them."
+    doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them;\n  [`parts`] shares a job between processes."
 )]
 //! - [`cli`] is what the tools share; the binaries parse, call and print.
 
@@ -29,6 +29,8 @@ pub mod evaluate;
 pub mod nn;
 pub mod output;
 pub mod panics;
+#[cfg(feature = "torch")]
+pub mod parts;
 
 pub use error::{Error, Result};
 

@@ -177,6 +177,7 @@ fn batch(pixels: &[u8], size: usize) -> Batch {
         channels: 3,
         indices: (0..n).collect(),
         labels: vec![0; n],
+        ..Batch::default()
     }
 }
 

@@ -43,6 +43,8 @@ mod write;
 mod writer;
 
 pub use coefficients::{Coefficients, mean};
+#[cfg(feature = "torch")]
+pub(crate) use exact::{parts, quotient};
 pub use float::Float;
 pub use plan::{BnStats, Keys, Options, Plan, Planned, Rule, rule};
 pub use write::{Estimate, Target, Written};

@@ -99,6 +99,7 @@ fn run(args: &Args) -> Result<()> {
         members: wanted.ensemble.map_or(0, |members| members.len()),
         evaluation,
         transform: session.transform_record,
+        augmentation: session.augmentation,
         skipped: loader.bad(),
         seconds,
     };
@@ -122,13 +123,14 @@ struct Evaluated {
     evaluation: Evaluation,
     members: usize,
     transform: Value,
+    augmentation: Value,
     skipped: Vec<String>,
     seconds: f64,
 }
 
 fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
     let common = &args.common;
-    let Evaluated { evaluation, members, transform, skipped, seconds } = evaluated;
+    let Evaluated { evaluation, members, transform, augmentation, skipped, seconds } = evaluated;
     let first = &evaluation.models[0];
     let names = args.models.iter().map(|path| path.display().to_string());
     let mut rows: Vec<(String, &Tally)> = names.zip(&evaluation.models).collect();
@@ -159,6 +161,7 @@ fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
         "models": models,
         "ensemble": ensemble,
         "transform": transform,
+        "augmentation": augmentation,
         "skipped": skipped,
         "seconds": seconds,
     }))?;

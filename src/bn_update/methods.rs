@@ -1,6 +1,13 @@
-//! From batch moments to running statistics: pure arithmetic in f64.
+//! From batch moments to running statistics: exact sums of f64 moments, one rounding at the end.
 //!
 //! Of batch b a layer sees m_b = N_b·H·W values a channel, with mean μ_b and unbiased variance u_b.
+
+use clap::ValueEnum;
+use num_bigint::BigInt;
+use rayon::prelude::*;
+
+use super::fixed::{Fixed, UNIT};
+use crate::average::quotient;
 
 /// How batches are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -14,6 +21,10 @@ pub enum Method {
 }
 
 impl Method {
+    pub fn named(name: &str) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|method| method.name() == name)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Method::Cma => "cma",
@@ -31,26 +42,29 @@ pub struct Statistics {
     pub variance: Vec<f64>,
 }
 
-/// Sums over batches, for all layers of a network.
-#[derive(Debug)]
+/// Sums over batches, for all layers of a network: exact, so that neither the order of the batches nor
+/// their distribution over processes changes a bit of the result.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Accumulator {
     method: Method,
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
 }
 
-#[derive(Debug)]
-struct Layer {
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Layer {
     /// Total weight so far: batches, images or values, by method.
-    weight: f64,
-    mean: Vec<f64>,
-    /// `cma`, `weighted`: the mean of u_b. `pooled`: Σ (x − mean)² over all values.
-    spread: Vec<f64>,
+    pub weight: u64,
+    /// Σ w·μ_b.
+    pub means: Vec<Fixed>,
+    /// `cma`, `weighted`: Σ w·u_b. `pooled`: Σ x² over all values.
+    pub squares: Vec<Fixed>,
 }
 
 impl Accumulator {
     /// `channels`: of each layer.
     pub fn new(method: Method, channels: &[usize]) -> Self {
-        let layer = |&n: &usize| Layer { weight: 0.0, mean: vec![0.0; n], spread: vec![0.0; n] };
+        let zeros = |n: usize| vec![Fixed::ZERO; n];
+        let layer = |&n: &usize| Layer { weight: 0, means: zeros(n), squares: zeros(n) };
         Accumulator { method, layers: channels.iter().map(layer).collect() }
     }
 
@@ -65,35 +79,59 @@ impl Accumulator {
     ) {
         let layer = &mut self.layers[layer];
         let weight = match self.method {
-            Method::Cma => 1.0,
-            Method::Weighted => images as f64,
-            Method::Pooled => values as f64,
+            Method::Cma => 1,
+            Method::Weighted => images as u64,
+            Method::Pooled => values as u64,
         };
-        let before = layer.weight;
         layer.weight += weight;
-        let share = weight / layer.weight;
-        let channels = layer.mean.iter_mut().zip(&mut layer.spread).zip(mean.iter().zip(variance));
+        let channels =
+            layer.means.iter_mut().zip(&mut layer.squares).zip(mean.iter().zip(variance));
         for ((m, s), (&mean, &variance)) in channels {
-            let delta = mean - *m;
-            *m += delta * share;
+            m.add(weight, mean);
             match self.method {
-                Method::Cma | Method::Weighted => *s += (variance - *s) * share,
-                // Chan, Golub & LeVeque 1979: nothing cancels.
-                Method::Pooled => *s += variance * (weight - 1.0) + delta * delta * before * share,
+                Method::Cma | Method::Weighted => s.add(weight, variance),
+                // Σ x² of the batch: u_b·(m_b − 1) + m_b·μ_b².
+                Method::Pooled => {
+                    s.add(weight - 1, variance);
+                    s.add_square(weight, mean);
+                }
             }
         }
     }
 
-    /// None for a layer that saw nothing.
-    pub fn finish(self) -> Vec<Option<Statistics>> {
-        let finish = |Layer { weight, mean, mut spread }| {
-            if self.method == Method::Pooled {
-                // Σm/(Σm−1) times the variance of all values: unbiased, as PyTorch's is.
-                spread.iter_mut().for_each(|s| *s /= weight - 1.0);
-            }
-            (weight > 0.0).then_some(Statistics { mean, variance: spread })
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// Each value rounded once; NaN where the moments were not finite. None for a layer that saw nothing.
+    pub fn finish(&self) -> Vec<Option<Statistics>> {
+        let finish = |layer: &Layer| {
+            let weight = BigInt::from(layer.weight);
+            let mean = |sum: &Fixed| {
+                sum.to_integer().map_or(f64::NAN, |sum| quotient(sum, weight.clone(), UNIT))
+            };
+            // (Σx² − (Σx)²/W) / (W − 1), unbiased as PyTorch's is. Integers: nothing cancels.
+            let pooled = |(sum, squares): (&Fixed, &Fixed)| {
+                let (Some(sum), Some(squares)) = (sum.to_integer(), squares.to_integer()) else {
+                    return f64::NAN;
+                };
+                if layer.weight < 2 {
+                    return f64::NAN;
+                }
+                let spread = ((squares * &weight) << -UNIT) - &sum * &sum;
+                quotient(spread.max(BigInt::ZERO), &weight * (&weight - 1), 2 * UNIT)
+            };
+            (layer.weight > 0).then(|| Statistics {
+                mean: layer.means.par_iter().map(mean).collect(),
+                variance: match self.method {
+                    Method::Cma | Method::Weighted => layer.squares.par_iter().map(mean).collect(),
+                    Method::Pooled => {
+                        layer.means.par_iter().zip(&layer.squares).map(pooled).collect()
+                    }
+                },
+            })
         };
-        self.layers.into_iter().map(finish).collect()
+        self.layers.iter().map(finish).collect()
     }
 }
 

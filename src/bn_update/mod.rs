@@ -1,8 +1,10 @@
 //! Recomputing batchnorm's running statistics: the averaged weights never saw data in training
 //! mode, so the statistics that were averaged with them are not theirs.
 
+mod fixed;
 mod methods;
 mod movement;
+mod parts;
 
 use std::collections::HashMap;
 
@@ -12,6 +14,7 @@ use tch::{Kind, Tensor};
 use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
+use crate::nn::batch_norm::Moments;
 use crate::nn::input::Input;
 use crate::nn::{Model, Pass};
 use crate::output::{FileTarget, rewrite};
@@ -26,10 +29,76 @@ pub struct Outcome {
     pub layers: Vec<Statistics>,
     pub images: usize,
     pub batches: usize,
+    pub method: Method,
 }
 
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else.
-/// `progress` is told how many images were done.
+/// Empty sums for a model.
+pub fn accumulator(model: &Model, method: Method) -> Accumulator {
+    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
+    Accumulator::new(method, &channels)
+}
+
+/// What all layers saw of a batch.
+#[derive(Debug)]
+pub struct BatchMoments {
+    images: usize,
+    layers: Vec<LayerMoments>,
+    /// Mean and variance of each of them, one after the other.
+    values: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct LayerMoments {
+    layer: usize,
+    channels: usize,
+    /// Values a channel.
+    values: usize,
+}
+
+impl BatchMoments {
+    fn of(model: &Model, images: usize, moments: &[Moments]) -> Result<Self> {
+        // All layers in one transfer: a GPU is waited for once a batch.
+        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
+        let values = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
+        let layer = |m: &Moments| LayerMoments {
+            layer: m.layer,
+            channels: model.batchnorms[m.layer].channels,
+            values: m.values as usize,
+        };
+        Ok(BatchMoments { images, layers: moments.iter().map(layer).collect(), values })
+    }
+
+    pub fn add_to(&self, sums: &mut Accumulator) {
+        let mut rest = &self.values[..];
+        for &LayerMoments { layer, channels, values } in &self.layers {
+            let (own, others) = rest.split_at(2 * channels);
+            let (mean, variance) = own.split_at(channels);
+            sums.add(layer, self.images, values, mean, variance);
+            rest = others;
+        }
+    }
+}
+
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else. `take` gets
+/// each batch and what was seen of it.
+pub fn collect(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<()>,
+) -> Result<()> {
+    let _guard = tch::no_grad_guard();
+    for batch in batches {
+        let batch = batch?;
+        let mut pass = Pass::Collect(Vec::with_capacity(model.batchnorms.len()));
+        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
+        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+        take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?;
+    }
+    Ok(())
+}
+
+/// The statistics of one pass over the batches. `progress` is told how many images were done.
 pub fn run(
     model: &Model,
     input: &Input,
@@ -37,30 +106,20 @@ pub fn run(
     method: Method,
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
-    let _guard = tch::no_grad_guard();
-    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
-    let mut sums = Accumulator::new(method, &channels);
-    let (mut images, mut count) = (0, 0);
-    for batch in batches {
-        let batch = batch?;
-        let mut pass = Pass::Collect(Vec::with_capacity(channels.len()));
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
-        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
-        // All layers in one transfer: a GPU is waited for once a batch.
-        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
-        let all = Vec::<f64>::try_from(Tensor::f_cat(&tensors, 0)?.f_to_kind(Kind::Double)?)?;
-        let mut at = 0;
-        for m in &moments {
-            let channels = channels[m.layer];
-            let (mean, variance) = all[at..at + 2 * channels].split_at(channels);
-            sums.add(m.layer, batch.n, m.values as usize, mean, variance);
-            at += 2 * channels;
-        }
+    let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
+    collect(model, input, batches, &mut |batch, moments| {
+        moments.add_to(&mut sums);
         images += batch.n;
         count += 1;
         progress(batch.n);
-    }
-    if count == 0 {
+        Ok(())
+    })?;
+    finish(model, &sums, images, count)
+}
+
+/// The statistics, from the sums over so many images in so many batches.
+pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) -> Result<Outcome> {
+    if images == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
     let layers = sums.finish();
@@ -79,7 +138,8 @@ pub fn run(
             .remedy("check the weights: the network overflows on this data"));
         }
     }
-    Ok(Outcome { layers: layers.into_iter().flatten().collect(), images, batches: count })
+    let layers = layers.into_iter().flatten().collect();
+    Ok(Outcome { layers, images, batches, method: sums.method() })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the

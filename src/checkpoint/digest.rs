@@ -10,9 +10,11 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
 use twox_hash::XxHash3_128;
 
-use super::TensorInfo;
+use super::{Checkpoint, TensorInfo};
+use crate::Result;
 
 /// The metadata key.
 pub const DIGEST_KEY: &str = "swa.xxh3";
@@ -58,6 +60,20 @@ pub fn of_metadata(metadata: &BTreeMap<String, String>) -> u128 {
 fn text_into(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
     bytes.extend_from_slice(text.as_bytes());
+}
+
+/// One digest of a checkpoint's tensors: XXH3-128 of theirs in the order of the names. It does not depend on
+/// the format, on what wrappers put into names, nor on the metadata.
+pub fn of_checkpoint(checkpoint: &Checkpoint) -> Result<String> {
+    let tensors = checkpoint.tensors();
+    let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+    by_name.sort_by(|&a, &b| tensors[a].name.cmp(&tensors[b].name));
+    let digest = |&i: &usize| Ok(of_tensor(of_blocks(&checkpoint.bytes(i)?), &tensors[i]));
+    let digests: Vec<Result<u128>> = by_name.par_iter().map(digest).collect();
+    let digests: Vec<u128> = digests.into_iter().collect::<Result<_>>()?;
+    checkpoint.check_unchanged()?;
+    let bytes: Vec<u8> = digests.into_iter().flat_map(u128::to_le_bytes).collect();
+    Ok(hex(XxHash3_128::oneshot(&bytes)))
 }
 
 /// The metadata entry. `tensors` are in the order of the tensors' names.

@@ -8,8 +8,10 @@ use tch::Device;
 
 use super::Common;
 use crate::checkpoint::Checkpoint;
+use crate::data::loader::Portion;
 use crate::data::{
-    self, Classes, Dataset, Format, Interpolation, Loader, Order, Preset, Split, Transform,
+    self, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split, Training,
+    Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Model, models};
@@ -18,7 +20,7 @@ use crate::{Error, Result, TRANSFORM_KEY};
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
-    #[arg(long, value_name = "DIR", required_unless_present = "list_archs", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
     /// Which part, of a folder that holds both
@@ -33,7 +35,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
 
-    /// Seed of the order in which images are drawn
+    /// Seed of the order in which images are drawn, and of --transform train
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
@@ -70,6 +72,11 @@ pub struct DataArgs {
     #[arg(long, value_enum, help_heading = "Pixels")]
     pub interpolation: Option<Interpolation>,
 
+    /// The pixels of evaluation, or those of training: crops and flips as the preset's networks are
+    /// trained with, drawn by --seed
+    #[arg(long, value_enum, default_value_t = Pixels::Eval, help_heading = "Pixels")]
+    pub transform: Pixels,
+
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
     pub device: Choice,
@@ -85,6 +92,16 @@ pub struct DataArgs {
     /// List the architectures that are known
     #[arg(long, exclusive = true, help_heading = "Network")]
     pub list_archs: bool,
+}
+
+/// Which pixels of an image a network sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Pixels {
+    /// Resize, crop of the centre
+    Eval,
+    /// imagenet presets: random resized crop, flip; cifar presets: padding, random crop, flip; MNIST
+    /// family: as eval
+    Train,
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -106,6 +123,8 @@ pub struct Session {
     pub transform: Transform,
     /// The preset's name, where the transform is one, and the transform: for the metadata.
     pub transform_record: Value,
+    /// The training augmentation, for the metadata; null: the pixels of evaluation.
+    pub augmentation: Value,
     pub device: Device,
 }
 
@@ -139,7 +158,10 @@ impl DataArgs {
         same(checkpoints, &models, "classes", |m| m.classes)?;
         let (transform, transform_record) =
             self.transform(common, checkpoints, &models, channels)?;
-        Ok(Session { models, dataset: dataset.into(), transform, transform_record, device })
+        let training = transform.training;
+        let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
+        let dataset = dataset.into();
+        Ok(Session { models, dataset, transform, transform_record, augmentation, device })
     }
 
     /// The transform: flags over the preset named, over the one recorded, over the family's.
@@ -197,6 +219,9 @@ impl DataArgs {
                 Preset::names().collect::<Vec<_>>().join(", ")
             )));
         };
+        if self.transform == Pixels::Train {
+            transform.training = Some(self.training(&name)?);
+        }
         let some = |n: usize| (n > 0).then_some(n);
         transform.resize = self.resize.map_or(transform.resize, some);
         transform.crop = self.crop.map_or(transform.crop, some);
@@ -208,13 +233,27 @@ impl DataArgs {
             name = "custom".into();
         }
         transform.validate()?;
-        common.note(format!("pixels: preset {name}{origin}"));
+        let training = transform.training.map_or(String::new(), |training| format!(", {training}"));
+        common.note(format!("pixels: preset {name}{origin}{training}"));
         let mut record = json!({ "preset": name });
         let fields = serde_json::to_value(&transform).unwrap_or_default();
         if let (Some(record), Value::Object(fields)) = (record.as_object_mut(), fields) {
             record.extend(fields);
         }
         Ok((transform, record))
+    }
+
+    /// What the networks of a preset are trained with.
+    fn training(&self, preset: &str) -> Result<Training> {
+        let known = PRESETS.iter().find(|known| known.name == preset);
+        let augmentation = known.and_then(|preset| preset.augmentation).ok_or_else(|| {
+            let what = format!("--transform train: no augmentation is known for preset {preset}");
+            Error::usage(what).remedy(
+                "give --preset imagenet (random resized crop) or cifar10 (padding, random crop), \
+                 and --resize, --crop, --mean, --std where they differ",
+            )
+        })?;
+        Ok(Training { augmentation, seed: self.seed })
     }
 
     /// Which images, in which order. `--samples` draws by the seed in either order.
@@ -229,8 +268,18 @@ impl DataArgs {
     }
 
     pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
+        self.loader_of(session, order, Portion::ALL)
+    }
+
+    /// The same for some of the batches.
+    pub fn loader_of(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        portion: Portion,
+    ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::new(dataset, order, transform, self.batch_size, self.allow_bad)
+        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
     }
 }
 

@@ -3,6 +3,8 @@
 #[cfg(feature = "torch")]
 pub mod data;
 pub mod list;
+#[cfg(feature = "torch")]
+pub mod parts;
 pub mod take;
 
 use std::fmt::Display;

@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Result};
 pub const AHEAD: usize = 2;
 
 /// Images of one size, with their labels.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// n · height · width · channels bytes: image by image, row by row, channels innermost.
     pub pixels: Vec<u8>,
@@ -32,6 +32,23 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// Their classes.
     pub labels: Vec<usize>,
+    /// Which batch of the order this is, from 0.
+    pub number: usize,
+    /// The errors of the images that were skipped since the batch before, each with its batch's number.
+    pub skipped: Vec<(usize, String)>,
+}
+
+/// Which batches of an order are loaded: `first`, `first` + `step`, …
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portion {
+    pub first: usize,
+    pub step: usize,
+    /// Images that were skipped in batches before: they count as well.
+    pub bad: Vec<(usize, String)>,
+}
+
+impl Portion {
+    pub const ALL: Portion = Portion { first: 0, step: 1, bad: vec![] };
 }
 
 /// An iterator over the batches. It ends after the first error. Dropping it stops its thread.
@@ -44,11 +61,10 @@ pub struct Loader {
 }
 
 /// What the caller's side and the thread's side both see.
-#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
-    /// One error text for each image that was skipped, in order.
-    bad: Mutex<Vec<String>>,
+    /// One error text for each image that was skipped, in order, with its batch's number.
+    bad: Mutex<Vec<(usize, String)>>,
 }
 
 impl Loader {
@@ -67,11 +83,24 @@ impl Loader {
         batch_size: usize,
         allow_bad: usize,
     ) -> Result<Self> {
+        Self::of_portion(dataset, order, transform, batch_size, allow_bad, Portion::ALL)
+    }
+
+    /// The same for some of the batches.
+    pub fn of_portion(
+        dataset: Arc<dyn Dataset>,
+        order: Vec<usize>,
+        transform: Transform,
+        batch_size: usize,
+        allow_bad: usize,
+        portion: Portion,
+    ) -> Result<Self> {
         transform.validate()?;
         if batch_size == 0 {
             return Err(Error::usage("`--batch-size`: expected at least 1, found 0"));
         }
-        let shared = Arc::new(Shared::default());
+        let Portion { first, step, bad } = portion;
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), bad: Mutex::new(bad) });
         // The sender holds one more, which it made before there was room for it.
         let (sender, batches) = sync_channel(AHEAD - 1);
         let maker = Maker {
@@ -84,7 +113,7 @@ impl Loader {
         };
         let thread = std::thread::Builder::new()
             .name("loader".into())
-            .spawn(move || maker.run(&order, batch_size))
+            .spawn(move || maker.run(&order, batch_size, first, step))
             .map_err(|source| Error::io(Path::new("loader"), "start a thread", source))?;
         Ok(Loader { batches: Some(batches), thread: Some(thread), shared })
     }
@@ -92,6 +121,11 @@ impl Loader {
     /// The errors of the images that were skipped, in order. Complete once the iterator has ended;
     /// before that it may be ahead of the batches taken.
     pub fn bad(&self) -> Vec<String> {
+        self.skipped().into_iter().map(|(_, text)| text).collect()
+    }
+
+    /// The same, each with its batch's number.
+    pub fn skipped(&self) -> Vec<(usize, String)> {
         self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
@@ -137,18 +171,20 @@ struct Maker {
 }
 
 impl Maker {
-    fn run(mut self, order: &[usize], batch_size: usize) {
-        for indices in order.chunks(batch_size) {
+    fn run(mut self, order: &[usize], batch_size: usize, first: usize, step: usize) {
+        let mut skipped = Vec::new();
+        for (number, indices) in order.chunks(batch_size).enumerate().skip(first).step_by(step) {
             let images: Vec<Option<Result<Image>>> =
                 indices.par_iter().map(|&index| self.load(index)).collect();
             // None: the caller has left.
             let Some(images) = images.into_iter().collect() else { return };
-            let batch = self.assemble(indices, images);
+            let mut batch = self.assemble(number, indices, images, &mut skipped);
             let last = batch.is_err();
             // A batch of nothing but bad images is none.
             if batch.as_ref().is_ok_and(|batch| batch.n == 0) {
                 continue;
             }
+            batch.iter_mut().for_each(|batch| batch.skipped = std::mem::take(&mut skipped));
             if self.sender.send(batch).is_err() || last {
                 return;
             }
@@ -159,15 +195,24 @@ impl Maker {
         if self.shared.stop.load(Ordering::Relaxed) {
             return None;
         }
-        Some(self.dataset.image(index).and_then(|image| self.transform.apply(image)))
+        Some(self.dataset.image(index).and_then(|image| {
+            let named = |error: Error| error.at(Path::new(&self.dataset.name(index)));
+            self.transform.apply(image, index).map_err(named)
+        }))
     }
 
-    fn assemble(&mut self, indices: &[usize], images: Vec<Result<Image>>) -> Result<Batch> {
+    fn assemble(
+        &mut self,
+        number: usize,
+        indices: &[usize],
+        images: Vec<Result<Image>>,
+        skipped: &mut Vec<(usize, String)>,
+    ) -> Result<Batch> {
         let mut good = Vec::with_capacity(images.len());
         for (&index, image) in indices.iter().zip(images) {
             match image {
                 Ok(image) => good.push((index, self.check_size(index, image)?)),
-                Err(error) => self.count_bad(error)?,
+                Err(error) => skipped.push((number, self.count_bad(number, error)?)),
             }
         }
         let [height, width, channels] = self.size.map_or([0; 3], |(_, size)| size);
@@ -175,7 +220,8 @@ impl Maker {
         good.iter().for_each(|(_, image)| pixels.extend_from_slice(&image.pixels));
         let indices: Vec<usize> = good.iter().map(|&(index, _)| index).collect();
         let labels = indices.iter().map(|&index| self.dataset.label(index)).collect();
-        Ok(Batch { pixels, n: good.len(), height, width, channels, indices, labels })
+        let n = good.len();
+        Ok(Batch { pixels, n, height, width, channels, indices, labels, number, skipped: vec![] })
     }
 
     fn check_size(&mut self, index: usize, image: Image) -> Result<Image> {
@@ -197,8 +243,8 @@ impl Maker {
         Ok(image)
     }
 
-    /// Records a bad image, or makes it the end.
-    fn count_bad(&self, error: Error) -> Result<()> {
+    /// Records a bad image and gives its text, or makes it the end.
+    fn count_bad(&self, batch: usize, error: Error) -> Result<String> {
         match error.kind() {
             Kind::Input | Kind::Limit => {}
             Kind::Usage | Kind::Io | Kind::Changed => return Err(error),
@@ -208,10 +254,10 @@ impl Maker {
         }
         let mut bad = self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if bad.len() < self.allow_bad {
-            bad.push(error.to_string());
-            return Ok(());
+            bad.push((batch, error.to_string()));
+            return Ok(error.to_string());
         }
-        let mut all = bad.clone();
+        let mut all: Vec<String> = bad.iter().map(|(_, text)| text.clone()).collect();
         all.push(error.to_string());
         let what = format!("{} bad images, `--allow-bad` is {}", all.len(), self.allow_bad);
         Err(Error::input(what).remedy("mend or remove them, or allow more").list(all))

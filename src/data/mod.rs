@@ -2,26 +2,34 @@
 //!
 //! [`open`] recognises the directory's convention and returns a [`Dataset`]: labels at once, pixels
 //! when asked. [`decode`] turns a file into the bytes that Pillow would give, [`transform`] resizes
-//! and crops them as torchvision does ([`resize`] holds the arithmetic), [`order`] says which samples
-//! come when, and [`loader`] runs all of it in parallel, a few batches ahead. Pixels stay 8-bit:
-//! normalisation happens on the device.
+//! and crops them as torchvision does ([`placement`] is the mechanism, [`resize`] holds the arithmetic,
+//! [`augment`] draws the crops of training), [`order`] says which samples come when, and [`loader`]
+//! runs all of it in parallel, a few batches ahead. Pixels stay 8-bit: normalisation happens on the
+//! device.
 //!
 //! A new directory convention is one file here and one line in `CONVENTIONS`.
 
+pub mod augment;
 pub mod decode;
 mod idx;
 mod image_folder;
 pub mod loader;
 pub mod order;
+pub mod placement;
 pub mod preset;
+pub(crate) mod random;
 pub mod resize;
 pub mod transform;
 
 use std::fmt;
 use std::path::Path;
 
+use twox_hash::XxHash3_128;
+
+use crate::checkpoint::digest::hex;
 use crate::error::{Error, Result};
 
+pub use augment::{Augmentation, Training};
 pub use loader::{Batch, Loader};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};
@@ -163,6 +171,19 @@ pub fn open(dir: &Path, split: Split, format: Option<Format>) -> Result<Box<dyn 
             Err(Error::input(found).at(dir).remedy(format!("give {}", known.join(", or "))))
         }
     }
+}
+
+/// A digest of all names and labels, in the order of the dataset: XXH3-128 of each name's length (8 bytes,
+/// little-endian), the name, and the label (8 bytes). Pixels have no part in it.
+pub fn digest(dataset: &dyn Dataset) -> String {
+    let mut hasher = XxHash3_128::new();
+    for index in 0..dataset.len() {
+        let name = dataset.name(index);
+        hasher.write(&(name.len() as u64).to_le_bytes());
+        hasher.write(name.as_bytes());
+        hasher.write(&(dataset.label(index) as u64).to_le_bytes());
+    }
+    hex(hasher.finish_128())
 }
 
 /// What a directory holds, one level deep, without hidden entries; links are followed.

@@ -1,5 +1,7 @@
 //! Which sample comes when: the dataset's order, or a shuffle that is the same on every machine.
 
+use super::random::SplitMix64;
+
 /// The order of a run over the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -14,7 +16,7 @@ impl Order {
     pub fn indices(self, n: usize) -> Vec<usize> {
         let mut indices: Vec<usize> = (0..n).collect();
         if let Order::Shuffled { seed } = self {
-            let mut random = SplitMix64(seed);
+            let mut random = SplitMix64::new(seed);
             // Fisher and Yates, in Durstenfeld's form: position i gets one of those from i on.
             for i in 0..n.saturating_sub(1) {
                 let other = i + random.below((n - i) as u64) as usize;
@@ -25,44 +27,9 @@ impl Order {
     }
 }
 
-/// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014. Small, with
-/// every seed as good as the next; no other use of randomness is made here.
-struct SplitMix64(u64);
-
-impl SplitMix64 {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `bound` (not 0), each equally likely.
-    ///
-    /// Lemire: "Fast Random Integer Generation in an Interval", 2019: the high half of a product; the
-    /// low halves below 2^64 mod `bound` are one too many for some results and are drawn again.
-    fn below(&mut self, bound: u64) -> u64 {
-        let surplus = bound.wrapping_neg() % bound;
-        loop {
-            let product = u128::from(self.next()) * u128::from(bound);
-            if product as u64 >= surplus {
-                return (product >> 64) as u64;
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_generator_is_splitmix64() {
-        // The reference implementation's first outputs for the seed 1234567.
-        let mut random = SplitMix64(1234567);
-        let outputs = [(); 3].map(|()| random.next());
-        assert_eq!(outputs, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
-    }
 
     #[test]
     fn a_shuffle_is_the_same_everywhere() {

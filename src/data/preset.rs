@@ -1,9 +1,10 @@
 //! Transforms by name.
 
+use super::augment::Augmentation;
 use super::transform::{Interpolation, Transform};
 use crate::error::{Error, Result};
 
-/// An evaluation transform that many models share.
+/// An evaluation transform that many models share, and what they were trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preset {
     /// As `--preset` spells it.
@@ -13,6 +14,8 @@ pub struct Preset {
     /// One a channel; one for all where there are no fixed channels.
     pub mean: &'static [f32],
     pub std: &'static [f32],
+    /// None: not known.
+    pub augmentation: Option<Augmentation>,
 }
 
 /// `none` fits any number of channels.
@@ -24,6 +27,26 @@ const IMAGENET: Preset = Preset {
     crop: Some(224),
     mean: &[0.485, 0.456, 0.406],
     std: &[0.229, 0.224, 0.225],
+    augmentation: Some(Augmentation::ResizedCrop),
+};
+
+const CIFAR10: Preset = Preset {
+    name: "cifar10",
+    resize: None,
+    crop: None,
+    mean: &[0.4914, 0.4822, 0.4465],
+    // Not the pixels' (.2470, .2435, .2616), but what the SWA authors' and most code has.
+    std: &[0.2023, 0.1994, 0.2010],
+    augmentation: Some(Augmentation::PaddedCrop),
+};
+
+const MNIST: Preset = Preset {
+    name: "mnist",
+    resize: None,
+    crop: None,
+    mean: &[0.1307],
+    std: &[0.3081],
+    augmentation: Some(Augmentation::Plain),
 };
 
 /// In the order in which help and errors list them.
@@ -31,16 +54,18 @@ pub const PRESETS: &[Preset] = &[
     // torchvision's V1 weights resize to 256, its V2 weights to 232.
     IMAGENET,
     Preset { name: "imagenet-v2", resize: Some(232), ..IMAGENET },
+    CIFAR10,
     Preset {
-        name: "cifar10",
-        resize: None,
-        crop: None,
-        mean: &[0.4914, 0.4822, 0.4465],
-        std: &[0.2023, 0.1994, 0.2010],
+        name: "cifar100",
+        mean: &[0.5071, 0.4865, 0.4409],
+        std: &[0.2673, 0.2564, 0.2762],
+        ..CIFAR10
     },
-    Preset { name: "fashion-mnist", resize: None, crop: None, mean: &[0.2860], std: &[0.3530] },
-    Preset { name: "mnist", resize: None, crop: None, mean: &[0.1307], std: &[0.3081] },
-    Preset { name: NONE, resize: None, crop: None, mean: &[0.0], std: &[1.0] },
+    // The SWA authors' VGG16 alone takes ImageNet's mean and deviation at CIFAR's size.
+    Preset { name: "cifar-vgg16", mean: IMAGENET.mean, std: IMAGENET.std, ..CIFAR10 },
+    Preset { name: "fashion-mnist", mean: &[0.2860], std: &[0.3530], ..MNIST },
+    MNIST,
+    Preset { name: NONE, resize: None, crop: None, mean: &[0.0], std: &[1.0], augmentation: None },
 ];
 
 impl Preset {
@@ -80,6 +105,7 @@ impl Preset {
             mean: each(self.mean),
             std: each(self.std),
             channels,
+            training: None,
         })
     }
 }
@@ -102,7 +128,7 @@ mod tests {
         assert_eq!(
             error,
             "unknown preset `imagnet`; use one of `imagenet`, `imagenet-v2`, `cifar10`, \
-             `fashion-mnist`, `mnist`, `none`"
+             `cifar100`, `cifar-vgg16`, `fashion-mnist`, `mnist`, `none`"
         );
     }
 

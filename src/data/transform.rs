@@ -1,4 +1,5 @@
-//! What is done to an image before a network sees it: torchvision's evaluation transform, on bytes.
+//! What is done to an image before a network sees it, on bytes: torchvision's evaluation transform,
+//! or one of its training augmentations ([`super::augment`]) in its place.
 //!
 //! Short-side resize, then centre crop, with torchvision's rounding; see [`Transform::apply`]. The
 //! mean and the standard deviation are only carried along: (pixel / 255 − mean) / std is computed
@@ -6,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::resize::{Window, resize};
+use super::augment::Training;
+use super::placement::{Placement, Span};
+use super::resize::Window;
 use super::{Image, MAX_PIXELS, decode};
 use crate::error::{Error, Result};
 
@@ -20,8 +23,8 @@ pub enum Interpolation {
     Bicubic,
 }
 
-/// Settings of the evaluation transform. Serialised in this order: it is recorded in the metadata of
-/// a model.
+/// Settings of the evaluation transform, and what stands in for its geometry in training. Serialised in
+/// this order, without the latter: it is recorded in the metadata of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transform {
     /// The short side after the resize, in pixels; the long side follows, truncated.
@@ -35,6 +38,9 @@ pub struct Transform {
     pub std: Vec<f32>,
     /// Channels that the network takes, 1 or 3.
     pub channels: usize,
+    /// None: the pixels of evaluation.
+    #[serde(skip)]
+    pub training: Option<Training>,
 }
 
 impl Transform {
@@ -68,10 +74,10 @@ impl Transform {
                 _ => {}
             }
         }
-        Ok(())
+        self.training.map_or(Ok(()), |training| training.validate(self.crop))
     }
 
-    /// Converts to the wanted channels, resizes, crops.
+    /// Converts image `index` to the wanted channels, resizes, crops; or augments it.
     ///
     /// As torchvision does on Pillow images: nothing is resized if the short side already fits; the
     /// long side is truncated; the crop's offset is rounded half to even; an image smaller than the
@@ -79,25 +85,27 @@ impl Transform {
     /// (`Grayscale` before `Resize`).
     ///
     /// # Errors
-    /// `Limit` where the resized image would have more than [`MAX_PIXELS`] pixels.
-    pub fn apply(&self, image: Image) -> Result<Image> {
+    /// `Limit` where the resized image would have more than [`MAX_PIXELS`] pixels; those of
+    /// [`Training::placement`].
+    pub fn apply(&self, image: Image, index: usize) -> Result<Image> {
         let image = decode::to_channels(image, self.channels);
-        let (width, height) = self.resized(image.width, image.height)?;
-        let across = Cut::new(width, self.crop);
-        let down = Cut::new(height, self.crop);
-        let window =
-            Window { left: across.start, top: down.start, width: across.kept, height: down.kept };
-        let kept = resize(image, width, height, window, self.interpolation);
-        if (kept.width, kept.height) == (across.size, down.size) {
-            return Ok(kept);
+        let placement = self.placement(image.width, image.height, index)?;
+        Ok(placement.apply(image, self.interpolation))
+    }
+
+    /// What happens to image `index`, of `width` x `height` pixels.
+    fn placement(&self, width: usize, height: usize, index: usize) -> Result<Placement> {
+        let plain = || -> Result<Placement> {
+            let part = Window { left: 0, top: 0, width, height };
+            let (width, height) = self.resized(width, height)?;
+            let span = |size| Span::middle(size, self.crop.unwrap_or(size));
+            let (across, down) = (span(width), span(height));
+            Ok(Placement { part, width, height, across, down, flip: false })
+        };
+        match &self.training {
+            None => plain(),
+            Some(training) => training.placement(index, (width, height), self.crop, plain),
         }
-        let channels = kept.channels;
-        let mut pixels = vec![0; down.size * across.size * channels];
-        let rows = pixels.chunks_exact_mut(across.size * channels).skip(down.before);
-        for (row, from) in rows.zip(kept.pixels.chunks_exact(kept.width * channels)) {
-            row[across.before * channels..][..from.len()].copy_from_slice(from);
-        }
-        Ok(Image { width: across.size, height: down.size, channels, pixels })
     }
 
     /// Width and height after the resize.
@@ -111,33 +119,6 @@ impl Transform {
         }
         let long = long as usize;
         Ok(if width <= height { (short, long) } else { (long, short) })
-    }
-}
-
-/// A centre crop along one axis.
-struct Cut {
-    /// First pixel that is kept, and how many are.
-    start: usize,
-    kept: usize,
-    /// Zeros before them, and the size after the crop.
-    before: usize,
-    size: usize,
-}
-
-impl Cut {
-    fn new(size: usize, crop: Option<usize>) -> Self {
-        match crop {
-            None => Cut { start: 0, kept: size, before: 0, size },
-            Some(crop) if crop > size => {
-                Cut { start: 0, kept: size, before: (crop - size) / 2, size: crop }
-            }
-            Some(crop) => {
-                let half = (size - crop) / 2;
-                // Python's round of half + 0.5 goes to the even neighbour.
-                let up = (size - crop) % 2 * (half % 2);
-                Cut { start: half + up, kept: crop, before: 0, size: crop }
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod metrics;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -111,6 +112,6 @@ impl Evaluation {
             (info("labels", Dtype::I64, vec![n]), labels),
             (info("logits", Dtype::F32, shape), logits),
         ];
-        write_safetensors(&tensors, path, force)
+        write_safetensors(&tensors, &BTreeMap::new(), path, force)
     }
 }

@@ -81,11 +81,12 @@ fn write<'b>(
 /// Writes tensors to a safetensors file.
 pub fn write_safetensors(
     tensors: &[(TensorInfo, Vec<u8>)],
+    metadata: &BTreeMap<String, String>,
     path: &Path,
     force: bool,
 ) -> Result<()> {
     let infos: Vec<TensorInfo> = tensors.iter().map(|(info, _)| info.clone()).collect();
-    let layout = SafetensorsLayout::new(infos.iter(), &BTreeMap::new())?;
+    let layout = SafetensorsLayout::new(infos.iter(), metadata)?;
     let bytes = |i: usize| Ok(Cow::Borrowed(&tensors[i].1[..]));
     write(&layout, &infos, &bytes, path, force, &|| Ok(()))
 }

@@ -15,7 +15,18 @@ pub(super) fn naming() -> MutexGuard<'static, ()> {
     NAMING.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// On SIGINT, SIGTERM or SIGHUP: removes the temporary files, then dies by the same signal; but not on
+type Act = Box<dyn FnOnce() + Send>;
+
+/// What is to be saved before the process ends.
+static BEFORE: Mutex<Option<Act>> = Mutex::new(None);
+
+/// Has `act` run, by the thread that ends the process on a signal, before anything is removed. The last one
+/// given counts.
+pub fn before_dying(act: impl FnOnce() + Send + 'static) {
+    *BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(act));
+}
+
+/// On SIGINT, SIGTERM or SIGHUP: runs what [`before_dying`] was given, removes the temporary files, then dies by the same signal; but not on
 /// those that the parent chose to ignore, as nohup does. A file size limit becomes an error of the write
 /// instead of a signal. For binaries, once at start; a library's user has handlers of his own.
 pub fn remove_temporary_files_on_signals() -> io::Result<()> {
@@ -26,6 +37,8 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new(watched)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            let act = BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            act.into_iter().for_each(|act| act());
             let _naming = naming();
             for path in TEMPORARY.iter() {
                 let _ = std::fs::remove_file(OsStr::from_bytes(path.to_bytes()));

@@ -79,9 +79,46 @@ fn batches_follow_the_order() {
         width: 1,
         channels: 1,
         labels: indices.clone(),
+        number: indices[0] / 4,
         indices,
+        skipped: vec![],
     };
     assert_eq!(all, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]].map(expected));
+}
+
+#[test]
+fn portions_are_the_batches_of_the_whole() {
+    let portion = |first, step, bad: &[(usize, String)]| {
+        let transform = Preset::named("none").unwrap().transform(1).unwrap();
+        let data = Fake { len: 25, bad: vec![0, 4, 5, 6, 7, 12], ..Fake::default() };
+        let portion = Portion { first, step, bad: bad.to_vec() };
+        Loader::of_portion(Arc::new(data), (0..25).collect(), transform, 4, 6, portion).unwrap()
+    };
+    let all = |mut loader: Loader| {
+        let batches: Vec<Batch> = loader.by_ref().map(|batch| batch.unwrap()).collect();
+        (batches, loader.skipped())
+    };
+    let (whole, skipped) = all(portion(0, 1, &[]));
+    // Batch 1 has nothing but bad images: what it skipped comes with the next.
+    let numbers = |batches: &[Batch]| batches.iter().map(|b| b.number).collect::<Vec<_>>();
+    assert_eq!(numbers(&whole), [0, 2, 3, 4, 5, 6]);
+    let carried: Vec<_> = whole.iter().flat_map(|batch| batch.skipped.clone()).collect();
+    assert_eq!(carried, skipped);
+    assert_eq!(skipped.iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 1, 1, 1, 3]);
+    let (mut even, mut odd) = (all(portion(0, 2, &[])).0, all(portion(1, 2, &[])).0);
+    assert_eq!((numbers(&even), numbers(&odd)), (vec![0, 2, 4, 6], vec![3, 5]));
+    even.append(&mut odd);
+    even.sort_by_key(|batch| batch.number);
+    let pixels = |batches: &[Batch]| batches.iter().map(|b| b.pixels.clone()).collect::<Vec<_>>();
+    assert_eq!(pixels(&even), pixels(&whole));
+    // Those before count.
+    let (rest, all_skipped) = all(portion(3, 1, &skipped[..5]));
+    assert_eq!((numbers(&rest), all_skipped), (vec![3, 4, 5, 6], skipped.clone()));
+    let mut one_too_many = skipped.clone();
+    one_too_many.truncate(5);
+    one_too_many.push((2, "x".into()));
+    assert!(drain(&mut portion(3, 1, &one_too_many)).1.is_some());
+    assert!(all(portion(9, 1, &[])).0.is_empty());
 }
 
 #[test]

@@ -26,23 +26,23 @@ fn the_short_side_is_resized_and_the_long_side_truncated() {
 fn the_crop_is_rounded_half_to_even() {
     // Excess 1, 3, 5, 7 of a crop of 2: offsets 0.5, 1.5, 2.5, 3.5.
     for (width, first) in [(3, 1), (5, 3), (7, 3), (9, 5), (4, 2), (2, 1)] {
-        let cut = transform(None, Some(2)).apply(ramp(width, 2)).unwrap();
+        let cut = transform(None, Some(2)).apply(ramp(width, 2), 0).unwrap();
         assert_eq!(cut.pixels[0], first, "{width}");
     }
 }
 
 #[test]
 fn a_small_image_is_padded_the_odd_zero_after_it() {
-    let cut = transform(None, Some(4)).apply(ramp(1, 7)).unwrap();
+    let cut = transform(None, Some(4)).apply(ramp(1, 7), 0).unwrap();
     assert_eq!((cut.width, cut.height), (4, 4));
     assert_eq!(cut.pixels, [0, 1, 0, 0].repeat(4));
-    let cut = transform(None, Some(3)).apply(ramp(1, 1)).unwrap();
+    let cut = transform(None, Some(3)).apply(ramp(1, 1), 0).unwrap();
     assert_eq!(cut.pixels, [0, 0, 0, 0, 1, 0, 0, 0, 0]);
 }
 
 #[test]
 fn a_resize_bomb_is_refused() {
-    let error = transform(Some(256), Some(224)).apply(ramp(1, 3_000_000)).unwrap_err();
+    let error = transform(Some(256), Some(224)).apply(ramp(1, 3_000_000), 0).unwrap_err();
     assert_eq!(error.kind(), Kind::Limit);
     let text = "1x3000000 pixels resized to a short side of 256 are above 178956970 pixels";
     assert_eq!(error.to_string(), text);

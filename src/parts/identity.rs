@@ -1,0 +1,99 @@
+//! Which pass a part belongs to.
+
+use serde_json::{Map, Value};
+
+/// Everything that decides what a pass collects: tool, models, data, transform and settings. Parts of one
+/// pass agree in all of it.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// As it stands in the file: numbers are printed once, so that every part has the same text.
+    text: String,
+    fields: Map<String, Value>,
+}
+
+impl Identity {
+    pub fn new(fields: Map<String, Value>) -> Self {
+        Self::parse(Value::Object(fields).to_string()).expect("it was printed a moment ago")
+    }
+
+    /// None if the text is not that of an object.
+    pub(super) fn parse(text: String) -> Option<Self> {
+        let fields = serde_json::from_str(&text).ok()?;
+        Some(Identity { text, fields })
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A field; `Null` if it has none of the name.
+    pub fn get(&self, key: &str) -> &Value {
+        self.fields.get(key).unwrap_or(&Value::Null)
+    }
+
+    /// In what this one differs from `other`, "`seed` is 1, not 0"; of models and data, which have digests, more
+    /// is known elsewhere.
+    pub(super) fn differences(&self, other: &Identity) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.text != other.text {
+            for key in keys(&self.fields, &other.fields) {
+                if key != "models" && key != "data" {
+                    compare(key, self.get(key), other.get(key), &mut found);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn keys<'a>(a: &'a Map<String, Value>, b: &'a Map<String, Value>) -> Vec<&'a str> {
+    let more = b.keys().filter(|key| !a.contains_key(*key));
+    a.keys().chain(more).map(String::as_str).collect()
+}
+
+fn compare(name: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            for key in keys(a, b) {
+                let of = |map: &Map<String, Value>| map.get(key).cloned().unwrap_or(Value::Null);
+                let name = if name == "settings" { key } else { &format!("{name}.{key}") };
+                compare(name, &of(a), &of(b), found);
+            }
+        }
+        _ if a == b => {}
+        _ => found.push(format!("`{name}` is {a}, not {b}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn identity(value: Value) -> Identity {
+        Identity::new(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn differences_are_named() {
+        let a =
+            identity(json!({"settings": {"seed": 0}, "t": {"crop": 32, "mean": [0.5]}, "x": 1}));
+        let b =
+            identity(json!({"settings": {"seed": 1}, "t": {"crop": 28, "mean": [0.5]}, "y": 2}));
+        assert!(a.differences(&a).is_empty());
+        let expected = [
+            "`seed` is 1, not 0",
+            "`t.crop` is 28, not 32",
+            "`y` is 2, not null",
+            "`x` is null, not 1",
+        ];
+        assert_eq!(b.differences(&a), expected);
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let a = identity(json!({"mean": [0.2860f32, 0.1f32 + 0.2f32, 1e-7f32]}));
+        let read = Identity::parse(a.text().to_string()).unwrap();
+        assert_eq!((read.text(), read.get("mean")), (a.text(), a.get("mean")));
+    }
+}
