@@ -131,3 +131,17 @@ fn vgg() {
 fn mobilenet() {
     family("/mobilenet", 4);
 }
+
+#[test]
+fn an_image_that_is_too_small_for_the_network_is_bad_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model.safetensors");
+    let layout = layouts();
+    let layout = layout["torchvision/densenet121"]["tensors"].as_object().unwrap().iter();
+    let shape = |shape: &Value| serde_json::from_value(shape.clone()).unwrap();
+    write_formula(&model, layout.map(|(name, x)| (name.clone(), shape(x))).collect());
+    let mut command = swa_eval();
+    command.arg(&model).args(["--resize", "20", "--crop", "16", "--data"]);
+    command.arg(fixtures().join("pixels/photos"));
+    fails(&mut command, 3, &["too small for the network", "--resize"]);
+}
