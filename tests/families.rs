@@ -16,6 +16,12 @@ fn layouts() -> Map<String, Value> {
     serde_json::from_reader(flate2::read::GzDecoder::new(file)).unwrap()
 }
 
+fn layout(layouts: &Map<String, Value>, key: &str) -> Vec<(String, Vec<usize>)> {
+    let tensors = layouts[key]["tensors"].as_object().unwrap().iter();
+    let shape = |shape: &Value| serde_json::from_value(shape.clone()).unwrap();
+    tensors.map(|(name, x)| (name.clone(), shape(x))).collect()
+}
+
 /// Tests every golden model whose name contains `family`; there are `count`.
 fn family(family: &str, count: usize) {
     let (golden, record) = golden("families");
@@ -24,14 +30,11 @@ fn family(family: &str, count: usize) {
     let cases: Vec<_> = cases.filter(|(key, _)| key.contains(family)).collect();
     assert_eq!(cases.len(), count, "{family}");
     for (key, case) in cases {
-        let layout = layouts[key]["tensors"].as_object().unwrap().iter();
-        let layout = layout
-            .map(|(name, shape)| (name.clone(), serde_json::from_value(shape.clone()).unwrap()));
         // `key:name` → `name`.
         let golden = golden.iter().filter_map(|(name, values)| {
             Some((name.strip_prefix(key.as_str())?.strip_prefix(':')?, &values[..]))
         });
-        same_as_pytorch(key, case, layout.collect(), golden.collect());
+        same_as_pytorch(key, case, layout(&layouts, key), golden.collect());
     }
 }
 
@@ -136,10 +139,7 @@ fn mobilenet() {
 fn an_image_that_is_too_small_for_the_network_is_bad_input() {
     let dir = tempfile::tempdir().unwrap();
     let model = dir.path().join("model.safetensors");
-    let layout = layouts();
-    let layout = layout["torchvision/densenet121"]["tensors"].as_object().unwrap().iter();
-    let shape = |shape: &Value| serde_json::from_value(shape.clone()).unwrap();
-    write_formula(&model, layout.map(|(name, x)| (name.clone(), shape(x))).collect());
+    write_formula(&model, layout(&layouts(), "torchvision/densenet121"));
     let mut command = swa_eval();
     command.arg(&model).args(["--resize", "20", "--crop", "16", "--data"]);
     command.arg(fixtures().join("pixels/photos"));
