@@ -12,7 +12,7 @@ use swa_tools::bn_update::{self, Method};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::data::{Batch, Preset};
 use swa_tools::nn::input::Input;
-use swa_tools::nn::{Model, Pass};
+use swa_tools::nn::{Model, Pass, Precision, Setup};
 use swa_tools::output::{FileTarget, Format};
 use tch::Device;
 
@@ -273,12 +273,19 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     let target = FileTarget { path: &updated, format, like, force };
     bn_update::write(&checkpoint, &model, &outcome, Default::default(), &target).unwrap();
     let updated = Checkpoint::open(&updated).unwrap();
-    let model = Model::load(&updated, None, Device::Cpu).unwrap();
     let _guard = tch::no_grad_guard();
     let x = input.tensor(&batch(&pixels, size)).unwrap();
-    let logits = model.network.forward(&x, &mut Pass::Eval).unwrap();
-    let logits = Vec::<f32>::try_from(logits.flatten(0, 1)).unwrap();
-    same_logits(name, &logits, &golden[&format!("{name}.logits")]);
+    for folded in [false, true] {
+        let setup = Setup { device: Device::Cpu, precision: Precision::Fp32, folded };
+        let model = Model::load(&updated, None, setup).unwrap();
+        let logits = model.forward(&x, &mut Pass::Eval).unwrap();
+        let logits = Vec::<f32>::try_from(logits.flatten(0, 1)).unwrap();
+        let what = format!("{name}, folded: {folded}");
+        same_logits(&what, &logits, &golden[&format!("{name}.logits")]);
+        let batches = std::iter::once(Ok(batch(&pixels, size)));
+        let statistics = bn_update::run(&model, &input, batches, Method::Cma, &|_| {});
+        assert_eq!(statistics.is_err(), folded, "a folded model has no statistics to collect");
+    }
 }
 
 #[test]

@@ -5,16 +5,17 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use serde_json::{Value, json};
+use regex::Regex;
+use serde_json::{Map, Value, json};
 use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::pace::{Figures, Pace};
 use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
-use swa_tools::data::Split;
 use swa_tools::nn::input::Input;
-use swa_tools::nn::{Model, libtorch};
+use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
 use swa_tools::parts::{Keeper, Part, Progress, Set};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
@@ -33,6 +34,10 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
+  swa-bn-update swa.pth --data imagenet/train --freeze '^(bn1|layer1)' -o swa_bn.pth
+  swa-bn-update shake.pth --data cifar10 --preset cifar10 --noise on -o shake_bn.pth
+
+A network without batchnorm is written as it is.
 
 Shared between processes or machines (docs/scale.md), and merged:
   swa-bn-update swa.safetensors --data imagenet/train --shard 0/2 --save-stats part_0
@@ -62,6 +67,17 @@ struct Args {
     /// hold a single class: the statistics then come out wrong)
     #[arg(long, value_enum, default_value_t = OrderArg::Shuffled, help_heading = "Data")]
     order: OrderArg,
+
+    /// What the network draws at random in training (Shake-Shake's mixing): off, as in use, or on,
+    /// drawn by --seed, as PyTorch's update_bn and the SWA authors' code have it
+    #[arg(long, value_enum, default_value_t = NoiseArg::Off)]
+    noise: NoiseArg,
+
+    /// Keep the statistics of the batchnorm layers whose name matches, as a trainer did that had set
+    /// them to evaluation mode. Layers without `num_batches_tracked` (FrozenBatchNorm2d) are kept
+    /// wherever others have it
+    #[arg(long, value_name = "REGEX")]
+    freeze: Option<Regex>,
 
     /// Write a copy of FILE (.pth, .ckpt) with the new model in the place of its weights
     #[arg(long, value_name = "FILE")]
@@ -96,12 +112,18 @@ enum OrderArg {
     Dataset,
 }
 
+#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
+enum NoiseArg {
+    Off,
+    On,
+}
+
 const TOOL: &str = "swa-bn-update";
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    libtorch::prepare(args.data.precision);
     cli::run(|| match args.merge.is_empty() {
         true => run(&args),
         false => {
@@ -125,22 +147,46 @@ fn run(args: &Args) -> Result<()> {
         output::atomic::check_target(target, args.force, &[])?;
     }
     let model = Opened::open(args)?;
-    let session = args.data.open(common, &model.checkpoints, Split::Train)?;
+    let checkpoint = &model.checkpoints[0];
+    let freeze = Freeze::new(checkpoint, args.freeze.as_ref());
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    if recognised.batchnorms.is_empty() {
+        return write_unchanged(args, &model, &recognised);
+    }
+    let Recognised { frozen, noisy, batchnorms, .. } = recognised;
+    if let Some(first) = frozen.first() {
+        let n = frozen.len();
+        common.note(format!("frozen: {n} batchnorm layer(s), such as `{first}`, keep theirs"));
+    }
+    let noise = (args.noise == NoiseArg::On).then_some(args.data.seed);
+    if noise.is_some() && !noisy {
+        common.note("note: --noise on: this network draws nothing that reaches a batchnorm layer");
+    }
+    if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
+        common.note(format!("note: {doubt}"));
+    }
+    let freeze = args.freeze.as_ref();
+    let session = args.data.open(common, &model.checkpoints, Purpose::Statistics, freeze)?;
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
+    // The batch size changes the result: it is never chosen by what memory there is.
+    let batch_size = args.data.batch_size.unwrap_or(DEFAULT_BATCH);
     let pass = Pass {
         tool: TOOL,
         checkpoints: &model.checkpoints,
         session: &session,
         images: order.len(),
-        batch_size: args.data.batch_size,
+        batch_size,
         settings: json!({
             "version": env!("CARGO_PKG_VERSION"),
             "method": args.method.name(),
-            "batch_size": args.data.batch_size,
+            "batch_size": batch_size,
+            "precision": args.data.precision.name(),
             "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
             "seed": args.data.seed,
+            "noise": if noise.is_some() { "on" } else { "off" },
+            "frozen": frozen,
             "augmentation": session.augmentation,
         }),
     };
@@ -148,27 +194,28 @@ fn run(args: &Args) -> Result<()> {
     let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
     let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
     say_resumed(common, &args.parts, &keeper);
-    let bar = common.progress(order.len() as u64, "images").with_message("batchnorm");
-    bar.inc(keeper.with(|part| part.progress.images as u64));
-    let mut loader = args.data.loader_of(&session, order, keeper.portion())?;
+    let images = order.len();
+    let mut loader = args.data.loader_of(&session, order, batch_size, keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
-    bn_update::collect(network, &input, &mut loader, &mut |batch, moments| {
+    let done = keeper.with(|part| part.progress.images);
+    let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
+    bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(batch, |sums| moments.add_to(sums))?;
-        bar.inc(batch.n as u64);
+        pace.step(batch.n);
         Ok(())
     })?;
     keeper.finish(loader.skipped());
-    bar.finish_and_clear();
+    let figures = pace.finish(keeper.with(|part| part.progress.images) - done);
     report_bad(common, &loader.bad());
     if let Some(path) = &args.save {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
         keeper.close()?;
-        return report_part(args, path, &progress, started);
+        return report_part(args, path, &progress, figures, started);
     }
     let written = keeper.with(|part| model.write(args, network, part))?;
     keeper.close()?;
-    report(args, &model, network, &written, started)
+    report(args, &model, network, &written, Some(figures), started)
 }
 
 /// Writes the model from the parts of a pass.
@@ -187,13 +234,18 @@ fn merge(args: &Args) -> Result<()> {
         checkpoint.verify(&|_| {})?;
     }
     set.expect_models(&parts::digests(&model.checkpoints)?, &parts::names(&model.checkpoints))?;
-    let network = Model::load(checkpoint, args.data.arch.as_deref(), Device::Cpu)?;
-    let method = set.identity().get("settings")["method"].as_str().and_then(Method::named);
+    let settings = set.identity().get("settings");
+    let frozen = settings["frozen"].as_array().into_iter().flatten();
+    let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
+    let freeze = Freeze::listed(frozen);
+    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    let network = recognised.load(Device::Cpu)?;
+    let method = settings["method"].as_str().and_then(Method::named);
     let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
     let written = model.write(args, &network, &part)?;
     report_bad(common, &written.skipped);
-    report(args, &model, &network, &written, started)
+    report(args, &model, &network, &written, None, started)
 }
 
 /// The model's file, and what is made of it.
@@ -213,15 +265,21 @@ impl Opened {
         Ok(Opened { checkpoints, like })
     }
 
-    /// Writes it with the statistics of a whole pass.
-    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
-        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
-        let checkpoint = &self.checkpoints[0];
-        let own = match checkpoint.container().is_torch_file() {
+    /// The output, in the format that its name ends in, else the model's.
+    fn target<'a>(&'a self, args: &Args, path: &'a Path) -> FileTarget<'a> {
+        let own = match self.checkpoints[0].container().is_torch_file() {
             true => Format::Torch,
             false => Format::Safetensors,
         };
         let format = Format::of(path).unwrap_or(own);
+        FileTarget { path, format, like: self.like.as_ref(), force: args.force }
+    }
+
+    /// Writes it with the statistics of a whole pass.
+    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
+        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
+        let checkpoint = &self.checkpoints[0];
+        let file = self.target(args, path);
         let Progress { images, filled, ref skipped, .. } = part.progress;
         let outcome = bn_update::finish(network, &part.content, images, filled)?;
         let mut settings = part.identity.get("settings").clone();
@@ -229,7 +287,6 @@ impl Opened {
         let transform = part.identity.get(TRANSFORM_KEY).clone();
         let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
         let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-        let file = FileTarget { path, format, like: self.like.as_ref(), force: args.force };
         bn_update::write(checkpoint, network, &outcome, record, &file)?;
         let skipped = skipped.iter().map(|(_, line)| line.clone()).collect();
         Ok(Written { outcome, settings, skipped })
@@ -245,7 +302,13 @@ struct Written {
     skipped: Vec<String>,
 }
 
-fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) -> Result<()> {
+fn report_part(
+    args: &Args,
+    path: &Path,
+    progress: &Progress,
+    figures: Figures,
+    started: Instant,
+) -> Result<()> {
     let common = &args.common;
     let Progress { shard, done, images, skipped, .. } = progress;
     let seconds = started.elapsed().as_secs_f64();
@@ -255,10 +318,11 @@ fn report_part(args: &Args, path: &Path, progress: &Progress, started: Instant) 
         "images": images,
         "batches": done,
         "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "pace": figures.json(),
         "seconds": seconds,
     }))?;
     common.say(format!(
-        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s",
+        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s; {figures}",
         path.display(),
     ))?;
     let model = args.model.as_deref().map(shell_word).unwrap_or_default();
@@ -270,6 +334,7 @@ fn report(
     model: &Opened,
     network: &Model,
     written: &Written,
+    figures: Option<Figures>,
     started: Instant,
 ) -> Result<()> {
     let common = &args.common;
@@ -283,14 +348,19 @@ fn report(
         "method": outcome.method.name(),
         "images": outcome.images,
         "batches": outcome.batches,
+        "noise": settings["noise"],
+        "frozen": settings["frozen"],
         "augmentation": settings["augmentation"],
         "skipped": skipped,
+        "precision": settings["precision"],
         "all": json(&all),
         "layers": layers.iter().map(json).collect::<Vec<_>>(),
+        "pace": figures.map(|figures| figures.json()),
         "seconds": seconds,
     }))?;
+    let figures = figures.map_or(String::new(), |figures| format!("; {figures}"));
     common.say(format!(
-        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s",
+        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s{figures}",
         target.display(),
         layers.len(),
         outcome.images,
@@ -302,6 +372,52 @@ fn report(
     let rows = layers.iter().take(5).chain([&all]).map(row);
     common.say(table(&header, rows))?;
     common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+/// For a model that has nothing to recompute: the data are not looked at.
+fn write_unchanged(args: &Args, model: &Opened, recognised: &Recognised) -> Result<()> {
+    let common = &args.common;
+    let Recognised { arch, frozen, .. } = recognised;
+    let checkpoint = &model.checkpoints[0];
+    let why = match frozen.len() {
+        0 => "has no batchnorm layers".to_string(),
+        n => format!("has {n} batchnorm layers, all of them frozen"),
+    };
+    let Some(path) = &args.output else {
+        return Err(Error::usage(format!("{why}: there are no statistics to save"))
+            .at(checkpoint.path())
+            .remedy("give --output in place of --save-stats: the model is written as it is"));
+    };
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    common.note(format!("model: {}", arch.name));
+    let settings = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "images": 0,
+        "frozen": frozen,
+    });
+    let mut record = Map::from_iter([("bn_update".to_string(), settings)]);
+    // The pixels that the model takes are recorded as for any other, where something says which.
+    match args.data.transform(common, &model.checkpoints, arch.preset, arch.channels) {
+        Ok((_, pixels)) => {
+            record.insert(TRANSFORM_KEY.into(), pixels);
+        }
+        Err(error) if args.data.preset.is_some() => return Err(error),
+        Err(_) => {}
+    }
+    bn_update::write_unchanged(checkpoint, record, &model.target(args, path))?;
+    common.json(json!({
+        "output": path.display().to_string(),
+        "arch": arch.name,
+        "images": 0,
+        "batches": 0,
+        "frozen": frozen,
+        "layers": Value::Array(vec![]),
+    }))?;
+    common.say(format!("`{}` {why}: nothing to recompute", checkpoint.path().display()))?;
+    common.say(format!("wrote {}: the same tensors", path.display()))?;
+    common.say(format!("next: swa-eval {} --data DIR", shell_word(path)))
 }
 
 fn row(m: &Movement) -> Vec<String> {

@@ -5,17 +5,20 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use serde_json::{Value, json};
+use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
-use swa_tools::cli::data::{DataArgs, list_archs, report_bad};
+use swa_tools::cli::data::{DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::evaluation::{self, class_map_record};
+use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
+use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
-use swa_tools::cli::{self, Common, table};
-use swa_tools::data::Split;
-use swa_tools::evaluate::{self, Evaluation, Tally, Wanted, mcnemar};
+use swa_tools::cli::{self, Common};
+use swa_tools::data::ClassMap;
+use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
-use swa_tools::{Error, Result, output};
+use swa_tools::{Error, Result};
 
 /// Evaluates any number of models in one pass over the data: top-1 with its 95 % interval, top-5,
 /// negative log-likelihood (nll), expected calibration error (ece), and how each model differs from
@@ -29,6 +32,8 @@ Examples:
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
+  swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
+  swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
@@ -42,13 +47,12 @@ struct Args {
     #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
-    /// Write `labels` (n) and `logits` (models × n × classes), rows in the order of the data set
-    #[arg(long, value_name = "FILE")]
-    logits: Option<PathBuf>,
+    /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
+    #[arg(long, requires = "class_map", help_heading = "Data")]
+    class_map_restrict: bool,
 
-    /// Overwrite the file of --logits if it exists
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    files: FileArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -61,8 +65,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    libtorch::prepare();
     let args = Args::parse();
+    libtorch::prepare(args.data.precision);
     cli::run(|| run(&args))
 }
 
@@ -73,37 +77,68 @@ fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
-    if let Some(path) = &args.logits {
-        output::atomic::check_target(path, args.force, &args.models)?;
-    }
+    let mut inputs = args.models.clone();
+    inputs.extend(args.data.class_map.clone());
+    args.files.check(&inputs)?;
     let ensemble = args.ensemble.as_deref().map(|pattern| members(&args.models, pattern));
-    let wanted = Wanted { ensemble: ensemble.transpose()?, logits: args.logits.is_some() };
+    let ensemble = ensemble.transpose()?;
+    let names = evaluation::names(&args.models, ensemble.as_ref().map(Vec::len));
     let take = args.take.take();
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Split::Test)?;
+    let session = args.data.open(common, &checkpoints, Purpose::Evaluation, None)?;
     let order = args.data.order(session.dataset.as_ref(), false);
-    let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
-    let mut loader = args.data.loader(&session, order)?;
+    let (models, outputs) = (session.models.len(), session.models[0].classes);
+    let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
+    let logits = args.files.logits.as_deref().map(create).transpose()?;
+    let restricted = session.class_map.as_ref().filter(|_| args.class_map_restrict);
+    let competing = restricted.map(ClassMap::outputs);
+    let competitors = competing.as_ref().map_or(outputs, Vec::len);
+    let wanted = Wanted { ensemble, top: args.files.predictions.is_some(), competing };
+    let mut collector = Collector::new(models, outputs, wanted, logits);
+    let images = order.len();
+    let batch_size = args.data.batch_size.unwrap_or_else(|| session.largest_batch());
+    let mut loader = args.data.loader(&session, order, batch_size)?;
     let input = Input::new(&session.transform, session.device)?;
-    let step = |n| bar.inc(n as u64);
-    let evaluation = evaluate::run(&session.models, &input, &mut loader, &wanted, &step)?;
-    bar.finish_and_clear();
+    let pace = Pace::start(common, "evaluating", images, loader.waited());
+    let step = |n| pace.step(n);
+    let may_shrink = args.data.batch_size.is_none();
+    let mut at_a_time = AtATime { images: batch_size, may_shrink };
+    evaluate::run(&session.models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+    let (evaluation, logits) = collector.finish()?;
+    let figures = pace.finish(evaluation.labels.len());
     report_bad(common, &loader.bad());
-    if let Some(path) = &args.logits {
-        evaluation.write_logits(path, args.force)?;
+    let fewer = at_a_time.images;
+    if fewer < batch_size {
+        common.note(format!(
+            "memory did not hold {batch_size} images at a time: went on with {fewer} \
+             (--batch-size {fewer} starts so)"
+        ));
     }
     let seconds = started.elapsed().as_secs_f64();
+    let class_map = session.class_map.as_ref();
+    let beside = json!({
+        "transform": session.transform_record,
+        "augmentation": session.augmentation,
+        "class_map": class_map.map(|map| class_map_record(map, args.class_map_restrict)),
+        "skipped": loader.bad(),
+        "precision": args.data.precision.name(),
+        "batch_size": fewer,
+        "pace": figures.json(),
+        "seconds": seconds,
+    });
+    // Before the files: a full disk does not take the table along.
+    evaluation::report(common, &names, &evaluation, beside)?;
+    common.say(format!("{} images in {seconds:.1} s; {figures}", evaluation.labels.len()))?;
+    evaluation::remark(common, &names, &evaluation, competitors);
     let evaluated = Evaluated {
-        members: wanted.ensemble.map_or(0, |members| members.len()),
-        evaluation,
-        transform: session.transform_record,
-        augmentation: session.augmentation,
-        skipped: loader.bad(),
-        seconds,
+        titles: &names,
+        evaluation: &evaluation,
+        classes: &evaluation::classes(&session),
+        dataset: session.dataset.as_ref(),
     };
-    report(args, &evaluated)
+    args.files.write(common, &evaluated, logits)
 }
 
 /// The models whose file name matches, by position.
@@ -116,79 +151,4 @@ fn members(models: &[PathBuf], pattern: &str) -> Result<Vec<usize>> {
         return Err(Error::usage(format!("--ensemble: no model matches `{pattern}`")));
     }
     Ok(members)
-}
-
-/// What there is to report.
-struct Evaluated {
-    evaluation: Evaluation,
-    members: usize,
-    transform: Value,
-    augmentation: Value,
-    skipped: Vec<String>,
-    seconds: f64,
-}
-
-fn report(args: &Args, evaluated: &Evaluated) -> Result<()> {
-    let common = &args.common;
-    let Evaluated { evaluation, members, transform, augmentation, skipped, seconds } = evaluated;
-    let first = &evaluation.models[0];
-    let names = args.models.iter().map(|path| path.display().to_string());
-    let mut rows: Vec<(String, &Tally)> = names.zip(&evaluation.models).collect();
-    if let Some(ensemble) = &evaluation.ensemble {
-        rows.push((format!("ensemble of {members}"), ensemble));
-    }
-    let json_row = |(i, (name, tally)): (usize, &(String, &Tally))| {
-        let (low, high) = tally.interval();
-        let mut row = json!({
-            "model": name,
-            "top1": 100.0 * tally.top1(),
-            "top5": 100.0 * tally.top5(),
-            "nll": tally.nll(),
-            "ece": tally.ece(),
-            "n": tally.n(),
-            "correct": tally.correct(),
-            "interval": [100.0 * low, 100.0 * high],
-        });
-        if i > 0 {
-            row["difference"] = json!(100.0 * (tally.top1() - first.top1()));
-            row["mcnemar_p"] = json!(mcnemar(&first.right, &tally.right));
-        }
-        row
-    };
-    let mut models: Vec<Value> = rows.iter().enumerate().map(json_row).collect();
-    let ensemble = evaluation.ensemble.as_ref().and_then(|_| models.pop());
-    common.json(json!({
-        "models": models,
-        "ensemble": ensemble,
-        "transform": transform,
-        "augmentation": augmentation,
-        "skipped": skipped,
-        "seconds": seconds,
-    }))?;
-    let text_row = |(i, (name, tally)): (usize, &(String, &Tally))| {
-        let (low, high) = tally.interval();
-        let (difference, p) = if i == 0 {
-            (String::new(), String::new())
-        } else {
-            let p = mcnemar(&first.right, &tally.right);
-            (
-                format!("{:+.2}", 100.0 * (tally.top1() - first.top1())),
-                if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") },
-            )
-        };
-        vec![
-            name.clone(),
-            format!("{:.2}", 100.0 * tally.top1()),
-            format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
-            format!("{:.2}", 100.0 * tally.top5()),
-            format!("{:.4}", tally.nll()),
-            format!("{:.4}", tally.ece()),
-            difference,
-            p,
-        ]
-    };
-    let header =
-        ["model", "top-1 %", "95 % interval", "top-5 %", "nll", "ece", "vs first", "McNemar p"];
-    common.say(table(&header, rows.iter().enumerate().map(text_row)))?;
-    common.say(format!("{} images in {seconds:.1} s", first.n()))
 }

@@ -16,7 +16,7 @@ use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
 use crate::nn::batch_norm::Moments;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
+use crate::nn::{Collected, Model, Noise, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
@@ -79,23 +79,48 @@ impl BatchMoments {
     }
 }
 
-/// One pass over the batches with every batchnorm layer in training mode, and nothing else. `take` gets
-/// each batch and what was seen of it.
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else but training
+/// noise of the seed `noise`, if there is one. `take` gets each batch and what was seen of it.
 pub fn collect(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
+    noise: Option<u64>,
     take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<()>,
 ) -> Result<()> {
     let _guard = tch::no_grad_guard();
-    for batch in batches {
-        let batch = batch?;
-        let mut pass = Pass::Collect(Vec::with_capacity(model.batchnorms.len()));
-        let _logits = model.network.forward(&input.tensor(&batch)?, &mut pass)?;
-        let Pass::Collect(moments) = pass else { unreachable!("the pass stays what it is") };
+    let mut uploaded = input.uploads(batches);
+    let mut next = uploaded.next();
+    while let Some(item) = next {
+        let (batch, bytes) = item?;
+        let noise = noise.map(|seed| Noise::new(seed, &batch.indices));
+        let mut pass = Pass::Collect(Collected { moments: vec![], noise });
+        let _logits = input
+            .normalise(&bytes)
+            .and_then(|x| model.forward(&x, &mut pass))
+            .map_err(|e| with_smaller_batch(e, batch.n))?;
+        let Pass::Collect(Collected { moments, .. }) = pass else {
+            unreachable!("the pass stays what it is")
+        };
+        // On a GPU its copy is queued behind the forward pass.
+        next = uploaded.next();
         take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?;
     }
     Ok(())
+}
+
+/// How statistics are computed.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub method: Method,
+    /// Seed of the training noise; None: off.
+    pub noise: Option<u64>,
+}
+
+impl From<Method> for Settings {
+    fn from(method: Method) -> Self {
+        Settings { method, noise: None }
+    }
 }
 
 /// The statistics of one pass over the batches. `progress` is told how many images were done.
@@ -103,11 +128,12 @@ pub fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
-    method: Method,
+    settings: impl Into<Settings>,
     progress: &dyn Fn(usize),
 ) -> Result<Outcome> {
+    let Settings { method, noise } = settings.into();
     let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
-    collect(model, input, batches, &mut |batch, moments| {
+    collect(model, input, batches, noise, &mut |batch, moments| {
         moments.add_to(&mut sums);
         images += batch.n;
         count += 1;
@@ -176,9 +202,28 @@ pub fn write(
             replaced.insert(name, (outcome.batches as i64).to_le_bytes().to_vec());
         }
     }
+    rewrite_with(checkpoint, record, target, &replaced)
+}
+
+/// Writes a checkpoint again that has no statistics to recompute: the same tensors, byte for byte.
+/// `record` goes into the metadata.
+pub fn write_unchanged(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+) -> Result<()> {
+    rewrite_with(checkpoint, record, target, &HashMap::new())
+}
+
+fn rewrite_with(
+    checkpoint: &Checkpoint,
+    record: Map<String, Value>,
+    target: &FileTarget,
+    replaced: &HashMap<String, Vec<u8>>,
+) -> Result<()> {
     let mut metadata = checkpoint.metadata().clone();
     let mut provenance = checkpoint.provenance();
     provenance.extend(record);
     metadata.insert(METADATA_KEY.into(), Value::Object(provenance).to_string());
-    rewrite(checkpoint, target, &metadata, &replaced)
+    rewrite(checkpoint, target, &metadata, replaced)
 }

@@ -24,6 +24,9 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
         return Err(Error::input("the file is empty").remedy("save or download it again"));
     }
     let head = &bytes[..bytes.len().min(HEAD as usize)];
+    if starts_safetensors(head) {
+        return Ok(Format::Safetensors);
+    }
     if head.starts_with(zip::MAGIC) {
         return Ok(Format::Zip);
     }
@@ -33,7 +36,7 @@ pub fn format(bytes: &[u8]) -> Result<Format> {
     if head.starts_with(hdf5::MAGIC) {
         return Ok(Format::Hdf5);
     }
-    if !starts_safetensors(head) && flax::is_one(head) {
+    if flax::is_one(head) {
         return Ok(Format::Flax);
     }
     let text = String::from_utf8_lossy(head);
@@ -111,6 +114,8 @@ mod tests {
         assert_eq!(format(b"\x10\0\0\0\0\0\0\0{").unwrap(), Format::Safetensors);
         assert_eq!(format(b"\x89HDF\r\n\x1a\nxx").unwrap(), Format::Hdf5);
         assert_eq!(format(b"\x82\xa6params\x82").unwrap(), Format::Flax);
+        // A pickle's first bytes, or a length of 640.
+        assert_eq!(format(b"\x80\x02\0\0\0\0\0\0{").unwrap(), Format::Safetensors);
         // A map with the key `a`, or a length of 0x61a182.
         assert_eq!(format(b"\x82\xa1a\0\0\0\0\0{").unwrap(), Format::Safetensors);
         assert_eq!(format(b"\x82\xa1a\0\0\0\0\0\x80").unwrap(), Format::Flax);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use regex::Regex;
 use serde_json::{Value, json};
 use tch::Device;
 
@@ -10,16 +11,16 @@ use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::loader::Portion;
 use crate::data::{
-    self, Classes, Dataset, Format, Interpolation, Loader, Order, PRESETS, Preset, Split, Training,
-    Transform,
+    ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order, PRESETS, Preset,
+    Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Model, models};
+use crate::nn::{Freeze, Model, Precision, Recognised, Setup, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
-    /// The data: a folder with a sub-folder of images a class, or with IDX files (MNIST family)
+    /// The data: a folder with a sub-folder of images a class, or of another kind of --format
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
@@ -31,6 +32,14 @@ pub struct DataArgs {
     #[arg(long, value_enum, help_heading = "Data")]
     pub format: Option<Format>,
 
+    /// The labels of images in one folder: lines of name and class [default: seen beside them]
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub labels: Option<PathBuf>,
+
+    /// All classes, where --labels does not hold them all: a list, or a folder of class folders
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub classes: Option<PathBuf>,
+
     /// Use only N images, drawn by --seed [default: all]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub samples: Option<usize>,
@@ -39,13 +48,19 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
-    /// Images a batch
-    #[arg(long, value_name = "N", default_value = "128", value_parser = positive, help_heading = "Data")]
-    pub batch_size: usize,
+    /// Images a batch [default: 128; for swa-eval on a GPU as many as its memory holds, up to 256 of
+    /// 224 × 224]
+    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
+    pub batch_size: Option<usize>,
 
     /// Leave out up to N images that cannot be read, instead of stopping at the first
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub allow_bad: usize,
+
+    /// Which output of the network stands for which class of the data, where these are some of its
+    /// classes or in another order: JSON (`label2id`, `id2label`, a list) or text
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub class_map: Option<PathBuf>,
 
     /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
     /// `imagenet` for torchvision's families]
@@ -80,6 +95,10 @@ pub struct DataArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = Choice::Auto, help_heading = "Network")]
     pub device: Choice,
+
+    /// What the network computes in; tf32 on NVIDIA GPUs alone
+    #[arg(long, value_enum, default_value_t = Precision::Fp32, help_heading = "Network")]
+    pub precision: Precision,
 
     /// The architecture [default: recognised from names and shapes]
     #[arg(long, value_name = "NAME", help_heading = "Network")]
@@ -116,10 +135,27 @@ pub fn list_archs() -> Result<()> {
     models::list().into_iter().try_for_each(super::print)
 }
 
+/// What a session's models are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Collecting statistics: every batchnorm layer stays one.
+    Statistics,
+    /// Evaluation alone: batchnorm is folded into convolutions.
+    Evaluation,
+}
+
+/// Images a batch, unless said or found otherwise.
+pub const DEFAULT_BATCH: usize = 128;
+
+/// Images of 224 × 224 that are enough to keep a GPU busy.
+const GPU_BATCH: usize = 256;
+
 /// Everything that a pass over the data needs.
 pub struct Session {
     pub models: Vec<Model>,
+    /// Labels are outputs of the network.
     pub dataset: Arc<dyn Dataset>,
+    pub class_map: Option<ClassMap>,
     pub transform: Transform,
     /// The preset's name, where the transform is one, and the transform: for the metadata.
     pub transform_record: Value,
@@ -128,48 +164,91 @@ pub struct Session {
     pub device: Device,
 }
 
+impl Session {
+    /// Images a batch where the result does not depend on it. On a GPU: as many as keep it busy, in
+    /// the hope that its memory holds them ([`crate::evaluate::AtATime`]).
+    pub fn largest_batch(&self) -> usize {
+        match self.transform.crop {
+            _ if !self.device.is_cuda() => DEFAULT_BATCH,
+            Some(side) => (GPU_BATCH * 224 * 224 / (side * side)).clamp(1, 8 * GPU_BATCH),
+            None => GPU_BATCH,
+        }
+    }
+}
+
 impl DataArgs {
-    /// Opens device, data and models; says what was chosen.
+    /// Opens device, data and models; says what was chosen. `freeze`: names of batchnorm layers that
+    /// keep their statistics.
     pub fn open(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        default_split: Split,
+        purpose: Purpose,
+        freeze: Option<&Regex>,
     ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
             tch::set_num_threads(threads.into());
         }
         let (device, line) = device::open(self.device)?;
+        self.precision.check(device)?;
         common.note(line);
-        let dataset = data::open(dir, self.split.unwrap_or(default_split), self.format)?;
+        let folded = purpose == Purpose::Evaluation;
+        let default_split = if folded { Split::HeldOut } else { Split::Train };
+        let options = Options {
+            split: self.split.unwrap_or(default_split),
+            format: self.format,
+            labels: self.labels.clone(),
+            classes: self.classes.clone(),
+        };
+        let mut dataset: Arc<dyn Dataset> = options.open(dir)?.into();
+        let map = self.class_map.as_deref();
+        let class_map = map.map(|path| ClassMap::read(path, dataset.as_ref())).transpose()?;
+        if let Some(map) = &class_map {
+            dataset = map.apply(dataset)?;
+        }
         common.note(format!("data: {}", dataset.describe()));
         let mut models = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let model = Model::load(checkpoint, self.arch.as_deref(), device)?;
+            let freeze = Freeze::new(checkpoint, freeze);
+            let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
+            let model = recognised.load(Setup { device, precision: self.precision, folded })?;
             checkpoint.check_unchanged()?;
-            check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?;
+            match &class_map {
+                Some(map) => map.check(model.classes, checkpoint.path())?,
+                None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
+            }
             models.push(model);
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
+        let family = models.first().and_then(|m| m.preset);
+        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (transform, transform_record) =
-            self.transform(common, checkpoints, &models, channels)?;
+            self.transform(common, checkpoints, family, channels)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
-        let dataset = dataset.into();
-        Ok(Session { models, dataset, transform, transform_record, augmentation, device })
+        Ok(Session {
+            models,
+            dataset,
+            class_map,
+            transform,
+            transform_record,
+            augmentation,
+            device,
+        })
     }
 
-    /// The transform: flags over the preset named, over the one recorded, over the family's.
-    fn transform(
+    /// The transform and its record: flags over the preset named, over the one recorded, over the
+    /// family's.
+    pub fn transform(
         &self,
         common: &Common,
         checkpoints: &[Checkpoint],
-        models: &[Model],
+        family: Option<&str>,
         channels: usize,
     ) -> Result<(Transform, Value)> {
         let mut recorded: Vec<(Value, &Path)> = Vec::new();
@@ -180,8 +259,6 @@ impl DataArgs {
                 recorded.push((record, checkpoint.path()));
             }
         }
-        let family = models.first().and_then(|m| m.preset);
-        let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (mut transform, mut name, origin) = if let Some(name) = &self.preset {
             (Preset::named(name)?.transform(channels)?, name.clone(), "")
         } else if recorded.len() == 1 {
@@ -267,8 +344,14 @@ impl DataArgs {
         order
     }
 
-    pub fn loader(&self, session: &Session, order: Vec<usize>) -> Result<Loader> {
-        self.loader_of(session, order, Portion::ALL)
+    /// `batch_size`: that of [`DataArgs::batch_size`] or what takes its place.
+    pub fn loader(
+        &self,
+        session: &Session,
+        order: Vec<usize>,
+        batch_size: usize,
+    ) -> Result<Loader> {
+        self.loader_of(session, order, batch_size, Portion::ALL)
     }
 
     /// The same for some of the batches.
@@ -276,10 +359,11 @@ impl DataArgs {
         &self,
         session: &Session,
         order: Vec<usize>,
+        batch_size: usize,
         portion: Portion,
     ) -> Result<Loader> {
         let (dataset, transform) = (session.dataset.clone(), session.transform.clone());
-        Loader::of_portion(dataset, order, transform, self.batch_size, self.allow_bad, portion)
+        Loader::of_portion(dataset, order, transform, batch_size, self.allow_bad, portion)
     }
 }
 
@@ -305,7 +389,10 @@ fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model, path: &Path) 
         model.classes
     ))
     .at(dir)
-    .remedy("give the data that the model was trained for"))
+    .remedy(
+        "give the data that the model was trained for, or say with --class-map which class is \
+         which output",
+    ))
 }
 
 /// What all models must have in common to share a pass.

@@ -2,7 +2,13 @@
 
 #[cfg(feature = "torch")]
 pub mod data;
+#[cfg(feature = "torch")]
+pub mod evaluation;
+#[cfg(feature = "torch")]
+pub mod evaluation_files;
 pub mod list;
+#[cfg(feature = "torch")]
+pub mod pace;
 #[cfg(feature = "torch")]
 pub mod parts;
 pub mod take;

@@ -11,7 +11,7 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Classes, Dataset, Image, Listing, MAX_PIXELS, Split, grouped};
+use super::{Classes, Dataset, Image, Listing, MAX_PIXELS, Options, Split, grouped};
 use crate::error::{Error, Result, printable};
 
 pub(super) const HOLDS: &str =
@@ -27,8 +27,8 @@ pub(super) fn sniff(listing: &Listing) -> bool {
     listing.files.iter().any(|name| Name::of(name, Part::Images).is_some())
 }
 
-pub(super) fn open(dir: &Path, listing: &Listing, split: Split) -> Result<Box<dyn Dataset>> {
-    Ok(Box::new(Idx::open(dir, listing, split)?))
+pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
+    Ok(Box::new(Idx::open(dir, listing, options.split)?))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,11 +78,7 @@ impl<'a> Name<'a> {
     }
 
     fn split(&self) -> Option<Split> {
-        match self.prefix.rsplit(['-', '_', '.']).next() {
-            Some("train") => Some(Split::Train),
-            Some("t10k" | "test") => Some(Split::Test),
-            _ => None,
-        }
+        Split::of_word(self.prefix.rsplit(['-', '_', '.']).next()?)
     }
 }
 
@@ -138,23 +134,13 @@ impl Idx {
     }
 }
 
-/// The images of the wanted split, or of none; an uncompressed file before its compressed twin.
+/// The images of the wanted part; an uncompressed file before its compressed twin.
 fn choose<'a>(dir: &Path, names: Vec<Name<'a>>, split: Split) -> Result<Name<'a>> {
-    let all: Vec<String> = names.iter().map(|name| format!("`{}`", name.file)).collect();
-    let wanted =
-        if names.iter().any(|name| name.split() == Some(split)) { Some(split) } else { None };
-    let mut chosen: Vec<Name> = names.into_iter().filter(|name| name.split() == wanted).collect();
-    chosen.sort_by_key(|name| (name.prefix, name.compressed));
-    if chosen.is_empty() {
-        let found = if all.is_empty() { "no IDX images".to_string() } else { all.join(", ") };
-        let what = format!("expected images of the {} split, found {found}", split.name());
-        let remedy = if all.is_empty() {
-            format!("give {HOLDS}")
-        } else {
-            format!("use `--split {}`", split.other().name())
-        };
-        return Err(Error::input(what).at(dir).remedy(remedy));
+    if names.is_empty() {
+        return Err(Error::input("no IDX images").at(dir).remedy(format!("give {HOLDS}")));
     }
+    let mut chosen = split.of(dir, names, Name::split)?;
+    chosen.sort_by_key(|name| (name.prefix, name.compressed));
     if chosen.iter().any(|name| name.prefix != chosen[0].prefix) {
         let files: Vec<String> = chosen.iter().map(|name| format!("`{}`", name.file)).collect();
         return Err(Error::input(format!("several sets of images: {}", files.join(", ")))

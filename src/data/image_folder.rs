@@ -9,50 +9,19 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{Classes, Dataset, Image, Listing, Split, decode, grouped, is_hidden};
+use super::{
+    Classes, Dataset, EXTENSIONS, Image, Listing, Options, decode, grouped, image_stem, is_hidden,
+};
 use crate::error::{Error, Result, printable};
 
 pub(super) const HOLDS: &str = "a folder with a sub-folder of images for each class";
-
-/// What an image's name ends with, in any case. How it is decoded is decided by its content.
-pub const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 pub(super) fn sniff(listing: &Listing) -> bool {
     !listing.folders.is_empty()
 }
 
-pub(super) fn open(dir: &Path, listing: &Listing, split: Split) -> Result<Box<dyn Dataset>> {
-    match split_folder(dir, &listing.folders, split)? {
-        Some(dir) => {
-            let listing = Listing::read(&dir)?;
-            Ok(Box::new(ImageFolder::open(dir, &listing)?))
-        }
-        None => Ok(Box::new(ImageFolder::open(dir.to_path_buf(), listing)?)),
-    }
-}
-
-/// Where the only sub-folders are `train` and `val` or `test`, the one that is meant.
-fn split_folder(dir: &Path, folders: &[OsString], split: Split) -> Result<Option<PathBuf>> {
-    let is_split = |name: &OsString| name == "train" || name == "val" || name == "test";
-    if folders.is_empty() || !folders.iter().all(is_split) {
-        return Ok(None);
-    }
-    let wanted: Vec<&OsString> =
-        folders.iter().filter(|name| (*name == "train") == (split == Split::Train)).collect();
-    match wanted[..] {
-        [name] => Ok(Some(dir.join(name))),
-        [] => {
-            let found: Vec<_> = folders.iter().map(|f| format!("`{}`", f.display())).collect();
-            let what = format!("no sub-folder for the {} split, found", split.name());
-            Err(Error::input(format!("{what} {}", found.join(", ")))
-                .at(dir)
-                .remedy(format!("use `--split {}`", split.other().name())))
-        }
-        _ => Err(Error::input("both `val` and `test` are there")
-            .at(dir)
-            .remedy("give one of the two folders itself")),
-    }
+pub(super) fn open(dir: &Path, listing: &Listing, _: &Options) -> Result<Box<dyn Dataset>> {
+    Ok(Box::new(ImageFolder::open(dir.to_path_buf(), listing)?))
 }
 
 struct ImageFolder {
@@ -108,7 +77,7 @@ fn images_below(dir: &Path, class: &OsStr) -> Result<Vec<PathBuf>> {
             Ok(entry) => entry,
             Err(error) => return Err(unlisted(dir, error)),
         };
-        if !entry.file_type().is_file() || !has_image_extension(Path::new(entry.file_name())) {
+        if !entry.file_type().is_file() || image_stem(entry.file_name()).is_none() {
             continue;
         }
         let below = entry.path().strip_prefix(dir).unwrap_or(entry.path());
@@ -126,16 +95,6 @@ fn unlisted(dir: &Path, error: walkdir::Error) -> Error {
         Some(source) => Error::io(&path, "list the directory", source),
         None => Error::input("the link leads back to a folder that it lies in").at(&path),
     }
-}
-
-fn has_image_extension(path: &Path) -> bool {
-    // Not `Path::extension`: a name may be nothing but its ending.
-    let name = path.as_os_str().as_encoded_bytes();
-    EXTENSIONS.iter().any(|ending| {
-        name.len() > ending.len()
-            && name[name.len() - ending.len() - 1] == b'.'
-            && name[name.len() - ending.len()..].eq_ignore_ascii_case(ending.as_bytes())
-    })
 }
 
 impl Dataset for ImageFolder {

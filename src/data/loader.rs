@@ -5,10 +5,11 @@
 //! not depend on the number of threads: batches, skipped images and errors follow the order.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
@@ -61,10 +62,34 @@ pub struct Loader {
 }
 
 /// What the caller's side and the thread's side both see.
+#[derive(Default)]
 struct Shared {
     stop: AtomicBool,
     /// One error text for each image that was skipped, in order, with its batch's number.
     bad: Mutex<Vec<(usize, String)>>,
+    /// Nanoseconds that the caller waited for a batch.
+    for_batches: AtomicU64,
+    /// Nanoseconds that the thread waited for the caller to take one.
+    for_caller: AtomicU64,
+    /// When the last batch had been made.
+    ended: OnceLock<Instant>,
+}
+
+/// How long the two sides of a loader have waited for each other; to be looked at while it runs.
+#[derive(Clone)]
+pub struct Waited(Arc<Shared>);
+
+impl Waited {
+    /// The caller, for batches.
+    pub fn for_batches(&self) -> Duration {
+        Duration::from_nanos(self.0.for_batches.load(Ordering::Relaxed))
+    }
+
+    /// The loader, for the caller: until a batch was taken, and since the last one was made.
+    pub fn for_caller(&self) -> Duration {
+        let since = self.0.ended.get().map_or(Duration::ZERO, Instant::elapsed);
+        Duration::from_nanos(self.0.for_caller.load(Ordering::Relaxed)) + since
+    }
 }
 
 impl Loader {
@@ -100,7 +125,7 @@ impl Loader {
             return Err(Error::usage("`--batch-size`: expected at least 1, found 0"));
         }
         let Portion { first, step, bad } = portion;
-        let shared = Arc::new(Shared { stop: AtomicBool::new(false), bad: Mutex::new(bad) });
+        let shared = Arc::new(Shared { bad: Mutex::new(bad), ..Shared::default() });
         // The sender holds one more, which it made before there was room for it.
         let (sender, batches) = sync_channel(AHEAD - 1);
         let maker = Maker {
@@ -113,7 +138,11 @@ impl Loader {
         };
         let thread = std::thread::Builder::new()
             .name("loader".into())
-            .spawn(move || maker.run(&order, batch_size, first, step))
+            .spawn(move || {
+                let shared = Arc::clone(&maker.shared);
+                maker.run(&order, batch_size, first, step);
+                shared.ended.get_or_init(Instant::now);
+            })
             .map_err(|source| Error::io(Path::new("loader"), "start a thread", source))?;
         Ok(Loader { batches: Some(batches), thread: Some(thread), shared })
     }
@@ -129,6 +158,10 @@ impl Loader {
         self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
+    pub fn waited(&self) -> Waited {
+        Waited(Arc::clone(&self.shared))
+    }
+
     /// Stops the thread and waits for it: for the images that are being decoded, not for the batch.
     fn finish(&mut self) -> std::thread::Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -141,7 +174,10 @@ impl Iterator for Loader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.batches.as_ref()?.recv() {
+        let asked = Instant::now();
+        let received = self.batches.as_ref()?.recv();
+        add(&self.shared.for_batches, asked);
+        match received {
             Ok(item) => Some(item),
             Err(_) => {
                 // A bug there is a bug here.
@@ -157,6 +193,11 @@ impl Drop for Loader {
         // Its panic, if any, was printed; another one here would abort.
         let _ = self.finish();
     }
+}
+
+/// Adds the time since then.
+fn add(nanoseconds: &AtomicU64, then: Instant) {
+    nanoseconds.fetch_add(then.elapsed().as_nanos() as u64, Ordering::Relaxed);
 }
 
 /// The thread's side.
@@ -185,7 +226,10 @@ impl Maker {
                 continue;
             }
             batch.iter_mut().for_each(|batch| batch.skipped = std::mem::take(&mut skipped));
-            if self.sender.send(batch).is_err() || last {
+            let made = Instant::now();
+            let sent = self.sender.send(batch);
+            add(&self.shared.for_caller, made);
+            if sent.is_err() || last {
                 return;
             }
         }
@@ -216,8 +260,11 @@ impl Maker {
             }
         }
         let [height, width, channels] = self.size.map_or([0; 3], |(_, size)| size);
-        let mut pixels = Vec::with_capacity(good.len() * height * width * channels);
-        good.iter().for_each(|(_, image)| pixels.extend_from_slice(&image.pixels));
+        let size = height * width * channels;
+        let mut pixels = vec![0; good.len() * size];
+        // In parallel: a batch for a GPU is tens of megabytes, and nothing is decoded meanwhile.
+        let places = pixels.par_chunks_exact_mut(size.max(1));
+        places.zip(&good).for_each(|(place, (_, image))| place.copy_from_slice(&image.pixels));
         let indices: Vec<usize> = good.iter().map(|&(index, _)| index).collect();
         let labels = indices.iter().map(|&index| self.dataset.label(index)).collect();
         let n = good.len();

@@ -1,28 +1,34 @@
 //! A directory becomes samples, samples become pixels.
 //!
-//! [`open`] recognises the directory's convention and returns a [`Dataset`]: labels at once, pixels
-//! when asked. [`decode`] turns a file into the bytes that Pillow would give, [`transform`] resizes
-//! and crops them as torchvision does ([`placement`] is the mechanism, [`resize`] holds the arithmetic,
-//! [`augment`] draws the crops of training), [`order`] says which samples come when, and [`loader`]
-//! runs all of it in parallel, a few batches ahead. Pixels stay 8-bit: normalisation happens on the
-//! device.
+//! [`Options::open`] finds the data in a directory, recognises their convention and returns a [`Dataset`]:
+//! labels at once, pixels when asked. [`decode`] turns a file into the bytes that Pillow would give,
+//! [`transform`] resizes and crops them as torchvision does ([`placement`] is the mechanism, [`resize`]
+//! holds the arithmetic, [`augment`] draws the crops of training), [`order`] says which samples come
+//! when, and [`loader`] runs all of it in parallel, a few batches ahead. Pixels stay 8-bit: normalisation
+//! happens on the device.
 //!
 //! A new directory convention is one file here and one line in `CONVENTIONS`.
 
 pub mod augment;
+mod cifar;
+mod class_map;
 pub mod decode;
+mod flat;
 mod idx;
 mod image_folder;
 pub mod loader;
 pub mod order;
+mod parquet;
 pub mod placement;
 pub mod preset;
 pub(crate) mod random;
 pub mod resize;
+mod split;
 pub mod transform;
+mod webdataset;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash3_128;
 
@@ -30,9 +36,11 @@ use crate::checkpoint::digest::hex;
 use crate::error::{Error, Result};
 
 pub use augment::{Augmentation, Training};
+pub use class_map::ClassMap;
 pub use loader::{Batch, Loader};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};
+pub use split::Split;
 pub use transform::{Interpolation, Transform};
 
 /// More pixels than this, in an image or in what a transform would make of it, are refused: twice
@@ -97,35 +105,20 @@ pub trait Dataset: Send + Sync {
     fn describe(&self) -> String;
 }
 
-/// Which part of a directory that holds both is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Split {
-    Train,
-    Test,
-}
-
-impl Split {
-    /// As `--split` spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Test => "test",
-        }
-    }
-
-    pub fn other(self) -> Self {
-        match self {
-            Split::Train => Split::Test,
-            Split::Test => Split::Train,
-        }
-    }
-}
-
 /// The directory conventions by name, as `--format` spells them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// MNIST, Fashion-MNIST, EMNIST, ...: `train-images-idx3-ubyte.gz` and its labels
     Idx,
+    /// CIFAR-10 and CIFAR-100, binary (`data_batch_1.bin`) or for Python (`data_batch_1`)
+    Cifar,
+    /// Tar shards of images and labels: `train-0000.tar`
+    #[value(name = "webdataset")]
+    WebDataset,
+    /// Parquet files of Hugging Face: `data/train-00000-of-00001.parquet`
+    Parquet,
+    /// Images in one folder and a file of their labels: ImageNet's validation set as distributed
+    Flat,
     /// One sub-folder of images a class
     #[value(name = "imagefolder")]
     ImageFolder,
@@ -136,41 +129,175 @@ struct Convention {
     format: Format,
     /// What such a directory holds, for the error that lists them.
     holds: &'static str,
+    /// By names alone.
     sniff: fn(&Listing) -> bool,
-    open: fn(&Path, &Listing, Split) -> Result<Box<dyn Dataset>>,
+    /// Whether its files are recognised in folders below the one that was named.
+    nests: bool,
+    open: fn(&Path, &Listing, &Options) -> Result<Box<dyn Dataset>>,
 }
 
 /// The conventions in the order in which they are tried; the first that fits is taken.
 const CONVENTIONS: &[Convention] = &[
-    Convention { format: Format::Idx, holds: idx::HOLDS, sniff: idx::sniff, open: idx::open },
+    Convention {
+        format: Format::Idx,
+        holds: idx::HOLDS,
+        sniff: idx::sniff,
+        nests: true,
+        open: idx::open,
+    },
+    Convention {
+        format: Format::Cifar,
+        holds: cifar::HOLDS,
+        sniff: cifar::sniff,
+        nests: true,
+        open: cifar::open,
+    },
+    Convention {
+        format: Format::WebDataset,
+        holds: webdataset::HOLDS,
+        sniff: webdataset::sniff,
+        nests: true,
+        open: webdataset::open,
+    },
+    Convention {
+        format: Format::Parquet,
+        holds: parquet::HOLDS,
+        sniff: parquet::sniff,
+        nests: true,
+        open: parquet::open,
+    },
+    Convention {
+        format: Format::Flat,
+        holds: flat::HOLDS,
+        sniff: flat::sniff,
+        nests: false,
+        open: flat::open,
+    },
+    // What has folders and is nothing else.
     Convention {
         format: Format::ImageFolder,
         holds: image_folder::HOLDS,
         sniff: image_folder::sniff,
+        nests: false,
         open: image_folder::open,
     },
 ];
 
-/// Opens the dataset in `dir`, of the convention `format` or of the first one that fits.
+/// How deep data are looked for below the folder that was named.
+const DEPTH: usize = 4;
+
+/// What is said of a directory beside its name.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub split: Split,
+    /// None: the first convention that fits.
+    pub format: Option<Format>,
+    /// Where a flat folder's labels stand; None: in a file with a usual name beside the images.
+    pub labels: Option<PathBuf>,
+    /// The class names, where the labels do not say all of them: a file, or a folder with a sub-folder
+    /// for each class.
+    pub classes: Option<PathBuf>,
+}
+
+/// Opens the dataset in `dir`: [`Options::open`] with nothing said of labels.
 ///
 /// # Errors
-/// `Usage` where `dir` is no directory, `Input` where it holds no dataset of a known convention or a
-/// broken one, `Io` where it cannot be read.
+/// Those of [`Options::open`].
 pub fn open(dir: &Path, split: Split, format: Option<Format>) -> Result<Box<dyn Dataset>> {
-    let listing = Listing::read(dir)?;
-    let fits = |convention: &&Convention| match format {
-        Some(format) => convention.format == format,
-        None => (convention.sniff)(&listing),
-    };
-    match CONVENTIONS.iter().find(fits) {
-        Some(convention) => (convention.open)(dir, &listing, split),
-        None if listing.files.is_empty() => Err(Error::input("the folder is empty").at(dir)),
-        None => {
-            let known: Vec<&str> = CONVENTIONS.iter().map(|c| c.holds).collect();
-            let found = format!("no dataset was recognised among {} files", listing.files.len());
-            Err(Error::input(found).at(dir).remedy(format!("give {}", known.join(", or "))))
+    Options { split, format, ..Options::default() }.open(dir)
+}
+
+impl Options {
+    /// Opens the dataset in `dir` or below it: where all its sub-folders are named after parts (`train`,
+    /// `val`, `test`), in the one that is meant; where it has only one, in that, if it holds files that
+    /// are recognised by their names.
+    ///
+    /// # Errors
+    /// `Usage` where `dir` is no directory or an option does not fit what it holds, `Input` where it holds
+    /// no dataset of a known convention or a broken one, `Io` where it cannot be read.
+    pub fn open(&self, dir: &Path) -> Result<Box<dyn Dataset>> {
+        let format = self.format.or(self.labels.is_some().then_some(Format::Flat));
+        let found = match self.locate(dir, format, false, DEPTH)? {
+            Some(found) => found,
+            None => match CONVENTIONS.iter().find(|c| Some(c.format) == format) {
+                // It says best what is missing.
+                Some(convention) => {
+                    Found { dir: dir.to_path_buf(), listing: Listing::read(dir)?, convention }
+                }
+                None => return Err(unknown(dir, &Listing::read(dir)?)),
+            },
+        };
+        if found.convention.format != Format::Flat
+            && (self.labels.is_some() || self.classes.is_some())
+        {
+            let what = "`--labels` and `--classes` are for a flat folder of images";
+            return Err(Error::usage(what).at(&found.dir).remedy("leave them out"));
+        }
+        (found.convention.open)(&found.dir, &found.listing, self)
+    }
+
+    /// Finds the folder that holds the data. `nested` is a folder that the user did not name.
+    fn locate(
+        &self,
+        dir: &Path,
+        format: Option<Format>,
+        nested: bool,
+        depth: usize,
+    ) -> Result<Option<Found>> {
+        let listing = Listing::read(dir)?;
+        let allowed = |c: &&Convention| {
+            format.is_none_or(|format| format == c.format) && (c.nests || !nested)
+        };
+        let (folder, files): (Vec<&Convention>, Vec<&Convention>) =
+            CONVENTIONS.iter().filter(allowed).partition(|c| c.format == Format::ImageFolder);
+        if let Some(convention) = files.into_iter().find(|c| (c.sniff)(&listing)) {
+            return Ok(Some(Found { dir: dir.to_path_buf(), listing, convention }));
+        }
+        if depth > 0 {
+            if let Some(part) = self.part(dir, &listing)? {
+                return self.locate(&part, format, nested, depth - 1);
+            }
+            if let [only] = &listing.folders[..]
+                && let Some(found) = self.locate(&dir.join(only), format, true, depth - 1)?
+            {
+                return Ok(Some(found));
+            }
+        }
+        let folder = folder.into_iter().find(|c| (c.sniff)(&listing));
+        Ok(folder.map(|convention| Found { dir: dir.to_path_buf(), listing, convention }))
+    }
+
+    /// The sub-folder of the wanted part, where all of them are named after parts.
+    fn part(&self, dir: &Path, listing: &Listing) -> Result<Option<PathBuf>> {
+        let part = |name: &std::ffi::OsString| name.to_str().and_then(Split::of_word);
+        let folders = &listing.folders;
+        if folders.is_empty() || !folders.iter().all(|name| part(name).is_some()) {
+            return Ok(None);
+        }
+        let chosen = self.split.of(dir, folders.iter().collect(), |name| part(name))?;
+        match chosen[..] {
+            [name] => Ok(Some(dir.join(name))),
+            _ => {
+                Err(Error::input("several folders of one part").at(dir).remedy("give one of them"))
+            }
         }
     }
+}
+
+/// Where the data lie and what they are.
+struct Found {
+    dir: PathBuf,
+    listing: Listing,
+    convention: &'static Convention,
+}
+
+fn unknown(dir: &Path, listing: &Listing) -> Error {
+    if listing.files.is_empty() && listing.folders.is_empty() {
+        return Error::input("the folder is empty").at(dir);
+    }
+    let known: Vec<&str> = CONVENTIONS.iter().map(|c| c.holds).collect();
+    let what = format!("no dataset was recognised among {} files", listing.files.len());
+    Error::input(what).at(dir).remedy(format!("give {}", known.join(", or ")))
 }
 
 /// A digest of all names and labels, in the order of the dataset: XXH3-128 of each name's length (8 bytes,
@@ -225,6 +352,19 @@ impl Listing {
     }
 }
 
+/// What an image's name ends with, in any case. How it is decoded is decided by its content.
+pub const EXTENSIONS: [&str; 9] =
+    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+
+/// The name without the ending that makes it an image's; None where it has none.
+fn image_stem(name: &std::ffi::OsStr) -> Option<&[u8]> {
+    // Not `Path::extension`: a name may be nothing but its ending.
+    let name = name.as_encoded_bytes();
+    let dot = name.iter().rposition(|&b| b == b'.')?;
+    let ending = &name[dot + 1..];
+    EXTENSIONS.iter().any(|e| ending.eq_ignore_ascii_case(e.as_bytes())).then_some(&name[..dot])
+}
+
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }
@@ -255,6 +395,7 @@ mod tests {
         }
         assert_eq!(Format::from_str("imagefolder", false), Ok(Format::ImageFolder));
         assert_eq!(Format::from_str("idx", false), Ok(Format::Idx));
+        assert_eq!(Format::from_str("webdataset", false), Ok(Format::WebDataset));
     }
 
     fn refused(dir: &Path) -> Error {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 /// Steele, Lea, Flood: "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014. Every seed is as
 /// good as the next.
+#[derive(Debug)]
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {

@@ -7,6 +7,9 @@
 //! Only what the window (a crop that follows) needs is computed: an output pixel depends on its own
 //! column's and row's weights alone, so the bytes are those of the whole.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+
 use std::ops::Range;
 
 use super::Image;
@@ -66,18 +69,27 @@ fn run(image: &Image, window: Window, axes: &Axes) -> Vec<u8> {
         // SAFETY: the processor has AVX2.
         return unsafe { passes_avx2(image, window, axes) };
     }
-    passes(image, window, axes)
+    passes(image, window, axes, horizontal)
 }
 
 /// The same code compiled for wider registers; integers, so the same bytes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn passes_avx2(image: &Image, window: Window, axes: &Axes) -> Vec<u8> {
-    passes(image, window, axes)
+    passes(image, window, axes, |pixels, line, channels, first, columns| match channels {
+        3 => avx2::horizontal_rgb(pixels, line, first, columns),
+        _ => horizontal(pixels, line, channels, first, columns),
+    })
 }
 
+/// `horizontal`: the function of that name, or one that gives the same bytes.
 #[inline(always)]
-fn passes(image: &Image, window: Window, axes: &Axes) -> Vec<u8> {
+fn passes(
+    image: &Image,
+    window: Window,
+    axes: &Axes,
+    horizontal: impl Fn(&[u8], usize, usize, usize, &Weights) -> Vec<u8>,
+) -> Vec<u8> {
     let (pixels, channels) = (&image.pixels, image.channels);
     let line = image.width * channels;
     let part = window.left * channels..(window.left + window.width) * channels;

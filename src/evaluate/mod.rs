@@ -1,117 +1,124 @@
 //! Evaluating models: any number in one pass over the data, each image decoded once.
+//!
+//! A pass keeps each image's [`Outcome`] (24 bytes an image and model); every figure, table and diagram
+//! is made of those afterwards.
+//!
+//! On a GPU the host runs ahead: while the network works on a batch, the next one's copy is queued
+//! behind it, and the batch before it is scored.
 
+mod classes;
+mod collect;
+mod confusion;
+mod forward;
+mod logits;
 mod metrics;
+mod per_class;
+mod predictions;
+mod reliability;
+mod scores;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use tch::Tensor;
 
-use rayon::prelude::*;
-
-use crate::checkpoint::{Dtype, TensorInfo};
 use crate::data::Batch;
+use crate::nn::Model;
 use crate::nn::input::Input;
-use crate::nn::{Model, Pass};
-use crate::output::write_safetensors;
 use crate::{Error, Result};
-pub use metrics::{Outcome, Tally, mcnemar, wilson};
-use metrics::{log_add, log_softmax};
+pub use classes::ClassList;
+pub use collect::Collector;
+pub use confusion::{confusion, write_confusion};
+pub use forward::AtATime;
+pub use logits::LogitsFile;
+pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
+pub use per_class::{ClassCount, per_class, write_per_class};
+pub use predictions::write_predictions;
+pub use reliability::reliability_svg;
+pub use scores::{Outcome, TOP, log_softmax};
 
-/// What a pass is to deliver beside each model's tally.
+/// What a pass is to keep beside each model's outcomes.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// An ensemble of these models (by position): their softmax outputs, averaged.
     pub ensemble: Option<Vec<usize>>,
-    /// Every logit, for [`Evaluation::write_logits`]: 4 bytes an image, model and class, in memory.
-    pub logits: bool,
+    /// The best outputs of each image: 8 bytes for each.
+    pub top: bool,
+    /// The outputs that compete, by number; all of them if not given.
+    pub competing: Option<Vec<u32>>,
 }
 
 /// The result of a pass.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Evaluation {
+    /// The images in the order of the pass, by their place in the data set.
+    pub images: Vec<u64>,
+    /// The output that each image should have made the largest.
+    pub labels: Vec<u32>,
     /// One a model, in their order.
-    pub models: Vec<Tally>,
-    pub ensemble: Option<Tally>,
-    labels: Vec<i64>,
-    /// Of each model, [images · classes].
-    logits: Vec<Vec<f32>>,
-    classes: usize,
+    pub models: Vec<Record>,
+    pub ensemble: Option<Record>,
 }
 
-/// Runs every model on every batch. `progress` is told how many images were done.
+/// What a model, or the ensemble, made of the images.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// One an image.
+    pub outcomes: Vec<Outcome>,
+    /// If wanted, each image's best outputs with their probabilities: [`TOP`], or as many as compete.
+    pub top: Vec<(u32, f32)>,
+}
+
+impl Evaluation {
+    /// The models, then the ensemble if there is one.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.models.iter().chain(&self.ensemble)
+    }
+}
+
+/// Runs every model on every batch. `at_a_time` becomes what memory held; `progress` is told how many
+/// images were done.
 pub fn run(
     models: &[Model],
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
-    wanted: &Wanted,
+    at_a_time: &mut AtATime,
+    collector: &mut Collector,
     progress: &dyn Fn(usize),
-) -> Result<Evaluation> {
+) -> Result<()> {
     let _guard = tch::no_grad_guard();
-    let classes = models.first().map_or(0, |m| m.classes);
-    let mut evaluation = Evaluation {
-        models: vec![Tally::default(); models.len()],
-        ensemble: wanted.ensemble.as_ref().map(|_| Tally::default()),
-        logits: vec![vec![]; models.len()],
-        labels: vec![],
-        classes,
-    };
-    for batch in batches {
-        let batch = batch?;
-        let x = input.tensor(&batch)?;
-        let members = wanted.ensemble.as_deref().unwrap_or_default();
-        // Logarithms: a probability may be too small for a number.
-        let cells = if members.is_empty() { 0 } else { batch.n * classes };
-        let mut mixture = vec![f64::NEG_INFINITY; cells];
-        for (i, model) in models.iter().enumerate() {
-            let logits = model.network.forward(&x, &mut Pass::Eval)?.f_flatten(0, 1)?;
-            let logits = Vec::<f32>::try_from(logits)?;
-            if logits.iter().any(|x| !x.is_finite()) {
-                return Err(Error::input("its logits are not finite")
-                    .at(&model.path)
-                    .remedy("recompute its statistics with swa-bn-update, or leave it out"));
-            }
-            let rows = logits.par_chunks_exact(classes).zip(&batch.labels);
-            let outcomes: Vec<Outcome> =
-                rows.map(|(row, &label)| Outcome::of_logits(row, label)).collect();
-            outcomes.into_iter().for_each(|outcome| evaluation.models[i].add(outcome));
-            if members.contains(&i) {
-                let rows = mixture.par_chunks_exact_mut(classes);
-                rows.zip(logits.par_chunks_exact(classes)).for_each(|(sum, row)| {
-                    let p = log_softmax(row);
-                    sum.iter_mut().zip(p).for_each(|(sum, p)| *sum = log_add(*sum, p));
-                });
-            }
-            if wanted.logits {
-                evaluation.logits[i].extend_from_slice(&logits);
-            }
+    let mut uploaded = input.uploads(batches);
+    let mut queued: Option<(Batch, Vec<Tensor>)> = None;
+    loop {
+        let next = uploaded.next().transpose()?;
+        let done = match queued.take() {
+            Some((batch, logits)) => Some((batch, fetch(models, logits)?)),
+            None => None,
+        };
+        if let Some((batch, bytes)) = next {
+            queued = Some((batch, forward::queue(models, input, &bytes, at_a_time)?));
         }
-        if let Some(ensemble) = &mut evaluation.ensemble {
-            mixture.iter_mut().for_each(|p| *p -= (members.len() as f64).ln());
-            for (row, &label) in mixture.chunks_exact(classes).zip(&batch.labels) {
-                ensemble.add(Outcome::of_log_probabilities(row, label));
+        if let Some((batch, logits)) = done {
+            let first = collector.open(&batch);
+            for (model, logits) in logits.into_iter().enumerate() {
+                collector.add(model, first, logits)?;
             }
+            collector.close();
+            progress(batch.n);
         }
-        evaluation.labels.extend(batch.labels.iter().map(|&label| label as i64));
-        progress(batch.n);
+        if queued.is_none() {
+            return Ok(());
+        }
     }
-    if evaluation.labels.is_empty() {
-        return Err(Error::input("no image was left to evaluate on"));
-    }
-    Ok(evaluation)
 }
 
-impl Evaluation {
-    /// Writes `labels` `[images]`, I64, and `logits` `[models, images, classes]`, F32; the images in the
-    /// order of the data set.
-    pub fn write_logits(&self, path: &Path, force: bool) -> Result<()> {
-        let n = self.labels.len();
-        let info = |name: &str, dtype, shape| TensorInfo { name: name.into(), dtype, shape };
-        let labels = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        let logits = self.logits.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
-        let shape = vec![self.logits.len(), n, self.classes];
-        let tensors = [
-            (info("labels", Dtype::I64, vec![n]), labels),
-            (info("logits", Dtype::F32, shape), logits),
-        ];
-        write_safetensors(&tensors, &BTreeMap::new(), path, force)
-    }
+/// Waits for the logits: of each model [images · classes].
+fn fetch(models: &[Model], logits: Vec<Tensor>) -> Result<Vec<Vec<f32>>> {
+    let one = |(model, logits): (&Model, Tensor)| {
+        let logits = Vec::<f32>::try_from(logits.f_flatten(0, 1)?)?;
+        if logits.iter().any(|x| !x.is_finite()) {
+            return Err(Error::input("its logits are not finite")
+                .at(&model.path)
+                .remedy(model.precision.remedy_for_infinities()));
+        }
+        Ok(logits)
+    };
+    models.iter().zip(logits).map(one).collect()
 }

@@ -3,6 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use super::moments::ChannelMoments;
+use super::noise::Noise;
 use super::weights::Scope;
 use crate::{Error, Result};
 
@@ -14,9 +15,26 @@ const EPS: f64 = 1e-5;
 pub enum Pass {
     /// Normalise by the running statistics.
     Eval,
-    /// Normalise by the batch's own statistics, as in training, and keep them. Nothing else is in
-    /// training mode: no dropout, no gradients.
-    Collect(Vec<Moments>),
+    /// Normalise by the batch's own statistics, as in training, and keep them; frozen layers by their
+    /// running statistics. Nothing else is in training mode, unless there is noise.
+    Collect(Collected),
+}
+
+impl Pass {
+    /// What to draw the network's training noise from; None: there is none.
+    pub fn noise(&mut self) -> Option<&mut Noise> {
+        match self {
+            Pass::Collect(collected) => collected.noise.as_mut(),
+            Pass::Eval => None,
+        }
+    }
+}
+
+/// What a pass collects, and the training noise that it is collected with.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub moments: Vec<Moments>,
+    pub noise: Option<Noise>,
 }
 
 /// What one layer saw of one batch, on the network's device: f64 on the CPU, f32 on a GPU.
@@ -42,7 +60,8 @@ pub struct Layer {
 
 #[derive(Debug)]
 pub struct BatchNorm {
-    layer: usize,
+    /// None: frozen.
+    layer: Option<usize>,
     name: String,
     weight: Tensor,
     bias: Tensor,
@@ -57,16 +76,24 @@ impl BatchNorm {
         Ok(BatchNorm {
             layer: scope.register_batch_norm(channels),
             name: scope.name().to_string(),
-            weight: scope.get("weight", &shape)?,
-            bias: scope.get("bias", &shape)?,
-            running_mean: scope.get("running_mean", &shape)?,
-            running_var: scope.get("running_var", &shape)?,
+            weight: scope.get_wide("weight", &shape)?,
+            bias: scope.get_wide("bias", &shape)?,
+            running_mean: scope.get_wide("running_mean", &shape)?,
+            running_var: scope.get_wide("running_var", &shape)?,
         })
+    }
+
+    /// Evaluation as scale · x + shift, each `[channels]`, in the type that the layer was loaded in.
+    pub fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let deviation = self.running_var.f_add_scalar(EPS)?.f_sqrt()?;
+        let scale = self.weight.f_div(&deviation)?;
+        let shift = self.bias.f_sub(&self.running_mean.f_mul(&scale)?)?;
+        Ok((scale, shift))
     }
 
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        let Pass::Collect(moments) = pass else {
+        let (Pass::Collect(collected), Some(layer)) = (pass, self.layer) else {
             let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
             return Ok(x.f_batch_norm(weight, bias, mean, var, false, 0.0, EPS, true)?);
         };
@@ -96,7 +123,7 @@ impl BatchNorm {
                 x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
             (y, mean, variance)
         };
-        moments.push(Moments { layer: self.layer, values, mean, variance });
+        collected.moments.push(Moments { layer, values, mean, variance });
         Ok(y)
     }
 }

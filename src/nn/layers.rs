@@ -1,10 +1,11 @@
-//! The layers that are not batchnorm. Tensors are [images, channels, height, width], f32.
+//! The layers that are not batchnorm. Tensors are [images, channels, height, width], of the type of
+//! the weights.
 
 use tch::Tensor;
 
 use super::batch_norm::{BatchNorm, Pass};
 use super::weights::Scope;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Convolution with a square kernel.
 #[derive(Debug)]
@@ -55,22 +56,47 @@ impl Conv2d {
 
 /// Convolution → batchnorm with nothing between: what evaluation can do as one convolution.
 #[derive(Debug)]
-pub struct ConvBn {
-    conv: Conv2d,
-    bn: BatchNorm,
+pub enum ConvBn {
+    Apart { conv: Conv2d, bn: BatchNorm },
+    Folded(Conv2d),
 }
 
 impl ConvBn {
     /// `conv` and `bn`: the names of the two in `scope`.
     pub fn new(scope: &mut Scope, conv: &str, bn: &str, shape: ConvShape) -> Result<Self> {
-        Ok(ConvBn {
-            conv: Conv2d::new(scope.sub(conv), shape)?,
-            bn: BatchNorm::new(scope.sub(bn), shape.outputs)?,
-        })
+        if scope.folds() {
+            let conv = Conv2d::new(scope.sub(conv).exact(), shape)?;
+            let bn = BatchNorm::new(scope.sub(bn).exact(), shape.outputs)?;
+            return Ok(ConvBn::Folded(Self::fold(scope, conv, &bn)?));
+        }
+        let conv = Conv2d::new(scope.sub(conv), shape)?;
+        let bn = BatchNorm::new(scope.sub(bn), shape.outputs)?;
+        Ok(ConvBn::Apart { conv, bn })
+    }
+
+    /// scale · (w ∗ x + b) + shift = (scale · w) ∗ x + (scale · b + shift), in f64 and then rounded
+    /// once.
+    fn fold(scope: &Scope, conv: Conv2d, bn: &BatchNorm) -> Result<Conv2d> {
+        let (scale, shift) = bn.scale_and_shift()?;
+        let weight = conv.weight.f_mul(&scale.f_view([-1, 1, 1, 1])?)?;
+        let bias = match &conv.bias {
+            Some(bias) => bias.f_mul(&scale)?.f_add(&shift)?,
+            None => shift,
+        };
+        let weight = channels_last(&scope.round(&weight)?)?;
+        Ok(Conv2d { weight, bias: Some(scope.round(&bias)?), ..conv })
     }
 
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        self.bn.forward(&self.conv.forward(x)?, pass)
+        match self {
+            ConvBn::Apart { conv, bn } => bn.forward(&conv.forward(x)?, pass),
+            ConvBn::Folded(conv) => match pass {
+                Pass::Eval => conv.forward(x),
+                Pass::Collect(_) => Err(Error::usage(
+                    "a model that was loaded for evaluation has no batchnorm to collect from",
+                )),
+            },
+        }
     }
 }
 

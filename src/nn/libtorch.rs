@@ -9,18 +9,19 @@ use std::path::PathBuf;
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-/// To be called first in `main`, before another thread exists.
+use super::Precision;
+
+/// To be called early in `main`, before another thread exists and before CUDA is touched.
 ///
-/// - fp32 means fp32: the default of cuDNN and cuBLAS is to round the operands of fp32 convolutions to
-///   TF32 (10 bits of mantissa). libtorch's switch for it is not bound by tch; NVIDIA's own is a
-///   variable of the environment. Set by the user, it stays.
+/// - fp32 means fp32: the default of cuDNN is to round the operands of fp32 convolutions to TF32
+///   (10 bits of mantissa after the point). libtorch's switch for it is not bound by tch; NVIDIA's
+///   own, for cuDNN and cuBLAS, is a variable of the environment.
 /// - Freed memory is kept: libtorch allocates every activation anew, and glibc would map and unmap it
 ///   each time. Evaluating a small network, a third of the time went into page faults.
-pub fn prepare() {
-    if std::env::var_os("NVIDIA_TF32_OVERRIDE").is_none() {
-        // SAFETY: the caller has started no other thread that could read the environment.
-        unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
-    }
+pub fn prepare(precision: Precision) {
+    let tf32 = if precision == Precision::Tf32 { "1" } else { "0" };
+    // SAFETY: the caller has started no other thread that could read the environment.
+    unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", tf32) };
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes numbers; a value it does not like is ignored.
     unsafe {

@@ -22,12 +22,12 @@ pub struct ChannelMoments {
 }
 
 impl ChannelMoments {
-    /// Of `x`, [images, channels, height, width], f32, on the CPU. The same bits for any number of
-    /// threads.
+    /// Of `x`, [images, channels, height, width], f32 or narrower, on the CPU. The same bits for any
+    /// number of threads.
     pub fn of(x: &Tensor) -> Result<Self> {
         // Channels innermost, which costs nothing if they are so already.
-        let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?;
-        assert_eq!((rows.kind(), rows.device()), (Kind::Float, Device::Cpu));
+        let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
+        assert_eq!(rows.device(), Device::Cpu);
         let channels = rows.size()[3] as usize;
         // SAFETY: a contiguous f32 tensor in host memory, alive and not written to until the end of
         // this function, holds `numel` values from its data pointer on.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use tch::{Device, Kind, Tensor};
 
 use super::batch_norm::Layer;
+use super::freeze::Freeze;
 use super::models::Arch;
-use super::{Network, models};
+use super::{Network, Pass, Precision, models};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use crate::{Error, Result};
 
@@ -64,27 +65,65 @@ impl<'a> Shapes<'a> {
     }
 }
 
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub device: Device,
+    pub precision: Precision,
+    /// For evaluation alone: batchnorm becomes part of the convolution before it
+    /// ([`super::layers::ConvBn`]).
+    pub folded: bool,
+}
+
+/// As the file has it, in fp32.
+impl From<Device> for Setup {
+    fn from(device: Device) -> Self {
+        Setup { device, precision: Precision::Fp32, folded: false }
+    }
+}
+
 /// Gives a model its tensors and notes what does not fit.
 pub struct Weights<'a> {
     shapes: &'a Shapes<'a>,
     /// None: the model is only described.
-    from: Option<(&'a Checkpoint, Device)>,
+    from: Option<(&'a Checkpoint, Setup)>,
+    freeze: &'a Freeze,
     asked: HashSet<String>,
     problems: Vec<String>,
     batchnorms: Vec<Layer>,
+    frozen: Vec<String>,
+    noisy: bool,
 }
 
 /// A part of a model, by the prefix of its names.
 pub struct Scope<'w, 'a> {
     weights: &'w mut Weights<'a>,
     name: String,
+    /// Tensors come in f64 and stay on the CPU.
+    exact: bool,
 }
 
 impl<'a> Scope<'_, 'a> {
     /// A part of this part.
     pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_, 'a> {
         let name = self.full(&name.to_string());
-        Scope { weights: self.weights, name }
+        Scope { weights: self.weights, name, exact: self.exact }
+    }
+
+    /// This part in f64 on the CPU, to compute with before [`Scope::round`].
+    pub fn exact(self) -> Self {
+        Scope { exact: true, ..self }
+    }
+
+    /// Whether batchnorm is to be folded. Not while the model is only described.
+    pub fn folds(&self) -> bool {
+        self.weights.from.is_some_and(|(_, setup)| setup.folded)
+    }
+
+    /// The values in the network's type, on its device.
+    pub fn round(&self, values: &Tensor) -> Result<Tensor> {
+        let Some((_, setup)) = self.weights.from else { return Ok(values.shallow_clone()) };
+        Ok(values.f_to_kind(setup.precision.kind())?.f_to(setup.device)?)
     }
 
     pub fn name(&self) -> &str {
@@ -95,9 +134,19 @@ impl<'a> Scope<'_, 'a> {
         if self.name.is_empty() { name.to_string() } else { format!("{}.{name}", self.name) }
     }
 
-    /// The tensor as f32 on the device; an empty one where it is missing or the model is only
-    /// described.
+    /// The tensor in the network's type on its device; an empty one where it is missing or the model
+    /// is only described.
     pub fn get(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let kind = self.weights.from.map_or(Kind::Float, |(_, setup)| setup.precision.kind());
+        self.get_as(name, shape, kind)
+    }
+
+    /// The same in f32, whatever the network's precision.
+    pub fn get_wide(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.get_as(name, shape, Kind::Float)
+    }
+
+    fn get_as(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
         let name = self.full(name);
         self.weights.asked.insert(name.clone());
         match self.weights.shapes.tensors.get(name.as_str()) {
@@ -107,8 +156,12 @@ impl<'a> Scope<'_, 'a> {
                 .problems
                 .push(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", info.shape)),
             Some(info) => {
-                if let Some((checkpoint, device)) = self.weights.from {
-                    return load(checkpoint, info, device);
+                if let Some((checkpoint, setup)) = self.weights.from {
+                    let (kind, device) = match self.exact {
+                        true => (Kind::Double, Device::Cpu),
+                        false => (kind, setup.device),
+                    };
+                    return load(checkpoint, info, kind, device);
                 }
             }
         }
@@ -128,16 +181,28 @@ impl<'a> Scope<'_, 'a> {
         self.weights.asked.insert(name);
     }
 
-    /// Counts this part among the model's batchnorm layers and returns its number.
-    pub fn register_batch_norm(&mut self, channels: usize) -> usize {
-        let name = format!("{}{}", self.weights.shapes.prefix, self.name);
-        self.weights.batchnorms.push(Layer { name, channels });
-        self.weights.batchnorms.len() - 1
+    /// Counts this part among the batchnorm layers whose statistics can be recomputed and returns its
+    /// number; None where it is frozen.
+    pub fn register_batch_norm(&mut self, channels: usize) -> Option<usize> {
+        let Weights { shapes, freeze, batchnorms, frozen, .. } = &mut *self.weights;
+        let name = format!("{}{}", shapes.prefix, self.name);
+        let counted = shapes.has(&format!("{}.num_batches_tracked", self.name));
+        if freeze.holds(&name, counted) {
+            frozen.push(name);
+            return None;
+        }
+        batchnorms.push(Layer { name, channels });
+        Some(batchnorms.len() - 1)
+    }
+
+    /// Notes that training noise reaches this part's batchnorm layers.
+    pub fn register_noise(&mut self) {
+        self.weights.noisy = true;
     }
 }
 
-fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Tensor> {
-    let kind = match info.dtype {
+fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) -> Result<Tensor> {
+    let stored = match info.dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
         Dtype::F16 => Kind::Half,
@@ -150,27 +215,43 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, device: Device) -> Result<Te
     };
     let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
     let position = checkpoint.position(&info.name).expect("it is from there");
-    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, kind)?;
-    Ok(tensor.f_to_device_(device, Kind::Float, false, false)?)
+    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, stored)?;
+    Ok(tensor.f_to_device_(device, kind, false, false)?)
 }
 
 struct Built {
     network: Box<dyn Network>,
     batchnorms: Vec<Layer>,
+    frozen: Vec<String>,
+    noisy: bool,
     /// What in the file does not fit, one line each.
     problems: Vec<String>,
 }
 
 /// Builds the architecture, with weights or only described.
-fn build(arch: &Arch, shapes: &Shapes, from: Option<(&Checkpoint, Device)>) -> Result<Built> {
-    let mut weights =
-        Weights { shapes, from, asked: HashSet::new(), problems: vec![], batchnorms: vec![] };
-    let network = (arch.build)(Scope { weights: &mut weights, name: String::new() })?;
-    let Weights { asked, mut problems, batchnorms, .. } = weights;
+fn build(
+    arch: &Arch,
+    shapes: &Shapes,
+    freeze: &Freeze,
+    from: Option<(&Checkpoint, Setup)>,
+) -> Result<Built> {
+    let mut weights = Weights {
+        shapes,
+        from,
+        freeze,
+        asked: HashSet::new(),
+        problems: vec![],
+        batchnorms: vec![],
+        frozen: vec![],
+        noisy: false,
+    };
+    let scope = Scope { weights: &mut weights, name: String::new(), exact: false };
+    let network = (arch.build)(scope)?;
+    let Weights { asked, mut problems, batchnorms, frozen, noisy, .. } = weights;
     for name in shapes.tensors.keys().filter(|name| !asked.contains(**name)) {
         problems.push(format!("tensor `{name}` is not part of it"));
     }
-    Ok(Built { network, batchnorms, problems })
+    Ok(Built { network, batchnorms, frozen, noisy, problems })
 }
 
 /// A network with its weights, on a device.
@@ -184,42 +265,74 @@ pub struct Model {
     pub channels: usize,
     /// The preset that its family was published with.
     pub preset: Option<&'static str>,
-    /// In the order of the forward pass's definition.
+    /// Those whose statistics can be recomputed, in the order of the forward pass's definition.
     pub batchnorms: Vec<Layer>,
+    pub precision: Precision,
 }
 
 impl Model {
-    /// Recognises the architecture from the names and shapes, or takes the one named, and loads the
-    /// weights: none missing, none left over, every shape as expected.
-    pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: Device) -> Result<Self> {
+    /// Recognises the architecture and loads the weights.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        arch: Option<&str>,
+        setup: impl Into<Setup>,
+    ) -> Result<Self> {
+        Recognised::of(checkpoint, arch, &Freeze::default())?.load(setup)
+    }
+
+    /// `x`: [images, channels, height, width], normalised. Returns the logits, [images, classes], f32.
+    pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let x = x.f_to_kind(self.precision.kind())?;
+        Ok(self.network.forward(&x, pass)?.f_to_kind(Kind::Float)?)
+    }
+}
+
+/// A checkpoint whose architecture is known; of its tensors only names and shapes were looked at.
+pub struct Recognised<'a> {
+    checkpoint: &'a Checkpoint,
+    shapes: Shapes<'a>,
+    freeze: &'a Freeze,
+    pub arch: Arch,
+    /// As in [`Model`].
+    pub batchnorms: Vec<Layer>,
+    /// Batchnorm layers that keep their statistics.
+    pub frozen: Vec<String>,
+    /// Whether training noise reaches a batchnorm layer.
+    pub noisy: bool,
+}
+
+impl<'a> Recognised<'a> {
+    /// Recognises the architecture from the names and shapes, or takes the one named: no tensor
+    /// missing, none left over, every shape as expected.
+    pub fn of(
+        checkpoint: &'a Checkpoint,
+        arch: Option<&str>,
+        freeze: &'a Freeze,
+    ) -> Result<Recognised<'a>> {
         let at = |e: Error| e.at(checkpoint.path());
-        let views = Shapes::views(checkpoint);
         let mut closest: Option<(Arch, Vec<String>)> = None;
-        for shapes in &views {
+        for shapes in Shapes::views(checkpoint) {
             let candidates = match arch {
-                Some(name) => models::named(name, shapes).into_iter().collect(),
-                None => models::likely(shapes),
+                Some(name) => models::named(name, &shapes).into_iter().collect(),
+                None => models::likely(&shapes),
             };
-            for candidate in candidates {
-                let Built { problems, .. } = build(&candidate, shapes, None).map_err(at)?;
+            for arch in candidates {
+                let Built { problems, batchnorms, frozen, noisy, .. } =
+                    build(&arch, &shapes, freeze, None).map_err(at)?;
                 if problems.is_empty() {
-                    let from = Some((checkpoint, device));
-                    let built = build(&candidate, shapes, from).map_err(at)?;
-                    let Built { network, batchnorms, .. } = built;
-                    let Arch { name: arch, classes, channels, preset, .. } = candidate;
-                    let path = checkpoint.path().to_path_buf();
-                    return Ok(Model {
-                        path,
-                        network,
+                    freeze.check(&frozen, &batchnorms).map_err(at)?;
+                    return Ok(Recognised {
+                        checkpoint,
+                        shapes,
+                        freeze,
                         arch,
-                        classes,
-                        channels,
-                        preset,
                         batchnorms,
+                        frozen,
+                        noisy,
                     });
                 }
                 if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
-                    closest = Some((candidate, problems));
+                    closest = Some((arch, problems));
                 }
             }
         }
@@ -234,7 +347,7 @@ impl Model {
             (None, None) => Error::input(format!(
                 "architecture not recognised; no known one has names like {}, with or without a \
                  prefix that all names share",
-                views[0].examples()
+                Shapes::views(checkpoint)[0].examples()
             ))
             .remedy(format!("known: {known}")),
             (None, Some((arch, problems))) => Error::input(format!(
@@ -245,6 +358,19 @@ impl Model {
             .remedy(format!("known: {known}"))
             .list(problems),
         }))
+    }
+
+    /// The network with its weights.
+    pub fn load(self, setup: impl Into<Setup>) -> Result<Model> {
+        let setup = setup.into();
+        let Recognised { checkpoint, shapes, freeze, arch, .. } = self;
+        let path = checkpoint.path().to_path_buf();
+        let from = Some((checkpoint, setup));
+        let built = build(&arch, &shapes, freeze, from).map_err(|e| e.at(&path))?;
+        let Built { network, batchnorms, .. } = built;
+        let Arch { name: arch, classes, channels, preset, .. } = arch;
+        let precision = setup.precision;
+        Ok(Model { path, network, arch, classes, channels, preset, batchnorms, precision })
     }
 }
 

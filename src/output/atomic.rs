@@ -31,6 +31,25 @@ pub fn check_target(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> 
     refuse_inputs(path, &target, exists, inputs)
 }
 
+/// [`check_target`] of several outputs, each with the flag that names it; no two may be one file.
+pub fn check_targets(targets: &[(&str, &Path)], force: bool, inputs: &[PathBuf]) -> Result<()> {
+    let mut seen: Vec<(&str, PathBuf)> = vec![];
+    for &(flag, path) in targets {
+        let (target, folder, exists) = resolve(path, force)?;
+        refuse_inputs(path, &target, exists, inputs)?;
+        // A file that is not there yet has no canonical path, its folder has.
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let place = folder.join(target.file_name().unwrap_or_default());
+        if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == place) {
+            return Err(Error::usage(format!("{other} and {flag} name the same file"))
+                .at(path)
+                .remedy("give each a file of its own"));
+        }
+        seen.push((flag, place));
+    }
+    Ok(())
+}
+
 pub(super) fn refuse_inputs(
     path: &Path,
     target: &Path,
@@ -63,7 +82,7 @@ fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
 }
 
 pub(super) fn exists_already(path: &Path) -> Error {
-    Error::usage("exists already").at(path).remedy("--force overwrites it, -o names another")
+    Error::usage("exists already").at(path).remedy("--force overwrites it, or name another file")
 }
 
 /// What the links lead to, its folder, and whether it exists.
@@ -113,6 +132,16 @@ impl AtomicFile {
     /// Writes at a position; any thread may.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.target, "write", e))
+    }
+
+    /// Writes some of the bytes and says how many.
+    pub(super) fn write_some_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    /// Cuts the file to so many bytes.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        self.file.set_len(size).map_err(|e| Error::io(&self.target, "write", e))
     }
 
     /// Makes the file durable and gives it its name.
@@ -216,6 +245,23 @@ mod tests {
         assert!(check_target(&link, true, &[]).is_ok());
         let error = check_target(&link, true, &[file]).unwrap_err().to_string();
         assert!(error.contains("is an input"), "{error}");
+    }
+
+    #[test]
+    fn two_outputs_are_two_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("./sub/../a"));
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        let other = dir.path().join("b");
+        assert!(check_targets(&[("--x", &a), ("--y", &other)], false, &[]).is_ok());
+        for exists in [false, true] {
+            let error = check_targets(&[("--x", &a), ("--y", &b)], true, &[]).unwrap_err();
+            assert!(error.to_string().contains("--x and --y name the same file"), "{error}");
+            if !exists {
+                std::fs::write(&a, "x").unwrap();
+            }
+        }
+        assert!(check_targets(&[("--x", &other), ("--y", &a)], false, &[]).is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod rewrite;
 mod safetensors;
 mod scatter;
 pub mod signals;
+mod stream;
 mod temporary;
 mod torch;
 
@@ -18,6 +19,7 @@ pub use like::LikeLayout;
 pub use rewrite::{FileTarget, rewrite, write_safetensors};
 pub use safetensors::SafetensorsLayout;
 pub(crate) use scatter::Scatter;
+pub use stream::write_stream;
 pub use torch::TorchLayout;
 
 use crate::Result;

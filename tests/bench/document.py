@@ -9,15 +9,19 @@ from pathlib import Path
 DOCUMENT = Path(__file__).parents[2] / "docs/performance.md"
 
 
-def main():
-    name, text = sys.argv[1], sys.stdin.read().strip()
-    if not text:
-        sys.exit("nothing was measured")
+def put(name, text):
     part = re.compile(rf"(<!-- bench {name} -->\n).*?(<!-- end -->)", re.DOTALL)
     document, count = part.subn(lambda m: f"{m[1]}{text}\n{m[2]}", DOCUMENT.read_text())
     if count != 1:
         sys.exit(f"{DOCUMENT}: {count} places for {name}")
     DOCUMENT.write_text(document)
+
+
+def main():
+    name, text = sys.argv[1], sys.stdin.read().strip()
+    if not text:
+        sys.exit("nothing was measured")
+    put(name, text)
     print(text)
 
 

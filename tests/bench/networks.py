@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""Times swa-eval and swa-bn-update against the same work in PyTorch, in turn, on the CPU.
+"""Times preprocessing, swa-eval and swa-bn-update against the same work in PyTorch and torchvision, in turn, on the CPU.
 
-    VENV/bin/python tests/bench/networks.py [--pairs 5]        # VENV: fixtures/fashion-mnist/requirements.txt
+    VENV/bin/python tests/bench/networks.py [--minutes 11] [--pairs 5]    # VENV: fixtures/fashion-mnist/requirements.txt
 
-Ours is timed from outside, as a whole process. PyTorch is timed inside, after its imports (which
-ours does not have), with the same batch size and number of threads:
-
+- Preprocessing: decode, resize, crop of JPEGs on one thread, for two seconds at a time. Ours: tests/bench/preprocess.rs.
 - PreResNet-8, 10,000 Fashion-MNIST images, batch 128: images in one tensor in memory.
-- torchvision's ResNet-50, JPEGs of 500×375, batch 32: ImageFolder and DataLoader with two workers,
-  torchvision's transforms on Pillow.
+- torchvision's networks, JPEGs of 500×375, batch 32: ImageFolder and DataLoader with two workers, torchvision's
+  transforms on Pillow.
+
+Ours is timed from outside, as a whole process. PyTorch is timed inside, after its imports (which ours does not have),
+with the same batch size and number of threads. Each row gets its share of the minutes and ends with it; the first pair
+warms up and does not count. Prints Markdown.
 """
 
 import argparse
@@ -21,6 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import photos
 import safetensors.torch
 import torch
 import torchvision
@@ -34,7 +37,7 @@ sys.path.insert(0, str(FASHION))
 from checkpoints import machine  # noqa: E402
 from train import PreResNet, normalise, read_idx  # noqa: E402
 
-IMAGES = 96
+PIXELS = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
 
 
 class Fashion:
@@ -43,7 +46,7 @@ class Fashion:
     def __init__(self, folder):
         self.model, self.folder = FASHION / "ckpt_0040.safetensors", folder
         self.train = self.test = FASHION
-        self.flags = ["--preset", "fashion-mnist"]
+        self.flags = ["--preset", "fashion-mnist", "--batch-size", str(self.batch)]
 
     def network(self):
         return PreResNet()
@@ -56,31 +59,28 @@ class Fashion:
             yield normalise(x[at : at + self.batch]), y[at : at + self.batch]
 
 
-class ResNet50:
-    name, batch = f"ResNet-50, {IMAGES} JPEGs of 500×375", 32
+class ImageNet:
+    """One of torchvision's networks, on `images` JPEGs."""
 
-    def __init__(self, folder):
+    batch = 32
+
+    def __init__(self, folder, arch, title, images):
         torch.manual_seed(0)
-        self.folder, self.model = folder, folder / "resnet50.safetensors"
-        safetensors.torch.save_file(torchvision.models.resnet50(num_classes=4).state_dict(), self.model)
-        self.train = self.test = folder / "photos"
+        self.name, self.arch, self.folder = f"{title}, {images} JPEGs of 500×375", arch, folder
+        self.model = folder / f"{arch}.safetensors"
+        safetensors.torch.save_file(self.network().state_dict(), self.model)
+        self.train = self.test = folder / f"photos{images}"
+        if not self.train.exists():
+            photos.write(self.train, images, 4)
         self.flags = ["--preset", "imagenet", "--batch-size", str(self.batch)]
-        photos = sorted((ROOT / "fixtures/pixels/photos").rglob("*.*"))
-        for i in range(IMAGES):
-            photo = Image.open(photos[i % len(photos)]).convert("RGB").rotate(i // len(photos))
-            path = self.train / f"class{i % 4}" / f"{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            photo.resize((500, 375)).save(path, quality=90)
 
     def network(self):
-        return torchvision.models.resnet50(num_classes=4)
+        options = {"memory_efficient": False} if self.arch.startswith("densenet") else {}
+        return torchvision.models.get_model(self.arch, num_classes=4, **options)
 
     def batches(self, split):
-        transform = transforms.Compose([
-            transforms.Resize(256), transforms.CenterCrop(224), transforms.ToTensor(),
-            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ])  # fmt: skip
-        data = datasets.ImageFolder(self.train, transform)
+        normalise = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        data = datasets.ImageFolder(self.train, transforms.Compose([PIXELS, transforms.ToTensor(), normalise]))
         yield from torch.utils.data.DataLoader(data, self.batch, shuffle=split == "train", num_workers=2)
 
 
@@ -113,27 +113,74 @@ def our_seconds(case, job):
     return seconds
 
 
+def our_pixels(folder, seconds):
+    """Seconds an image."""
+    command = [BIN / "examples/preprocess", folder, str(seconds)]
+    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, "RAYON_NUM_THREADS": "1"})
+    return 1 / json.loads(out.stdout)["images_per_second"]
+
+
+def their_pixels(folder, seconds):
+    files, images, started = sorted(folder.iterdir()), 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        for path in files:
+            PIXELS(Image.open(path).convert("RGB"))
+        images += len(files)
+    return (time.perf_counter() - started) / images
+
+
+def paired(ours, theirs, pairs, minutes):
+    """Times in turn, until there are enough or the minutes are over; at least one pair counts."""
+    end = time.monotonic() + 60 * minutes
+    times = []
+    while len(times) <= pairs:
+        started = time.monotonic()
+        times.append((ours(), theirs()))
+        now = time.monotonic()
+        if len(times) > 1 and now + (now - started) > end:
+            break
+    return times[1:]
+
+
+def row(name, job, times, text):
+    ours, theirs = zip(*times)
+    ratios = [b / a for a, b in times]
+    print(
+        f"| {name} | {job} | {text(statistics.median(ours))} | {text(statistics.median(theirs))} "
+        f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) | {len(times)} |",
+        flush=True,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=5)
-    pairs = parser.parse_args().pairs
-    print(f"{machine()}, torch {torch.__version__}, {pairs} interleaved pairs, medians\n")
-    print("| network and data | job | ours, whole process | PyTorch, after imports | ratio, pair by pair (range) |")
-    print("|---|---|---|---|---|")
+    parser.add_argument("--pairs", type=int, default=5, help="at most, for each row")
+    parser.add_argument("--minutes", type=float, default=11, help="for all")
+    arguments = parser.parse_args()
+    pairs = arguments.pairs
+    print(f"{machine()}, torch {torch.__version__}, interleaved pairs, medians\n")
+    print("| network and data | job | ours | PyTorch | times as fast, pair by pair (range) | pairs |")
+    print("|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        for case in (Fashion(Path(folder)), ResNet50(Path(folder))):
+        folder = Path(folder)
+        cases = [
+            # What is asked for, and its share of the time.
+            (lambda: Fashion(folder), 2),
+            (lambda: ImageNet(folder, "resnet50", "ResNet-50", 96), 4),
+            (lambda: ImageNet(folder, "resnet152", "ResNet-152", 32), 2.5),
+            (lambda: ImageNet(folder, "densenet161", "DenseNet-161", 32), 2.5),
+        ]
+        share = arguments.minutes / 11.5
+        photos.write(folder / "pixels", 64, 1)
+        files = folder / "pixels/class0000"
+        pixels = paired(lambda: our_pixels(files, 2), lambda: their_pixels(files, 2), pairs, share / 2)
+        name = f"JPEGs of 500×375, {1e3 * photos.megabytes(files):.0f} kB"
+        row(name, "decode, resize, crop, one thread", pixels, lambda t: f"{1 / t:.0f} images/s")
+        for make, part in cases:
+            case = make()
             for job, label in (("eval", "evaluation"), ("bn", "batchnorm pass (`cma`)")):
-                ours, theirs = [], []
-                for pair in range(pairs + 1):
-                    a, b = our_seconds(case, job), torch_seconds(case, job)
-                    if pair:  # the first warms up
-                        ours.append(a), theirs.append(b)
-                ratios = [a / b for a, b in zip(ours, theirs)]
-                print(
-                    f"| {case.name} | {label} | {statistics.median(ours):.2f} s | {statistics.median(theirs):.2f} s "
-                    f"| {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) |",
-                    flush=True,
-                )
+                times = paired(lambda: our_seconds(case, job), lambda: torch_seconds(case, job), pairs, share * part / 2)
+                row(case.name, label, times, lambda t: f"{t:.2f} s")
 
 
 if __name__ == "__main__":

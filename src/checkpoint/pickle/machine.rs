@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use super::globals::{self, Container};
-use super::{Id, MAX_NAME, MAX_PARTS, MAX_PICKLE, MAX_VALUES, Object, Pickle, Value};
+use super::{Id, MAX_NAME, MAX_PARTS, MAX_VALUES, Object, Pickle, Value, python2};
 use crate::{Error, Result};
 
 struct Machine<'b> {
     bytes: &'b [u8],
+    /// Most bytes that are read; there may be more.
+    most: usize,
     at: usize,
     values: Vec<Value>,
     stack: Vec<Id>,
@@ -22,11 +24,11 @@ struct Machine<'b> {
 
 /// Runs the program at the start of some bytes. Every instruction makes two values at most and copies
 /// are limited, so memory goes with the bytes.
-pub(super) fn run(bytes: &[u8]) -> Result<Pickle> {
-    let bytes = &bytes[..bytes.len().min(MAX_PICKLE)];
+pub(super) fn run(bytes: &[u8], most: usize) -> Result<Pickle> {
+    let bytes = &bytes[..bytes.len().min(most)];
     let (values, stack, marks, memo) = (vec![], vec![], vec![], vec![]);
     let others = HashMap::new();
-    let mut machine = Machine { bytes, at: 0, values, stack, marks, memo, others, copied: 0 };
+    let mut machine = Machine { bytes, most, at: 0, values, stack, marks, memo, others, copied: 0 };
     while machine.step()? {
         let held = [machine.values.len(), machine.memoized(), machine.marks.len()];
         if held.into_iter().any(|n| n > MAX_VALUES) {
@@ -45,8 +47,9 @@ impl<'b> Machine<'b> {
 
     fn take(&mut self, n: usize) -> Result<&'b [u8]> {
         if n > self.bytes.len() - self.at {
-            if self.bytes.len() == MAX_PICKLE {
-                return Err(Error::limit(format!("its pickle has more than {MAX_PICKLE} bytes")));
+            if self.bytes.len() == self.most {
+                let what = format!("its pickle has more than {} bytes", self.most);
+                return Err(Error::limit(what));
             }
             return Err(self.bad("it ends within an instruction"));
         }
@@ -61,11 +64,16 @@ impl<'b> Machine<'b> {
 
     /// Up to the next line feed, which is taken too.
     fn line(&mut self) -> Result<&'b str> {
+        let line = self.raw_line()?;
+        std::str::from_utf8(line).map_err(|_| self.bad("a bad line"))
+    }
+
+    fn raw_line(&mut self) -> Result<&'b [u8]> {
         let rest = &self.bytes[self.at..];
         let Some(end) = rest.iter().position(|&b| b == b'\n') else {
             return Err(self.bad("a line without an end"));
         };
-        let line = std::str::from_utf8(self.take(end)?).map_err(|_| self.bad("a bad line"))?;
+        let line = self.take(end)?;
         self.at += 1;
         Ok(line)
     }
@@ -112,8 +120,16 @@ impl<'b> Machine<'b> {
     }
 
     fn text(&mut self, bytes: &[u8]) {
-        // Python 2's strings may be any bytes, and no name of a tensor has lone surrogates.
+        // No name of a tensor has lone surrogates.
         self.push(Value::Text(String::from_utf8_lossy(bytes).into()));
+    }
+
+    /// A string of Python 2: a text, or bytes where it is none.
+    fn string(&mut self, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => self.push(Value::Text(text.into())),
+            Err(_) => self.bytes_value(bytes),
+        }
     }
 
     fn bytes_value(&mut self, bytes: &[u8]) {
@@ -326,16 +342,32 @@ impl<'b> Machine<'b> {
                 let x = f64::from_be_bytes(self.array()?);
                 self.push(Value::Float(x));
             }
-            b'S' | b'V' => {
-                let line = self.line()?;
-                let quoted = if code == b'S' { line.trim_matches(['\'', '"']) } else { line };
-                self.text(quoted.as_bytes());
+            b'S' => {
+                let line = self.raw_line()?;
+                let bytes = python2::string(line).ok_or_else(|| self.bad("a bad string"))?;
+                self.push(match String::from_utf8(bytes) {
+                    Ok(text) => Value::Text(text.into()),
+                    Err(error) => Value::Escaped(error.into_bytes().into()),
+                });
             }
-            b'U' | 0x8c => {
+            b'V' => {
+                let line = self.raw_line()?;
+                let text = python2::unicode(line).ok_or_else(|| self.bad("a bad string"))?;
+                self.push(Value::Text(text.into()));
+            }
+            b'U' => {
+                let bytes = self.counted::<1>()?;
+                self.string(bytes);
+            }
+            b'T' => {
+                let bytes = self.counted::<4>()?;
+                self.string(bytes);
+            }
+            0x8c => {
                 let bytes = self.counted::<1>()?;
                 self.text(bytes);
             }
-            b'T' | b'X' => {
+            b'X' => {
                 let bytes = self.counted::<4>()?;
                 self.text(bytes);
             }

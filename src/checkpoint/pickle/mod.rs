@@ -6,7 +6,9 @@
 
 pub mod globals;
 mod machine;
+mod python2;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::safetensors::MAX_RANK;
@@ -52,6 +54,8 @@ pub enum Value {
     Text(Box<str>),
     /// Where in the pickle they lie.
     Bytes(Range<usize>),
+    /// Bytes that are written with escapes: a string of Python 2 in protocol 0 that is no text.
+    Escaped(Box<[u8]>),
     List(Vec<Id>),
     Tuple(Box<[Id]>),
     Set(Vec<Id>),
@@ -88,7 +92,12 @@ pub struct Pickle {
 impl Pickle {
     /// Reads the pickle at the start of some bytes.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let pickle = machine::run(bytes)?;
+        Self::parse_within(bytes, MAX_PICKLE)
+    }
+
+    /// The same for one of up to `most` bytes.
+    pub fn parse_within(bytes: &[u8], most: usize) -> Result<Self> {
+        let pickle = machine::run(bytes, most)?;
         pickle.check_depth()?;
         Ok(pickle)
     }
@@ -104,6 +113,25 @@ impl Pickle {
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.value(id) {
             Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Bytes, or a string of Python 2, of the pickle that `within` holds. Protocols 0 to 2 know no bytes:
+    /// Python 3 writes a call that encodes a text.
+    pub fn bytes<'a>(&'a self, id: Id, within: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+        match self.value(id) {
+            Value::Bytes(range) => within.get(range.clone()).map(Cow::Borrowed),
+            Value::Escaped(bytes) => Some(Cow::Borrowed(bytes)),
+            Value::Text(text) => Some(Cow::Borrowed(text.as_bytes())),
+            Value::Object(_) if self.called(id) == Some("_codecs.encode") => {
+                let &[text, encoding] = self.arguments(id)? else { return None };
+                if !matches!(self.text(encoding)?, "latin1" | "latin-1") {
+                    return None;
+                }
+                let bytes = self.text(text)?.chars().map(|c| u8::try_from(c).ok());
+                bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
+            }
             _ => None,
         }
     }
@@ -225,6 +253,7 @@ impl Pickle {
             Value::Text(text) if text.chars().count() <= 40 => format!("\"{text}\""),
             Value::Text(_) => "a text".into(),
             Value::Bytes(range) => format!("{} bytes", range.len()),
+            Value::Escaped(bytes) => format!("{} bytes", bytes.len()),
             Value::List(elements) => format!("a list of {}", elements.len()),
             Value::Tuple(elements) => format!("a tuple of {}", elements.len()),
             Value::Set(elements) => format!("a set of {}", elements.len()),
@@ -327,6 +356,7 @@ impl Pickle {
             | Value::Float(_)
             | Value::Text(_)
             | Value::Bytes(_)
+            | Value::Escaped(_)
             | Value::Global(_) => {}
         }
     }

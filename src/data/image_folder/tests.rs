@@ -1,5 +1,4 @@
-use super::*;
-use crate::data;
+use crate::data::{self, Split};
 use crate::error::Kind;
 
 /// A folder with these (empty) files.
@@ -77,15 +76,14 @@ fn train_and_val_are_splits() {
     let count = |split| data::open(dir.path(), split, None).unwrap().len();
     assert_eq!((count(Split::Train), count(Split::Test)), (2, 3));
     let text = refusal(&["train/a/1.png"], Split::Test);
-    assert!(
-        text.ends_with("no sub-folder for the test split, found `train`; use `--split train`"),
-        "{text}"
-    );
-    let text = refusal(&["test/a/1.png", "train/a/1.png", "val/a/1.png"], Split::Test);
-    assert!(
-        text.ends_with("both `val` and `test` are there; give one of the two folders itself"),
-        "{text}"
-    );
+    assert!(text.ends_with("no test part, found `train`; use `--split train`"), "{text}");
+    let three = ["test/a/1.png", "train/a/1.png", "val/a/1.png"];
+    let text = refusal(&three, Split::HeldOut);
+    assert!(text.ends_with("choose with `--split val` or `--split test`"), "{text}");
+    let dir = folder(&three);
+    assert!(data::open(dir.path(), Split::Val, None).unwrap().describe().contains("/val`"));
+    let text = refusal(&["test/a/1.png", "t10k/a/1.png"], Split::Test);
+    assert!(text.ends_with("several folders of one part; give one of them"), "{text}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ struct Fake {
     bad: Vec<usize>,
     wide: Option<usize>,
     unreadable: Option<usize>,
+    /// What each image takes, beside a little.
+    pause: Duration,
     loaded: Arc<AtomicUsize>,
 }
 
@@ -41,7 +43,7 @@ impl Dataset for Fake {
             return Err(Error::io(Path::new(&path), "read", source));
         }
         // Later images are ready first.
-        std::thread::sleep(Duration::from_micros(50 * (7 - index as u64 % 8)));
+        std::thread::sleep(self.pause + Duration::from_micros(50 * (7 - index as u64 % 8)));
         let width = if self.wide == Some(index) { 2 } else { 1 };
         Ok(Image { width, height: 1, channels: 1, pixels: vec![index as u8; width] })
     }
@@ -84,6 +86,23 @@ fn batches_follow_the_order() {
         skipped: vec![],
     };
     assert_eq!(all, [vec![0, 1, 2, 3], vec![4, 5, 6, 7], vec![8, 9]].map(expected));
+}
+
+#[test]
+fn either_side_s_waiting_is_counted() {
+    let pause = Duration::from_millis(100);
+    let waiting = |data: Fake, caller: Duration| {
+        let loader = loader(data, 4, 0);
+        let waited = loader.waited();
+        loader.for_each(|_| std::thread::sleep(caller));
+        (waited.for_batches(), waited.for_caller())
+    };
+    let slow = Fake { len: 12, pause, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(slow, Duration::ZERO);
+    assert!(for_batches > for_caller, "{for_batches:?} {for_caller:?}");
+    let quick = Fake { len: 24, ..Fake::default() };
+    let (for_batches, for_caller) = waiting(quick, pause);
+    assert!(for_caller > for_batches, "{for_batches:?} {for_caller:?}");
 }
 
 #[test]

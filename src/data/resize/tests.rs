@@ -60,13 +60,17 @@ fn a_window_holds_the_bytes_of_the_whole() {
 #[test]
 fn wide_registers_compute_the_same_bytes() {
     for channels in [1, 3] {
-        let image = noise(90, 70, channels);
-        for (by, vertical_first) in BOTH.into_iter().zip([false, true]) {
-            let columns = Some(Weights::new(90, 41, 0, 41, by));
-            let rows = Some(Weights::new(70, 133, 0, 133, by));
-            let axes = Axes { columns, rows, vertical_first };
-            let window = whole(41, 133);
-            assert_eq!(run(&image, window, &axes), passes(&image, window, &axes));
+        // Few taps and many, an even number of rows and an odd one, one row, few pixels a row.
+        for ((width, height), to) in [((90, 70), 41), ((90, 71), 9), ((7, 1), 40), ((1, 3), 2)] {
+            let image = noise(width, height, channels);
+            for (by, vertical_first) in BOTH.into_iter().zip([false, true]) {
+                let columns = Some(Weights::new(width, to, 0, to, by));
+                let rows = Some(Weights::new(height, 133, 0, 133, by));
+                let axes = Axes { columns, rows, vertical_first };
+                let window = whole(to, 133);
+                let plain = passes(&image, window, &axes, horizontal);
+                assert_eq!(run(&image, window, &axes), plain, "{width}x{height} {by:?}");
+            }
         }
     }
 }

@@ -4,7 +4,10 @@ mod densenet;
 mod mobilenet_v2;
 mod preresnet;
 mod resnet;
+mod shake_shake;
 mod vgg;
+mod vgg_cifar;
+mod wide_resnet_cifar;
 
 use super::Network;
 use super::layers::{ConvShape, conv};
@@ -34,8 +37,16 @@ struct Family {
     likely: fn(&Shapes) -> Vec<Arch>,
 }
 
-const FAMILIES: &[Family] =
-    &[preresnet::FAMILY, resnet::FAMILY, densenet::FAMILY, vgg::FAMILY, mobilenet_v2::FAMILY];
+const FAMILIES: &[Family] = &[
+    preresnet::FAMILY,
+    resnet::FAMILY,
+    densenet::FAMILY,
+    vgg::FAMILY,
+    mobilenet_v2::FAMILY,
+    vgg_cifar::FAMILY,
+    wide_resnet_cifar::FAMILY,
+    shake_shake::FAMILY,
+];
 
 /// Names of all architectures, as `--arch` takes them.
 pub fn list() -> Vec<&'static str> {

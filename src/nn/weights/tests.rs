@@ -44,7 +44,7 @@ fn shapes(tensors: &[TensorInfo]) -> Shapes<'_> {
 }
 
 fn problems(arch: &Arch, shapes: &Shapes) -> Vec<String> {
-    build(arch, shapes, None).unwrap().problems
+    build(arch, shapes, &Freeze::default(), None).unwrap().problems
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn every_model_of_torchvision_and_timm_is_recognised_as_what_it_is_and_nothing_e
         let named = models::named(&layout.arch, &shapes).unwrap();
         assert_eq!(problems(&named, &shapes), [""; 0], "{}", layout.key);
 
-        let mut found: Vec<(String, usize)> = build(&named, &shapes, None)
+        let mut found: Vec<(String, usize)> = build(&named, &shapes, &Freeze::default(), None)
             .unwrap()
             .batchnorms
             .into_iter()
@@ -88,6 +88,27 @@ fn every_name_of_torchvision_s_that_is_listed_has_a_layout() {
         if arch.is_some_and(|arch| arch.preset == Some("imagenet")) {
             assert!(layouts.iter().any(|layout| layout.arch == name), "{name}");
         }
+    }
+}
+
+/// The SWA paper's CIFAR networks, by `fixtures/golden/cifar.py`.
+#[test]
+fn every_cifar_network_is_recognised_as_what_it_is_and_nothing_else() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/golden/cifar.json");
+    let record: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let cases = record["cases"].as_object().unwrap();
+    assert!(cases.len() >= 12, "{}", cases.len());
+    for (key, case) in cases {
+        let tensors = case["tensors"].as_object().unwrap().iter().map(|(name, shape)| {
+            let shape = serde_json::from_value(shape.clone()).unwrap();
+            TensorInfo { name: name.clone(), dtype: Dtype::F32, shape }
+        });
+        let tensors: Vec<TensorInfo> = tensors.collect();
+        let shapes = shapes(&tensors);
+        let mut fitting = models::likely(&shapes);
+        fitting.retain(|arch| problems(arch, &shapes).is_empty());
+        let names: Vec<&str> = fitting.iter().map(|arch| arch.name.as_str()).collect();
+        assert_eq!(names, [case["arch"].as_str().unwrap()], "{key}");
     }
 }
 

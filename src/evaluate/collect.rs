@@ -1,0 +1,140 @@
+//! From logits to outcomes, batch by batch.
+
+use rayon::prelude::*;
+
+use super::logits::LogitsFile;
+use super::scores::{Outcome, Score, TOP, largest, log_add, log_softmax};
+use super::{Evaluation, Record, Wanted};
+use crate::data::Batch;
+use crate::{Error, Result};
+
+/// Takes each model's logits and keeps what is wanted of them.
+pub struct Collector {
+    wanted: Wanted,
+    logits: Option<LogitsFile>,
+    evaluation: Evaluation,
+    /// Of the rows since the last [`Collector::close`], [rows · classes]: ln Σ of the members'
+    /// probabilities. Logarithms: a probability may be too small for a number.
+    mixture: Vec<f64>,
+    /// Rows before those.
+    closed: usize,
+    classes: usize,
+    /// Whether each output competes.
+    competes: Option<Vec<bool>>,
+    /// How many outputs are kept of each image.
+    top: usize,
+}
+
+impl Collector {
+    /// For so many models, with heads of `classes` outputs.
+    pub fn new(models: usize, classes: usize, wanted: Wanted, logits: Option<LogitsFile>) -> Self {
+        let competes = wanted.competing.as_ref().map(|outputs| {
+            let mut competes = vec![false; classes];
+            outputs.iter().for_each(|&output| competes[output as usize] = true);
+            competes
+        });
+        let outputs = wanted.competing.as_ref().map_or(classes, Vec::len);
+        let evaluation = Evaluation {
+            models: vec![Record::default(); models],
+            ensemble: wanted.ensemble.as_ref().map(|_| Record::default()),
+            ..Evaluation::default()
+        };
+        Collector {
+            top: if wanted.top { TOP.min(outputs) } else { 0 },
+            wanted,
+            logits,
+            evaluation,
+            mixture: vec![],
+            closed: 0,
+            classes,
+            competes,
+        }
+    }
+
+    /// Opens a batch: returns the number of its first row.
+    pub fn open(&mut self, batch: &Batch) -> usize {
+        let first = self.evaluation.labels.len();
+        self.evaluation.images.extend(batch.indices.iter().map(|&index| index as u64));
+        self.evaluation.labels.extend(batch.labels.iter().map(|&label| label as u32));
+        if self.wanted.ensemble.is_some() {
+            let cells = self.mixture.len() + batch.n * self.classes;
+            self.mixture.resize(cells, f64::NEG_INFINITY);
+        }
+        first
+    }
+
+    /// Takes a model's logits, [rows · classes], of an open batch, by its first row. A model's batches come
+    /// in order.
+    pub fn add(&mut self, model: usize, first: usize, mut logits: Vec<f32>) -> Result<()> {
+        if let Some(file) = &self.logits {
+            file.write(model, first, &logits)?;
+        }
+        if let Some(competes) = &self.competes {
+            for (output, logit) in logits.iter_mut().enumerate() {
+                if !competes[output % self.classes] {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        let mut log_p = vec![0.0; logits.len()];
+        let rows = logits.par_chunks_exact(self.classes);
+        rows.zip(log_p.par_chunks_exact_mut(self.classes)).for_each(|(z, p)| log_softmax(z, p));
+        let labels = &self.evaluation.labels[first..];
+        self.evaluation.models[model].extend(self.classes, &logits, &log_p, labels, self.top);
+        if self.wanted.ensemble.as_ref().is_some_and(|members| members.contains(&model)) {
+            let start = (first - self.closed) * self.classes;
+            let mixture = &mut self.mixture[start..][..log_p.len()];
+            let pairs = mixture.par_iter_mut().zip(&log_p).with_min_len(1024);
+            pairs.for_each(|(sum, &p)| *sum = log_add(*sum, p));
+        }
+        Ok(())
+    }
+
+    /// Closes the open batches: every model's logits were given.
+    pub fn close(&mut self) {
+        if let (Some(members), Some(ensemble)) =
+            (&self.wanted.ensemble, &mut self.evaluation.ensemble)
+        {
+            let count = (members.len() as f64).ln();
+            self.mixture.iter_mut().for_each(|p| *p -= count);
+            let labels = &self.evaluation.labels[self.closed..];
+            ensemble.extend(self.classes, &self.mixture, &self.mixture, labels, self.top);
+            self.mixture.clear();
+        }
+        self.closed = self.evaluation.labels.len();
+    }
+
+    /// The evaluation, and the file of logits, to be finished.
+    ///
+    /// # Errors
+    /// `Input` where there was no image.
+    pub fn finish(self) -> Result<(Evaluation, Option<LogitsFile>)> {
+        if self.evaluation.labels.is_empty() {
+            return Err(Error::input("no image was left to evaluate on"));
+        }
+        Ok((self.evaluation, self.logits))
+    }
+}
+
+impl Record {
+    /// Adds the outcomes of rows of scores.
+    fn extend<T: Score + Sync>(
+        &mut self,
+        classes: usize,
+        scores: &[T],
+        log_p: &[f64],
+        labels: &[u32],
+        top: usize,
+    ) {
+        let rows = scores.par_chunks_exact(classes).zip(log_p.par_chunks_exact(classes));
+        let outcome = |((scores, p), &label): ((&[T], &[f64]), &u32)| Outcome::of(scores, p, label);
+        self.outcomes.par_extend(rows.clone().zip(labels).map(outcome));
+        if top > 0 {
+            let best = |(scores, p): (&[T], &[f64])| {
+                let best = largest(scores, top).into_iter();
+                best.map(|output| (output, p[output as usize].exp() as f32)).collect::<Vec<_>>()
+            };
+            self.top.par_extend(rows.flat_map_iter(best));
+        }
+    }
+}
