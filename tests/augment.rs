@@ -227,29 +227,10 @@ mod tools {
     use std::fs;
     use std::path::Path;
 
-    use safetensors::tensor::TensorView;
-    use safetensors::{Dtype, SafeTensors};
     use serde_json::{Value, json};
 
     use super::common::data_tools::*;
     use super::common::*;
-
-    /// The shipped network, taking three channels.
-    fn write_model(path: &Path) {
-        let file = fs::read(fixtures().join("fashion-mnist/ckpt_0040.safetensors")).unwrap();
-        let whole = SafeTensors::deserialize(&file).unwrap();
-        let conv = whole.tensor("conv1.weight").unwrap();
-        let [out, _, height, width] = conv.shape()[..] else { panic!() };
-        let kernels = conv.data().chunks_exact(4 * height * width);
-        let bytes: Vec<u8> = kernels.flat_map(|kernel| kernel.repeat(3)).collect();
-        let conv = TensorView::new(Dtype::F32, vec![out, 3, height, width], &bytes).unwrap();
-        let mut views = whole.tensors();
-        views
-            .iter_mut()
-            .filter(|(name, _)| name == "conv1.weight")
-            .for_each(|(_, view)| *view = conv.clone());
-        safetensors::serialize_to_file(views, None, path).unwrap();
-    }
 
     /// Ten classes with two images each, all of one size.
     fn write_images(dir: &Path) {
@@ -279,7 +260,7 @@ mod tools {
     fn the_tools_augment_and_record_it() {
         let dir = tempfile::tempdir().unwrap();
         let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
-        write_model(&model);
+        colour_model(&model);
         write_images(&data);
         let run = |name: &str, more: &[&str]| {
             let out = dir.path().join(name);
@@ -321,7 +302,7 @@ mod tools {
     fn an_augmentation_that_is_not_known_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
         let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
-        write_model(&model);
+        colour_model(&model);
         write_images(&data);
         let run = |preset: &[&str]| {
             let mut command = swa_bn_update();

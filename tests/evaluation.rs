@@ -267,7 +267,7 @@ fn the_files_say_what_the_logits_say() {
     assert_eq!(svg.matches("<g transform").count(), 3);
     for row in report["models"].as_array().unwrap().iter().chain([&report["ensemble"]]) {
         let (ece, top1) = (row["ece"].as_f64().unwrap(), row["top1"].as_f64().unwrap());
-        assert!(svg.contains(&format!("ece {ece:.4}, top-1 {top1:.2} %, 400 images")), "{row}");
+        assert!(svg.contains(&format!("ece {ece:.4}, top-1 {top1:.2} %, n = 400")), "{row}");
     }
     assert_eq!(listing(dir.path()).len(), 5);
 }
@@ -509,6 +509,31 @@ fn guessing_is_remarked_upon() {
     assert!(stderr.contains("no better than guessing among 10 classes"), "{stderr}");
     let stderr = String::from_utf8(eval(&[model("sgd.safetensors")]).output().unwrap().stderr);
     assert!(!stderr.unwrap().contains("guessing"));
+}
+
+#[test]
+fn models_that_take_turns_give_the_same_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let models =
+        ["sgd", "ckpt_0039", "ckpt_0040"].map(|name| model(&format!("{name}.safetensors")));
+    let names = ["classes.csv", "confusion.csv", "p.csv", "r.svg", "logits.safetensors"];
+    let run = |name: &str, extra: &[&str]| {
+        let folder = dir.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        let flags = ["--per-class", "--confusion", "--predictions", "--reliability", "--logits"];
+        let mut command = eval(&models);
+        for (flag, name) in flags.iter().zip(names) {
+            command.arg(flag).arg(folder.join(name));
+        }
+        command.args(["--ensemble=ckpt*", "--batch-size", "64", "--threads", "1"]).args(extra);
+        let report = json(&mut command);
+        let files = names.map(|name| fs::read(folder.join(name)).unwrap());
+        (report["models"].clone(), report["ensemble"].clone(), files)
+    };
+    let all = run("all", &[]);
+    assert_eq!(all, run("one", &["--models-at-once", "1"]));
+    assert_eq!(all, run("two", &["--models-at-once", "2"]));
+    fails(eval(&models).args(["--models-at-once", "0"]), 2, &["--models-at-once"]);
 }
 
 /// Each on some of the images, in a folder that looks like the repository.

@@ -8,10 +8,11 @@ use std::path::Path;
 use common::data_tools::*;
 use common::golden::*;
 use common::*;
-use swa_tools::bn_update::{self, Method};
+use swa_tools::bn_update::{self, Method, layerwise};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::data::{Batch, Preset};
 use swa_tools::nn::input::Input;
+use swa_tools::nn::memory::Budget;
 use swa_tools::nn::{Model, Pass, Precision, Setup};
 use swa_tools::output::{FileTarget, Format};
 use tch::Device;
@@ -38,9 +39,12 @@ fn updated(dir: &Path, method: &str) {
 
 #[test]
 fn fashion_statistics_are_update_bn_s_the_authors_and_the_pooled_ones() {
-    let (golden, _) = golden("fashion");
+    let (mut golden, _) = golden("fashion");
+    for (name, values) in self::golden("layerwise").0 {
+        golden.insert(name.replace("fashion.", "layerwise."), values);
+    }
     let dir = tempfile::tempdir().unwrap();
-    for method in ["cma", "weighted", "pooled"] {
+    for method in ["cma", "weighted", "pooled", "layerwise"] {
         updated(dir.path(), method);
         let path = dir.path().join(format!("swa_{method}.safetensors"));
         let found = load(&path);
@@ -267,6 +271,8 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     }
     assert!(compared >= 10, "{compared}");
     println!("{name}: {compared} layers, statistics off by {worst:.1e} of their scale");
+    let batches = pixels.chunks(4 * size * size * 3).map(|pixels| batch(pixels, size));
+    layerwise_is_pytorch_s(name, &model, &batches.collect::<Vec<_>>());
 
     let updated = dir.path().join("updated.safetensors");
     let (format, like, force) = (Format::Safetensors, None, false);
@@ -286,6 +292,32 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
         let statistics = bn_update::run(&model, &input, batches, Method::Cma, &|_| {});
         assert_eq!(statistics.is_err(), folded, "a folded model has no statistics to collect");
     }
+}
+
+/// Where there are golden values for it: with all activations in memory and with none.
+fn layerwise_is_pytorch_s(name: &str, model: &Model, batches: &[Batch]) {
+    let (golden, _) = golden("layerwise");
+    if !golden.keys().any(|key| key.starts_with(&format!("{name}."))) {
+        return;
+    }
+    let run = |bytes| {
+        let budget = Budget::new(bytes);
+        layerwise::of_batches(model, &imagenet(), batches, &budget, &|_| {}).unwrap()
+    };
+    let (cached, passes) = run(u64::MAX);
+    assert_eq!(passes, batches.len());
+    let (again, passes) = run(0);
+    assert_eq!(passes, batches.len() * model.batchnorms.len());
+    let mut worst = 0f64;
+    for (i, layer) in model.batchnorms.iter().enumerate() {
+        assert_eq!(cached.layers[i], again.layers[i], "{}", layer.name);
+        let expected = |part| &golden[&format!("{name}.{}.{part}", layer.name)][..];
+        let round = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<_>>();
+        let found = [&cached.layers[i].mean, &cached.layers[i].variance].map(|x| round(x));
+        let expected = [expected("running_mean"), expected("running_var")];
+        worst = worst.max(same_statistics(&layer.name, [&found[0], &found[1]], expected));
+    }
+    println!("{name}: layerwise statistics off by {worst:.1e} of their scale");
 }
 
 #[test]

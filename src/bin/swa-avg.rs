@@ -146,7 +146,7 @@ struct Args {
     like: Option<PathBuf>,
 
     /// Write a folder of shards with at most so many bytes of tensors (5GB, 500MB)
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Output")]
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size, help_heading = "Output")]
     max_shard_size: Option<u64>,
 
     /// Keep the names as the first checkpoint has them, with what wrappers (DDP, torch.compile, FSDP) put
@@ -327,26 +327,6 @@ fn weights_of(file: &Path, paths: &[PathBuf]) -> Result<Vec<f64>> {
         Some(name) => Err(Error::input(format!("`{name}` is no checkpoint given")).at(file)),
         None => Ok(weights),
     }
-}
-
-/// 5GB, 500MB, 1000: in powers of ten, as Hugging Face counts; GiB and MiB in powers of two.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let digits =
-        text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
-    let (number, unit) = text.split_at(digits);
-    let unit: f64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "kb" => 1e3,
-        "mb" => 1e6,
-        "gb" => 1e9,
-        "tb" => 1e12,
-        "kib" => 1024.0,
-        "mib" => 1048576.0,
-        "gib" => 1073741824.0,
-        other => return Err(format!("`{other}` is no unit: KB, MB, GB, KiB, MiB, GiB")),
-    };
-    let size = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * unit;
-    if size >= 1.0 { Ok(size as u64) } else { Err("a shard needs a byte at least".into()) }
 }
 
 fn verify(common: &Common, inputs: &[Checkpoint]) -> Result<()> {

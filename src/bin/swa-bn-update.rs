@@ -1,5 +1,6 @@
 //! Recomputes the batchnorm statistics of an averaged model.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,14 +8,17 @@ use std::time::Instant;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use regex::Regex;
 use serde_json::{Map, Value, json};
-use swa_tools::bn_update::{self, Accumulator, Method, Movement, Outcome, movements};
+use swa_tools::bn_update::{
+    self, Accumulator, Method, Movement, Outcome, Stability, StandardError, layerwise, movements,
+};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, list_archs, report_bad};
+use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, list_archs, report_bad};
 use swa_tools::cli::pace::{Figures, Pace};
 use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::nn::input::Input;
+use swa_tools::nn::memory::Budget;
 use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
 use swa_tools::parts::{Keeper, Part, Progress, Set};
@@ -32,6 +36,8 @@ Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data fashion-mnist --preset fashion-mnist -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --samples 10000 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --until-stable 0.02 -o swa_bn.safetensors
+  swa-bn-update swa.safetensors --data imagenet/train --method layerwise --samples 2000 -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --transform train -o swa_bn.safetensors
   swa-bn-update swa.pth --data imagenet/train -o swa_bn.pth
   swa-bn-update swa.pth --data imagenet/train --freeze '^(bn1|layer1)' -o swa_bn.pth
@@ -62,6 +68,16 @@ struct Args {
     /// How the batches' statistics are combined
     #[arg(long, value_enum, default_value_t = Method::Pooled)]
     method: Method,
+
+    /// Stop when every layer's statistics are certain: their standard error, estimated from how batches
+    /// differ, is below EPS standard deviations (0.02)
+    #[arg(long, value_name = "EPS", value_parser = above_zero, conflicts_with_all = ["save", "resume"])]
+    until_stable: Option<f64>,
+
+    /// Host memory that --method layerwise may take (8GB); with less it takes longer, the result is
+    /// the same [default: half of what is free]
+    #[arg(long, value_name = "SIZE", value_parser = cli::parse_size)]
+    memory: Option<u64>,
 
     /// Visit the images shuffled by --seed, or in the order of the data set (in which a batch may
     /// hold a single class: the statistics then come out wrong)
@@ -120,6 +136,13 @@ enum NoiseArg {
 
 const TOOL: &str = "swa-bn-update";
 
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x > 0.0 && x.is_finite() => Ok(x),
+        _ => Err("expected a number above 0, such as 0.02".into()),
+    }
+}
+
 fn main() -> ExitCode {
     let matches = Args::command().get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -141,6 +164,7 @@ fn run(args: &Args) -> Result<()> {
     let common = &args.common;
     let started = Instant::now();
     common.start()?;
+    args.check_layerwise()?;
     args.parts.check(args.save.is_some(), "--save-stats", &[&args.output, &args.save])?;
     for target in args.output.iter().chain(&args.save) {
         // Writing over the model itself is what --force is for here.
@@ -170,52 +194,146 @@ fn run(args: &Args) -> Result<()> {
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
-    // The batch size changes the result: it is never chosen by what memory there is.
-    let batch_size = args.data.batch_size.unwrap_or(DEFAULT_BATCH);
+    if args.method == Method::Layerwise {
+        return layerwise(args, &model, &session, &frozen, order, started);
+    }
     let pass = Pass {
         tool: TOOL,
         checkpoints: &model.checkpoints,
         session: &session,
         images: order.len(),
-        batch_size,
-        settings: json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "method": args.method.name(),
-            "batch_size": batch_size,
-            "precision": args.data.precision.name(),
-            "order": if args.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
-            "seed": args.data.seed,
-            "noise": if noise.is_some() { "on" } else { "off" },
-            "frozen": frozen,
-            "augmentation": session.augmentation,
-        }),
+        batch_size: args.batch_size(),
+        settings: args.settings(&session, &frozen),
     };
     let sums = bn_update::accumulator(network, args.method);
     let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
     let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
     say_resumed(common, &args.parts, &keeper);
     let images = order.len();
-    let mut loader = args.data.loader_of(&session, order, batch_size, keeper.portion())?;
+    let mut loader = args.data.loader_of(&session, order, args.batch_size(), keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
     let done = keeper.with(|part| part.progress.images);
+    let mut stability = Stability::new(network);
+    // What was seen before an interruption is not known.
+    let watched = args.parts.shard.is_none() && done == 0;
     let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
-    bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
+    let ended = bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(batch, |sums| moments.add_to(sums))?;
+        moments.watch(&mut stability);
         pace.step(batch.n);
-        Ok(())
+        let stable = args.until_stable.is_some_and(|eps| stability.is_below(eps));
+        Ok(if stable { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    keeper.finish(loader.skipped());
+    if ended.is_continue() {
+        keeper.finish(loader.skipped());
+    }
     let figures = pace.finish(keeper.with(|part| part.progress.images) - done);
-    report_bad(common, &loader.bad());
+    report_bad(common, &keeper.with(|part| lines(&part.progress)));
     if let Some(path) = &args.save {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
         keeper.close()?;
         return report_part(args, path, &progress, figures, started);
     }
-    let written = keeper.with(|part| model.write(args, network, part))?;
+    let standard_error = stability.largest().filter(|_| watched);
+    let written = keeper.with(|part| model.write(args, network, part, standard_error))?;
     keeper.close()?;
     report(args, &model, network, &written, Some(figures), started)
+}
+
+/// The pass of --method layerwise, which has no parts.
+fn layerwise(
+    args: &Args,
+    model: &Opened,
+    session: &Session,
+    frozen: &[String],
+    order: Vec<usize>,
+    started: Instant,
+) -> Result<()> {
+    let common = &args.common;
+    let network = &session.models[0];
+    let (images, layers) = (order.len(), network.batchnorms.len());
+    let bar = common.progress((images * layers) as u64, "images");
+    let mut loader = args.data.loader(session, order, args.batch_size())?;
+    let input = Input::new(&session.transform, session.device)?;
+    let budget = Budget::asked(args.memory);
+    let step = |step: layerwise::Progress| {
+        bar.set_message(format!("layer {} of {layers}, {}", step.step, step.layer));
+        bar.inc(step.images as u64);
+    };
+    let (outcome, passes) = layerwise::run(network, &input, &mut loader, images, &budget, &step)?;
+    bar.finish_and_clear();
+    report_bad(common, &loader.bad());
+    let again = passes as f64 / outcome.batches as f64;
+    if again > 1.0 {
+        let memory = cli::megabytes(budget.bytes());
+        common
+            .note(format!("memory for activations: {memory}; each image passed {again:.1} times"));
+    }
+    let (settings, transform) = (args.settings(session, frozen), session.transform_record.clone());
+    let written = model.write_outcome(args, network, outcome, settings, transform, loader.bad())?;
+    report(args, model, network, &written, None, started)
+}
+
+/// The images that were left out, one line each.
+fn lines(progress: &Progress) -> Vec<String> {
+    progress.skipped.iter().map(|(_, line)| line.clone()).collect()
+}
+
+impl Args {
+    /// Refuses what does not go with --method layerwise.
+    fn check_layerwise(&self) -> Result<()> {
+        if self.method != Method::Layerwise {
+            return Ok(());
+        }
+        let refuse =
+            |flag: &str| Err(Error::usage(format!("{flag} does not go with --method layerwise")));
+        if self.until_stable.is_some() {
+            return refuse("--until-stable").map_err(|e| {
+                e.remedy("let --method pooled find how many images it takes, and give --samples")
+            });
+        }
+        if self.noise == NoiseArg::On {
+            return refuse("--noise on")
+                .map_err(|e| e.remedy("it is for the network as it is used, which draws nothing"));
+        }
+        for (given, flag) in [
+            (self.parts.shard.is_some(), "--shard"),
+            (self.save.is_some(), "--save-stats"),
+            (self.parts.resume.is_some(), "--resume"),
+        ] {
+            if given {
+                return refuse(flag).map_err(|e| {
+                    e.remedy("each layer needs all images: use --method pooled, or one process")
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// It changes the result: it is never chosen by what memory there is.
+    fn batch_size(&self) -> usize {
+        self.data.batch_size.unwrap_or(DEFAULT_BATCH)
+    }
+
+    /// What is recorded of a pass, but for what comes of it.
+    fn settings(&self, session: &Session, frozen: &[String]) -> Value {
+        let mut settings = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "method": self.method.name(),
+            "batch_size": self.batch_size(),
+            "precision": self.data.precision.name(),
+            "order": if self.order == OrderArg::Shuffled { "shuffled" } else { "dataset" },
+            "seed": self.data.seed,
+            "noise": if self.noise == NoiseArg::On { "on" } else { "off" },
+            "frozen": frozen,
+            "augmentation": session.augmentation,
+        });
+        if let Some(eps) = self.until_stable {
+            settings["until_stable"] = json!(eps);
+        }
+        settings
+    }
 }
 
 /// Writes the model from the parts of a pass.
@@ -243,7 +361,7 @@ fn merge(args: &Args) -> Result<()> {
     let method = settings["method"].as_str().and_then(Method::named);
     let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
     let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
-    let written = model.write(args, &network, &part)?;
+    let written = model.write(args, &network, &part, None)?;
     report_bad(common, &written.skipped);
     report(args, &model, &network, &written, None, started)
 }
@@ -276,19 +394,43 @@ impl Opened {
     }
 
     /// Writes it with the statistics of a whole pass.
-    fn write(&self, args: &Args, network: &Model, part: &Part<Accumulator>) -> Result<Written> {
+    fn write(
+        &self,
+        args: &Args,
+        network: &Model,
+        part: &Part<Accumulator>,
+        standard_error: Option<StandardError>,
+    ) -> Result<Written> {
+        let Progress { images, filled, .. } = part.progress;
+        let outcome = bn_update::finish(network, &part.content, images, filled)?;
+        let outcome = Outcome { standard_error, ..outcome };
+        let settings = part.identity.get("settings").clone();
+        let transform = part.identity.get(TRANSFORM_KEY).clone();
+        self.write_outcome(args, network, outcome, settings, transform, lines(&part.progress))
+    }
+
+    fn write_outcome(
+        &self,
+        args: &Args,
+        network: &Model,
+        outcome: Outcome,
+        mut settings: Value,
+        transform: Value,
+        skipped: Vec<String>,
+    ) -> Result<Written> {
         let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
         let checkpoint = &self.checkpoints[0];
         let file = self.target(args, path);
-        let Progress { images, filled, ref skipped, .. } = part.progress;
-        let outcome = bn_update::finish(network, &part.content, images, filled)?;
-        let mut settings = part.identity.get("settings").clone();
         settings["images"] = outcome.images.into();
-        let transform = part.identity.get(TRANSFORM_KEY).clone();
+        if let Some(StandardError { layer, error }) = outcome.standard_error {
+            let layer = &network.batchnorms[layer].name;
+            // To six decimals: more are not known.
+            let error = (error * 1e6).round() / 1e6;
+            settings["standard_error"] = json!({ "largest": error, "layer": layer });
+        }
         let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
         let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
         bn_update::write(checkpoint, network, &outcome, record, &file)?;
-        let skipped = skipped.iter().map(|(_, line)| line.clone()).collect();
         Ok(Written { outcome, settings, skipped })
     }
 }
@@ -351,6 +493,8 @@ fn report(
         "noise": settings["noise"],
         "frozen": settings["frozen"],
         "augmentation": settings["augmentation"],
+        "until_stable": settings["until_stable"],
+        "standard_error": settings["standard_error"],
         "skipped": skipped,
         "precision": settings["precision"],
         "all": json(&all),
@@ -367,11 +511,26 @@ fn report(
         outcome.batches,
         outcome.method.name(),
     ))?;
+    if let Some(line) = certain(args.until_stable, outcome, network) {
+        common.say(line)?;
+    }
     common.say("how far the statistics moved (σ: the new standard deviation of a channel):")?;
     let header = ["layer", "channels", "mean, in σ", "σ new/old", "moved"];
     let rows = layers.iter().take(5).chain([&all]).map(row);
     common.say(table(&header, rows))?;
     common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
+}
+
+/// What the standard error says, against what was asked for.
+fn certain(eps: Option<f64>, outcome: &Outcome, network: &Model) -> Option<String> {
+    let StandardError { layer, error } = outcome.standard_error?;
+    let (images, layer) = (outcome.images, &network.batchnorms[layer].name);
+    let text = format!("standard error {error:.4} σ at most ({layer})");
+    Some(match eps {
+        Some(eps) if error < eps => format!("stable after {images} images: {text}"),
+        Some(eps) => format!("not stable: {text}, {eps} was asked for; {images} images were all"),
+        None => text,
+    })
 }
 
 /// For a model that has nothing to recompute: the data are not looked at.

@@ -8,6 +8,7 @@ use clap::Parser;
 use serde_json::json;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::checkpoint::select::base_name;
+use swa_tools::cli::compare::{self, CompareArgs};
 use swa_tools::cli::data::{DataArgs, Purpose, list_archs, report_bad};
 use swa_tools::cli::evaluation::{self, class_map_record};
 use swa_tools::cli::evaluation_files::{Evaluated, FileArgs};
@@ -15,7 +16,7 @@ use swa_tools::cli::pace::Pace;
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common};
 use swa_tools::data::ClassMap;
-use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Wanted};
+use swa_tools::evaluate::{self, AtATime, Collector, LogitsFile, Turns, Wanted};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::libtorch;
 use swa_tools::{Error, Result};
@@ -32,6 +33,7 @@ Examples:
   swa-eval swa_bn.safetensors --data imagenet/val --json
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
+  swa-eval swa.safetensors --data val --compare-stats --bn-data train --last ckpt_0010.safetensors
   swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
   swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
@@ -44,8 +46,13 @@ struct Args {
 
     /// Add the ensemble of the models, the mean of their softmax outputs; of those alone whose file
     /// name matches, if a pattern is given
-    #[arg(long, value_name = "PATTERN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    #[arg(long, value_name = "PATTERN", conflicts_with = "compare_stats", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
+
+    /// Models on the device at a time, where not all fit: they take turns on blocks of images, each
+    /// decoded once [default: all, or as many as its memory holds]
+    #[arg(long, value_name = "N", conflicts_with = "compare_stats", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Network")]
+    models_at_once: Option<u32>,
 
     /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
     #[arg(long, requires = "class_map", help_heading = "Data")]
@@ -53,6 +60,9 @@ struct Args {
 
     #[command(flatten)]
     files: FileArgs,
+
+    #[command(flatten)]
+    compare: CompareArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -87,7 +97,17 @@ fn run(args: &Args) -> Result<()> {
     let checkpoints: Vec<Checkpoint> =
         args.models.iter().map(|path| Checkpoint::open_with(path, &take)).collect::<Result<_>>()?;
     say_taken(common, &checkpoints);
-    let session = args.data.open(common, &checkpoints, Purpose::Evaluation, None)?;
+    if args.compare.compare_stats {
+        if let Some((flag, _)) = args.files.given().first() {
+            return Err(Error::usage(format!("{flag} does not go with --compare-stats")));
+        }
+        let last = args.compare.last.as_ref().map(|path| Checkpoint::open_with(path, &take));
+        let last = last.transpose()?;
+        return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
+    }
+    let at_once = args.models_at_once.map_or(usize::MAX, |n| n as usize);
+    let purpose = Purpose::Evaluation;
+    let session = args.data.open_some(common, &checkpoints, purpose, None, at_once)?;
     let order = args.data.order(session.dataset.as_ref(), false);
     let (models, outputs) = (session.models.len(), session.models[0].classes);
     let create = |path| LogitsFile::create(path, args.files.force, models, order.len(), outputs);
@@ -105,7 +125,14 @@ fn run(args: &Args) -> Result<()> {
     let step = |n| pace.step(n);
     let may_shrink = args.data.batch_size.is_none();
     let mut at_a_time = AtATime { images: batch_size, may_shrink };
-    evaluate::run(&session.models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+    if session.at_once < models {
+        let load = |i: usize| args.data.load(&checkpoints[i], None, session.setup);
+        let turns = Turns { count: models, at_once: session.at_once, load: &load };
+        turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+    } else {
+        let (models, loader) = (&session.models, &mut loader);
+        evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
+    }
     let (evaluation, logits) = collector.finish()?;
     let figures = pace.finish(evaluation.labels.len());
     report_bad(common, &loader.bad());

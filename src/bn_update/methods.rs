@@ -18,6 +18,9 @@ pub enum Method {
     Weighted,
     /// Mean and variance of all values together (precise batchnorm)
     Pooled,
+    /// The same, one layer after the other, all before it normalising by their new statistics: what
+    /// the model sees in use
+    Layerwise,
 }
 
 impl Method {
@@ -30,6 +33,7 @@ impl Method {
             Method::Cma => "cma",
             Method::Weighted => "weighted",
             Method::Pooled => "pooled",
+            Method::Layerwise => "layerwise",
         }
     }
 }
@@ -56,7 +60,7 @@ pub(super) struct Layer {
     pub weight: u64,
     /// Σ w·μ_b.
     pub means: Vec<Fixed>,
-    /// `cma`, `weighted`: Σ w·u_b. `pooled`: Σ x² over all values.
+    /// `cma`, `weighted`: Σ w·u_b. Else: Σ x² over all values.
     pub squares: Vec<Fixed>,
 }
 
@@ -81,7 +85,7 @@ impl Accumulator {
         let weight = match self.method {
             Method::Cma => 1,
             Method::Weighted => images as u64,
-            Method::Pooled => values as u64,
+            Method::Pooled | Method::Layerwise => values as u64,
         };
         layer.weight += weight;
         let channels =
@@ -91,7 +95,7 @@ impl Accumulator {
             match self.method {
                 Method::Cma | Method::Weighted => s.add(weight, variance),
                 // Σ x² of the batch: u_b·(m_b − 1) + m_b·μ_b².
-                Method::Pooled => {
+                Method::Pooled | Method::Layerwise => {
                     s.add(weight - 1, variance);
                     s.add_square(weight, mean);
                 }
@@ -125,7 +129,7 @@ impl Accumulator {
                 mean: layer.means.par_iter().map(mean).collect(),
                 variance: match self.method {
                     Method::Cma | Method::Weighted => layer.squares.par_iter().map(mean).collect(),
-                    Method::Pooled => {
+                    Method::Pooled | Method::Layerwise => {
                         layer.means.par_iter().zip(&layer.squares).map(pooled).collect()
                     }
                 },

@@ -2,14 +2,17 @@
 //! mode, so the statistics that were averaged with them are not theirs.
 
 mod fixed;
+pub mod layerwise;
 mod methods;
 mod movement;
 mod parts;
+mod stability;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use serde_json::{Map, Value};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
@@ -20,7 +23,8 @@ use crate::nn::{Collected, Model, Noise, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
-pub use movement::{Movement, movements};
+pub use movement::{Movement, distance, movements};
+pub use stability::{Stability, StandardError};
 
 /// Statistics of all layers, and what they were computed from.
 #[derive(Debug)]
@@ -30,12 +34,39 @@ pub struct Outcome {
     pub images: usize,
     pub batches: usize,
     pub method: Method,
+    /// How certain they are; None where it was not watched, or one batch was all.
+    pub standard_error: Option<StandardError>,
+}
+
+impl Statistics {
+    /// Those that a checkpoint has for the layer of this name.
+    pub fn of(checkpoint: &Checkpoint, layer: &str) -> Option<Self> {
+        let read = |part: &str| {
+            let number = checkpoint.position(&format!("{layer}.{part}"))?;
+            let float = Float::of(checkpoint.tensors()[number].dtype)?;
+            let bytes = checkpoint.bytes(number).ok()?;
+            Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
+        };
+        Some(Statistics { mean: read("running_mean")?, variance: read("running_var")? })
+    }
+
+    /// Mean and variance as a network has them, rounded to f32.
+    pub fn tensors(&self, device: Device) -> Result<[Tensor; 2]> {
+        let tensor = |values: &[f64]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_to_kind(Kind::Float)?.f_to(device)?)
+        };
+        Ok([tensor(&self.mean)?, tensor(&self.variance)?])
+    }
+}
+
+/// Channels of each layer.
+fn channels(model: &Model) -> Vec<usize> {
+    model.batchnorms.iter().map(|layer| layer.channels).collect()
 }
 
 /// Empty sums for a model.
 pub fn accumulator(model: &Model, method: Method) -> Accumulator {
-    let channels: Vec<usize> = model.batchnorms.iter().map(|layer| layer.channels).collect();
-    Accumulator::new(method, &channels)
+    Accumulator::new(method, &channels(model))
 }
 
 /// What all layers saw of a batch.
@@ -69,25 +100,37 @@ impl BatchMoments {
     }
 
     pub fn add_to(&self, sums: &mut Accumulator) {
+        self.each(|layer, values, mean, variance| {
+            sums.add(layer, self.images, values, mean, variance);
+        });
+    }
+
+    pub fn watch(&self, stability: &mut Stability) {
+        self.each(|layer, values, mean, variance| stability.add(layer, values, mean, variance));
+    }
+
+    /// Gives each layer's number, values a channel, means and variances.
+    fn each(&self, mut take: impl FnMut(usize, usize, &[f64], &[f64])) {
         let mut rest = &self.values[..];
         for &LayerMoments { layer, channels, values } in &self.layers {
             let (own, others) = rest.split_at(2 * channels);
             let (mean, variance) = own.split_at(channels);
-            sums.add(layer, self.images, values, mean, variance);
+            take(layer, values, mean, variance);
             rest = others;
         }
     }
 }
 
 /// One pass over the batches with every batchnorm layer in training mode, and nothing else but training
-/// noise of the seed `noise`, if there is one. `take` gets each batch and what was seen of it.
+/// noise of the seed `noise`, if there is one. `take` gets each batch and what was seen of it, and may
+/// end the pass.
 pub fn collect(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
     noise: Option<u64>,
-    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<()>,
-) -> Result<()> {
+    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
     let _guard = tch::no_grad_guard();
     let mut uploaded = input.uploads(batches);
     let mut next = uploaded.next();
@@ -104,9 +147,11 @@ pub fn collect(
         };
         // On a GPU its copy is queued behind the forward pass.
         next = uploaded.next();
-        take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?;
+        if take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// How statistics are computed.
@@ -133,22 +178,32 @@ pub fn run(
 ) -> Result<Outcome> {
     let Settings { method, noise } = settings.into();
     let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
-    collect(model, input, batches, noise, &mut |batch, moments| {
+    let _to_the_end = collect(model, input, batches, noise, &mut |batch, moments| {
         moments.add_to(&mut sums);
         images += batch.n;
         count += 1;
         progress(batch.n);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })?;
     finish(model, &sums, images, count)
 }
 
 /// The statistics, from the sums over so many images in so many batches.
 pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) -> Result<Outcome> {
+    checked(model, sums.finish(), sums.method(), images, batches)
+}
+
+/// The outcome, if there was an image and every layer has statistics that are numbers.
+fn checked(
+    model: &Model,
+    layers: Vec<Option<Statistics>>,
+    method: Method,
+    images: usize,
+    batches: usize,
+) -> Result<Outcome> {
     if images == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
-    let layers = sums.finish();
     for (layer, statistics) in model.batchnorms.iter().zip(&layers) {
         let Some(statistics) = statistics else {
             return Err(Error::input(format!(
@@ -165,7 +220,7 @@ pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) 
         }
     }
     let layers = layers.into_iter().flatten().collect();
-    Ok(Outcome { layers, images, batches, method: sums.method() })
+    Ok(Outcome { layers, images, batches, method, standard_error: None })
 }
 
 /// Writes the checkpoint again with the new statistics, each rounded once to the type it has in the

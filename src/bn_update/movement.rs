@@ -1,7 +1,6 @@
 //! How far the statistics moved: what the averaged ones were off by.
 
 use super::{Outcome, Statistics};
-use crate::average::Float;
 use crate::checkpoint::Checkpoint;
 use crate::nn::Model;
 
@@ -30,21 +29,20 @@ pub fn movements(
     let mut layers = Vec::new();
     let mut all = Sums::default();
     for (layer, new) in model.batchnorms.iter().zip(&outcome.layers) {
-        let read = |part: &str| {
-            let number = checkpoint.position(&format!("{}.{part}", layer.name))?;
-            let float = Float::of(checkpoint.tensors()[number].dtype)?;
-            let bytes = checkpoint.bytes(number).ok()?;
-            Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
-        };
-        let (Some(mean), Some(variance)) = (read("running_mean"), read("running_var")) else {
-            continue;
-        };
-        let sums = Sums::of(&Statistics { mean, variance }, new);
+        let Some(old) = Statistics::of(checkpoint, &layer.name) else { continue };
+        let sums = Sums::of(&old, new);
         all.add(&sums);
         layers.push(sums.movement(&layer.name));
     }
     layers.sort_by(|a, b| b.moved.total_cmp(&a.moved));
     (layers, all.movement("all"))
+}
+
+/// The move of all channels together ([`Movement::moved`]), layer by layer.
+pub fn distance(old: &[Statistics], new: &[Statistics]) -> f64 {
+    let mut all = Sums::default();
+    old.iter().zip(new).for_each(|(old, new)| all.add(&Sums::of(old, new)));
+    all.movement("all").moved
 }
 
 #[derive(Default)]

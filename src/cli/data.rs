@@ -15,7 +15,7 @@ use crate::data::{
     Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
-use crate::nn::{Freeze, Model, Precision, Recognised, Setup, models};
+use crate::nn::{Freeze, Model, Precision, Recognised, Setup, is_out_of_memory, models};
 use crate::{Error, Result, TRANSFORM_KEY};
 
 #[derive(Debug, clap::Args)]
@@ -123,7 +123,7 @@ pub enum Pixels {
     Train,
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+pub(super) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("expected a number from 1".into()),
@@ -142,6 +142,8 @@ pub enum Purpose {
     Statistics,
     /// Evaluation alone: batchnorm is folded into convolutions.
     Evaluation,
+    /// Evaluation by several statistics: every batchnorm layer stays one.
+    Comparison,
 }
 
 /// Images a batch, unless said or found otherwise.
@@ -162,6 +164,11 @@ pub struct Session {
     /// The training augmentation, for the metadata; null: the pixels of evaluation.
     pub augmentation: Value,
     pub device: Device,
+    /// What models are loaded with.
+    pub setup: Setup,
+    /// How many of the models are on the device at a time. If not all, none is loaded: they take turns
+    /// ([`crate::evaluate::Turns`]).
+    pub at_once: usize,
 }
 
 impl Session {
@@ -186,6 +193,23 @@ impl DataArgs {
         purpose: Purpose,
         freeze: Option<&Regex>,
     ) -> Result<Session> {
+        let session = self.open_some(common, checkpoints, purpose, freeze, usize::MAX)?;
+        match session.at_once < session.models.len() {
+            true => Err(Error::limit("the device's memory does not hold the models together")
+                .remedy("give fewer")),
+            false => Ok(session),
+        }
+    }
+
+    /// The same, with so many models on the device at a time, or fewer where its memory ends.
+    pub fn open_some(
+        &self,
+        common: &Common,
+        checkpoints: &[Checkpoint],
+        purpose: Purpose,
+        freeze: Option<&Regex>,
+        at_once: usize,
+    ) -> Result<Session> {
         let dir = self.data.as_deref().ok_or_else(|| Error::usage("--data is missing"))?;
         if let Some(threads) = common.threads {
             tch::set_num_threads(threads.into());
@@ -194,7 +218,9 @@ impl DataArgs {
         self.precision.check(device)?;
         common.note(line);
         let folded = purpose == Purpose::Evaluation;
-        let default_split = if folded { Split::HeldOut } else { Split::Train };
+        let setup = Setup { device, precision: self.precision, folded };
+        let statistics = purpose == Purpose::Statistics;
+        let default_split = if statistics { Split::Train } else { Split::HeldOut };
         let options = Options {
             split: self.split.unwrap_or(default_split),
             format: self.format,
@@ -208,20 +234,36 @@ impl DataArgs {
             dataset = map.apply(dataset)?;
         }
         common.note(format!("data: {}", dataset.describe()));
-        let mut models = Vec::with_capacity(checkpoints.len());
+        let mut at_once = at_once.min(checkpoints.len());
+        let mut models: Vec<Model> = Vec::with_capacity(checkpoints.len());
         for checkpoint in checkpoints {
             if !self.no_verify {
                 checkpoint.verify(&|_| {})?;
             }
-            let freeze = Freeze::new(checkpoint, freeze);
-            let recognised = Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?;
-            let model = recognised.load(Setup { device, precision: self.precision, folded })?;
+            let mut model = match self.load(checkpoint, freeze, setup) {
+                // Half of those that fitted: the images need room as well.
+                Err(error) if is_out_of_memory(&error) && models.len() > 1 => {
+                    at_once = models.len() / 2;
+                    models.iter_mut().for_each(Model::unload);
+                    self.load(checkpoint, freeze, setup)?
+                }
+                loaded => loaded?,
+            };
+            if at_once < checkpoints.len() {
+                model.unload();
+            }
             checkpoint.check_unchanged()?;
             match &class_map {
                 Some(map) => map.check(model.classes, checkpoint.path())?,
                 None => check_classes(dir, dataset.as_ref(), &model, checkpoint.path())?,
             }
             models.push(model);
+        }
+        if at_once < checkpoints.len() {
+            common.note(format!(
+                "{at_once} of the {} models are on the device at a time: they take turns",
+                checkpoints.len()
+            ));
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
         same(checkpoints, &models, "classes", |m| m.classes)?;
@@ -239,7 +281,20 @@ impl DataArgs {
             transform_record,
             augmentation,
             device,
+            setup,
+            at_once,
         })
+    }
+
+    /// Recognises a model and loads its weights.
+    pub fn load(
+        &self,
+        checkpoint: &Checkpoint,
+        freeze: Option<&Regex>,
+        setup: Setup,
+    ) -> Result<Model> {
+        let freeze = Freeze::new(checkpoint, freeze);
+        Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?.load(setup)
     }
 
     /// The transform and its record: flags over the preset named, over the one recorded, over the

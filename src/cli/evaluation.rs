@@ -98,7 +98,7 @@ const WIDEST: usize = 48;
 
 /// Names without the folders that all paths share, and without their middle where they are long; as they
 /// are where the rest would not tell them apart.
-fn short_names(names: &[String]) -> Vec<String> {
+pub(super) fn short_names(names: &[String]) -> Vec<String> {
     let paths = || names.iter().filter(|name| name.contains('/'));
     let first = paths().next().map_or("", |name| name.as_str());
     let mut folders = first.match_indices('/').map(|(at, _)| &first[..=at]);

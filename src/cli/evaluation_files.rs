@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::evaluation::short_names;
 use super::{Common, shell_word};
 use crate::data::Dataset;
 use crate::error::printable;
@@ -85,7 +86,7 @@ impl FileArgs {
         };
         let diagram = |out: &mut dyn io::Write| {
             let tallies = evaluation.records().map(|record| Tally::of(&record.outcomes));
-            let models: Vec<_> = titles.iter().cloned().zip(tallies).collect();
+            let models: Vec<_> = short_names(titles).into_iter().zip(tallies).collect();
             out.write_all(reliability_svg(&models).as_bytes())
         };
         let finished = self.logits.clone().zip(logits);

@@ -1,6 +1,8 @@
 //! What the tools share: flags, exit codes, progress, output.
 
 #[cfg(feature = "torch")]
+pub mod compare;
+#[cfg(feature = "torch")]
 pub mod data;
 #[cfg(feature = "torch")]
 pub mod evaluation;
@@ -148,6 +150,26 @@ pub fn megabytes(bytes: u64) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.2} GB", bytes as f64 / 1e9),
     }
+}
+
+/// 5GB, 500MB, 1000: in powers of ten, as Hugging Face counts; GiB and MiB in powers of two.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits =
+        text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+    let (number, unit) = text.split_at(digits);
+    let unit: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1048576.0,
+        "gib" => 1073741824.0,
+        other => return Err(format!("`{other}` is no unit: KB, MB, GB, KiB, MiB, GiB")),
+    };
+    let size = number.parse::<f64>().map_err(|_| format!("`{number}` is not a number"))? * unit;
+    if size >= 1.0 { Ok(size as u64) } else { Err("expected a byte at least".into()) }
 }
 
 /// A path as it can be typed into a shell.

@@ -3,9 +3,9 @@
 //! Source: the `Image` and `ClassLabel` features of the `datasets` library; class names are in its metadata
 //! (key `huggingface`). Files come in natural order, rows as they lie in them.
 //!
-//! Labels are read at once. An image is read with the page it is in, and the pages read last are kept: a
-//! page of a file that is not compressed is a part of the mapped file and costs next to nothing, another
-//! is unpacked, a mebibyte mostly. Where a column is stored with a dictionary, that comes with every page.
+//! Labels are read at once. An image is read with the page that it is in, often a whole row group, and the
+//! pages read last are kept: one that is not compressed is a part of the mapped file and costs next to
+//! nothing, another is unpacked. Where a column is stored with a dictionary, that comes with every page.
 
 mod columns;
 mod file;

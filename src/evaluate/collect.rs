@@ -18,11 +18,20 @@ pub struct Collector {
     mixture: Vec<f64>,
     /// Rows before those.
     closed: usize,
+    turn: Option<Turn>,
     classes: usize,
     /// Whether each output competes.
     competes: Option<Vec<bool>>,
     /// How many outputs are kept of each image.
     top: usize,
+}
+
+/// Where a group of models is that takes its turn on a block of batches.
+struct Turn {
+    /// The number of its first model.
+    model: usize,
+    /// The first row of its next batch.
+    row: usize,
 }
 
 impl Collector {
@@ -46,6 +55,7 @@ impl Collector {
             evaluation,
             mixture: vec![],
             closed: 0,
+            turn: None,
             classes,
             competes,
         }
@@ -53,6 +63,10 @@ impl Collector {
 
     /// Opens a batch: returns the number of its first row.
     pub fn open(&mut self, batch: &Batch) -> usize {
+        if let Some(turn) = &mut self.turn {
+            turn.row += batch.n;
+            return turn.row - batch.n;
+        }
         let first = self.evaluation.labels.len();
         self.evaluation.images.extend(batch.indices.iter().map(|&index| index as u64));
         self.evaluation.labels.extend(batch.labels.iter().map(|&label| label as u32));
@@ -66,6 +80,7 @@ impl Collector {
     /// Takes a model's logits, [rows · classes], of an open batch, by its first row. A model's batches come
     /// in order.
     pub fn add(&mut self, model: usize, first: usize, mut logits: Vec<f32>) -> Result<()> {
+        let model = model + self.turn.as_ref().map_or(0, |turn| turn.model);
         if let Some(file) = &self.logits {
             file.write(model, first, &logits)?;
         }
@@ -90,8 +105,30 @@ impl Collector {
         Ok(())
     }
 
+    /// Opens a block of batches, on which groups of models take turns: of each group, the batches are
+    /// opened and closed as if there were no others.
+    pub(super) fn open_block(&mut self, block: &[Batch]) {
+        for batch in block {
+            self.open(batch);
+        }
+    }
+
+    /// It is the turn of the group whose first model has this number.
+    pub(super) fn turn_of(&mut self, model: usize) {
+        self.turn = Some(Turn { model, row: self.closed });
+    }
+
+    /// All had their turn.
+    pub(super) fn close_block(&mut self) {
+        self.turn = None;
+        self.close();
+    }
+
     /// Closes the open batches: every model's logits were given.
     pub fn close(&mut self) {
+        if self.turn.is_some() {
+            return;
+        }
         if let (Some(members), Some(ensemble)) =
             (&self.wanted.ensemble, &mut self.evaluation.ensemble)
         {

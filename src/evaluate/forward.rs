@@ -76,7 +76,7 @@ mod tests {
 
     fn model(memory: i64) -> (Model, Rc<RefCell<Vec<i64>>>) {
         let seen = Rc::new(RefCell::new(vec![]));
-        let network = Box::new(Small { memory, seen: Rc::clone(&seen) });
+        let network = std::rc::Rc::new(Small { memory, seen: Rc::clone(&seen) });
         let model = Model {
             path: PathBuf::from("small"),
             network,

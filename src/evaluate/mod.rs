@@ -16,6 +16,7 @@ mod per_class;
 mod predictions;
 mod reliability;
 mod scores;
+mod turns;
 
 use tch::Tensor;
 
@@ -32,7 +33,8 @@ pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
 pub use per_class::{ClassCount, per_class, write_per_class};
 pub use predictions::write_predictions;
 pub use reliability::reliability_svg;
-pub use scores::{Outcome, TOP, log_softmax};
+pub use scores::{Outcome, TOP};
+pub use turns::Turns;
 
 /// What a pass is to keep beside each model's outcomes.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,6 @@
 //! Reliability diagrams (Guo et al. 2017, figure 1) as an SVG: one panel a model, 15 bins of confidence.
-//! Each panel shows the accuracy of a bin's images, its gap to their mean confidence, and below it how many
-//! images the bin holds. The figures of a bin are its tooltip.
+//! Each panel shows the accuracy of a bin's images (a bar that ends in a dark line), its gap to their mean
+//! confidence, and below it how many images the bin holds. The figures of a bin are its tooltip.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use super::metrics::{BINS, Bin, Tally};
 use crate::error::printable;
 
 /// Of a panel, in pixels.
-const WIDTH: f64 = 280.0;
+const WIDTH: f64 = 288.0;
 const HEIGHT: f64 = 360.0;
 /// Of the plot within it: its left and upper edge, its side, and the upper and lower edge of the counts.
-const LEFT: f64 = 48.0;
+const LEFT: f64 = 56.0;
 const TOP: f64 = 52.0;
 const SIDE: f64 = 210.0;
 const COUNTS: [f64; 2] = [TOP + SIDE + 10.0, TOP + SIDE + 54.0];
@@ -20,7 +20,7 @@ const COUNTS: [f64; 2] = [TOP + SIDE + 10.0, TOP + SIDE + 54.0];
 const ACROSS: usize = 4;
 
 /// Characters of a title that fit above a panel.
-const TITLE: usize = 34;
+const TITLE: usize = 32;
 
 /// The diagram, the same bytes for the same figures.
 pub fn reliability_svg(models: &[(String, Tally)]) -> String {
@@ -50,7 +50,7 @@ fn panel(svg: &mut String, [x, y]: [f64; 2], title: &str, tally: &Tally) -> std:
     let (top1, ece, n) = (100.0 * tally.top1(), tally.ece(), tally.n());
     writeln!(
         svg,
-        "<text x=\"{LEFT}\" y=\"38\">ece {ece:.4}, top-1 {top1:.2} %, {n} images</text>"
+        "<text x=\"{LEFT}\" y=\"38\" font-size=\"10\">ece {ece:.4}, top-1 {top1:.2} %, n = {n}</text>"
     )?;
     axes(svg)?;
     let most = tally.bins().iter().map(|bin| bin.n).max().unwrap_or(0).max(1);
@@ -116,8 +116,13 @@ fn bars(svg: &mut String, i: usize, bin: &Bin, most: usize) -> std::fmt::Result 
     let bottom = TOP + SIDE;
     bar(bottom - height(accuracy), height(accuracy), "#5b8db8")?;
     bar(bottom - height(high), height(high - low), "#d9744a")?;
+    let top = bottom - height(accuracy);
     let count = bin.n as f64 / most as f64 * (COUNTS[1] - COUNTS[0]);
     bar(COUNTS[1] - count, count, "#999999")?;
+    writeln!(
+        svg,
+        "<path d=\"M{x:.1} {top:.1}h{inner:.1}\" stroke=\"#1d3f5e\" stroke-width=\"2\"/>"
+    )?;
     writeln!(svg, "</g>")
 }
 
@@ -170,7 +175,7 @@ mod tests {
     fn panels_stand_in_rows_of_four() {
         let models: Vec<_> = (0..6).map(|i| (format!("{i}"), tally(&[(0.5, true)]))).collect();
         let svg = reliability_svg(&models);
-        assert!(svg.contains("viewBox=\"0 0 1120 720\"") && svg.contains("translate(280 360)"));
+        assert!(svg.contains("viewBox=\"0 0 1152 720\"") && svg.contains("translate(288 360)"));
         assert_eq!(svg, reliability_svg(&models));
         let long = format!("{}/the-end.safetensors", "x".repeat(100));
         assert_eq!(shortened(&long).chars().count(), TITLE);

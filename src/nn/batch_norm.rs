@@ -10,22 +10,28 @@ use crate::{Error, Result};
 /// PyTorch's default, which every model here uses.
 const EPS: f64 = 1e-5;
 
+/// What a layer is to normalise by, told its number and its input: mean and variance, f32, one value a
+/// channel, on the network's device.
+pub type Given<'a> = dyn Fn(usize, &Tensor) -> Result<[Tensor; 2]> + 'a;
+
 /// How a forward pass treats its batchnorm layers.
-#[derive(Debug)]
-pub enum Pass {
+pub enum Pass<'a> {
     /// Normalise by the running statistics.
     Eval,
     /// Normalise by the batch's own statistics, as in training, and keep them; frozen layers by their
     /// running statistics. Nothing else is in training mode, unless there is noise.
     Collect(Collected),
+    /// Normalise by other statistics than the model's own, but for frozen layers; everything else is as
+    /// in `Eval`.
+    Given(&'a Given<'a>),
 }
 
-impl Pass {
+impl Pass<'_> {
     /// What to draw the network's training noise from; None: there is none.
     pub fn noise(&mut self) -> Option<&mut Noise> {
         match self {
             Pass::Collect(collected) => collected.noise.as_mut(),
-            Pass::Eval => None,
+            Pass::Eval | Pass::Given(_) => None,
         }
     }
 }
@@ -48,6 +54,13 @@ pub struct Moments {
     pub mean: Tensor,
     /// Unbiased variance (divided by m − 1) of each channel, `[channels]`.
     pub variance: Tensor,
+}
+
+/// What a layer has to say to a single value.
+pub fn one_value(layer: &str) -> Error {
+    let what = "sees one value a channel, which has no variance";
+    Error::input(format!("batchnorm layer `{layer}` {what}"))
+        .remedy("choose --batch-size or --samples so that no batch is a single image")
 }
 
 /// Names a batchnorm layer of a model.
@@ -92,38 +105,44 @@ impl BatchNorm {
     }
 
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
-        let (Pass::Collect(collected), Some(layer)) = (pass, self.layer) else {
-            let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
-            return Ok(x.f_batch_norm(weight, bias, mean, var, false, 0.0, EPS, true)?);
+        let (layer, collected) = match (self.layer, pass) {
+            (None, _) | (_, Pass::Eval) => {
+                return self.normalise(x, &self.running_mean, &self.running_var);
+            }
+            (Some(layer), Pass::Given(given)) => {
+                let [mean, variance] = given(layer, x)?;
+                return self.normalise(x, &mean, &variance);
+            }
+            (Some(layer), Pass::Collect(collected)) => (layer, collected),
         };
         let size = x.size();
         let values = size.iter().product::<i64>() / size[1];
         if values < 2 {
-            return Err(Error::input(format!(
-                "batchnorm layer `{}` sees one value a channel, which has no variance",
-                self.name
-            ))
-            .remedy("choose --batch-size or --samples so that no batch is a single image"));
+            return Err(one_value(&self.name));
         }
         let (y, mean, variance) = if x.device() == Device::Cpu {
             let ChannelMoments { mean, squares, .. } = ChannelMoments::of(x)?;
             let mean = Tensor::f_from_slice(&mean)?;
             let squares = Tensor::f_from_slice(&squares)?;
-            let m = mean.f_to_kind(Kind::Float)?;
-            let v = squares.f_div_scalar(values)?.f_to_kind(Kind::Float)?; // biased
-            let y = x.f_batch_norm(weight, bias, Some(&m), Some(&v), false, 0.0, EPS, true)?;
+            let biased = squares.f_div_scalar(values)?.f_to_kind(Kind::Float)?;
+            let y = self.normalise(x, &mean.f_to_kind(Kind::Float)?, &biased)?;
             (y, mean, squares.f_div_scalar(values - 1)?)
         } else {
             // With momentum 1 libtorch leaves the batch's mean and unbiased variance, computed as in
             // training, in the running statistics it is given.
             let mean = Tensor::f_zeros([size[1]], (Kind::Float, x.device()))?;
             let variance = mean.f_zeros_like()?;
+            let (weight, bias) = (Some(&self.weight), Some(&self.bias));
             let y =
                 x.f_batch_norm(weight, bias, Some(&mean), Some(&variance), true, 1.0, EPS, true)?;
             (y, mean, variance)
         };
         collected.moments.push(Moments { layer, values, mean, variance });
         Ok(y)
+    }
+
+    fn normalise(&self, x: &Tensor, mean: &Tensor, variance: &Tensor) -> Result<Tensor> {
+        let (weight, bias) = (Some(&self.weight), Some(&self.bias));
+        Ok(x.f_batch_norm(weight, bias, Some(mean), Some(variance), false, 0.0, EPS, true)?)
     }
 }

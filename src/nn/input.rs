@@ -23,6 +23,11 @@ impl Input {
         Ok(Input { mean: column(&transform.mean)?, std: column(&transform.std)?, device })
     }
 
+    /// Where its tensors are.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
     /// The batch's bytes on the device, [images, height, width, channels]. On a GPU the copy is queued
     /// from pinned memory, behind the work already queued there, and not waited for.
     pub fn upload(&self, batch: &Batch) -> Result<Tensor> {

@@ -92,8 +92,8 @@ impl ConvBn {
             ConvBn::Apart { conv, bn } => bn.forward(&conv.forward(x)?, pass),
             ConvBn::Folded(conv) => match pass {
                 Pass::Eval => conv.forward(x),
-                Pass::Collect(_) => Err(Error::usage(
-                    "a model that was loaded for evaluation has no batchnorm to collect from",
+                Pass::Collect(_) | Pass::Given(_) => Err(Error::usage(
+                    "a model that was loaded for evaluation has no batchnorm layers",
                 )),
             },
         }

@@ -54,6 +54,23 @@ pub fn load_cuda() -> Result<(), String> {
     if tch::Cuda::is_available() { Ok(()) } else { Err("libtorch finds no usable GPU".into()) }
 }
 
+/// Bytes on the host that this process has allocated and not freed, as glibc counts them (from 2.33
+/// on).
+pub fn allocated() -> Option<u64> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: looked up by name, as older versions lack it; it takes nothing and returns numbers.
+        let info = unsafe {
+            let count =
+                Library::this().get::<unsafe extern "C" fn() -> libc::mallinfo2>(b"mallinfo2\0");
+            count.ok()?()
+        };
+        return Some((info.uordblks + info.hblkhd) as u64);
+    }
+    #[allow(unreachable_code)]
+    None
+}
+
 /// The folder that this process has libtorch_cpu.so from.
 fn loaded_from() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;

@@ -10,10 +10,12 @@ pub mod freeze;
 pub mod input;
 pub mod layers;
 pub mod libtorch;
+pub mod memory;
 pub mod models;
 pub mod moments;
 pub mod noise;
 pub mod precision;
+mod replaced;
 pub mod weights;
 
 use tch::{TchError, Tensor};
@@ -40,8 +42,9 @@ impl From<TchError> for Error {
         let text = text.strip_prefix("Internal torch error: ").unwrap_or(&text);
         let line = text.lines().next().unwrap_or_default();
         if MEMORY.iter().any(|sign| line.contains(sign)) {
-            return Error::limit(format!("{OUT_OF_MEMORY}: {line}"))
-                .remedy("use a smaller --batch-size, or fewer models at a time");
+            return Error::limit(format!("{OUT_OF_MEMORY}: {line}")).remedy(
+                "use a smaller --batch-size, or fewer models at a time (--models-at-once)",
+            );
         }
         // A pooling has nothing left to pool.
         if line.contains("Output size is too small") {
@@ -66,7 +69,7 @@ pub fn is_out_of_memory(error: &Error) -> bool {
 pub fn with_smaller_batch(error: Error, images: usize) -> Error {
     match is_out_of_memory(&error) {
         true if images > 1 => error.remedy(format!("try --batch-size {}", images / 2)),
-        true => error.remedy("a single image does not fit: choose a smaller --crop"),
+        true => error.remedy("a single image does not fit: choose a smaller --crop (of several models: --models-at-once 1)"),
         false => error,
     }
 }

@@ -22,9 +22,17 @@ pub struct ChannelMoments {
 }
 
 impl ChannelMoments {
-    /// Of `x`, [images, channels, height, width], f32 or narrower, on the CPU. The same bits for any
-    /// number of threads.
+    /// Of `x`, [images, channels, height, width], f32 or narrower. On the CPU in f64, with the same bits
+    /// for any number of threads; elsewhere by libtorch in f32.
     pub fn of(x: &Tensor) -> Result<Self> {
+        if x.device() != Device::Cpu {
+            let values = x.numel() / x.size()[1] as usize;
+            let x = x.f_to_kind(Kind::Float)?;
+            let (variance, mean) = x.f_var_mean_dim([0i64, 2, 3].as_slice(), false, false)?;
+            let squares = variance.f_mul_scalar(values as i64)?;
+            let host = |x: Tensor| -> Result<_> { Ok(Vec::try_from(x.f_to_kind(Kind::Double)?)?) };
+            return Ok(ChannelMoments { values, mean: host(mean)?, squares: host(squares)? });
+        }
         // Channels innermost, which costs nothing if they are so already.
         let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
         assert_eq!(rows.device(), Device::Cpu);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
@@ -257,7 +258,7 @@ fn build(
 /// A network with its weights, on a device.
 pub struct Model {
     pub path: PathBuf,
-    pub network: Box<dyn Network>,
+    pub network: Rc<dyn Network>,
     /// `resnet50`, `preresnet-8`.
     pub arch: String,
     pub classes: usize,
@@ -284,6 +285,19 @@ impl Model {
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
         let x = x.f_to_kind(self.precision.kind())?;
         Ok(self.network.forward(&x, pass)?.f_to_kind(Kind::Float)?)
+    }
+
+    /// Gives its weights' memory back. What is known of it stays; to run, it must be loaded again.
+    pub fn unload(&mut self) {
+        self.network = Rc::new(Unloaded);
+    }
+}
+
+struct Unloaded;
+
+impl Network for Unloaded {
+    fn forward(&self, _: &Tensor, _: &mut Pass) -> Result<Tensor> {
+        Err(Error::limit("the model is not on the device"))
     }
 }
 
@@ -369,7 +383,7 @@ impl<'a> Recognised<'a> {
         let built = build(&arch, &shapes, freeze, from).map_err(|e| e.at(&path))?;
         let Built { network, batchnorms, .. } = built;
         let Arch { name: arch, classes, channels, preset, .. } = arch;
-        let precision = setup.precision;
+        let (network, precision) = (network.into(), setup.precision);
         Ok(Model { path, network, arch, classes, channels, preset, batchnorms, precision })
     }
 }

@@ -83,7 +83,13 @@ pub fn fails(command: &mut Command, code: i32, parts: &[&str]) -> String {
 /// The two data tools.
 #[cfg(feature = "torch")]
 pub mod data_tools {
+    use std::path::Path;
+
     use assert_cmd::Command;
+    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, SafeTensors};
+
+    use super::fixtures;
 
     pub fn swa_bn_update() -> Command {
         tool(env!("CARGO_BIN_EXE_swa-bn-update"))
@@ -98,6 +104,23 @@ pub mod data_tools {
         let mut command = Command::new(path);
         command.env("OMP_WAIT_POLICY", "passive");
         command
+    }
+
+    /// The shipped network of ten classes, made to take three channels.
+    pub fn colour_model(path: &Path) {
+        let file = std::fs::read(fixtures().join("fashion-mnist/ckpt_0040.safetensors")).unwrap();
+        let whole = SafeTensors::deserialize(&file).unwrap();
+        let conv = whole.tensor("conv1.weight").unwrap();
+        let [out, _, height, width] = conv.shape()[..] else { panic!() };
+        let kernels = conv.data().chunks_exact(4 * height * width);
+        let bytes: Vec<u8> = kernels.flat_map(|kernel| kernel.repeat(3)).collect();
+        let conv = TensorView::new(Dtype::F32, vec![out, 3, height, width], &bytes).unwrap();
+        let mut views = whole.tensors();
+        views
+            .iter_mut()
+            .filter(|(name, _)| name == "conv1.weight")
+            .for_each(|(_, view)| *view = conv.clone());
+        safetensors::serialize_to_file(views, None, path).unwrap();
     }
 
     /// Runs a tool with `--json` and returns what it printed.

@@ -1,7 +1,8 @@
 //! JPEG through libjpeg-turbo-rs, set up as Pillow sets up libjpeg-turbo: accurate integer IDCT,
 //! fancy upsampling, block smoothing for progressive files whose last scans are absent.
 //!
-//! The only file that names the decoder, so that it can be exchanged.
+//! The only file that names the decoder, so that it can be exchanged. Files whose luma has fewer samples
+//! than their chroma, which Pillow reads and nobody writes, are refused.
 
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 

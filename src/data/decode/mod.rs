@@ -7,6 +7,8 @@
 mod cmyk;
 mod jpeg;
 mod png;
+mod pnm;
+mod webp;
 
 use std::path::Path;
 
@@ -19,18 +21,14 @@ pub const MAX_FILE: u64 = 1 << 30;
 
 /// Formats that are recognised only to be refused by name: signature at an offset, name.
 const REFUSED: &[(usize, &[u8], &str)] = &[
-    (8, b"WEBP", "a WebP image"),
     (0, b"BM", "a BMP image"),
     (0, b"II*\0", "a TIFF image"),
     (0, b"MM\0*", "a TIFF image"),
     (0, b"II+\0", "a TIFF image"),
     (0, b"GIF8", "a GIF image"),
-    (0, b"P1", "a PBM image"),
-    (0, b"P2", "a PGM image"),
-    (0, b"P3", "a PPM image"),
-    (0, b"P4", "a PBM image"),
-    (0, b"P5", "a PGM image"),
-    (0, b"P6", "a PPM image"),
+    (0, b"P1", "a PBM image written as text"),
+    (0, b"P2", "a PGM image written as text"),
+    (0, b"P3", "a PPM image written as text"),
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftyphei", "a HEIF image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
@@ -51,7 +49,7 @@ pub fn read(path: &Path) -> Result<Image> {
     decode(&std::fs::read(path).map_err(failed)?).map_err(|error| error.at(path))
 }
 
-/// Decodes the bytes of a JPEG or PNG file into an RGB image.
+/// Decodes the bytes of a JPEG, PNG, WebP or Netpbm file into an RGB image.
 ///
 /// # Errors
 /// `Input` where they are of another format, cut off or corrupt; `Limit` above [`MAX_PIXELS`]. A
@@ -61,6 +59,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
         [] => return Err(Error::input("the file is empty")),
         [0xff, 0xd8, 0xff, ..] => jpeg::decode,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode,
+        [b'P', b'4' | b'5' | b'6', space, ..] if space.is_ascii_whitespace() => pnm::decode,
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::decode,
         _ => return Err(unknown(bytes)),
     };
     guarded(|| decoder(bytes))
@@ -71,13 +71,13 @@ fn guarded(decode: impl FnOnce() -> Result<Image>) -> Result<Image> {
     panics::catch(decode).unwrap_or_else(|| Err(Error::input("corrupt: the decoder gave up on it")))
 }
 
-/// The error for what is neither JPEG nor PNG.
+/// The error for what is neither JPEG, PNG, WebP nor Netpbm.
 fn unknown(bytes: &[u8]) -> Error {
     let starts = |&&(at, signature, _): &&(usize, &[u8], &str)| {
         bytes.get(at..at + signature.len()) == Some(signature)
     };
     if let Some((_, _, name)) = REFUSED.iter().find(starts) {
-        return Error::input(format!("{name}, which is not yet supported"))
+        return Error::input(format!("{name}, which is not read"))
             .remedy("convert it to PNG or JPEG");
     }
     if bytes.starts_with(b"version https://git-lfs") {

@@ -4,17 +4,14 @@ use crate::error::Kind;
 #[test]
 fn other_formats_are_refused_by_name() {
     let cases: [(&[u8], &str); 5] = [
-        (
-            b"RIFF\x10\0\0\0WEBPVP8 ",
-            "a WebP image, which is not yet supported; convert it to PNG or JPEG",
-        ),
-        (b"BM123456", "a BMP image, which is not yet supported; convert it to PNG or JPEG"),
+        (b"GIF89a", "a GIF image, which is not read; convert it to PNG or JPEG"),
+        (b"BM123456", "a BMP image, which is not read; convert it to PNG or JPEG"),
         (b"", "the file is empty"),
         (
             b"version https://git-lfs.github.com/spec/v1",
             "a Git LFS pointer, not an image; run `git lfs pull`",
         ),
-        (b"<!DO", "not an image: neither JPEG nor PNG (it starts with 3c 21 44 4f)"),
+        (b"<!DO", "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with 3c 21 44 4f)"),
     ];
     for (bytes, expected) in cases {
         assert_eq!(decode(bytes).unwrap_err().to_string(), expected);
@@ -51,6 +48,28 @@ fn a_bomb_is_refused_before_it_costs_memory() {
         (Kind::Limit, true),
         "{error}"
     );
+}
+
+#[test]
+fn netpbm_headers_are_checked() {
+    let refused = |bytes: &[u8]| decode(bytes).unwrap_err();
+    let sixteen = refused(b"P5 2 1 65535\n1234");
+    assert_eq!(
+        sixteen.to_string(),
+        "a Netpbm image with the maximum 65535, expected 1 to 255; convert it to PNG of 8 bits"
+    );
+    assert!(refused(b"P3 1 1 255\n1 2 3").to_string().starts_with("a PPM image written as text"));
+    for bytes in [
+        &b"P6 2"[..],
+        b"P6 # 2 2 255",
+        b"P6 x",
+        b"P6 99999999999 1 255\n",
+        b"P5 0 3 255\n",
+        b"P5 1 1 0\n1",
+    ] {
+        assert_eq!(refused(bytes).kind(), Kind::Input, "{bytes:?}");
+    }
+    assert_eq!(refused(b"P6 999999999 999999999 255\n").kind(), Kind::Limit);
 }
 
 #[test]
