@@ -49,7 +49,7 @@ fn collected(golden: &Value, competing: Option<Vec<u32>>) -> Evaluation {
         for (i, logits) in logits.iter().enumerate() {
             collector.add(i, first, logits[start * classes..][..n * classes].to_vec()).unwrap();
         }
-        collector.close();
+        collector.close().unwrap();
     }
     collector.finish().unwrap().0
 }

@@ -406,3 +406,223 @@ fn a_pass_that_failed_goes_on_when_the_cause_is_gone() {
 fn photo() -> Vec<u8> {
     fs::read(fixtures().join("pixels/photos/rocket/rocket.jpg")).unwrap()
 }
+
+/// `swa-eval` of two fixtures and their ensemble.
+fn evaluation(scene: &Scene, changes: &[(&str, &str)]) -> assert_cmd::Command {
+    let mut tool = swa_eval();
+    tool.current_dir(scene.0.path()).arg(snapshot()).arg(fashion().join("sgd.safetensors"));
+    tool.arg("--data").arg(fashion()).arg("--ensemble").args(with(changes)).arg("--force");
+    tool
+}
+
+fn outcomes(scene: &Scene, shard: &str, name: &str, changes: &[(&str, &str)]) {
+    let part = [("--shard", shard), ("--save-outcomes", name)];
+    evaluation(scene, &[&part[..], changes].concat()).assert().success();
+}
+
+fn merge_outcomes(scene: &Scene, parts: &[&str]) -> assert_cmd::Command {
+    let mut tool = swa_eval();
+    tool.current_dir(scene.0.path()).arg("--merge-outcomes").args(parts);
+    tool
+}
+
+/// A report without what differs from run to run.
+fn timeless(mut report: serde_json::Value) -> serde_json::Value {
+    let fields = report.as_object_mut().unwrap();
+    for key in ["seconds", "pace", "batch_size"] {
+        fields.remove(key);
+    }
+    report
+}
+
+const FILES: [(&str, &str); 3] =
+    [("--per-class", "classes.csv"), ("--confusion", "confusion.csv"), ("--reliability", "r.svg")];
+
+#[test]
+fn a_shared_evaluation_is_that_of_one_process() {
+    let scene = Scene::new();
+    let plain = timeless(json(&mut evaluation(&scene, &FILES)));
+    assert_eq!(plain["ensemble"]["n"], 300);
+    let files: Vec<_> = FILES.iter().map(|(_, name)| scene.read(name)).collect();
+    for (shard, name) in [("0/3", "part_0"), ("1/3", "part_1"), ("2/3", "part_2")] {
+        outcomes(&scene, shard, name, &[]);
+    }
+    for parts in [["part_2", "part_0", "part_1"], ["part_0", "part_1", "part_2"]] {
+        let mut merge = merge_outcomes(&scene, &parts);
+        merge.arg("--force").args(FILES.iter().flat_map(|(flag, name)| [flag, name]));
+        assert_eq!(timeless(json(&mut merge)), plain);
+        assert!(FILES.iter().zip(&files).all(|((_, name), file)| scene.read(name) == *file));
+    }
+
+    let refused = |parts: &[&str], words: &[&str]| {
+        fails(&mut merge_outcomes(&scene, parts), 3, words);
+    };
+    refused(&["part_0", "part_2"], &["part 1/3 is missing"]);
+    fs::copy(scene.path("part_1"), scene.path("copy")).unwrap();
+    refused(&["part_0", "part_1", "part_2", "copy"], &["`copy`: is part 1/3, as `part_1` is"]);
+    outcomes(&scene, "1/3", "other", &[("--batch-size", "32")]);
+    refused(&["part_0", "other", "part_2"], &["`other`", "`batch_size` is 32, not 64"]);
+    let whole = scene.read("part_1");
+    fs::write(scene.path("cut"), &whole[..whole.len() / 2]).unwrap();
+    refused(&["part_0", "cut", "part_2"], &["`cut`: "]);
+    // Of the other tool, either way.
+    scene.part("0/1", "statistics", &[]);
+    refused(&["statistics"], &["`statistics`: is a part of swa-bn-update"]);
+    let mut merge = scene.merge(&snapshot(), &["part_0", "part_1", "part_2"], "out.safetensors");
+    fails(&mut merge, 3, &["`part_0`: is a part of swa-eval"]);
+    assert!(!scene.path("out.safetensors").exists());
+
+    let mut merge = merge_outcomes(&scene, &["part_0"]);
+    fails(merge.args(["--predictions", "p.csv"]), 2, &["--predictions does not go with"]);
+    let usage = |changes: &[(&str, &str)], words: &[&str]| {
+        fails(&mut evaluation(&scene, changes), 2, words);
+    };
+    usage(&[("--shard", "0/2")], &["--shard makes a part", "--save-outcomes"]);
+    usage(&[("--save-outcomes", "x"), FILES[0]], &["--per-class", "--merge-outcomes"]);
+    usage(&[("--save-outcomes", "x"), ("--logits", "l")], &["--logits", "does not keep"]);
+    usage(&[("--resume", "x"), ("--logits", "l")], &["--resume does not go with --logits"]);
+}
+
+#[test]
+fn an_interrupted_evaluation_goes_on_to_the_same_bytes() {
+    let scene = Scene::new();
+    let files = [("--predictions", "predictions.csv"), FILES[1]];
+    let plain = timeless(json(&mut evaluation(&scene, &[&SLOW[..], &files].concat())));
+    let read = || files.map(|(_, name)| scene.read(name));
+    let expected = read();
+    let slow = Slow { scene: &scene, state: "state" };
+    let models = [snapshot(), fashion().join("sgd.safetensors"), fashion()];
+    let [a, b, data] = models.map(|path| path.display().to_string());
+    let mut args = vec![env!("CARGO_BIN_EXE_swa-eval"), &a, &b, "--data", &data, "--ensemble"];
+    args.extend(with(&[&SLOW[..], &files].concat()));
+    for signal in [Signal::INT, Signal::KILL] {
+        slow.interrupted(&args, signal);
+        files.iter().for_each(|(_, name)| fs::remove_file(scene.path(name)).unwrap_or_default());
+        args.push("--json");
+        let output = slow.command(&args).output().unwrap();
+        args.pop();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.contains("going on after "), "{said}");
+        assert_eq!(timeless(serde_json::from_slice(&output.stdout).unwrap()), plain);
+        assert!(read() == expected && !scene.path("state").exists());
+    }
+    slow.interrupted(&args, Signal::INT);
+    let mut other = evaluation(&scene, &[SLOW[0], SLOW[1], ("--resume", "state"), ("--seed", "1")]);
+    fails(&mut other, 3, &["`state`: is the state of another pass", "`seed` is 0, not 1"]);
+}
+
+/// The blocks of a document in bash.
+fn blocks(document: &str) -> Vec<&str> {
+    let starts = document.split("```bash\n").skip(1);
+    starts.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// A folder as the document has it: a model that says which pixels it takes, and data.
+fn site() -> Scene {
+    let scene = Scene::new();
+    scene.update(&[("-o", "swa.safetensors")]).assert().success();
+    for name in ["train", "val"] {
+        std::os::unix::fs::symlink(fashion(), scene.path(name)).unwrap();
+    }
+    scene
+}
+
+/// What the document's commands are to end in.
+fn check_site(scene: &Scene, printed: &str) {
+    let few = ["--samples", "400", "--threads", "1", "--data"];
+    let mut update = swa_bn_update();
+    update.current_dir(scene.0.path()).arg("swa.safetensors").args(few);
+    update.args(["train", "-o", "expected.safetensors"]).assert().success();
+    assert!(scene.read("swa_bn.safetensors") == scene.read("expected.safetensors"));
+    let mut eval = swa_eval();
+    eval.current_dir(scene.0.path()).args(["swa_bn.safetensors", "swa.safetensors"]).args(few);
+    let output = eval.arg("val").output().unwrap();
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows = |text: &str| {
+        text.lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("swa"))
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&table).len(), 2, "{table}");
+    assert!(rows(&table).iter().all(|row| printed.contains(row)), "{table}\n{printed}");
+}
+
+/// The scripts' commands on few images and one thread, as quick as a test should be.
+fn quick(script: &str) -> String {
+    let script = script.replace("--threads 4", "--threads 1").replace("--array=0-7", "--array=0-1");
+    let script = script.replace("--parts 8", "--parts 2");
+    script
+        .replace("--data train", "--data train --samples 400")
+        .replace("--data val", "--data val --samples 400")
+}
+
+fn path_with(folders: &[&Path]) -> std::ffi::OsString {
+    let tools = Path::new(env!("CARGO_BIN_EXE_swa-eval")).parent().unwrap();
+    let own = std::env::var_os("PATH").unwrap();
+    let own = std::env::split_paths(&own).collect::<Vec<_>>();
+    let first = folders.iter().copied().chain([tools]).map(Path::to_path_buf);
+    std::env::join_paths(first.chain(own)).unwrap()
+}
+
+fn document() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scale.md")).unwrap()
+}
+
+#[test]
+fn the_slurm_script_of_the_document_does_what_it_says() {
+    let scene = site();
+    let document = document();
+    let blocks = blocks(&document);
+    fs::write(scene.path("swa.sbatch"), quick(blocks[0])).unwrap();
+    // Slurm, as far as the script sees it.
+    let bin = scene.path("bin");
+    fs::create_dir(&bin).unwrap();
+    let slurm = [
+        ("srun", "exec \"$@\""),
+        (
+            "sbatch",
+            "last=0\nwhile :; do case $1 in --array=*) last=${1#--array=0-};; --*) ;; *) break;; esac; shift; done\n\
+             for i in $(seq 0 $last); do\n\
+             SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$((last + 1)) bash \"$@\" >>job.out 2>>job.err || exit 1\n\
+             done; echo 7",
+        ),
+    ];
+    for (name, script) in slurm {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut shell = Command::new("bash");
+    shell
+        .current_dir(scene.0.path())
+        .env("PATH", path_with(&[&bin]))
+        .args(["-euc", &quick(blocks[1])]);
+    let output = shell.output().unwrap();
+    let errors = fs::read_to_string(scene.path("job.err")).unwrap_or_default();
+    assert!(output.status.success(), "{}{errors}", String::from_utf8_lossy(&output.stderr));
+    check_site(&scene, &String::from_utf8(scene.read("job.out")).unwrap());
+}
+
+/// Ray is large, and not for every Python: without it this is passed over everywhere.
+#[test]
+fn the_ray_script_of_the_document_does_what_it_says() {
+    let python = std::env::var("PYTHON").unwrap_or("python3".into());
+    let ray = Command::new(&python).args(["-c", "import ray"]).output();
+    if !ray.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: the Ray script needs a python3 with ray (or PYTHON)");
+        return;
+    }
+    let scene = site();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scale/ray_pass.py");
+    fs::copy(script, scene.path("ray_pass.py")).unwrap();
+    let commands = quick(blocks(&document())[2]).replace("python ", &format!("{python} "));
+    let mut shell = Command::new("bash");
+    shell.current_dir(scene.0.path()).env("PATH", path_with(&[])).args(["-euc", &commands]);
+    let output = shell.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    check_site(&scene, &String::from_utf8(output.stdout).unwrap());
+}

@@ -14,14 +14,14 @@ use swa_tools::bn_update::{
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, list_archs, report_bad};
 use swa_tools::cli::pace::{Figures, Pace};
-use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, say_resumed};
+use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, report_part, say_resumed};
 use swa_tools::cli::take::{TakeArgs, say_taken};
 use swa_tools::cli::{self, Common, shell_word, table};
 use swa_tools::nn::input::Input;
 use swa_tools::nn::memory::Budget;
 use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
 use swa_tools::output::{self, FileTarget, Format};
-use swa_tools::parts::{Keeper, Part, Progress, Set};
+use swa_tools::parts::{Keeper, Part, Progress, Seen, Set};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
 use tch::Device;
 
@@ -218,7 +218,7 @@ fn run(args: &Args) -> Result<()> {
     let watched = args.parts.shard.is_none() && done == 0;
     let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
     let ended = bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
-        keeper.add(batch, |sums| moments.add_to(sums))?;
+        keeper.add(&[Seen::of(batch)], |sums| moments.add_to(sums))?;
         moments.watch(&mut stability);
         pace.step(batch.n);
         let stable = args.until_stable.is_some_and(|eps| stability.is_below(eps));
@@ -233,7 +233,9 @@ fn run(args: &Args) -> Result<()> {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
         keeper.close()?;
-        return report_part(args, path, &progress, figures, started);
+        let model = args.model.as_deref().map(shell_word).unwrap_or_default();
+        let next = format!("{TOOL} {model} --merge-stats PART... -o FILE");
+        return report_part(common, path, &progress, figures, started, &next);
     }
     let standard_error = stability.largest().filter(|_| watched);
     let written = keeper.with(|part| model.write(args, network, part, standard_error))?;
@@ -442,33 +444,6 @@ struct Written {
     settings: Value,
     /// Images that were left out.
     skipped: Vec<String>,
-}
-
-fn report_part(
-    args: &Args,
-    path: &Path,
-    progress: &Progress,
-    figures: Figures,
-    started: Instant,
-) -> Result<()> {
-    let common = &args.common;
-    let Progress { shard, done, images, skipped, .. } = progress;
-    let seconds = started.elapsed().as_secs_f64();
-    common.json(json!({
-        "part": path.display().to_string(),
-        "shard": shard.to_string(),
-        "images": images,
-        "batches": done,
-        "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
-        "pace": figures.json(),
-        "seconds": seconds,
-    }))?;
-    common.say(format!(
-        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s; {figures}",
-        path.display(),
-    ))?;
-    let model = args.model.as_deref().map(shell_word).unwrap_or_default();
-    common.say(format!("next, with all parts: swa-bn-update {model} --merge-stats PART... -o FILE"))
 }
 
 fn report(

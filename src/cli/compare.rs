@@ -137,7 +137,7 @@ fn training_batches(
     budget: &Budget,
 ) -> Result<Vec<Batch>> {
     let dir = args.bn_data.as_deref().ok_or_else(|| Error::usage("--bn-data is missing"))?;
-    let dataset = data::open(dir, Split::Train, data.format)?;
+    let dataset = data::open(dir, Split::Train, None)?;
     common.note(format!("statistics from: {}", dataset.describe()));
     let mut order = Order::Shuffled { seed: data.seed }.indices(dataset.len());
     order.truncate(args.bn_samples);

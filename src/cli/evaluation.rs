@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::data::Session;
@@ -71,20 +72,51 @@ pub fn remark(common: &Common, names: &[String], evaluation: &Evaluation, output
     }
 }
 
-/// The classes that a session's reports are about.
-pub fn classes(session: &Session) -> ClassList {
-    let heads = session.models.first().map_or(0, |model| model.classes);
-    match &session.class_map {
-        Some(map) => ClassList::new(map.outputs(), map.names(), heads),
-        None => {
-            let names = session.dataset.class_names().map(<[String]>::to_vec);
-            ClassList::new((0..heads as u32).collect(), names, heads)
+/// What is said of an evaluation beside its outcomes: it is known before the pass, and kept in its parts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct About {
+    /// What the models and the ensemble are called.
+    pub names: Vec<String>,
+    /// Of the networks.
+    pub outputs: usize,
+    /// Outputs that compete.
+    pub competitors: usize,
+    /// The output of each class.
+    classes: Vec<u32>,
+    class_names: Option<Vec<String>>,
+    /// What JSON says of the class map.
+    pub class_map: Value,
+}
+
+impl About {
+    pub fn new(names: Vec<String>, session: &Session, competitors: usize, restrict: bool) -> Self {
+        let outputs = session.models.first().map_or(0, |model| model.classes);
+        let map = session.class_map.as_ref();
+        let names_of_data = || session.dataset.class_names().map(<[String]>::to_vec);
+        About {
+            names,
+            outputs,
+            competitors,
+            classes: map.map_or_else(|| (0..outputs as u32).collect(), ClassMap::outputs),
+            class_names: map.map_or_else(names_of_data, ClassMap::names),
+            class_map: map.map_or(Value::Null, |map| class_map_record(map, restrict)),
         }
+    }
+
+    /// As a part has it; None if that is broken.
+    pub fn of_part(notes: &Value) -> Option<Self> {
+        let about: About = serde_json::from_value(notes.clone()).ok()?;
+        about.classes.iter().all(|&output| (output as usize) < about.outputs).then_some(about)
+    }
+
+    /// The classes that reports are about.
+    pub fn classes(&self) -> ClassList {
+        ClassList::new(self.classes.clone(), self.class_names.clone(), self.outputs)
     }
 }
 
-/// What JSON says of the class map.
-pub fn class_map_record(map: &ClassMap, restrict: bool) -> Value {
+/// What JSON says of a class map.
+fn class_map_record(map: &ClassMap, restrict: bool) -> Value {
     json!({
         "file": map.path().display().to_string(),
         "classes": map.outputs().len(),

@@ -47,7 +47,8 @@ pub struct Evaluated<'a> {
     pub titles: &'a [String],
     pub evaluation: &'a Evaluation,
     pub classes: &'a ClassList,
-    pub dataset: &'a dyn Dataset,
+    /// Where --predictions takes the images' names from.
+    pub dataset: Option<&'a dyn Dataset>,
 }
 
 impl FileArgs {
@@ -79,7 +80,7 @@ impl FileArgs {
     ) -> Result<()> {
         let Evaluated { titles, evaluation, classes, dataset } = *evaluated;
         let titles: &Vec<String> = &titles.iter().map(|title| printable(title)).collect();
-        let name = |image| dataset.name(image);
+        let name = |image: usize| dataset.map_or_else(String::new, |data| data.name(image));
         let stream = |path: &Option<PathBuf>,
                       fill: &dyn Fn(&mut dyn io::Write) -> io::Result<()>| {
             path.as_ref().map(|path| (path.clone(), write_stream(path, self.force, fill)))

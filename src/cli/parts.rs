@@ -1,12 +1,14 @@
 //! What the two data tools share to share a pass, or to go on with one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::parser::ValueSource;
 use serde_json::{Map, Value, json};
 
 use super::Common;
 use super::data::Session;
+use super::pace::Figures;
 use crate::checkpoint::select::base_name;
 use crate::checkpoint::{Checkpoint, digest};
 use crate::parts::{Content, Identity, Keeper, Part, Progress, Shard};
@@ -76,6 +78,7 @@ impl PartArgs {
             allow_bad,
             data: dataset.describe(),
             models: names(checkpoints),
+            notes: Value::Null,
         };
         Ok(Part { identity: Identity::new(fields), progress, content })
     }
@@ -88,6 +91,33 @@ pub fn say_resumed<C: Content>(common: &Common, args: &PartArgs, keeper: &Keeper
         let state = state.display();
         common.note(format!("`{state}`: going on after {done} of {all} batches"));
     }
+}
+
+/// Says what a part holds, and what to do with it.
+pub fn report_part(
+    common: &Common,
+    path: &Path,
+    progress: &Progress,
+    figures: Figures,
+    started: Instant,
+    next: &str,
+) -> Result<()> {
+    let Progress { shard, done, images, skipped, .. } = progress;
+    let seconds = started.elapsed().as_secs_f64();
+    common.json(json!({
+        "part": path.display().to_string(),
+        "shard": shard.to_string(),
+        "images": images,
+        "batches": done,
+        "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "pace": figures.json(),
+        "seconds": seconds,
+    }))?;
+    common.say(format!(
+        "wrote {}: part {shard}, {images} images, {done} batches, in {seconds:.1} s; {figures}",
+        path.display(),
+    ))?;
+    common.say(format!("next, with all parts: {next}"))
 }
 
 /// What tells models apart: digests of their weights.

@@ -6,10 +6,11 @@ use super::logits::LogitsFile;
 use super::scores::{Outcome, Score, TOP, largest, log_add, log_softmax};
 use super::{Evaluation, Record, Wanted};
 use crate::data::Batch;
+use crate::parts::Seen;
 use crate::{Error, Result};
 
 /// Takes each model's logits and keeps what is wanted of them.
-pub struct Collector {
+pub struct Collector<'a> {
     wanted: Wanted,
     logits: Option<LogitsFile>,
     evaluation: Evaluation,
@@ -18,6 +19,12 @@ pub struct Collector {
     mixture: Vec<f64>,
     /// Rows before those.
     closed: usize,
+    /// Where closed batches go.
+    keep: Option<Keep<'a>>,
+    /// Open batches.
+    seen: Vec<Seen>,
+    /// Rows that went there.
+    kept: usize,
     turn: Option<Turn>,
     classes: usize,
     /// Whether each output competes.
@@ -34,7 +41,9 @@ struct Turn {
     row: usize,
 }
 
-impl Collector {
+type Keep<'a> = Box<dyn FnMut(&[Seen], Evaluation) -> Result<()> + 'a>;
+
+impl<'a> Collector<'a> {
     /// For so many models, with heads of `classes` outputs.
     pub fn new(models: usize, classes: usize, wanted: Wanted, logits: Option<LogitsFile>) -> Self {
         let competes = wanted.competing.as_ref().map(|outputs| {
@@ -43,11 +52,7 @@ impl Collector {
             competes
         });
         let outputs = wanted.competing.as_ref().map_or(classes, Vec::len);
-        let evaluation = Evaluation {
-            models: vec![Record::default(); models],
-            ensemble: wanted.ensemble.as_ref().map(|_| Record::default()),
-            ..Evaluation::default()
-        };
+        let evaluation = Evaluation::empty(models, wanted.ensemble.is_some());
         Collector {
             top: if wanted.top { TOP.min(outputs) } else { 0 },
             wanted,
@@ -55,10 +60,19 @@ impl Collector {
             evaluation,
             mixture: vec![],
             closed: 0,
+            keep: None,
+            seen: vec![],
+            kept: 0,
             turn: None,
             classes,
             competes,
         }
+    }
+
+    /// Closed batches go to `keep`, with what was collected of them, and are not in the evaluation that
+    /// [`Collector::finish`] gives.
+    pub fn keep_with(self, keep: impl FnMut(&[Seen], Evaluation) -> Result<()> + 'a) -> Self {
+        Collector { keep: Some(Box::new(keep)), ..self }
     }
 
     /// Opens a batch: returns the number of its first row.
@@ -66,6 +80,9 @@ impl Collector {
         if let Some(turn) = &mut self.turn {
             turn.row += batch.n;
             return turn.row - batch.n;
+        }
+        if self.keep.is_some() {
+            self.seen.push(Seen::of(batch));
         }
         let first = self.evaluation.labels.len();
         self.evaluation.images.extend(batch.indices.iter().map(|&index| index as u64));
@@ -82,7 +99,7 @@ impl Collector {
     pub fn add(&mut self, model: usize, first: usize, mut logits: Vec<f32>) -> Result<()> {
         let model = model + self.turn.as_ref().map_or(0, |turn| turn.model);
         if let Some(file) = &self.logits {
-            file.write(model, first, &logits)?;
+            file.write(model, self.kept + first, &logits)?;
         }
         if let Some(competes) = &self.competes {
             for (output, logit) in logits.iter_mut().enumerate() {
@@ -119,15 +136,15 @@ impl Collector {
     }
 
     /// All had their turn.
-    pub(super) fn close_block(&mut self) {
+    pub(super) fn close_block(&mut self) -> Result<()> {
         self.turn = None;
-        self.close();
+        self.close()
     }
 
     /// Closes the open batches: every model's logits were given.
-    pub fn close(&mut self) {
+    pub fn close(&mut self) -> Result<()> {
         if self.turn.is_some() {
-            return;
+            return Ok(());
         }
         if let (Some(members), Some(ensemble)) =
             (&self.wanted.ensemble, &mut self.evaluation.ensemble)
@@ -138,7 +155,16 @@ impl Collector {
             ensemble.extend(self.classes, &self.mixture, &self.mixture, labels, self.top);
             self.mixture.clear();
         }
-        self.closed = self.evaluation.labels.len();
+        let Some(keep) = &mut self.keep else {
+            self.closed = self.evaluation.labels.len();
+            return Ok(());
+        };
+        let empty =
+            Evaluation::empty(self.evaluation.models.len(), self.evaluation.ensemble.is_some());
+        let evaluation = std::mem::replace(&mut self.evaluation, empty);
+        self.kept += evaluation.labels.len();
+        let seen = std::mem::take(&mut self.seen);
+        keep(&seen, evaluation)
     }
 
     /// The evaluation, and the file of logits, to be finished.
@@ -150,6 +176,11 @@ impl Collector {
             return Err(Error::input("no image was left to evaluate on"));
         }
         Ok((self.evaluation, self.logits))
+    }
+
+    /// The file of logits, to be finished; the evaluation was kept elsewhere.
+    pub fn into_logits(self) -> Option<LogitsFile> {
+        self.logits
     }
 }
 

@@ -12,6 +12,7 @@ mod confusion;
 mod forward;
 mod logits;
 mod metrics;
+mod parts;
 mod per_class;
 mod predictions;
 mod reliability;
@@ -102,7 +103,7 @@ pub fn run(
             for (model, logits) in logits.into_iter().enumerate() {
                 collector.add(model, first, logits)?;
             }
-            collector.close();
+            collector.close()?;
             progress(batch.n);
         }
         if queued.is_none() {

@@ -60,7 +60,7 @@ impl Turns<'_> {
                 let batches = block.iter().cloned().map(Ok);
                 run(&models, input, batches, at_a_time, collector, &step)?;
             }
-            collector.close_block();
+            collector.close_block()?;
         }
     }
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::file;
-use super::{Content, Part, differences};
-use crate::data::Batch;
+use super::{Content, Part, Seen, differences};
 use crate::data::loader::Portion;
 use crate::output::{atomic, signals};
 use crate::{Error, Result, panics};
@@ -90,25 +89,28 @@ impl<C: Content> Keeper<C> {
         read(&self.lock().as_ref().expect("it is not closed").part)
     }
 
-    /// Adds a batch: what `collect` makes of it, and that it is done.
-    pub fn add(&self, batch: &Batch, collect: impl FnOnce(&mut C)) -> Result<()> {
+    /// Adds batches: what `collect` makes of them, and that they are done.
+    pub fn add(&self, batches: &[Seen], collect: impl FnOnce(&mut C)) -> Result<()> {
         let mut kept = self.lock();
         let kept = kept.as_mut().expect("it is not closed");
         let progress = &mut kept.part.progress;
-        let size = [batch.height, batch.width, batch.channels];
-        let expected = *progress.size.get_or_insert(size);
-        if size != expected {
-            return Err(Error::input(format!(
-                "images have {}x{} pixels, those before the interruption {}x{}",
-                size[1], size[0], expected[1], expected[0]
-            ))
-            .remedy("bring them to one size with --resize and --crop, and start anew"));
+        for batch in batches {
+            let expected = *progress.size.get_or_insert(batch.size);
+            if batch.size != expected {
+                return Err(Error::input(format!(
+                    "images have {}x{} pixels, those before the interruption {}x{}",
+                    batch.size[1], batch.size[0], expected[1], expected[0]
+                ))
+                .remedy("bring them to one size with --resize and --crop, and start anew"));
+            }
+        }
+        for batch in batches {
+            progress.done = (batch.number - progress.shard.index) / progress.shard.of + 1;
+            progress.filled += 1;
+            progress.images += batch.images;
+            progress.skipped.extend_from_slice(&batch.skipped);
         }
         collect(&mut kept.part.content);
-        progress.done = (batch.number - progress.shard.index) / progress.shard.of + 1;
-        progress.filled += 1;
-        progress.images += batch.n;
-        progress.skipped.extend_from_slice(&batch.skipped);
         let Some(state) = &kept.state else { return Ok(()) };
         match state.written {
             None => kept.save(),
@@ -132,7 +134,7 @@ impl<C: Content> Keeper<C> {
     }
 
     /// The result is safe: removes the state.
-    pub fn close(self) -> Result<()> {
+    pub fn close(&self) -> Result<()> {
         let Some(Kept { state: Some(State { path, .. }), .. }) = self.lock().take() else {
             return Ok(());
         };

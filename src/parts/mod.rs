@@ -16,9 +16,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Result;
 use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::data::Batch;
 pub use identity::Identity;
 pub use keeper::Keeper;
 pub use set::Set;
@@ -67,6 +69,27 @@ pub trait Content: Send + 'static {
     fn merge(&mut self, file: &Checkpoint) -> Result<()>;
 }
 
+/// What is kept of a batch, but for what was collected of it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    number: usize,
+    images: usize,
+    /// Height, width and channels.
+    size: [usize; 3],
+    skipped: Vec<(usize, String)>,
+}
+
+impl Seen {
+    pub fn of(batch: &Batch) -> Self {
+        Seen {
+            number: batch.number,
+            images: batch.n,
+            size: [batch.height, batch.width, batch.channels],
+            skipped: batch.skipped.clone(),
+        }
+    }
+}
+
 /// How far a part is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -86,6 +109,8 @@ pub struct Progress {
     /// For people: what the data and the models are called where it ran.
     pub data: String,
     pub models: Vec<String>,
+    /// What else the tool wants to know when it merges.
+    pub notes: Value,
 }
 
 /// What was collected so far, and of what.

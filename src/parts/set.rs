@@ -101,6 +101,11 @@ impl Set {
         &self.parts[0].progress.models
     }
 
+    /// What the tool noted in the first part.
+    pub fn notes(&self) -> &Value {
+        &self.parts[0].progress.notes
+    }
+
     /// Fails where it is not a pass of this tool.
     pub fn expect_tool(&self, tool: &str) -> Result<()> {
         match self.identity().get("tool").as_str() {

@@ -38,7 +38,7 @@ def write(folder, count, classes, distinct=512):
         part = photo.resize(SIZE, Image.Resampling.BICUBIC, (left, top, left + width, top + height))
         if i // len(photos) % 2:
             part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        part.save(path, quality=draw.randint(85, 95))
+        part.save(path, quality=draw.randint(94, 98))
         first.append(path)
 
 

@@ -48,15 +48,17 @@ pub(super) fn horizontal_rgb(
     let masks = masks.map(|mask| _mm256_broadcastsi128_si256(mask));
     for (i, out) in out.chunks_mut(2 * width).enumerate() {
         let (upper, lower) = out.split_at_mut(width);
+        let (upper, lower) = (upper.as_chunks_mut::<3>().0, lower.as_chunks_mut::<3>().0);
         // The last row may stand alone: it is then its own partner.
-        let rows = [2 * i * line, if lower.is_empty() { 2 * i } else { 2 * i + 1 } * line];
+        let first_row = 2 * i * line;
+        let second_row = if lower.is_empty() { first_row } else { first_row + line };
         let positions = columns.starts.iter().zip(weights.chunks_exact(groups * GROUP));
         for (column, (start, weights)) in positions.enumerate() {
             let mut sum = _mm256_set1_epi32(HALF);
             for (group, weights) in weights.as_chunks::<GROUP>().0.iter().enumerate() {
                 let at = 3 * (start - first + group * GROUP);
-                let [upper, lower] = rows.map(|row| sixteen(pixels, row + at));
-                let both = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(upper), lower);
+                let low = _mm256_castsi128_si256(sixteen(pixels, first_row + at));
+                let both = _mm256_inserti128_si256::<1>(low, sixteen(pixels, second_row + at));
                 for (&mask, &weight) in masks.iter().zip(weights) {
                     let values = _mm256_shuffle_epi8(both, mask);
                     let products = _mm256_mullo_epi32(values, _mm256_set1_epi32(weight));
@@ -68,10 +70,10 @@ pub(super) fn horizontal_rgb(
             let sum = _mm256_packs_epi32(sum, sum);
             let sum = _mm256_packus_epi16(sum, sum);
             let [r, g, b, _] = (_mm256_extract_epi32::<0>(sum) as u32).to_le_bytes();
-            upper[3 * column..][..3].copy_from_slice(&[r, g, b]);
-            if !lower.is_empty() {
+            upper[column] = [r, g, b];
+            if let Some(lower) = lower.get_mut(column) {
                 let [r, g, b, _] = (_mm256_extract_epi32::<4>(sum) as u32).to_le_bytes();
-                lower[3 * column..][..3].copy_from_slice(&[r, g, b]);
+                *lower = [r, g, b];
             }
         }
     }
