@@ -66,6 +66,9 @@ pub fn splitmix(name: &str) -> impl FnMut() -> u64 {
 /// In names: the batchnorm layers that end a residual branch, of ResNets and of MobileNetV2.
 const BRANCH_ENDS: [&str; 3] = [".bn2.", ".bn3.", ".conv.3."];
 
+/// In names: MobileNetV2's convolutions that may be from one channel.
+const ONE_CHANNEL: [&str; 3] = [".conv.", "conv_dw.", "conv_stem."];
+
 /// The weights of that script's `formula`; running statistics as a new PyTorch model has them.
 fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
     let n: usize = shape.iter().product();
@@ -73,9 +76,9 @@ fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
     let value: Box<dyn Fn(f64) -> f64> = if shape.len() > 1 {
         let k = (0..).find(|&k| 4usize.pow(k) * 8 >= n / shape[0]).unwrap();
         let scale = 0.5f64.powi(k as i32);
-        match shape[1] {
-            1 => Box::new(move |u| u * scale),
-            _ => Box::new(move |u| (2.0 * u - 1.0) * scale),
+        match shape[1] == 1 && ONE_CHANNEL.iter().any(|part| name.contains(part)) {
+            true => Box::new(move |u| u * scale),
+            false => Box::new(move |u| (2.0 * u - 1.0) * scale),
         }
     } else if part == "weight" {
         let branch = BRANCH_ENDS.iter().any(|end| name.contains(end));
