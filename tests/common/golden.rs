@@ -73,7 +73,10 @@ fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
     let value: Box<dyn Fn(f64) -> f64> = if shape.len() > 1 {
         let k = (0..).find(|&k| 4usize.pow(k) * 8 >= n / shape[0]).unwrap();
         let scale = 0.5f64.powi(k as i32);
-        Box::new(move |u| (2.0 * u - 1.0) * scale)
+        match shape[1] {
+            1 => Box::new(move |u| u * scale),
+            _ => Box::new(move |u| (2.0 * u - 1.0) * scale),
+        }
     } else if part == "weight" {
         let branch = BRANCH_ENDS.iter().any(|end| name.contains(end));
         let scale = if branch { 0.125 } else { 1.0 };

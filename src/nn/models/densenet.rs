@@ -83,8 +83,6 @@ struct DenseNet {
 
 struct Block {
     layers: Vec<Layer>,
-    /// Channels that each layer adds.
-    growth: i64,
     /// Halves channels and size; the last block has none.
     transition: Option<(BatchNorm, Conv2d)>,
 }
@@ -125,7 +123,7 @@ impl DenseNet {
             } else {
                 None
             };
-            blocks.push(Block { layers, growth: growth as i64, transition });
+            blocks.push(Block { layers, transition });
         }
         let norm5 = BatchNorm::new(features.sub("norm5"), inputs)?;
         let classifier = Linear::new(scope.sub("classifier"), inputs, classes)?;
@@ -147,29 +145,25 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let y = self.conv1.forward(&relu(self.norm1.forward(x, pass)?)?, pass)?;
+    fn forward(&self, x: Tensor, pass: &mut Pass) -> Result<Tensor> {
+        let y = self.norm1.forward(&x, pass)?;
+        drop(x);
+        let y = self.conv1.forward(&relu(y)?, pass)?;
         self.conv2.forward(&relu(y)?)
     }
 }
 
 impl Block {
-    /// Each layer sees what entered and what all layers before it added. All of it lies in one
-    /// tensor, into which each layer writes its part: no layer's input is put together anew.
+    /// Each layer sees what entered and what all layers before it added. Together they lie in memory
+    /// only until its first batchnorm is done.
     fn forward(&self, x: Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let [n, mut channels, h, w] = x.size()[..] else {
-            unreachable!("a convolution's output has four dimensions")
-        };
-        let total = channels + self.growth * self.layers.len() as i64;
-        let all = Tensor::f_empty([n, h, w, total], (x.kind(), x.device()))?;
-        let all = all.f_permute([0, 3, 1, 2])?; // channels innermost
-        all.f_narrow(1, 0, channels)?.f_copy_(&x)?;
-        drop(x);
+        let mut parts = vec![x];
         for layer in &self.layers {
-            let y = layer.forward(&all.f_narrow(1, 0, channels)?, pass)?;
-            all.f_narrow(1, channels, self.growth)?.f_copy_(&y)?;
-            channels += self.growth;
+            let added = layer.forward(Tensor::f_cat(&parts, 1)?, pass)?;
+            parts.push(added);
         }
+        let all = Tensor::f_cat(&parts, 1)?;
+        drop(parts);
         let Some((norm, conv)) = &self.transition else { return Ok(all) };
         let y = norm.forward(&all, pass)?;
         drop(all);
