@@ -113,7 +113,7 @@ fn statistics_that_do_not_fit_name_a_smaller_batch() {
 #[test]
 fn an_evaluation_goes_on_with_fewer_images_at_a_time_unless_told_how_many() {
     let run = |args: &[&str]| {
-        let mut command = limited(env!("CARGO_BIN_EXE_swa-eval"), 3584);
+        let mut command = limited(env!("CARGO_BIN_EXE_swa-eval"), 2816);
         command.args(quick(96)).args(LARGE).args(args);
         command
     };
