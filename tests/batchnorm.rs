@@ -261,3 +261,119 @@ fn pixels_beyond_the_memory_allowed_are_refused_and_nothing_is_written() {
     fails(&mut command, 6, &["the pixels of 10000 images take 7.8 MB", "--samples", "--memory"]);
     assert!(listing(dir.path()).is_empty());
 }
+
+#[test]
+fn until_stable_stops_where_the_seed_says_and_says_how_certain_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |name: &str, extra: &[&str]| {
+        let out = dir.path().join(name);
+        let report =
+            json(update(&out, &[&["--batch-size", "32"], extra].concat()).args(["--force"]));
+        let record: Value = serde_json::from_str(&metadata(&out)["swa"]).unwrap();
+        (report, record["bn_update"].clone())
+    };
+    let error = |report: &Value| report["standard_error"]["largest"].as_f64().unwrap();
+    let (stable, record) = run("a", &["--until-stable", "0.02"]);
+    assert!(error(&stable) <= 0.02, "{stable}");
+    assert_eq!(record["until_stable"], 0.02);
+    assert_eq!(record["standard_error"], stable["standard_error"]);
+    let images = stable["images"].as_u64().unwrap();
+    assert!(images > 320 && images < 5_000 && images % 32 == 0, "{images}");
+    // The same seed, the same batch; one batch before, not yet stable.
+    assert_eq!(run("b", &["--until-stable", "0.02"]).1, record);
+    let before = (images - 32).to_string();
+    assert!(error(&run("c", &["--samples", &before]).0) >= 0.02);
+    // Ten batches at least.
+    assert_eq!(run("e", &["--until-stable", "1"]).0["images"], 320);
+    // What is asked for cannot be had from 640 images: written all the same, and said.
+    let out = dir.path().join("d");
+    let output = update(&out, &["--samples", "640", "--until-stable", "0.001"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("not stable: standard error"), "{text}");
+    for wrong in ["0", "x", "inf"] {
+        fails(&mut update(&out, &["--until-stable", wrong]), 2, &["--until-stable"]);
+    }
+}
+
+#[test]
+fn what_layerwise_cannot_do_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.safetensors");
+    let state = dir.path().join("state").display().to_string();
+    for (flags, named) in [
+        (&["--until-stable", "0.1"][..], "--until-stable"),
+        (&["--resume", &state], "--resume"),
+        (&["--noise", "on"], "--noise on"),
+    ] {
+        let flags = [&["--method", "layerwise"], flags].concat();
+        fails(&mut update(&out, &flags), 2, &[named, "layerwise"]);
+    }
+    assert!(listing(dir.path()).is_empty());
+}
+
+#[test]
+fn statistics_of_every_origin_are_compared_in_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let swa = dir.path().join("swa.safetensors");
+    swa_avg().arg(fashion().join("ckpt_003*")).arg("-o").arg(&swa).assert().success();
+    let compare = |extra: &[&str]| {
+        let mut command = swa_eval();
+        command.arg(&swa).args(["--preset", "fashion-mnist", "--samples", "1000"]);
+        command.args(["--compare-stats", "--bn-samples", "1000", "--data"]).arg(fashion());
+        command.arg("--bn-data").arg(fashion()).args(extra);
+        command
+    };
+    let last = fashion().join("ckpt_0039.safetensors").display().to_string();
+    let report = json(&mut compare(&["--last", &last]));
+    let rows = report["statistics"].as_array().unwrap();
+    let origins: Vec<&str> = rows.iter().map(|r| r["statistics"].as_str().unwrap()).collect();
+    assert_eq!(origins, ["averaged", "kept", "cma", "weighted", "pooled", "layerwise"]);
+    // The same figures as from files written with these statistics.
+    for (row, method) in rows.iter().zip(&origins).skip(2) {
+        let out = dir.path().join(format!("{method}.safetensors"));
+        let mut command = swa_bn_update();
+        command.arg(&swa).args(["--preset", "fashion-mnist", "--samples", "1000"]);
+        command.args(["--method", method, "--data"]).arg(fashion()).arg("-o").arg(&out);
+        command.assert().success();
+        let one = json(swa_eval().arg(&out).args(["--samples", "1000", "--data"]).arg(fashion()));
+        let (a, b) = (&one["models"][0], row);
+        let nll = |row: &Value| row["nll"].as_f64().unwrap();
+        assert!((nll(a) - nll(b)).abs() < 1e-5 * nll(a), "{method}: {a} {b}");
+    }
+    assert!(rows[0].get("moved").is_none() && rows[5]["moved"].as_f64().unwrap() > 0.0);
+    // Without --last: the same but for its row, and the advice that follows from the table.
+    let nll = |i: &usize| rows[*i]["nll"].as_f64().unwrap();
+    let best = [0, 2, 3, 4, 5].into_iter().min_by(|a, b| nll(a).total_cmp(&nll(b))).unwrap();
+    let output = compare(&[]).output().unwrap();
+    let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr));
+    let advice = match best {
+        0 => "recomputing does not help here: the averaged statistics".to_string(),
+        _ => format!("({})\nnext: swa-bn-update", origins[best]),
+    };
+    assert!(out.contains(&advice), "{advice}: {out}");
+    assert!(!out.contains("kept") && err.unwrap().contains("kept statistics are left out"));
+}
+
+#[test]
+fn a_comparison_that_makes_no_sense_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = fashion().join("ckpt_0040.safetensors");
+    let run = |extra: &[&str]| {
+        let mut command = swa_eval();
+        command.arg(&model).args(["--preset", "fashion-mnist", "--samples", "10", "--data"]);
+        command.arg(fashion()).arg("--compare-stats").args(extra);
+        command
+    };
+    fails(&mut run(&[]), 2, &["--bn-data"]);
+    let data = fashion().display().to_string();
+    let two = model.display().to_string();
+    fails(&mut run(&["--bn-data", &data, &two]), 2, &["one model"]);
+    let logits = dir.path().join("logits").display().to_string();
+    fails(&mut run(&["--bn-data", &data, "--logits", &logits]), 2, &["--logits"]);
+    // The last checkpoint of another network.
+    let _narrow = self::model(dir.path());
+    let other = dir.path().join("model.safetensors").display().to_string();
+    let report = run(&["--bn-data", &data, "--bn-samples", "10", "--last", &other]).output();
+    let text = String::from_utf8(report.unwrap().stderr).unwrap();
+    assert!(text.contains("is of another network"), "{text}");
+}
