@@ -430,7 +430,15 @@ impl Opened {
             let error = (error * 1e6).round() / 1e6;
             settings["standard_error"] = json!({ "largest": error, "layer": layer });
         }
-        let record = [("bn_update", settings.clone()), (TRANSFORM_KEY, transform)];
+        let mut recorded = settings.clone();
+        // In the file only where it decided: a shared or resumed pass, which has the same bytes, does not
+        // know it.
+        if let Value::Object(recorded) = &mut recorded
+            && args.until_stable.is_none()
+        {
+            recorded.remove("standard_error");
+        }
+        let record = [("bn_update", recorded), (TRANSFORM_KEY, transform)];
         let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
         bn_update::write(checkpoint, network, &outcome, record, &file)?;
         Ok(Written { outcome, settings, skipped })
