@@ -49,11 +49,12 @@ fn flags_exist() {
     let of_others = [
         "--resume",
         "--weights-only",
-        "--resume",
         "--release",
         "--features",
         "--open",
         "--pairs",
+        "--document",
+        "--only",
         "--dir",
         // torchrun and torchvision's trainer
         "--nproc",
@@ -65,6 +66,21 @@ fn flags_exist() {
         "--lr-step-size",
         "--output-dir",
         "--test-only",
+        // sbatch, and docs/ray_pass.py
+        "--array",
+        "--cpus",
+        "--cpus-per-task",
+        "--dependency",
+        "--folder",
+        "--gpus",
+        "--gpus-per-task",
+        "--job-name",
+        "--merge",
+        "--parsable",
+        "--part",
+        "--parts",
+        "--requeue",
+        "--time",
     ];
     for (name, text) in documents() {
         for flag in flags(&text) {

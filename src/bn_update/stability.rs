@@ -87,7 +87,7 @@ impl Stability {
         errors.into_iter().max_by(|a, b| a.error.total_cmp(&b.error))
     }
 
-    /// Whether all layers are that certain, after [`MIN_BATCHES`].
+    /// Whether all layers are that certain, after at least `MIN_BATCHES` batches.
     pub fn is_below(&self, eps: f64) -> bool {
         self.layers.iter().all(|layer| layer.batches >= MIN_BATCHES)
             && self.largest().is_some_and(|largest| largest.error < eps)

@@ -9,7 +9,7 @@ use crate::checkpoint::digest::BLOCK;
 use crate::checkpoint::{Dtype, TensorInfo};
 use crate::output::{AtomicFile, Destination, Layout, SafetensorsLayout, Sink};
 
-/// A safetensors file of `labels` [images], I64, and `logits` [models, images, classes], F32; the images in
+/// A safetensors file of `labels` `[images]`, I64, and `logits` `[models, images, classes]`, F32; the images in
 /// the order in which they were visited.
 pub struct LogitsFile {
     file: AtomicFile,

@@ -3,7 +3,7 @@
 //!
 //! A [`Part`] is what was collected from some batches of the one seeded order. Part I of N ([`Shard`])
 //! takes the batches I, I + N, … A finished part is merged with the others ([`Set`]); an unfinished one
-//! is the state that [`Keeper`] keeps while a pass runs. Both are one file format ([`file`]). What is collected
+//! is the state that [`Keeper`] keeps while a pass runs. Both are one file format (`file`). What is collected
 //! ([`Content`]) does not depend on the order of the batches, so that a shared, a resumed and a plain pass end
 //! in the same bytes.
 
