@@ -84,7 +84,10 @@ fn unknown(bytes: &[u8]) -> Error {
         return Error::input("a Git LFS pointer, not an image").remedy("run `git lfs pull`");
     }
     let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Error::input(format!("not an image: neither JPEG nor PNG (it starts with {})", start.join(" ")))
+    Error::input(format!(
+        "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with {})",
+        start.join(" ")
+    ))
 }
 
 /// Refuses what would be a decompression bomb for Pillow too.
