@@ -92,7 +92,7 @@ fn statistics(model: &Model, batches: Vec<Batch>, method: Method) -> Outcome {
         let budget = Budget::new(u64::MAX);
         return layerwise::of_batches(model, &input(), &batches, &budget, &|_| {}).unwrap().0;
     }
-    bn_update::run(model, &input(), batches.into_iter().map(Ok), method, &|_| {}).unwrap()
+    bn_update::run(model, &input(), batches.into_iter().map(Ok), method, None).unwrap()
 }
 
 /// Mean and variance of the layer's first channel.

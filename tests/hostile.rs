@@ -153,6 +153,25 @@ fn files_of_one_layout_are_read_by_their_own_pickles() {
     // The same values in the other byte order.
     let big = |x: f32| f32::from_le_bytes(x.to_be_bytes());
     assert_eq!(average(&file(&w, b"big", big(3.0), big(4.0))), Ok((2.0, 3.0)));
+    // One directory, and a local header that lets the values begin 4 bytes later.
+    let later = |extra: u8, x: f32| {
+        let mut bytes = vec![0; 20];
+        bytes[extra as usize..][..16].copy_from_slice(&values(x));
+        let mut file = zip(&[("x/data.pkl", &w), ("x/data/0", &bytes), ("x/data/1", &values(0.0))]);
+        let places = |signature: &[u8]| -> Vec<usize> {
+            (0..file.len()).filter(|&i| file[i..].starts_with(signature)).collect()
+        };
+        let (local, central) = (places(b"PK\x03\x04")[1], places(b"PK\x01\x02")[1]);
+        for size in [local + 18, local + 22, central + 20, central + 24] {
+            file[size] = 16;
+        }
+        file[local + 28] = extra;
+        file
+    };
+    std::fs::write(path("a.pt"), later(4, 1.0)).unwrap();
+    assert_eq!(average(&later(4, 3.0)), Ok((2.0, 0.0)));
+    assert_eq!(average(&later(0, 3.0)), Ok((2.0, 0.0)));
+    std::fs::write(path("a.pt"), &first).unwrap();
     let error = average(&elsewhere).unwrap_err();
     assert!(error.contains("b.pt") && error.contains("beside its data"), "{error}");
     let error = average(&file(&w, b"middle", 3.0, 4.0)).unwrap_err();

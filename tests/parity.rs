@@ -226,13 +226,13 @@ fn one_value_a_channel_is_refused_by_the_layer_s_name() {
     let model = Model::load(&Checkpoint::open(&path).unwrap(), None, Device::Cpu).unwrap();
     let run = |images: usize| {
         let batches = std::iter::once(Ok(batch(&vec![7; images * 32 * 32 * 3], 32)));
-        bn_update::run(&model, &imagenet(), batches, Method::Pooled, &|_| {})
+        bn_update::run(&model, &imagenet(), batches, Method::Pooled, None)
     };
     let error = run(1).unwrap_err();
     assert!(error.to_string().contains("`layer4.0.bn1` sees one value a channel"), "{error}");
     assert_eq!(error.kind().exit_code(), 3);
     run(2).unwrap();
-    let nothing = bn_update::run(&model, &imagenet(), std::iter::empty(), Method::Cma, &|_| {});
+    let nothing = bn_update::run(&model, &imagenet(), std::iter::empty(), Method::Cma, None);
     assert!(nothing.unwrap_err().to_string().contains("no image"));
 }
 
@@ -258,7 +258,7 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     assert_eq!((model.arch.as_str(), model.classes, model.channels), (name, 10, 3));
     let input = imagenet();
     let batches = pixels.chunks(4 * size * size * 3).map(|pixels| Ok(batch(pixels, size)));
-    let outcome = bn_update::run(&model, &input, batches, Method::Cma, &|_| {}).unwrap();
+    let outcome = bn_update::run(&model, &input, batches, Method::Cma, None).unwrap();
     let (mut compared, mut worst) = (0, 0f64);
     for (layer, found) in model.batchnorms.iter().zip(&outcome.layers) {
         let key = |part| format!("{name}.{}.{part}", layer.name);
@@ -277,7 +277,8 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     let updated = dir.path().join("updated.safetensors");
     let (format, like, force) = (Format::Safetensors, None, false);
     let target = FileTarget { path: &updated, format, like, force };
-    bn_update::write(&checkpoint, &model, &outcome, Default::default(), &target).unwrap();
+    bn_update::write(&checkpoint, &model.batchnorms, &outcome, Default::default(), &target)
+        .unwrap();
     let updated = Checkpoint::open(&updated).unwrap();
     let _guard = tch::no_grad_guard();
     let x = input.tensor(&batch(&pixels, size)).unwrap();
@@ -289,7 +290,7 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
         let what = format!("{name}, folded: {folded}");
         same_logits(&what, &logits, &golden[&format!("{name}.logits")]);
         let batches = std::iter::once(Ok(batch(&pixels, size)));
-        let statistics = bn_update::run(&model, &input, batches, Method::Cma, &|_| {});
+        let statistics = bn_update::run(&model, &input, batches, Method::Cma, None);
         assert_eq!(statistics.is_err(), folded, "a folded model has no statistics to collect");
     }
 }

@@ -1,29 +1,27 @@
 //! Recomputes the batchnorm statistics of an averaged model.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 use regex::Regex;
-use serde_json::{Map, Value, json};
-use swa_tools::bn_update::{
-    self, Accumulator, Method, Movement, Outcome, Stability, StandardError, layerwise, movements,
-};
-use swa_tools::checkpoint::Checkpoint;
+use serde_json::{Value, json};
+use swa_tools::bn_update::{self, Accumulator, Method, Stability, layerwise};
 use swa_tools::cli::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, list_archs, report_bad};
-use swa_tools::cli::pace::{Figures, Pace};
+use swa_tools::cli::pace::Pace;
 use swa_tools::cli::parts::{self, PartArgs, Pass, check_merge, report_part, say_resumed};
-use swa_tools::cli::take::{TakeArgs, say_taken};
-use swa_tools::cli::{self, Common, shell_word, table};
+use swa_tools::cli::statistics::{ModelFile, Written};
+use swa_tools::cli::take::TakeArgs;
+use swa_tools::cli::{self, Common, shell_word};
+use swa_tools::nn::batch_norm::Layer;
 use swa_tools::nn::input::Input;
 use swa_tools::nn::memory::Budget;
-use swa_tools::nn::{Freeze, Model, Recognised, freeze, libtorch};
-use swa_tools::output::{self, FileTarget, Format};
+use swa_tools::nn::{Freeze, Recognised, freeze, libtorch};
+use swa_tools::output;
 use swa_tools::parts::{Keeper, Part, Progress, Seen, Set};
 use swa_tools::{Error, Result, TRANSFORM_KEY};
-use tch::Device;
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
 /// and writes the model again with them. Averaged weights need this: they never saw data in training
@@ -170,8 +168,8 @@ fn run(args: &Args) -> Result<()> {
         // Writing over the model itself is what --force is for here.
         output::atomic::check_target(target, args.force, &[])?;
     }
-    let model = Opened::open(args)?;
-    let checkpoint = &model.checkpoints[0];
+    let model = args.open()?;
+    let checkpoint = model.checkpoint();
     let freeze = Freeze::new(checkpoint, args.freeze.as_ref());
     let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
     if recognised.batchnorms.is_empty() {
@@ -194,29 +192,31 @@ fn run(args: &Args) -> Result<()> {
     let network = &session.models[0];
     common.note(format!("model: {}, {} batchnorm layers", network.arch, network.batchnorms.len()));
     let order = args.data.order(session.dataset.as_ref(), args.order == OrderArg::Shuffled);
+    let settings = args.settings(&session, &frozen);
     if args.method == Method::Layerwise {
-        return layerwise(args, &model, &session, &frozen, order, started);
+        return layerwise(args, &model, &session, settings, order, started);
     }
+    let images = order.len();
     let pass = Pass {
         tool: TOOL,
         checkpoints: &model.checkpoints,
         session: &session,
-        images: order.len(),
+        images,
         batch_size: args.batch_size(),
-        settings: args.settings(&session, &frozen),
+        settings,
+        is_kept: args.save.is_some(),
     };
-    let sums = bn_update::accumulator(network, args.method);
+    let sums = bn_update::accumulator(&network.batchnorms, args.method);
     let part = args.parts.begin(pass, args.data.allow_bad, sums)?;
     let keeper = Keeper::open(part, args.parts.resume.as_deref(), !common.quiet)?;
     say_resumed(common, &args.parts, &keeper);
-    let images = order.len();
     let mut loader = args.data.loader_of(&session, order, args.batch_size(), keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
     let done = keeper.with(|part| part.progress.images);
-    let mut stability = Stability::new(network);
+    let mut stability = Stability::new(&network.batchnorms);
     // What was seen before an interruption is not known.
     let watched = args.parts.shard.is_none() && done == 0;
-    let pace = Pace::resume(common, "batchnorm", images, done, loader.waited());
+    let pace = Pace::start(common, "batchnorm", images, done, loader.waited());
     let ended = bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
         keeper.add(&[Seen::of(batch)], |sums| moments.add_to(sums))?;
         moments.watch(&mut stability);
@@ -228,7 +228,7 @@ fn run(args: &Args) -> Result<()> {
         keeper.finish(loader.skipped());
     }
     let figures = pace.finish(keeper.with(|part| part.progress.images) - done);
-    report_bad(common, &keeper.with(|part| lines(&part.progress)));
+    report_bad(common, &keeper.with(|part| part.progress.lines()));
     if let Some(path) = &args.save {
         let progress =
             keeper.with(|part| part.write(path, args.force).map(|()| part.progress.clone()))?;
@@ -238,17 +238,20 @@ fn run(args: &Args) -> Result<()> {
         return report_part(common, path, &progress, figures, started, &next);
     }
     let standard_error = stability.largest().filter(|_| watched);
-    let written = keeper.with(|part| model.write(args, network, part, standard_error))?;
-    keeper.close()?;
-    report(args, &model, network, &written, Some(figures), started)
+    let mut written = keeper.with(|part| of_part(&network.arch, &network.batchnorms, part))?;
+    written.outcome.standard_error = standard_error;
+    written.stable = args.until_stable.map(|_| ended.is_break());
+    written.figures = Some(figures);
+    model.write(common, written, started)?;
+    keeper.close()
 }
 
 /// The pass of --method layerwise, which has no parts.
 fn layerwise(
     args: &Args,
-    model: &Opened,
+    model: &ModelFile,
     session: &Session,
-    frozen: &[String],
+    settings: Value,
     order: Vec<usize>,
     started: Instant,
 ) -> Result<()> {
@@ -272,45 +275,133 @@ fn layerwise(
         common
             .note(format!("memory for activations: {memory}; each image passed {again:.1} times"));
     }
-    let (settings, transform) = (args.settings(session, frozen), session.transform_record.clone());
-    let written = model.write_outcome(args, network, outcome, settings, transform, loader.bad())?;
-    report(args, model, network, &written, None, started)
+    let written = Written {
+        arch: &network.arch,
+        layers: &network.batchnorms,
+        outcome,
+        settings,
+        transform: session.transform_record.clone(),
+        skipped: loader.bad(),
+        stable: None,
+        figures: None,
+    };
+    model.write(common, written, started)
 }
 
-/// The images that were left out, one line each.
-fn lines(progress: &Progress) -> Vec<String> {
-    progress.skipped.iter().map(|(_, line)| line.clone()).collect()
+/// Writes the model from the parts of a pass.
+fn merge(args: &Args) -> Result<()> {
+    let common = &args.common;
+    let started = Instant::now();
+    common.start()?;
+    if let Some(target) = &args.output {
+        output::atomic::check_target(target, args.force, &args.merge)?;
+    }
+    let set = Set::open(&args.merge)?;
+    set.expect_tool(TOOL)?;
+    let model = args.open()?;
+    let checkpoint = model.checkpoint();
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    set.expect_models(&parts::digests(&model.checkpoints)?, &parts::names(&model.checkpoints))?;
+    let settings = set.identity().get("settings");
+    let frozen = settings["frozen"].as_array().into_iter().flatten();
+    let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
+    let freeze = Freeze::listed(frozen);
+    let Recognised { arch, batchnorms, .. } =
+        Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
+    let method = settings["method"].as_str().and_then(Method::named);
+    let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
+    let part = set.merge(bn_update::accumulator(&batchnorms, method), args.data.allow_bad)?;
+    let written = of_part(&arch.name, &batchnorms, &part)?;
+    report_bad(common, &written.skipped);
+    model.write(common, written, started)
+}
+
+/// What a whole part came to.
+fn of_part<'a>(
+    arch: &'a str,
+    layers: &'a [Layer],
+    part: &Part<Accumulator>,
+) -> Result<Written<'a>> {
+    let Progress { images, filled, .. } = part.progress;
+    Ok(Written {
+        arch,
+        layers,
+        outcome: bn_update::finish(layers, &part.content, images, filled)?,
+        settings: part.identity.get("settings").clone(),
+        transform: part.identity.get(TRANSFORM_KEY).clone(),
+        skipped: part.progress.lines(),
+        stable: None,
+        figures: None,
+    })
+}
+
+/// For a model that has nothing to recompute: the data are not looked at.
+fn write_unchanged(args: &Args, model: &ModelFile, recognised: &Recognised) -> Result<()> {
+    let common = &args.common;
+    let Recognised { arch, frozen, .. } = recognised;
+    let checkpoint = model.checkpoint();
+    let why = match frozen.len() {
+        0 => "has no batchnorm layers".to_string(),
+        n => format!("has {n} batchnorm layers, all of them frozen"),
+    };
+    let Some(path) = &args.output else {
+        return Err(Error::usage(format!("{why}: there are no statistics to save"))
+            .at(checkpoint.path())
+            .remedy("give --output in place of --save-stats: the model is written as it is"));
+    };
+    if !args.data.no_verify {
+        checkpoint.verify(&|_| {})?;
+    }
+    common.note(format!("model: {}", arch.name));
+    // The pixels that the model takes are recorded as for any other, where something says which.
+    let pixels = match args.data.transform(common, &model.checkpoints, arch.preset, arch.channels) {
+        Ok((_, pixels)) => Some(pixels),
+        Err(error) if args.data.preset.is_some() => return Err(error),
+        Err(_) => None,
+    };
+    model.write_unchanged(common, path, recognised, (&why, pixels))
 }
 
 impl Args {
+    fn open(&self) -> Result<ModelFile<'_>> {
+        let model = self.model.as_ref().ok_or_else(|| Error::usage("MODEL is needed"))?;
+        let output = (self.output.as_deref(), self.force);
+        ModelFile::open(&self.common, &self.take, model, self.like.as_deref(), output)
+    }
+
     /// Refuses what does not go with --method layerwise.
     fn check_layerwise(&self) -> Result<()> {
         if self.method != Method::Layerwise {
-            return Ok(());
+            return match self.memory {
+                None => Ok(()),
+                Some(_) => Err(Error::usage("--memory is for --method layerwise alone")),
+            };
         }
-        let refuse =
-            |flag: &str| Err(Error::usage(format!("{flag} does not go with --method layerwise")));
-        if self.until_stable.is_some() {
-            return refuse("--until-stable").map_err(|e| {
-                e.remedy("let --method pooled find how many images it takes, and give --samples")
-            });
-        }
-        if self.noise == NoiseArg::On {
-            return refuse("--noise on")
-                .map_err(|e| e.remedy("it is for the network as it is used, which draws nothing"));
-        }
-        for (given, flag) in [
-            (self.parts.shard.is_some(), "--shard"),
-            (self.save.is_some(), "--save-stats"),
-            (self.parts.resume.is_some(), "--resume"),
-        ] {
-            if given {
-                return refuse(flag).map_err(|e| {
-                    e.remedy("each layer needs all images: use --method pooled, or one process")
-                });
+        const ALL: &str = "each layer needs all images: use --method pooled, or one process";
+        let given = [
+            (
+                self.until_stable.is_some(),
+                "--until-stable",
+                "let --method pooled find how many images it takes, and give --samples",
+            ),
+            (
+                self.noise == NoiseArg::On,
+                "--noise on",
+                "it is for the network as it is used, which draws nothing",
+            ),
+            (self.parts.shard.is_some(), "--shard", ALL),
+            (self.save.is_some(), "--save-stats", ALL),
+            (self.parts.resume.is_some(), "--resume", ALL),
+        ];
+        match given.into_iter().find(|(given, ..)| *given) {
+            None => Ok(()),
+            Some((_, flag, remedy)) => {
+                let what = format!("{flag} does not go with --method layerwise");
+                Err(Error::usage(what).remedy(remedy))
             }
         }
-        Ok(())
     }
 
     /// It changes the result: it is never chosen by what memory there is.
@@ -336,248 +427,4 @@ impl Args {
         }
         settings
     }
-}
-
-/// Writes the model from the parts of a pass.
-fn merge(args: &Args) -> Result<()> {
-    let common = &args.common;
-    let started = Instant::now();
-    common.start()?;
-    if let Some(target) = &args.output {
-        output::atomic::check_target(target, args.force, &args.merge)?;
-    }
-    let set = Set::open(&args.merge)?;
-    set.expect_tool(TOOL)?;
-    let model = Opened::open(args)?;
-    let checkpoint = &model.checkpoints[0];
-    if !args.data.no_verify {
-        checkpoint.verify(&|_| {})?;
-    }
-    set.expect_models(&parts::digests(&model.checkpoints)?, &parts::names(&model.checkpoints))?;
-    let settings = set.identity().get("settings");
-    let frozen = settings["frozen"].as_array().into_iter().flatten();
-    let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
-    let freeze = Freeze::listed(frozen);
-    let recognised = Recognised::of(checkpoint, args.data.arch.as_deref(), &freeze)?;
-    let network = recognised.load(Device::Cpu)?;
-    let method = settings["method"].as_str().and_then(Method::named);
-    let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
-    let part = set.merge(bn_update::accumulator(&network, method), args.data.allow_bad)?;
-    let written = model.write(args, &network, &part, None)?;
-    report_bad(common, &written.skipped);
-    report(args, &model, &network, &written, None, started)
-}
-
-/// The model's file, and what is made of it.
-struct Opened {
-    /// One.
-    checkpoints: [Checkpoint; 1],
-    like: Option<Checkpoint>,
-}
-
-impl Opened {
-    fn open(args: &Args) -> Result<Self> {
-        let path = args.model.as_ref().ok_or_else(|| Error::usage("MODEL is needed"))?;
-        let checkpoints = [Checkpoint::open_with(path, &args.take.take())?];
-        say_taken(&args.common, &checkpoints);
-        let open = |like| Checkpoint::open_with(like, &args.take.take());
-        let like = args.like.as_deref().map(open).transpose()?;
-        Ok(Opened { checkpoints, like })
-    }
-
-    /// The output, in the format that its name ends in, else the model's.
-    fn target<'a>(&'a self, args: &Args, path: &'a Path) -> FileTarget<'a> {
-        let own = match self.checkpoints[0].container().is_torch_file() {
-            true => Format::Torch,
-            false => Format::Safetensors,
-        };
-        let format = Format::of(path).unwrap_or(own);
-        FileTarget { path, format, like: self.like.as_ref(), force: args.force }
-    }
-
-    /// Writes it with the statistics of a whole pass.
-    fn write(
-        &self,
-        args: &Args,
-        network: &Model,
-        part: &Part<Accumulator>,
-        standard_error: Option<StandardError>,
-    ) -> Result<Written> {
-        let Progress { images, filled, .. } = part.progress;
-        let outcome = bn_update::finish(network, &part.content, images, filled)?;
-        let outcome = Outcome { standard_error, ..outcome };
-        let settings = part.identity.get("settings").clone();
-        let transform = part.identity.get(TRANSFORM_KEY).clone();
-        self.write_outcome(args, network, outcome, settings, transform, lines(&part.progress))
-    }
-
-    fn write_outcome(
-        &self,
-        args: &Args,
-        network: &Model,
-        outcome: Outcome,
-        mut settings: Value,
-        transform: Value,
-        skipped: Vec<String>,
-    ) -> Result<Written> {
-        let path = args.output.as_ref().ok_or_else(|| Error::usage("--output is needed"))?;
-        let checkpoint = &self.checkpoints[0];
-        let file = self.target(args, path);
-        settings["images"] = outcome.images.into();
-        if let Some(StandardError { layer, error }) = outcome.standard_error {
-            let layer = &network.batchnorms[layer].name;
-            // To six decimals: more are not known.
-            let error = (error * 1e6).round() / 1e6;
-            settings["standard_error"] = json!({ "largest": error, "layer": layer });
-        }
-        let mut recorded = settings.clone();
-        // In the file only where it decided: a shared or resumed pass, which has the same bytes, does not
-        // know it.
-        if let Value::Object(recorded) = &mut recorded
-            && args.until_stable.is_none()
-        {
-            recorded.remove("standard_error");
-        }
-        let record = [("bn_update", recorded), (TRANSFORM_KEY, transform)];
-        let record = record.map(|(key, value)| (key.to_string(), value)).into_iter().collect();
-        bn_update::write(checkpoint, network, &outcome, record, &file)?;
-        Ok(Written { outcome, settings, skipped })
-    }
-}
-
-/// What was done.
-struct Written {
-    outcome: Outcome,
-    /// As they are recorded.
-    settings: Value,
-    /// Images that were left out.
-    skipped: Vec<String>,
-}
-
-fn report(
-    args: &Args,
-    model: &Opened,
-    network: &Model,
-    written: &Written,
-    figures: Option<Figures>,
-    started: Instant,
-) -> Result<()> {
-    let common = &args.common;
-    let Written { outcome, settings, skipped } = written;
-    let Some(target) = &args.output else { return Ok(()) };
-    let seconds = started.elapsed().as_secs_f64();
-    let (layers, all) = movements(&model.checkpoints[0], network, outcome);
-    common.json(json!({
-        "output": target.display().to_string(),
-        "arch": network.arch,
-        "method": outcome.method.name(),
-        "images": outcome.images,
-        "batches": outcome.batches,
-        "noise": settings["noise"],
-        "frozen": settings["frozen"],
-        "augmentation": settings["augmentation"],
-        "until_stable": settings["until_stable"],
-        "standard_error": settings["standard_error"],
-        "skipped": skipped,
-        "precision": settings["precision"],
-        "all": json(&all),
-        "layers": layers.iter().map(json).collect::<Vec<_>>(),
-        "pace": figures.map(|figures| figures.json()),
-        "seconds": seconds,
-    }))?;
-    let figures = figures.map_or(String::new(), |figures| format!("; {figures}"));
-    common.say(format!(
-        "wrote {}: statistics of {} batchnorm layers from {} images, {} batches ({}), in {seconds:.1} s{figures}",
-        target.display(),
-        layers.len(),
-        outcome.images,
-        outcome.batches,
-        outcome.method.name(),
-    ))?;
-    if let Some(line) = certain(args.until_stable, outcome, network) {
-        common.say(line)?;
-    }
-    common.say("how far the statistics moved (σ: the new standard deviation of a channel):")?;
-    let header = ["layer", "channels", "mean, in σ", "σ new/old", "moved"];
-    let rows = layers.iter().take(5).chain([&all]).map(row);
-    common.say(table(&header, rows))?;
-    common.say(format!("next: swa-eval {} --data DIR", shell_word(target)))
-}
-
-/// What the standard error says, against what was asked for.
-fn certain(eps: Option<f64>, outcome: &Outcome, network: &Model) -> Option<String> {
-    let StandardError { layer, error } = outcome.standard_error?;
-    let (images, layer) = (outcome.images, &network.batchnorms[layer].name);
-    let text = format!("standard error {error:.4} σ at most ({layer})");
-    Some(match eps {
-        Some(eps) if error < eps => format!("stable after {images} images: {text}"),
-        Some(eps) => format!("not stable: {text}, {eps} was asked for; {images} images were all"),
-        None => text,
-    })
-}
-
-/// For a model that has nothing to recompute: the data are not looked at.
-fn write_unchanged(args: &Args, model: &Opened, recognised: &Recognised) -> Result<()> {
-    let common = &args.common;
-    let Recognised { arch, frozen, .. } = recognised;
-    let checkpoint = &model.checkpoints[0];
-    let why = match frozen.len() {
-        0 => "has no batchnorm layers".to_string(),
-        n => format!("has {n} batchnorm layers, all of them frozen"),
-    };
-    let Some(path) = &args.output else {
-        return Err(Error::usage(format!("{why}: there are no statistics to save"))
-            .at(checkpoint.path())
-            .remedy("give --output in place of --save-stats: the model is written as it is"));
-    };
-    if !args.data.no_verify {
-        checkpoint.verify(&|_| {})?;
-    }
-    common.note(format!("model: {}", arch.name));
-    let settings = json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "images": 0,
-        "frozen": frozen,
-    });
-    let mut record = Map::from_iter([("bn_update".to_string(), settings)]);
-    // The pixels that the model takes are recorded as for any other, where something says which.
-    match args.data.transform(common, &model.checkpoints, arch.preset, arch.channels) {
-        Ok((_, pixels)) => {
-            record.insert(TRANSFORM_KEY.into(), pixels);
-        }
-        Err(error) if args.data.preset.is_some() => return Err(error),
-        Err(_) => {}
-    }
-    bn_update::write_unchanged(checkpoint, record, &model.target(args, path))?;
-    common.json(json!({
-        "output": path.display().to_string(),
-        "arch": arch.name,
-        "images": 0,
-        "batches": 0,
-        "frozen": frozen,
-        "layers": Value::Array(vec![]),
-    }))?;
-    common.say(format!("`{}` {why}: nothing to recompute", checkpoint.path().display()))?;
-    common.say(format!("wrote {}: the same tensors", path.display()))?;
-    common.say(format!("next: swa-eval {} --data DIR", shell_word(path)))
-}
-
-fn row(m: &Movement) -> Vec<String> {
-    vec![
-        m.layer.clone(),
-        m.channels.to_string(),
-        format!("{:.3}", m.mean_shift),
-        format!("{:.3}", m.std_ratio),
-        format!("{:.3}", m.moved),
-    ]
-}
-
-fn json(m: &Movement) -> serde_json::Value {
-    json!({
-        "layer": m.layer,
-        "channels": m.channels,
-        "mean_shift": m.mean_shift,
-        "std_ratio": m.std_ratio,
-        "moved": m.moved,
-    })
 }

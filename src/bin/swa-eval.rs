@@ -139,7 +139,9 @@ fn run(args: &Args) -> Result<()> {
         }
         let last = args.compare.last.as_ref().map(|path| Checkpoint::open_with(path, &take));
         let last = last.transpose()?;
-        return compare::run(common, &args.data, &args.compare, &checkpoints, last.as_ref());
+        let restrict = args.class_map_restrict;
+        let last = last.as_ref();
+        return compare::run(common, &args.data, &args.compare, &checkpoints, last, restrict);
     }
     let at_once = args.models_at_once.map_or(usize::MAX, |n| n as usize);
     let purpose = Purpose::Evaluation;
@@ -170,6 +172,7 @@ fn run(args: &Args) -> Result<()> {
             "best": wanted.top,
             "augmentation": session.augmentation,
         }),
+        is_kept: args.save.is_some(),
     };
     let empty = Evaluation::empty(models, wanted.ensemble.is_some());
     let mut part = args.parts.begin(pass, args.data.allow_bad, empty)?;
@@ -182,7 +185,7 @@ fn run(args: &Args) -> Result<()> {
     let mut loader = args.data.loader_of(&session, order, batch_size, keeper.portion())?;
     let input = Input::new(&session.transform, session.device)?;
     let done = keeper.with(|part| part.progress.images);
-    let pace = Pace::resume(common, "evaluating", images, done, loader.waited());
+    let pace = Pace::start(common, "evaluating", images, done, loader.waited());
     let step = |n| pace.step(n);
     let may_shrink = args.data.batch_size.is_none();
     let mut at_a_time = AtATime { images: batch_size, may_shrink };
@@ -236,8 +239,7 @@ fn merge(args: &Args) -> Result<()> {
     let with_ensemble = !set.identity().get("settings")["ensemble"].is_null();
     let part = set.merge(Evaluation::empty(models, with_ensemble), args.data.allow_bad)?;
     let Part { identity, progress, content } = part;
-    let skipped: Vec<String> = progress.skipped.iter().map(|(_, line)| line.clone()).collect();
-    report_bad(common, &skipped);
+    report_bad(common, &progress.lines());
     let evaluation = content.in_order(about.outputs)?;
     let (about, evaluation) = (&about, &evaluation);
     let whole = Whole { about, evaluation, identity, progress, dataset: None, pace: None };
@@ -292,7 +294,7 @@ fn report(args: &Args, whole: Whole, logits: Option<LogitsFile>, started: Instan
         "transform": identity.get(TRANSFORM_KEY),
         "augmentation": settings["augmentation"],
         "class_map": about.class_map,
-        "skipped": progress.skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "skipped": progress.lines(),
         "precision": settings["precision"],
         "batch_size": pace.map(|(_, at_a_time)| at_a_time),
         "pace": pace.map(|(figures, _)| figures.json()),

@@ -23,7 +23,7 @@ use crate::nn::batch_norm::one_value;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
 use crate::nn::moments::ChannelMoments;
-use crate::nn::{Model, Network, Pass, is_out_of_memory};
+use crate::nn::{Model, Network, Pass, is_out_of_memory, with_smaller_batch};
 use crate::{Error, Result};
 
 /// Of a coroutine's stack, bytes of address space: memory is taken for what is touched.
@@ -83,7 +83,7 @@ pub fn of_batches(
         layers[layer] = Some(statistics);
     }
     let images = batches.iter().map(|batch| batch.n).sum();
-    let outcome = checked(model, layers, Method::Layerwise, images, batches.len())?;
+    let outcome = checked(&model.batchnorms, layers, Method::Layerwise, images, batches.len())?;
     let standard_error = passes.stability.largest();
     Ok((Outcome { standard_error, ..outcome }, passes.begun))
 }
@@ -140,7 +140,7 @@ impl<'a> Passes<'a> {
             waiting: batches.iter().map(|_| None).collect(),
             most: usize::MAX,
             begun: 0,
-            stability: Stability::new(model),
+            stability: Stability::new(&model.batchnorms),
         }
     }
 
@@ -197,7 +197,7 @@ impl<'a> Passes<'a> {
             };
             // A GPU's memory cannot be asked for: where it ends, waiting passes make room.
             if !is_out_of_memory(&error) || !self.make_room() {
-                return Err(error);
+                return Err(with_smaller_batch(error, self.batches[i].n));
             }
         }
     }

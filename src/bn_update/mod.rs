@@ -17,14 +17,14 @@ use tch::{Device, Kind, Tensor};
 use crate::average::{Float, kernel};
 use crate::checkpoint::{Checkpoint, Dtype};
 use crate::data::Batch;
-use crate::nn::batch_norm::Moments;
+use crate::nn::batch_norm::{Layer, Moments};
 use crate::nn::input::Input;
 use crate::nn::{Collected, Model, Noise, Pass, with_smaller_batch};
 use crate::output::{FileTarget, rewrite};
 use crate::{Error, METADATA_KEY, Result};
 pub use methods::{Accumulator, Method, Statistics};
 pub use movement::{Movement, distance, movements};
-pub use stability::{Stability, StandardError};
+pub use stability::{MIN_BATCHES, Stability, StandardError};
 
 /// Statistics of all layers, and what they were computed from.
 #[derive(Debug)]
@@ -60,13 +60,13 @@ impl Statistics {
 }
 
 /// Channels of each layer.
-fn channels(model: &Model) -> Vec<usize> {
-    model.batchnorms.iter().map(|layer| layer.channels).collect()
+fn channels(layers: &[Layer]) -> Vec<usize> {
+    layers.iter().map(|layer| layer.channels).collect()
 }
 
-/// Empty sums for a model.
-pub fn accumulator(model: &Model, method: Method) -> Accumulator {
-    Accumulator::new(method, &channels(model))
+/// Empty sums for a model's layers.
+pub fn accumulator(layers: &[Layer], method: Method) -> Accumulator {
+    Accumulator::new(method, &channels(layers))
 }
 
 /// What all layers saw of a batch.
@@ -154,49 +154,38 @@ pub fn collect(
     Ok(ControlFlow::Continue(()))
 }
 
-/// How statistics are computed.
-#[derive(Debug, Clone, Copy)]
-pub struct Settings {
-    pub method: Method,
-    /// Seed of the training noise; None: off.
-    pub noise: Option<u64>,
-}
-
-impl From<Method> for Settings {
-    fn from(method: Method) -> Self {
-        Settings { method, noise: None }
-    }
-}
-
-/// The statistics of one pass over the batches. `progress` is told how many images were done.
+/// The statistics of one pass over the batches; `noise` as in [`collect`].
 pub fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
-    settings: impl Into<Settings>,
-    progress: &dyn Fn(usize),
+    method: Method,
+    noise: Option<u64>,
 ) -> Result<Outcome> {
-    let Settings { method, noise } = settings.into();
-    let (mut sums, mut images, mut count) = (accumulator(model, method), 0, 0);
+    let (mut sums, mut images, mut count) = (accumulator(&model.batchnorms, method), 0, 0);
     let _to_the_end = collect(model, input, batches, noise, &mut |batch, moments| {
         moments.add_to(&mut sums);
         images += batch.n;
         count += 1;
-        progress(batch.n);
         Ok(ControlFlow::Continue(()))
     })?;
-    finish(model, &sums, images, count)
+    finish(&model.batchnorms, &sums, images, count)
 }
 
-/// The statistics, from the sums over so many images in so many batches.
-pub fn finish(model: &Model, sums: &Accumulator, images: usize, batches: usize) -> Result<Outcome> {
-    checked(model, sums.finish(), sums.method(), images, batches)
+/// The statistics of a model's layers, from the sums over so many images in so many batches.
+pub fn finish(
+    layers: &[Layer],
+    sums: &Accumulator,
+    images: usize,
+    batches: usize,
+) -> Result<Outcome> {
+    checked(layers, sums.finish(), sums.method(), images, batches)
 }
 
 /// The outcome, if there was an image and every layer has statistics that are numbers.
 fn checked(
-    model: &Model,
-    layers: Vec<Option<Statistics>>,
+    layers: &[Layer],
+    statistics: Vec<Option<Statistics>>,
     method: Method,
     images: usize,
     batches: usize,
@@ -204,7 +193,7 @@ fn checked(
     if images == 0 {
         return Err(Error::input("no image was left to compute statistics from"));
     }
-    for (layer, statistics) in model.batchnorms.iter().zip(&layers) {
+    for (layer, statistics) in layers.iter().zip(&statistics) {
         let Some(statistics) = statistics else {
             return Err(Error::input(format!(
                 "batchnorm layer `{}` was never reached: it has no statistics",
@@ -219,7 +208,7 @@ fn checked(
             .remedy("check the weights: the network overflows on this data"));
         }
     }
-    let layers = layers.into_iter().flatten().collect();
+    let layers = statistics.into_iter().flatten().collect();
     Ok(Outcome { layers, images, batches, method, standard_error: None })
 }
 
@@ -228,13 +217,13 @@ fn checked(
 /// goes into the metadata.
 pub fn write(
     checkpoint: &Checkpoint,
-    model: &Model,
+    layers: &[Layer],
     outcome: &Outcome,
     record: Map<String, Value>,
     target: &FileTarget,
 ) -> Result<()> {
     let mut replaced: HashMap<String, Vec<u8>> = HashMap::new();
-    for (layer, statistics) in model.batchnorms.iter().zip(&outcome.layers) {
+    for (layer, statistics) in layers.iter().zip(&outcome.layers) {
         let parts = [("running_mean", &statistics.mean), ("running_var", &statistics.variance)];
         for (part, values) in parts {
             let name = format!("{}.{part}", layer.name);

@@ -1,14 +1,16 @@
 //! How far the statistics moved: what the averaged ones were off by.
 
+use serde::Serialize;
+
 use super::{Outcome, Statistics};
 use crate::checkpoint::Checkpoint;
-use crate::nn::Model;
+use crate::nn::batch_norm::Layer;
 
 /// Added to variances, so that a dead channel has a scale.
 const EPS: f64 = 1e-5;
 
 /// One layer's move, over its channels. With σ the new standard deviation:
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Movement {
     pub layer: String,
     pub channels: usize,
@@ -23,12 +25,12 @@ pub struct Movement {
 /// The layers' moves, farthest first, and that of all channels together.
 pub fn movements(
     checkpoint: &Checkpoint,
-    model: &Model,
+    model: &[Layer],
     outcome: &Outcome,
 ) -> (Vec<Movement>, Movement) {
     let mut layers = Vec::new();
     let mut all = Sums::default();
-    for (layer, new) in model.batchnorms.iter().zip(&outcome.layers) {
+    for (layer, new) in model.iter().zip(&outcome.layers) {
         let Some(old) = Statistics::of(checkpoint, &layer.name) else { continue };
         let sums = Sums::of(&old, new);
         all.add(&sums);

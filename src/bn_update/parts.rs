@@ -7,6 +7,9 @@ use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use crate::parts::{Content, file};
 use crate::{Error, Result};
 
+/// More than any pass sees a channel.
+const MOST_VALUES: u64 = 1 << 62;
+
 impl Accumulator {
     fn shapes(&self) -> [(&'static str, Vec<usize>); 3] {
         let channels = self.layers.iter().map(|layer| layer.means.len()).sum();
@@ -45,8 +48,9 @@ impl Content for Accumulator {
         let (mut means, mut squares) =
             (means.as_chunks::<BYTES>().0.iter(), squares.as_chunks::<BYTES>().0.iter());
         for (layer, weight) in self.layers.iter_mut().zip(weights) {
+            // Far from where the batches that follow could overflow it.
             let sum = layer.weight.checked_add(u64::from_le_bytes(*weight));
-            layer.weight = sum.ok_or_else(|| {
+            layer.weight = sum.filter(|&sum| sum < MOST_VALUES).ok_or_else(|| {
                 Error::input("holds more values than there can be").at(file.path()).tensor("weight")
             })?;
             let channels = layer.means.iter_mut().zip(&mut layer.squares);

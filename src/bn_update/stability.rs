@@ -10,7 +10,7 @@
 //! batch are not taken as independent: pixels of an image are not.
 
 use super::channels;
-use crate::nn::Model;
+use crate::nn::batch_norm;
 
 /// Added to variances, so that a dead channel has a scale.
 const EPS: f64 = 1e-5;
@@ -54,8 +54,8 @@ struct Channel {
 }
 
 impl Stability {
-    pub fn new(model: &Model) -> Self {
-        Self::of(&channels(model))
+    pub fn new(layers: &[batch_norm::Layer]) -> Self {
+        Self::of(&channels(layers))
     }
 
     /// `channels`: of each layer.

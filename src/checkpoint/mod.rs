@@ -50,6 +50,7 @@ use index::Index;
 pub use safetensors::MAX_HEADER;
 pub use source::Source;
 pub use weights::{Take, Taken};
+use zip::Archive;
 
 /// One tensor: its values lie row by row, little-endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +92,8 @@ pub struct Checkpoint {
     files: Vec<Source>,
     /// Of safetensors files.
     headers: Option<Headers>,
+    /// Of a file of torch.save that others are compared with.
+    archive: Option<Archive>,
     index: Arc<Index>,
     /// Where the index's tensors lie in this checkpoint, if not where the index says.
     places: Option<Vec<Place>>,

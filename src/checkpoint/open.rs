@@ -96,7 +96,7 @@ fn container(file: &Source) -> Result<Container> {
 pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Result<Checkpoint> {
     let Files { container, files, shards, contents } = Files::find(path, take)?;
     let path = path.to_path_buf();
-    let mut headers = None;
+    let (mut headers, mut kept) = (None, None);
     let mut contents = match (contents, container) {
         (Some(contents), _) => contents,
         (None, Container::Safetensors | Container::SafetensorsShards) => {
@@ -122,8 +122,9 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             let file = &files[0];
             let at = |e: Error| e.at(file.path());
             let archive = Archive::read(file, 0..file.size()).map_err(at)?;
-            if let Some(like) = like.filter(|like| like.container == Container::Torch)
-                && let Some(metadata) = torch::like(file, &archive, &like.files[0]).map_err(at)?
+            if let Some((like, others)) = like.and_then(|like| Some((like, like.archive.as_ref()?)))
+                && let Some(metadata) =
+                    torch::like(file, &archive, (&like.files[0], others)).map_err(at)?
             {
                 let mut opened = like.sharing(path, container, files, None);
                 if *opened.metadata != metadata {
@@ -134,6 +135,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
             let mut contents = Contents::default();
             let read = torch::read_zip(file, &archive);
             read.and_then(|read| push_torch(&mut contents, 0, &read, take)).map_err(at)?;
+            kept = like.is_none().then_some(archive);
             contents
         }
         (None, _) => {
@@ -158,6 +160,7 @@ pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Resul
         container,
         files,
         headers,
+        archive: kept,
         index: Arc::new(index),
         places: None,
         gathers: Arc::new(contents.gathers),
@@ -204,6 +207,7 @@ impl Checkpoint {
             container,
             files,
             headers,
+            archive: None,
             index: self.index.clone(),
             places: self.places.clone(),
             gathers: self.gathers.clone(),

@@ -8,14 +8,15 @@ use std::time::Instant;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::data::{DEFAULT_BATCH, DataArgs, Purpose, Session, positive, report_bad};
+use super::data::{DEFAULT_BATCH, DataArgs, Pixels, Purpose, Session, positive, report_bad};
+use super::evaluation::{HEADER, Row, rows};
 use super::{Common, shell_word, table};
 use crate::bn_update::{
     Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
 };
 use crate::checkpoint::Checkpoint;
-use crate::data::{self, Batch, Loader, Order, Split};
-use crate::evaluate::{self, AtATime, Collector, McNemar, Record, Tally, Wanted};
+use crate::data::{self, Batch, ClassMap, Loader, Order, Split, Transform};
+use crate::evaluate::{self, AtATime, Collector, Record, Wanted};
 use crate::nn::batch_norm::Layer;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
@@ -29,12 +30,13 @@ pub struct CompareArgs {
     #[arg(long, requires = "bn_data", help_heading = "Statistics")]
     pub compare_stats: bool,
 
-    /// The training data to compute statistics from
+    /// The training data to compute statistics from; what it holds is seen from its files
     #[arg(long, value_name = "DIR", requires = "compare_stats", help_heading = "Statistics")]
     pub bn_data: Option<PathBuf>,
 
     /// How many of its images, drawn by --seed
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive, help_heading = "Statistics")]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive,
+          requires = "compare_stats", help_heading = "Statistics")]
     pub bn_samples: usize,
 
     /// The last checkpoint, whose statistics might have been kept
@@ -42,7 +44,8 @@ pub struct CompareArgs {
     pub last: Option<PathBuf>,
 
     /// Host memory for the layerwise method [default: half of what is free]
-    #[arg(long, value_name = "SIZE", value_parser = super::parse_size, help_heading = "Statistics")]
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_size, requires = "compare_stats",
+          help_heading = "Statistics")]
     pub memory: Option<u64>,
 }
 
@@ -56,6 +59,7 @@ pub fn run(
     args: &CompareArgs,
     checkpoints: &[Checkpoint],
     last: Option<&Checkpoint>,
+    restrict: bool,
 ) -> Result<()> {
     let started = Instant::now();
     let [checkpoint] = checkpoints else {
@@ -81,28 +85,33 @@ pub fn run(
     let order = data.order(session.dataset.as_ref(), false);
     let bar = common.progress(order.len() as u64, "images").with_message("evaluating");
     let batch_size = data.batch_size.unwrap_or(DEFAULT_BATCH);
-    let mut loader = data.loader(&session, order, batch_size)?;
+    // What is augmented is what the statistics are from.
+    let transform = Transform { training: None, ..session.transform.clone() };
+    let dataset = session.dataset.clone();
+    let mut loader = Loader::new(dataset, order, transform, batch_size, data.allow_bad)?;
     let step = |n| bar.inc(n as u64);
-    let mut collector = Collector::new(models.len(), model.classes, Wanted::default(), None);
+    let restricted = session.class_map.as_ref().filter(|_| restrict);
+    let wanted = Wanted { competing: restricted.map(ClassMap::outputs), ..Wanted::default() };
+    let mut collector = Collector::new(models.len(), model.classes, wanted, None);
     let mut at_a_time = AtATime { images: batch_size, may_shrink: data.batch_size.is_none() };
     evaluate::run(&models, &input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     bar.finish_and_clear();
     report_bad(common, &loader.bad());
     let (evaluation, _) = collector.finish()?;
     let images = batches.iter().map(|batch| batch.n).sum();
-    let records = evaluation.models;
-    let compared = Compared { origins, records, images, batches: batches.len() };
+    let compared = Compared::new(origins, &evaluation.models, images, batches.len());
     let record = json!({
         "model": checkpoint.path().display().to_string(),
         "statistics": compared.json(),
         "bn_images": images,
         "bn_batch_size": batch_size,
         "transform": session.transform_record,
+        "augmentation": session.augmentation,
         "skipped": loader.bad(),
         "seconds": started.elapsed().as_secs_f64(),
     });
     common.json(record)?;
-    compared.say(common, checkpoint, args)
+    compared.say(common, checkpoint, &Next::new(data, args))
 }
 
 /// Those in the model's own file.
@@ -117,15 +126,22 @@ fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statis
 
 /// Those of the last checkpoint, which must be of the same network.
 fn kept(last: &Checkpoint, model: &Model, data: &DataArgs) -> Result<Vec<Statistics>> {
-    let freeze = Freeze::default();
+    if !data.no_verify {
+        last.verify(&|_| {})?;
+    }
+    let freeze = Freeze::new(last, None);
     let other = Recognised::of(last, data.arch.as_deref(), &freeze)?;
     let channels = |layers: &[Layer]| layers.iter().map(|l| l.channels).collect::<Vec<_>>();
-    if other.arch.name != model.arch || channels(&other.batchnorms) != channels(&model.batchnorms) {
-        let found = other.arch.name;
-        let what = format!("is of another network, {found}; the model is {}", model.arch);
+    let (own, found) = (&model.batchnorms, &other.batchnorms);
+    if other.arch.name != model.arch || channels(found) != channels(own) {
+        let of = |arch: &str, n: usize| format!("{arch} with {n} layers to recompute");
+        let (found, own) = (of(&other.arch.name, found.len()), of(&model.arch, own.len()));
+        let what = format!("is of another network, {found}; the model is {own}");
         return Err(Error::input(what).at(last.path()));
     }
-    statistics_in(last, &other.batchnorms)
+    let statistics = statistics_in(last, &other.batchnorms)?;
+    last.check_unchanged()?;
+    Ok(statistics)
 }
 
 /// The training images, in batches, in memory.
@@ -165,7 +181,7 @@ fn recomputed(
     let mut sums: Vec<Accumulator> = Method::value_variants()
         .iter()
         .filter(|&&method| method != Method::Layerwise)
-        .map(|&method| accumulator(model, method))
+        .map(|&method| accumulator(&model.batchnorms, method))
         .collect();
     let _to_the_end =
         collect(model, input, batches.iter().cloned().map(Ok), None, &mut |batch, moments| {
@@ -175,7 +191,7 @@ fn recomputed(
         })?;
     let mut origins = Origins::new();
     for sums in sums {
-        let outcome = finish(model, &sums, images, batches.len())?;
+        let outcome = finish(&model.batchnorms, &sums, images, batches.len())?;
         origins.push((outcome.method.name(), outcome.layers));
     }
     let step = |step: layerwise::Progress| {
@@ -190,113 +206,106 @@ fn recomputed(
 
 struct Compared {
     origins: Origins,
-    /// One an origin.
-    records: Vec<Record>,
+    /// One an origin, and how far its statistics are from the averaged.
+    rows: Vec<(Row, f64)>,
+    /// The difference in nll to the averaged statistics, paired by image, and its standard error.
+    nll: Vec<(f64, f64)>,
     /// Training images and batches.
     images: usize,
     batches: usize,
 }
 
-/// A line of the table.
-struct Row {
-    origin: &'static str,
-    tally: Tally,
-    /// Against the averaged statistics, if it is not those: top-1, McNemar's p, how far they moved.
-    difference: Option<(f64, f64, f64)>,
-}
-
 impl Compared {
-    fn rows(&self) -> Vec<Row> {
-        let first = &self.records[0].outcomes;
-        let top1 = Tally::of(first).top1();
-        let row =
-            |(i, ((origin, statistics), record)): (usize, (&(&'static str, Vec<_>), &Record))| {
-                let tally = Tally::of(&record.outcomes);
-                let difference = (i > 0).then(|| {
-                    let p = McNemar::of(first, &record.outcomes).p();
-                    (tally.top1() - top1, p, distance(&self.origins[0].1, statistics))
-                });
-                Row { origin, tally, difference }
-            };
-        self.origins.iter().zip(&self.records).enumerate().map(row).collect()
+    fn new(origins: Origins, records: &[Record], images: usize, batches: usize) -> Self {
+        let names: Vec<String> = origins.iter().map(|(name, _)| name.to_string()).collect();
+        let moved = origins.iter().map(|(_, statistics)| distance(&origins[0].1, statistics));
+        let rows = rows(&names, records.iter()).into_iter().zip(moved).collect();
+        let nll = records.iter().map(|record| paired(&records[0], record)).collect();
+        Compared { origins, rows, nll, images, batches }
     }
 
     fn json(&self) -> Vec<Value> {
-        let row = |Row { origin, tally, difference }: &Row| {
-            let (low, high) = tally.interval();
-            let mut row = json!({
-                "statistics": origin,
-                "top1": 100.0 * tally.top1(),
-                "top5": 100.0 * tally.top5(),
-                "nll": tally.nll(),
-                "ece": tally.ece(),
-                "n": tally.n(),
-                "correct": tally.correct(),
-                "interval": [100.0 * low, 100.0 * high],
-            });
-            if let Some((top1, p, moved)) = difference {
-                row["difference"] = json!(100.0 * top1);
-                row["mcnemar_p"] = json!(p);
-                row["moved"] = json!(moved);
+        let row = |(i, (row, moved)): (usize, &(Row, f64))| {
+            let mut json = row.json("statistics");
+            if i > 0 {
+                json["moved"] = json!(moved);
+                json["nll_difference"] = json!(self.nll[i].0);
+                json["nll_difference_error"] = json!(self.nll[i].1);
             }
-            row
+            json
         };
-        self.rows().iter().map(row).collect()
+        self.rows.iter().enumerate().map(row).collect()
     }
 
-    fn say(&self, common: &Common, checkpoint: &Checkpoint, args: &CompareArgs) -> Result<()> {
-        let rows = self.rows();
-        let row = |Row { origin, tally, difference }: &Row| {
-            let (low, high) = tally.interval();
-            let mut row = vec![
-                origin.to_string(),
-                format!("{:.2}", 100.0 * tally.top1()),
-                format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
-                format!("{:.4}", tally.nll()),
-                format!("{:.4}", tally.ece()),
-            ];
-            if let Some((top1, p, moved)) = difference {
-                row.push(format!("{:+.2}", 100.0 * top1));
-                row.push(if *p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") });
-                row.push(format!("{moved:.3}"));
-            }
-            row
+    fn say(&self, common: &Common, checkpoint: &Checkpoint, next: &Next) -> Result<()> {
+        let row = |(i, (row, moved)): (usize, &(Row, f64))| {
+            let mut text = row.text(row.name.clone());
+            text.push(if i > 0 { format!("{moved:.3}") } else { String::new() });
+            text
         };
-        let header = [
-            "statistics",
-            "top-1 %",
-            "95 % interval",
-            "nll",
-            "ece",
-            "vs averaged",
-            "McNemar p",
-            "moved",
-        ];
-        common.say(table(&header, rows.iter().map(row)))?;
-        let first = &rows[0].tally;
+        let header = [&["statistics"], &HEADER[..], &["moved"]].concat();
+        common.say(table(&header, self.rows.iter().enumerate().map(row)))?;
         common.say(format!(
             "{} images; recomputed from {} training images, {} batches",
-            first.n(),
+            self.rows[0].0.tally.n(),
             self.images,
             self.batches
         ))?;
-        let best = rows
-            .iter()
-            .min_by(|a, b| a.tally.nll().total_cmp(&b.tally.nll()))
-            .expect("the averaged ones are there");
-        let Some(method) = Method::named(best.origin) else {
-            return common.say(format!(
-                "recomputing does not help here: the {} statistics have the lowest nll",
-                best.origin
-            ));
+        let recomputed = |i: &usize| Method::named(self.origins[*i].0).is_some();
+        let best = (0..self.rows.len())
+            .filter(recomputed)
+            .min_by(|&a, &b| self.nll[a].0.total_cmp(&self.nll[b].0))
+            .expect("there are methods");
+        let (name, (difference, error)) = (self.origins[best].0, self.nll[best]);
+        // Two standard errors: about 95 %.
+        let verdict = match difference {
+            d if d < -2.0 * error => "recomputing helps",
+            d if d > 2.0 * error => "recomputing does not help",
+            _ => "recomputing makes no certain difference",
         };
-        let (before, after, method) = (first.nll(), best.tally.nll(), method.name());
-        common.say(format!("recomputing helps: nll {before:.4} → {after:.4} ({method})"))?;
-        let data = args.bn_data.as_deref().unwrap_or(Path::new("DIR"));
+        common.say(format!("{verdict}: nll {difference:+.4} ± {error:.4} ({name})"))?;
         common.say(format!(
-            "next: swa-bn-update {} --data {} --method {method} -o FILE",
+            "next: swa-bn-update {} --data {} --method {name}{} -o FILE",
             shell_word(checkpoint.path()),
-            shell_word(data),
+            shell_word(next.data),
+            next.flags,
         ))
     }
+}
+
+/// What computes the same statistics.
+struct Next<'a> {
+    data: &'a Path,
+    /// Further flags, each after a space.
+    flags: String,
+}
+
+impl<'a> Next<'a> {
+    fn new(data: &DataArgs, args: &'a CompareArgs) -> Self {
+        let mut flags = format!(" --samples {}", args.bn_samples);
+        if data.seed != 0 {
+            flags += &format!(" --seed {}", data.seed);
+        }
+        if let Some(n) = data.batch_size {
+            flags += &format!(" --batch-size {n}");
+        }
+        if let Some(preset) = &data.preset {
+            flags += &format!(" --preset {}", shell_word(Path::new(preset)));
+        }
+        if data.transform == Pixels::Train {
+            flags += " --transform train";
+        }
+        Next { data: args.bn_data.as_deref().unwrap_or(Path::new("DIR")), flags }
+    }
+}
+
+/// Mean difference of the images' nll, and its standard error.
+fn paired(first: &Record, other: &Record) -> (f64, f64) {
+    let n = first.outcomes.len() as f64;
+    let each = || first.outcomes.iter().zip(&other.outcomes).map(|(a, b)| b.nll - a.nll);
+    let mean = each().sum::<f64>() / n;
+    let squares: f64 = each().map(|d| (d - mean).powi(2)).sum();
+    // Of one image nothing is known.
+    let error = if n > 1.0 { (squares / (n - 1.0) / n).sqrt() } else { f64::INFINITY };
+    (mean, error)
 }

@@ -242,8 +242,8 @@ impl DataArgs {
             }
             let mut model = match self.load(checkpoint, freeze, setup) {
                 // Half of those that fitted: the images need room as well.
-                Err(error) if is_out_of_memory(&error) && models.len() > 1 => {
-                    at_once = models.len() / 2;
+                Err(error) if is_out_of_memory(&error) && !models.is_empty() => {
+                    at_once = (models.len() / 2).max(1);
                     models.iter_mut().for_each(Model::unload);
                     self.load(checkpoint, freeze, setup)?
                 }

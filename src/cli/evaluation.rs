@@ -12,29 +12,31 @@ use crate::data::ClassMap;
 use crate::evaluate::{ClassList, Evaluation, McNemar, Record, Tally};
 
 /// A model, or the ensemble, and what is said of it.
-struct Row {
-    name: String,
-    tally: Tally,
+pub(super) struct Row {
+    pub name: String,
+    pub tally: Tally,
     /// How it compares with the first; not of the first itself.
     difference: Option<(f64, McNemar)>,
+}
+
+/// A row a record, the first one's first.
+pub(super) fn rows<'a>(names: &[String], records: impl Iterator<Item = &'a Record>) -> Vec<Row> {
+    let mut first: Option<(&Record, f64)> = None;
+    let row = |(name, record): (&String, &'a Record)| {
+        let tally = Tally::of(&record.outcomes);
+        let difference = first.map(|(first, top1)| {
+            (tally.top1() - top1, McNemar::of(&first.outcomes, &record.outcomes))
+        });
+        first.get_or_insert((record, tally.top1()));
+        Row { name: name.clone(), tally, difference }
+    };
+    names.iter().zip(records).map(row).collect()
 }
 
 /// What the models and the ensemble are called, in the order of [`Evaluation::records`].
 pub fn names(models: &[PathBuf], members: Option<usize>) -> Vec<String> {
     let models = models.iter().map(|path| path.display().to_string());
     models.chain(members.map(|n| format!("ensemble of {n}"))).collect()
-}
-
-fn rows(names: &[String], evaluation: &Evaluation) -> Vec<Row> {
-    let first = &evaluation.models[0];
-    let top1 = Tally::of(&first.outcomes).top1();
-    let row = |(i, (name, record)): (usize, (&String, &Record))| {
-        let tally = Tally::of(&record.outcomes);
-        let difference =
-            (i > 0).then(|| (tally.top1() - top1, McNemar::of(&first.outcomes, &record.outcomes)));
-        Row { name: name.clone(), tally, difference }
-    };
-    names.iter().zip(evaluation.records()).enumerate().map(row).collect()
 }
 
 /// Prints the evaluation. `beside` are further entries of the JSON object.
@@ -44,18 +46,17 @@ pub fn report(
     evaluation: &Evaluation,
     beside: Value,
 ) -> Result<()> {
-    let rows = rows(names, evaluation);
-    let mut models: Vec<Value> = rows.iter().map(json_row).collect();
+    let rows = rows(names, evaluation.records());
+    let mut models: Vec<Value> = rows.iter().map(|row| row.json("model")).collect();
     let ensemble = evaluation.ensemble.as_ref().and_then(|_| models.pop());
     let mut all = json!({ "models": models, "ensemble": ensemble });
     if let (Value::Object(all), Value::Object(beside)) = (&mut all, beside) {
         all.extend(beside);
     }
     common.json(all)?;
-    let header =
-        ["model", "top-1 %", "95 % interval", "top-5 %", "nll", "ece", "vs first", "McNemar p"];
+    let header = [&["model"], &HEADER[..]].concat();
     let short = short_names(names);
-    common.say(table(&header, rows.iter().zip(short).map(text_row)))
+    common.say(table(&header, rows.iter().zip(short).map(|(row, name)| row.text(name))))
 }
 
 /// Says which models are no better than guessing among so many outputs: rarely is that the training's
@@ -151,48 +152,58 @@ pub(super) fn short_names(names: &[String]) -> Vec<String> {
     if differ.len() == all.len() { short } else { names.to_vec() }
 }
 
-fn json_row(Row { name, tally, difference }: &Row) -> Value {
-    let (low, high) = tally.interval();
-    let mut row = json!({
-        "model": name,
-        "top1": 100.0 * tally.top1(),
-        "top5": 100.0 * tally.top5(),
-        "nll": tally.nll(),
-        "ece": tally.ece(),
-        "n": tally.n(),
-        "correct": tally.correct(),
-        "interval": [100.0 * low, 100.0 * high],
-    });
-    if let Some((difference, test)) = difference {
-        row["difference"] = json!(100.0 * difference);
-        row["mcnemar_p"] = json!(test.p());
-        row["only_first_right"] = json!(test.first);
-        row["only_this_right"] = json!(test.second);
+impl Row {
+    /// `what` the name is of.
+    pub(super) fn json(&self, what: &str) -> Value {
+        let Row { name, tally, difference } = self;
+        let (low, high) = tally.interval();
+        let mut row = json!({
+            what: name,
+            "top1": 100.0 * tally.top1(),
+            "top5": 100.0 * tally.top5(),
+            "nll": tally.nll(),
+            "ece": tally.ece(),
+            "n": tally.n(),
+            "correct": tally.correct(),
+            "interval": [100.0 * low, 100.0 * high],
+        });
+        if let Some((difference, test)) = difference {
+            row["difference"] = json!(100.0 * difference);
+            row["mcnemar_p"] = json!(test.p());
+            row["only_first_right"] = json!(test.first);
+            row["only_this_right"] = json!(test.second);
+        }
+        row
     }
-    row
+
+    /// As [`HEADER`] says, under a name.
+    pub(super) fn text(&self, name: String) -> Vec<String> {
+        let Row { tally, difference, .. } = self;
+        let (low, high) = tally.interval();
+        let (difference, p) = match difference {
+            None => (String::new(), String::new()),
+            Some((difference, test)) => {
+                let p = test.p();
+                let p = if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") };
+                (format!("{:+.2}", 100.0 * difference), p)
+            }
+        };
+        vec![
+            name,
+            format!("{:.2}", 100.0 * tally.top1()),
+            format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
+            format!("{:.2}", 100.0 * tally.top5()),
+            format!("{:.4}", tally.nll()),
+            format!("{:.4}", tally.ece()),
+            difference,
+            p,
+        ]
+    }
 }
 
-fn text_row((Row { tally, difference, .. }, name): (&Row, String)) -> Vec<String> {
-    let (low, high) = tally.interval();
-    let (difference, p) = match difference {
-        None => (String::new(), String::new()),
-        Some((difference, test)) => {
-            let p = test.p();
-            let p = if p < 1e-4 { "<0.0001".into() } else { format!("{p:.4}") };
-            (format!("{:+.2}", 100.0 * difference), p)
-        }
-    };
-    vec![
-        name,
-        format!("{:.2}", 100.0 * tally.top1()),
-        format!("{:.2}–{:.2}", 100.0 * low, 100.0 * high),
-        format!("{:.2}", 100.0 * tally.top5()),
-        format!("{:.4}", tally.nll()),
-        format!("{:.4}", tally.ece()),
-        difference,
-        p,
-    ]
-}
+/// Of a table of such rows, behind the names.
+pub(super) const HEADER: [&str; 7] =
+    ["top-1 %", "95 % interval", "top-5 %", "nll", "ece", "vs first", "McNemar p"];
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,8 @@ pub mod list;
 pub mod pace;
 #[cfg(feature = "torch")]
 pub mod parts;
+#[cfg(feature = "torch")]
+pub mod statistics;
 pub mod take;
 
 use std::fmt::Display;

@@ -27,13 +27,8 @@ pub struct Figures {
 }
 
 impl Pace {
-    /// `doing`: what the progress bar says.
-    pub fn start(common: &Common, doing: &'static str, images: usize, waited: Waited) -> Self {
-        Self::resume(common, doing, images, 0, waited)
-    }
-
-    /// The same where `done` of the images were done before.
-    pub fn resume(
+    /// `doing`: what the progress bar says; `done` of the images were done before.
+    pub fn start(
         common: &Common,
         doing: &'static str,
         images: usize,

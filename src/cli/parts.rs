@@ -36,6 +36,8 @@ pub struct Pass<'a> {
     pub batch_size: usize,
     /// What else decides the result, by the names under which it is recorded.
     pub settings: Value,
+    /// Whether it is written as a part; a state of --resume is one too.
+    pub is_kept: bool,
 }
 
 impl PartArgs {
@@ -57,13 +59,16 @@ impl PartArgs {
 
     /// The part to do, with nothing in it yet.
     pub fn begin<C>(&self, pass: Pass, allow_bad: usize, content: C) -> Result<Part<C>> {
-        let Pass { tool, checkpoints, session, images, batch_size, settings } = pass;
+        let Pass { tool, checkpoints, session, images, batch_size, settings, is_kept } = pass;
         let dataset = session.dataset.as_ref();
         let mut fields = Map::new();
         fields.insert("tool".into(), tool.into());
-        fields.insert("models".into(), digests(checkpoints)?);
-        let digest = data::digest(dataset);
-        fields.insert("data".into(), json!({ "images": dataset.len(), "digest": digest }));
+        // By these parts know each other; they cost a look at every weight and name.
+        if is_kept || self.resume.is_some() {
+            fields.insert("models".into(), digests(checkpoints)?);
+            let digest = data::digest(dataset);
+            fields.insert("data".into(), json!({ "images": dataset.len(), "digest": digest }));
+        }
         fields.insert(TRANSFORM_KEY.into(), session.transform_record.clone());
         fields.insert("images".into(), images.into());
         fields.insert("batches".into(), images.div_ceil(batch_size).into());
@@ -102,14 +107,14 @@ pub fn report_part(
     started: Instant,
     next: &str,
 ) -> Result<()> {
-    let Progress { shard, done, images, skipped, .. } = progress;
+    let Progress { shard, done, images, .. } = progress;
     let seconds = started.elapsed().as_secs_f64();
     common.json(json!({
         "part": path.display().to_string(),
         "shard": shard.to_string(),
         "images": images,
         "batches": done,
-        "skipped": skipped.iter().map(|(_, line)| line).collect::<Vec<_>>(),
+        "skipped": progress.lines(),
         "pace": figures.json(),
         "seconds": seconds,
     }))?;

@@ -1,7 +1,7 @@
 //! How much memory there is, and how much of it a job has taken.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 
@@ -32,18 +32,20 @@ fn group(root: &Path, line: &str) -> Option<u64> {
         ),
         _ => return None,
     };
-    let number = |folder: &PathBuf, name: &str| {
+    let number = |folder: &Path, name: &str| {
         fs::read_to_string(folder.join(name)).ok()?.trim().parse::<u64>().ok()
     };
-    let left = |folder: PathBuf| {
-        let limit = number(&folder, limit)?; // `max` is none
+    let left = |folder: &Path| {
+        let limit = number(folder, limit)?; // `max` is none
         // The file cache gives way.
         let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-        let used = number(&folder, used)?.saturating_sub(field(&stat, cache).unwrap_or(0));
+        let used = number(folder, used)?.saturating_sub(field(&stat, cache).unwrap_or(0));
         Some(limit.saturating_sub(used))
     };
-    // A container sees its own group at the root.
-    [root.join(path), root].into_iter().filter_map(left).min()
+    // A limit may stand at any group above (Slurm's at the job, the process in a task of a step of it),
+    // and a container sees its own at the root.
+    let own = root.join(path);
+    own.ancestors().take_while(|folder| folder.starts_with(&root)).filter_map(left).min()
 }
 
 /// The number after `name` at the beginning of a line.
@@ -137,7 +139,9 @@ mod tests {
         write("memory/job/memory.usage_in_bytes", "100\n");
         write("open/memory.max", "max\n");
         let group = |line| group(dir.path(), line);
+        write("slurm/job_7/step_0/task_0/memory.max", "max\n");
         assert_eq!(group("0::/slurm/job_7"), Some(500));
+        assert_eq!(group("0::/slurm/job_7/step_0/task_0"), Some(500));
         assert_eq!(group("4:memory:/job"), Some(4900));
         assert_eq!(group("0::/open"), None);
         assert_eq!(group("3:cpuset:/"), None);

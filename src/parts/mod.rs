@@ -113,6 +113,13 @@ pub struct Progress {
     pub notes: Value,
 }
 
+impl Progress {
+    /// The images that were left out, one line each.
+    pub fn lines(&self) -> Vec<String> {
+        self.skipped.iter().map(|(_, line)| line.clone()).collect()
+    }
+}
+
 /// What was collected so far, and of what.
 #[derive(Debug)]
 pub struct Part<C> {

@@ -99,16 +99,16 @@ impl<'a> Described<'a> {
 pub(super) fn like(
     source: &Source,
     archive: &Archive,
-    other: &Source,
+    (other, others): (&Source, &Archive),
 ) -> Result<Option<BTreeMap<String, String>>> {
-    if !archive.is_laid_out_as(source, other)? {
+    if !archive.is_laid_out_as(others) {
         return Ok(None);
     }
     let described = Described::read(source, archive)?;
-    let (mut own, mut others) = (vec![], vec![]);
+    let (mut own, mut scratch) = (vec![], vec![]);
     for entry in described.byte_order.into_iter().chain([described.pickle]) {
         let bytes = archive.read_entry(source, entry, MAX_PICKLE as u64, &mut own)?;
-        if bytes != other.load(entry.stored()?, &mut others)? {
+        if bytes != other.load(entry.stored()?, &mut scratch)? {
             return Ok(None);
         }
     }
