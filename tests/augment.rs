@@ -104,7 +104,7 @@ fn a_padded_crop_becomes_torchvisions_pixels() {
 #[test]
 fn boxes_are_drawn_as_torchvision_draws_them() {
     const DRAWS: usize = 100_000;
-    let training = Training { augmentation: Augmentation::ResizedCrop, seed: 4 };
+    let training = Training { augmentation: Augmentation::ResizedCrop, seed: 4, size: None };
     for Draws { width, height, shares } in golden().draws {
         let draw = |index| {
             let placement =
@@ -136,7 +136,7 @@ fn boxes_are_drawn_as_torchvision_draws_them() {
 
 #[test]
 fn padded_crops_and_flips_are_spread_evenly() {
-    let training = Training { augmentation: Augmentation::PaddedCrop, seed: 9 };
+    let training = Training { augmentation: Augmentation::PaddedCrop, seed: 9, size: None };
     let part = Window { left: 0, top: 0, width: 32, height: 32 };
     let span = Span::whole(32);
     let plain = Placement { part, width: 32, height: 32, across: span, down: span, flip: false };
@@ -161,7 +161,7 @@ fn train(preset: &str, seed: u64) -> Transform {
     let preset = Preset::named(preset).unwrap();
     let augmentation = preset.augmentation.unwrap();
     let transform = preset.transform(preset.mean.len()).unwrap();
-    Transform { training: Some(Training { augmentation, seed }), ..transform }
+    Transform { training: Some(Training { augmentation, seed, size: None }), ..transform }
 }
 
 /// Each photograph's bytes, by its index.
@@ -296,6 +296,27 @@ mod tools {
         assert!(plain["augmentation"].is_null());
         assert_eq!(augmented["augmentation"]["random_crop"], crop);
         assert_ne!(plain["models"][0]["nll"], augmented["models"][0]["nll"]);
+    }
+
+    /// As torchvision's second recipe: trained at one size, evaluated at another.
+    #[test]
+    fn the_size_of_a_random_crop_is_not_that_of_evaluation() {
+        let dir = tempfile::tempdir().unwrap();
+        let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
+        colour_model(&model);
+        write_images(&data);
+        let out = dir.path().join("out.safetensors");
+        let mut update = swa_bn_update();
+        update.arg(&model).arg("--data").arg(&data).arg("-o").arg(&out);
+        update.args(["--preset", "imagenet-v2", "--transform", "train", "--crop", "48"]);
+        assert_eq!(json(&mut update)["augmentation"]["random_resized_crop"]["size"], 48);
+        let record: Value = serde_json::from_str(&metadata(&out)["swa"]).unwrap();
+        assert_eq!(
+            (&record["transform"]["preset"], &record["transform"]["crop"]),
+            (&json!("imagenet-v2"), &json!(224),)
+        );
+        let report = json(swa_eval().arg(&out).arg("--data").arg(&data));
+        assert_eq!(report["transform"], record["transform"]);
     }
 
     #[test]

@@ -290,6 +290,13 @@ fn until_stable_stops_where_the_seed_says_and_says_how_certain_it_is() {
     let output = update(&out, &["--samples", "640", "--until-stable", "0.001"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("not stable: standard error"), "{text}");
+    // Too few batches to say.
+    for (samples, why) in [("200", "standard error"), ("20", "one batch says nothing")] {
+        let few = ["--samples", samples, "--until-stable", "0.5", "--batch-size", "32", "--force"];
+        let output = update(&out, &few).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(&format!("not stable: {why}")), "{text}");
+    }
     for wrong in ["0", "x", "inf"] {
         fails(&mut update(&out, &["--until-stable", wrong]), 2, &["--until-stable"]);
     }
@@ -304,6 +311,7 @@ fn what_layerwise_cannot_do_is_refused() {
         (&["--until-stable", "0.1"][..], "--until-stable"),
         (&["--resume", &state], "--resume"),
         (&["--noise", "on"], "--noise on"),
+        (&["--shard", "0/2"], "--shard"),
     ] {
         let flags = [&["--method", "layerwise"], flags].concat();
         fails(&mut update(&out, &flags), 2, &[named, "layerwise"]);
@@ -343,14 +351,22 @@ fn statistics_of_every_origin_are_compared_in_one_table() {
     assert!(rows[0].get("moved").is_none() && rows[5]["moved"].as_f64().unwrap() > 0.0);
     // Without --last: the same but for its row, and the advice that follows from the table.
     let nll = |i: &usize| rows[*i]["nll"].as_f64().unwrap();
-    let best = [0, 2, 3, 4, 5].into_iter().min_by(|a, b| nll(a).total_cmp(&nll(b))).unwrap();
+    for i in 1..6 {
+        let [difference, error] = ["nll_difference", "nll_difference_error"]
+            .map(|figure| rows[i][figure].as_f64().unwrap());
+        assert!((difference - (nll(&i) - nll(&0))).abs() < 1e-9 && error > 0.0, "{}", rows[i]);
+    }
+    let best = [2, 3, 4, 5].into_iter().min_by(|a, b| nll(a).total_cmp(&nll(b))).unwrap();
     let output = compare(&[]).output().unwrap();
     let (out, err) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr));
-    let advice = match best {
-        0 => "recomputing does not help here: the averaged statistics".to_string(),
-        _ => format!("({})\nnext: swa-bn-update", origins[best]),
-    };
+    // 1,000 images do not tell a difference of a thousandth.
+    let (difference, error) = (&rows[best]["nll_difference"], &rows[best]["nll_difference_error"]);
+    assert!(difference.as_f64().unwrap().abs() < 2.0 * error.as_f64().unwrap());
+    assert!(out.contains("recomputing makes no certain difference: nll "), "{out}");
+    let method = origins[best];
+    let advice = format!("({method})\nnext: swa-bn-update {}", swa.display());
     assert!(out.contains(&advice), "{advice}: {out}");
+    assert!(out.contains(&format!("--method {method} --samples 1000")), "{out}");
     assert!(!out.contains("kept") && err.unwrap().contains("kept statistics are left out"));
 }
 
@@ -373,7 +389,6 @@ fn a_comparison_that_makes_no_sense_is_refused() {
     // The last checkpoint of another network.
     let _narrow = self::model(dir.path());
     let other = dir.path().join("model.safetensors").display().to_string();
-    let report = run(&["--bn-data", &data, "--bn-samples", "10", "--last", &other]).output();
-    let text = String::from_utf8(report.unwrap().stderr).unwrap();
-    assert!(text.contains("is of another network"), "{text}");
+    let mut last = run(&["--bn-data", &data, "--bn-samples", "10", "--last", &other]);
+    fails(&mut last, 3, &["is of another network"]);
 }

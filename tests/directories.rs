@@ -312,7 +312,7 @@ fn parquet_without_what_is_needed_is_refused() {
     let dir =
         folder(&[("x.parquet", &fs::read(data("parquet-refused/elsewhere.parquet")).unwrap())]);
     let set = opened(dir.path(), Split::Train);
-    says(&set.image(1).err().unwrap(), &["x.parquet` #1", "no bytes, only a path"]);
+    says(&set.image(1).err().unwrap(), &["x.parquet #1`", "no bytes, only a path"]);
     assert!(set.image(2).is_ok());
 }
 

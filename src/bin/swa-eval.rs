@@ -191,7 +191,8 @@ fn run(args: &Args) -> Result<()> {
     let mut at_a_time = AtATime { images: batch_size, may_shrink };
     if session.at_once < models {
         let load = |i: usize| args.data.load(&checkpoints[i], None, session.setup);
-        let turns = Turns { count: models, at_once: session.at_once, load: &load };
+        let is_kept = args.parts.resume.is_some();
+        let turns = Turns { count: models, at_once: session.at_once, load: &load, is_kept };
         turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
     } else {
         let (models, loader) = (&session.models, &mut loader);

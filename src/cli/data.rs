@@ -11,8 +11,8 @@ use super::Common;
 use crate::checkpoint::Checkpoint;
 use crate::data::loader::Portion;
 use crate::data::{
-    ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order, PRESETS, Preset,
-    Split, Training, Transform,
+    Augmentation, ClassMap, Classes, Dataset, Format, Interpolation, Loader, Options, Order,
+    PRESETS, Preset, Split, Training, Transform,
 };
 use crate::nn::device::{self, Choice};
 use crate::nn::{Freeze, Model, Precision, Recognised, Setup, is_out_of_memory, models};
@@ -71,7 +71,8 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", help_heading = "Pixels")]
     pub resize: Option<usize>,
 
-    /// Crop the centre to N × N pixels (0: not at all)
+    /// Crop the centre to N × N pixels (0: not at all). With --transform train of imagenet presets: the
+    /// size of the random crop, and evaluation keeps its own
     #[arg(long, value_name = "N", help_heading = "Pixels")]
     pub crop: Option<usize>,
 
@@ -175,7 +176,8 @@ impl Session {
     /// Images a batch where the result does not depend on it. On a GPU: as many as keep it busy, in
     /// the hope that its memory holds them ([`crate::evaluate::AtATime`]).
     pub fn largest_batch(&self) -> usize {
-        match self.transform.crop {
+        let random = self.transform.training.and_then(|training| training.size);
+        match random.or(self.transform.crop) {
             _ if !self.device.is_cuda() => DEFAULT_BATCH,
             Some(side) => (GPU_BATCH * 224 * 224 / (side * side)).clamp(1, 8 * GPU_BATCH),
             None => GPU_BATCH,
@@ -356,11 +358,21 @@ impl DataArgs {
         }
         let some = |n: usize| (n > 0).then_some(n);
         transform.resize = self.resize.map_or(transform.resize, some);
-        transform.crop = self.crop.map_or(transform.crop, some);
+        let random = transform.training.as_mut();
+        let random = random.filter(|training| training.augmentation == Augmentation::ResizedCrop);
+        let crop = match (random, self.crop) {
+            // What evaluation sees stays what it is.
+            (Some(training), Some(side @ 1..)) => {
+                training.size = Some(side);
+                None
+            }
+            (_, crop) => crop,
+        };
+        transform.crop = crop.map_or(transform.crop, some);
         transform.interpolation = self.interpolation.unwrap_or(transform.interpolation);
         transform.mean = self.mean.clone().unwrap_or(transform.mean);
         transform.std = self.std.clone().unwrap_or(transform.std);
-        let sizes = self.resize.is_some() || self.crop.is_some();
+        let sizes = self.resize.is_some() || crop.is_some();
         if sizes || self.mean.is_some() || self.std.is_some() || self.interpolation.is_some() {
             name = "custom".into();
         }
@@ -385,7 +397,7 @@ impl DataArgs {
                  and --resize, --crop, --mean, --std where they differ",
             )
         })?;
-        Ok(Training { augmentation, seed: self.seed })
+        Ok(Training { augmentation, seed: self.seed, size: None })
     }
 
     /// Which images, in which order. `--samples` draws by the seed in either order.

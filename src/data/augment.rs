@@ -43,6 +43,9 @@ pub enum Augmentation {
 pub struct Training {
     pub augmentation: Augmentation,
     pub seed: u64,
+    /// The side of a resized crop, where it is not that of the evaluation's crop: many networks are
+    /// trained on smaller images than they are evaluated on.
+    pub size: Option<usize>,
 }
 
 impl Training {
@@ -63,7 +66,7 @@ impl Training {
         let placement = match self.augmentation {
             Augmentation::Plain => return plain(),
             Augmentation::ResizedCrop => {
-                let size = crop.ok_or_else(|| self.without_size())?;
+                let size = self.size.or(crop).ok_or_else(|| self.without_size())?;
                 let part = resized_crop(&mut random, width, height);
                 let span = Span::whole(size);
                 Placement { part, width: size, height: size, across: span, down: span, flip: false }
@@ -87,7 +90,7 @@ impl Training {
     /// Checks it against the evaluation's crop.
     pub fn validate(&self, crop: Option<usize>) -> Result<()> {
         match self.augmentation {
-            Augmentation::ResizedCrop if crop.is_none() => Err(self.without_size()),
+            Augmentation::ResizedCrop if self.size.or(crop).is_none() => Err(self.without_size()),
             _ => Ok(()),
         }
     }
@@ -102,7 +105,7 @@ impl Training {
         match self.augmentation {
             Augmentation::Plain => json!({}),
             Augmentation::ResizedCrop => json!({
-                "random_resized_crop": { "size": crop, "scale": SCALE, "ratio": RATIO },
+                "random_resized_crop": { "size": self.size.or(crop), "scale": SCALE, "ratio": RATIO },
                 "flip": FLIP,
                 "seed": self.seed,
             }),

@@ -25,9 +25,6 @@ use serde_json::Value;
 use super::{Classes, Dataset, Image, grouped};
 use crate::error::{Error, Result, printable};
 
-/// No map is larger than this, in bytes.
-const MAX_SIZE: u64 = 64 << 20;
-
 /// A class as the file names it, and its output, if its images are not left out.
 type Entry = (String, Option<u32>);
 
@@ -44,17 +41,10 @@ impl ClassMap {
     /// Reads the map for a dataset.
     ///
     /// # Errors
-    /// `Io` where the file cannot be read; `Input`, naming the classes, where it has none of the forms,
+    /// `Usage` where there is no such file; `Input`, naming the classes, where it has none of the forms,
     /// lacks a class, names one twice or gives two the same output.
     pub fn read(path: &Path, dataset: &dyn Dataset) -> Result<Self> {
-        let failed = |source| Error::io(path, "read", source);
-        let size = std::fs::metadata(path).map_err(failed)?.len();
-        if size > MAX_SIZE {
-            return Err(Error::limit(format!("{size} bytes are too many for a class map")).at(path));
-        }
-        let text = std::fs::read(path).map_err(failed)?;
-        let text =
-            String::from_utf8(text).map_err(|_| Error::input("is not text in UTF-8").at(path))?;
+        let text = super::text(path)?;
         let entries = parse(&text).map_err(|what| {
             Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
         })?;
@@ -208,7 +198,7 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
 }
 
 fn parse(text: &str) -> Result<Vec<Entry>, String> {
-    let text = text.trim_start_matches('\u{feff}').trim();
+    let text = text.trim();
     let entries = match text.chars().next() {
         Some('{') => {
             let Pairs(pairs) = serde_json::from_str(text).map_err(|e| e.to_string())?;

@@ -365,6 +365,27 @@ fn image_stem(name: &std::ffi::OsStr) -> Option<&[u8]> {
     EXTENSIONS.iter().any(|e| ending.eq_ignore_ascii_case(e.as_bytes())).then_some(&name[..dot])
 }
 
+/// Largest file of labels or classes that is read, in bytes.
+const MAX_TEXT: u64 = 1 << 28;
+
+/// A file of labels or classes, without a byte order mark.
+///
+/// # Errors
+/// `Usage` where there is none, `Limit` for more than [`MAX_TEXT`], `Input` for what is not UTF-8.
+fn text(path: &Path) -> Result<String> {
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::usage("no such file").at(path),
+        _ => Error::io(path, "read", source),
+    };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > MAX_TEXT {
+        return Err(Error::limit(format!("a file of {size} bytes, above {MAX_TEXT}")).at(path));
+    }
+    let text = String::from_utf8(std::fs::read(path).map_err(failed)?)
+        .map_err(|_| Error::input("not a text file in UTF-8").at(path))?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
+}
+
 fn is_hidden(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }

@@ -160,7 +160,7 @@ impl Dataset for Parquet {
             decode::decode(bytes.data())
         });
         decoded.map_err(|error| match file.check_unchanged() {
-            Ok(()) => error.at(&file.path().with_file_name(self.name(index))),
+            Ok(()) => error.at(&file.path().with_file_name(format!("{} #{row}", file.name()))),
             Err(changed) => changed,
         })
     }

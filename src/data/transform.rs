@@ -65,7 +65,8 @@ impl Transform {
         if self.std.iter().any(|&value| value <= 0.0) {
             return refuse(format!("`--std`: expected values above 0, found {:?}", self.std));
         }
-        for (flag, side) in [("--resize", self.resize), ("--crop", self.crop)] {
+        let random = self.training.and_then(|training| training.size);
+        for (flag, side) in [("--resize", self.resize), ("--crop", self.crop), ("--crop", random)] {
             match side {
                 Some(0) => return refuse(format!("`{flag}`: expected at least 1 pixel, found 0")),
                 Some(side) if (side as u128).pow(2) > MAX_PIXELS.into() => {

@@ -1,5 +1,7 @@
 //! More models than the device holds: they take turns.
 
+use std::time::{Duration, Instant};
+
 use super::{AtATime, Collector, run};
 use crate::Result;
 use crate::data::Batch;
@@ -9,6 +11,9 @@ use crate::nn::input::Input;
 /// Bytes of pixels that wait in the host's memory while the models take turns.
 const BLOCK: usize = 1 << 30;
 
+/// How long a block may take where an interruption loses it: half of what a state may be behind.
+const TURN: Duration = Duration::from_secs(20);
+
 /// Models that are not all on the device at a time.
 pub struct Turns<'a> {
     pub count: usize,
@@ -16,6 +21,8 @@ pub struct Turns<'a> {
     pub at_once: usize,
     /// Loads a model by its number.
     pub load: &'a dyn Fn(usize) -> Result<Model>,
+    /// Whether the pass is kept in a state, for which a block is all or nothing.
+    pub is_kept: bool,
 }
 
 impl Turns<'_> {
@@ -42,7 +49,10 @@ impl Turns<'_> {
         collector: &mut Collector,
         progress: &dyn Fn(usize),
     ) -> Result<()> {
+        // The first block tells how many bytes the models do in a turn.
+        let mut bytes = if self.is_kept { 1 } else { bytes };
         loop {
+            let started = Instant::now();
             let block = next_block(&mut batches, bytes)?;
             if block.is_empty() {
                 return Ok(());
@@ -61,6 +71,11 @@ impl Turns<'_> {
                 run(&models, input, batches, at_a_time, collector, &step)?;
             }
             collector.close_block()?;
+            if self.is_kept {
+                let size: usize = block.iter().map(|batch| batch.pixels.len()).sum();
+                let rate = size as f64 / started.elapsed().as_secs_f64();
+                bytes = ((rate * TURN.as_secs_f64()) as usize).clamp(1, BLOCK);
+            }
         }
     }
 }
@@ -140,7 +155,7 @@ mod tests {
                 *loads.borrow_mut() += 1;
                 load(i)
             };
-            let turns = Turns { count: 3, at_once, load: &load };
+            let turns = Turns { count: 3, at_once, load: &load, is_kept: false };
             let found = collected(|input, collector| {
                 let step = |n| *steps.borrow_mut() += n;
                 let at_a_time = &mut at_a_time();

@@ -137,5 +137,5 @@ fn what_is_no_text_is_refused() {
     let error = ClassMap::read(&path, &Data(None, 1)).unwrap_err().to_string();
     assert!(error.contains("UTF-8"), "{error}");
     let absent = ClassMap::read(&dir.path().join("absent"), &Data(None, 1)).unwrap_err();
-    assert_eq!(absent.kind().exit_code(), 4);
+    assert_eq!(absent.kind().exit_code(), 2);
 }

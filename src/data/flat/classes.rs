@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::labels::text;
+use crate::data::text;
 use crate::data::{Listing, grouped};
 use crate::error::{Error, Result};
 

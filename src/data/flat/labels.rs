@@ -16,9 +16,6 @@ use std::path::Path;
 use crate::data::image_stem;
 use crate::error::{Error, Result};
 
-/// Label files of a million images have half of this.
-const MAX_FILE: u64 = 1 << 28;
-
 /// A label file, read.
 pub(super) struct Table {
     /// The images' names, where there is one a line; else the lines are in the order of the images.
@@ -57,24 +54,9 @@ pub(super) fn key(name: &str) -> String {
     stem.map_or(base.to_string(), |stem| stem.into_owned())
 }
 
-/// The text of a file of lists, without a byte order mark.
-pub(super) fn text(path: &Path) -> Result<String> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound => Error::usage("no such file").at(path),
-        _ => Error::io(path, "read", source),
-    };
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_FILE {
-        return Err(Error::limit(format!("a file of {size} bytes, above {MAX_FILE}")).at(path));
-    }
-    let text = String::from_utf8(std::fs::read(path).map_err(failed)?)
-        .map_err(|_| Error::input("not a text file in UTF-8").at(path))?;
-    Ok(text.strip_prefix('\u{feff}').map(str::to_string).unwrap_or(text))
-}
-
 /// Reads a label file. `known` says whether a key is that of an image.
 pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
-    let text = text(path)?;
+    let text = crate::data::text(path)?;
     let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
     let mut rows: Vec<(Option<String>, &str, usize)> = Vec::new();
     for (line, number) in lines.filter(|(line, _)| !line.is_empty()) {

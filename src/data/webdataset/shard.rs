@@ -11,7 +11,7 @@ use tar::Archive;
 use crate::checkpoint::Source;
 use crate::checkpoint::select::base_name;
 use crate::data::{EXTENSIONS, decode};
-use crate::error::{Error, Result, printable};
+use crate::error::{Error, Kind, Result, printable};
 
 /// A block of a tar file; two of zeros end it.
 const BLOCK: u64 = 512;
@@ -130,7 +130,13 @@ impl Index<'_> {
         match kind.as_str() {
             "cls" => open.cls = Some(self.label(name, at, size, |text| text.trim().parse().ok())?),
             // What else a description holds is not looked at, nor missed.
-            "json" => open.json = self.label(name, at, size, in_json).ok(),
+            "json" => {
+                open.json = match self.label(name, at, size, in_json) {
+                    Ok(label) => Some(label),
+                    Err(error) if matches!(error.kind(), Kind::Input | Kind::Limit) => None,
+                    Err(error) => return Err(error),
+                }
+            }
             kind if EXTENSIONS.contains(&kind) => {
                 if let Some((other, ..)) = &open.image {
                     let what = format!("a sample of two images, `{other}` and `{name}`");
@@ -169,7 +175,9 @@ impl Index<'_> {
         let key = open.key;
         let Some((name, at, size)) = open.image else {
             let what = format!("the sample `{key}` has no image, only {}", open.kinds.join(", "));
-            return Err(Error::input(what).remedy("images end with .jpg, .jpeg or .png"));
+            return Err(
+                Error::input(what).remedy(format!("images end with .{}", EXTENSIONS.join(", .")))
+            );
         };
         let Some(label) = open.cls.or(open.json) else {
             let what = format!("the sample `{key}` has no label, only {}", open.kinds.join(", "));

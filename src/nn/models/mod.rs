@@ -2,6 +2,7 @@
 
 mod densenet;
 mod mobilenet_v2;
+mod pre_activation;
 mod preresnet;
 mod resnet;
 mod shake_shake;

@@ -4,13 +4,11 @@
 //! Depth 6n+2 with basic blocks, 9n+2 with bottlenecks; three stages of width w, 2w, 4w. Input
 //! channels, classes and w are read from the weights.
 
-use tch::Tensor;
-
+use super::pre_activation::{Block, PreActivation};
 use super::{Arch, Family, count_blocks, residual_blocks};
 use crate::Result;
-use crate::nn::Network;
-use crate::nn::batch_norm::{BatchNorm, Pass};
-use crate::nn::layers::{Conv2d, ConvBn, Linear, conv, global_average_pool, relu};
+use crate::nn::batch_norm::BatchNorm;
+use crate::nn::layers::{Conv2d, ConvBn, Linear, conv};
 use crate::nn::weights::{Scope, Shapes};
 
 pub(super) const FAMILY: Family =
@@ -70,78 +68,33 @@ fn arch(config: Config) -> Arch {
         classes: config.classes,
         channels: config.channels,
         preset: None,
-        build: Box::new(move |scope| Ok(Box::new(PreResNet::new(scope, config)?))),
+        build: Box::new(move |scope| Ok(Box::new(self::build(scope, config)?))),
     }
 }
 
-struct PreResNet {
-    conv1: Conv2d,
-    blocks: Vec<Block>,
-    bn: BatchNorm,
-    fc: Linear,
-}
-
-/// Two or three times batchnorm → ReLU → convolution, and the shortcut. A convolution is kept with
-/// the batchnorm after it.
-struct Block {
-    bn1: BatchNorm,
-    convs: Vec<ConvBn>,
-    last: Conv2d,
-    downsample: Option<Conv2d>,
-}
-
-impl PreResNet {
-    fn new(mut scope: Scope, config: Config) -> Result<Self> {
-        let Config { blocks, bottleneck, width, channels, classes } = config;
-        let conv1 = Conv2d::new(scope.sub("conv1"), conv(channels, width, 3, 1))?;
-        let (mut built, mut inputs) = (Vec::new(), width);
-        for block in residual_blocks(width, width, &[blocks; 3], bottleneck) {
-            let mut scope = scope.sub(&block.name);
-            let bn1 = BatchNorm::new(scope.sub("bn1"), inputs)?;
-            let mut convs = Vec::new();
-            let (last, first) = block.convs.split_last().expect("two or three");
-            for (&shape, i) in first.iter().zip(1..) {
-                let (conv, bn) = (format!("conv{i}"), format!("bn{}", i + 1));
-                convs.push(ConvBn::new(&mut scope, &conv, &bn, shape)?);
-            }
-            let last = Conv2d::new(scope.sub(format!("conv{}", first.len() + 1)), *last)?;
-            let downsample =
-                block.shortcut.map(|shape| Conv2d::new(scope.sub("downsample.0"), shape));
-            built.push(Block { bn1, convs, last, downsample: downsample.transpose()? });
-            inputs = block.outputs;
+fn build(mut scope: Scope, config: Config) -> Result<PreActivation> {
+    let Config { blocks, bottleneck, width, channels, classes } = config;
+    let stem = Conv2d::new(scope.sub("conv1"), conv(channels, width, 3, 1))?;
+    let (mut built, mut inputs) = (Vec::new(), width);
+    for block in residual_blocks(width, width, &[blocks; 3], bottleneck) {
+        let mut scope = scope.sub(&block.name);
+        let bn = BatchNorm::new(scope.sub("bn1"), inputs)?;
+        let mut convs = Vec::new();
+        let (last, first) = block.convs.split_last().expect("two or three");
+        for (&shape, i) in first.iter().zip(1..) {
+            let (conv, bn) = (format!("conv{i}"), format!("bn{}", i + 1));
+            convs.push(ConvBn::new(&mut scope, &conv, &bn, shape)?);
         }
-        let bn = BatchNorm::new(scope.sub("bn"), inputs)?;
-        Ok(PreResNet {
-            conv1,
-            blocks: built,
-            bn,
-            fc: Linear::new(scope.sub("fc"), inputs, classes)?,
-        })
+        let last = Conv2d::new(scope.sub(format!("conv{}", first.len() + 1)), *last)?;
+        let shortcut = block.shortcut.map(|shape| Conv2d::new(scope.sub("downsample.0"), shape));
+        built.push(Block { bn, convs, last, shortcut: shortcut.transpose()? });
+        inputs = block.outputs;
     }
-}
-
-impl Network for PreResNet {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut x = self.conv1.forward(x)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        let x = relu(self.bn.forward(&x, pass)?)?;
-        self.fc.forward(&global_average_pool(&x)?)
-    }
-}
-
-impl Block {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut y = relu(self.bn1.forward(x, pass)?)?;
-        for unit in &self.convs {
-            y = relu(unit.forward(&y, pass)?)?;
-        }
-        let mut y = self.last.forward(&y)?;
-        let shortcut = match &self.downsample {
-            Some(conv) => conv.forward(x)?,
-            None => x.shallow_clone(),
-        };
-        Ok(y.f_add_(&shortcut)?)
-    }
+    let bn = BatchNorm::new(scope.sub("bn"), inputs)?;
+    Ok(PreActivation {
+        stem,
+        blocks: built,
+        bn,
+        head: Linear::new(scope.sub("fc"), inputs, classes)?,
+    })
 }

@@ -5,13 +5,11 @@
 //! is read from the weights. Dropout within the blocks, which the weights do not tell of, is taken
 //! for absent, as in the authors' WideResNet-28-10.
 
-use tch::Tensor;
-
+use super::pre_activation::{Block, PreActivation};
 use super::{Arch, Family, count_blocks};
 use crate::Result;
-use crate::nn::Network;
-use crate::nn::batch_norm::{BatchNorm, Pass};
-use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
+use crate::nn::batch_norm::BatchNorm;
+use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv};
 use crate::nn::weights::{Scope, Shapes};
 
 pub(super) const FAMILY: Family =
@@ -67,79 +65,38 @@ fn arch(config: Config) -> Arch {
         classes: config.classes,
         channels: config.channels,
         preset: None,
-        build: Box::new(move |scope| Ok(Box::new(WideResNet::new(scope, config)?))),
+        build: Box::new(move |scope| Ok(Box::new(self::build(scope, config)?))),
     }
 }
 
-struct WideResNet {
-    conv1: Conv2d,
-    blocks: Vec<Block>,
-    bn1: BatchNorm,
-    linear: Linear,
-}
-
-/// Twice batchnorm → ReLU → convolution, and the shortcut.
-struct Block {
-    bn1: BatchNorm,
-    conv1: ConvBn,
-    conv2: Conv2d,
-    shortcut: Option<Conv2d>,
-}
-
-impl WideResNet {
-    fn new(mut scope: Scope, config: Config) -> Result<Self> {
-        let Config { blocks: count, stem, width, channels, classes } = config;
-        let biased = |inputs, outputs, kernel, stride| ConvShape {
-            bias: true,
-            ..conv(inputs, outputs, kernel, stride)
-        };
-        let conv1 = Conv2d::new(scope.sub("conv1"), biased(channels, stem, 3, 1))?;
-        let (mut blocks, mut inputs) = (Vec::new(), stem);
-        for stage in 0..3 {
-            let width = width << stage;
-            for i in 0..count {
-                let stride = if stage > 0 && i == 0 { 2 } else { 1 };
-                let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
-                let bn1 = BatchNorm::new(scope.sub("bn1"), inputs)?;
-                let first = biased(inputs, width, 3, 1);
-                let conv1 = ConvBn::new(&mut scope, "conv1", "bn2", first)?;
-                let conv2 = Conv2d::new(scope.sub("conv2"), biased(width, width, 3, stride))?;
-                let shortcut = (stride != 1 || inputs != width).then(|| {
-                    Conv2d::new(scope.sub("shortcut.0"), biased(inputs, width, 1, stride))
-                });
-                blocks.push(Block { bn1, conv1, conv2, shortcut: shortcut.transpose()? });
-                inputs = width;
-            }
+fn build(mut scope: Scope, config: Config) -> Result<PreActivation> {
+    let Config { blocks: count, stem, width, channels, classes } = config;
+    let biased = |inputs, outputs, kernel, stride| ConvShape {
+        bias: true,
+        ..conv(inputs, outputs, kernel, stride)
+    };
+    let conv1 = Conv2d::new(scope.sub("conv1"), biased(channels, stem, 3, 1))?;
+    let (mut blocks, mut inputs) = (Vec::new(), stem);
+    for stage in 0..3 {
+        let width = width << stage;
+        for i in 0..count {
+            let stride = if stage > 0 && i == 0 { 2 } else { 1 };
+            let mut scope = scope.sub(format!("layer{}.{i}", stage + 1));
+            let bn = BatchNorm::new(scope.sub("bn1"), inputs)?;
+            let first = biased(inputs, width, 3, 1);
+            let unit = ConvBn::new(&mut scope, "conv1", "bn2", first)?;
+            let last = Conv2d::new(scope.sub("conv2"), biased(width, width, 3, stride))?;
+            let shortcut = (stride != 1 || inputs != width)
+                .then(|| Conv2d::new(scope.sub("shortcut.0"), biased(inputs, width, 1, stride)));
+            blocks.push(Block { bn, convs: vec![unit], last, shortcut: shortcut.transpose()? });
+            inputs = width;
         }
-        let bn1 = BatchNorm::new(scope.sub("bn1"), inputs)?;
-        Ok(WideResNet {
-            conv1,
-            blocks,
-            bn1,
-            linear: Linear::new(scope.sub("linear"), inputs, classes)?,
-        })
     }
-}
-
-impl Network for WideResNet {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let mut x = self.conv1.forward(x)?;
-        for block in &self.blocks {
-            x = block.forward(&x, pass)?;
-        }
-        let x = relu(self.bn1.forward(&x, pass)?)?;
-        self.linear.forward(&global_average_pool(&x)?)
-    }
-}
-
-impl Block {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let y = relu(self.bn1.forward(x, pass)?)?;
-        let y = relu(self.conv1.forward(&y, pass)?)?;
-        let mut y = self.conv2.forward(&y)?;
-        Ok(match &self.shortcut {
-            Some(conv) => y.f_add_(&conv.forward(x)?)?,
-            None => y.f_add_(x)?,
-        })
-    }
+    let bn = BatchNorm::new(scope.sub("bn1"), inputs)?;
+    Ok(PreActivation {
+        stem: conv1,
+        blocks,
+        bn,
+        head: Linear::new(scope.sub("linear"), inputs, classes)?,
+    })
 }
