@@ -1,7 +1,9 @@
-//! The horizontal pass on pixels of three bytes, two rows at a time.
+//! The horizontal pass on pixels of three bytes, four rows at a time.
 //!
 //! A register of eight 32-bit sums holds a pixel (and a fourth lane that is thrown away) of each of
-//! two rows. Four taps are read with one load a row and spread over the lanes by a byte shuffle.
+//! two rows. Four taps are read with one load a row; a byte shuffle puts two of them beside each other in
+//! 16 bits, for the instruction that multiplies pairs and adds the products. Weights have more than 16 bits:
+//! w = 2^15 high + low, and so is Σ w p.
 
 use std::arch::x86_64::*;
 
@@ -10,20 +12,39 @@ use super::{HALF, PRECISION_BITS, Weights};
 /// Taps that one load of 16 bytes holds.
 const GROUP: usize = 4;
 
-/// For each tap of a group: its three bytes, each in the lowest byte of a lane.
-const SPREAD: [[i8; 16]; GROUP] = {
-    let mut masks = [[-1; 16]; GROUP];
-    let mut tap = 0;
-    while tap < GROUP {
-        let mut channel = 0;
-        while channel < 3 {
-            masks[tap][4 * channel] = (3 * tap + channel) as i8;
-            channel += 1;
-        }
-        tap += 1;
+/// Rows that are worked on together: what is set up for a column serves all.
+const ROWS: usize = 4;
+
+/// Bits of `low`, which must not be negative as a 16-bit number.
+const LOW_BITS: u32 = 15;
+
+/// For each pair of taps in a group: their bytes of one channel in each lane.
+const PAIRS: [[i8; 16]; GROUP / 2] = {
+    let mut masks = [[-1; 16]; GROUP / 2];
+    let mut i = 0;
+    while i < GROUP * 3 {
+        let (tap, channel) = (i / 3, i % 3);
+        masks[tap / 2][4 * channel + 2 * (tap % 2)] = i as i8;
+        i += 1;
     }
     masks
 };
+
+/// A pair of taps' weights, as the multiplication takes them.
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    high: i32,
+    low: i32,
+}
+
+impl Pair {
+    fn new([first, second]: [i32; 2]) -> Self {
+        let low = |weight: i32| weight & ((1 << LOW_BITS) - 1);
+        // Magnitudes are below 2^24, so that 16 bits hold what is left, and the sign.
+        let high = |weight: i32| (weight >> LOW_BITS) & 0xffff;
+        Pair { high: high(first) | high(second) << 16, low: low(first) | low(second) << 16 }
+    }
+}
 
 /// As [`super::horizontal`] with three channels.
 #[target_feature(enable = "avx2")]
@@ -33,71 +54,118 @@ pub(super) fn horizontal_rgb(
     first: usize,
     columns: &Weights,
 ) -> Vec<u8> {
-    let width = 3 * columns.starts.len();
-    let mut out = vec![0; pixels.len() / line * width];
-    if width == 0 {
+    let (count, rows) = (columns.starts.len(), pixels.len() / line);
+    let mut out = vec![0; rows * count * 3];
+    if out.is_empty() {
         return out;
     }
-    // Weights in whole groups; those added are zero.
     let groups = columns.taps.div_ceil(GROUP);
-    let mut weights = vec![0; columns.starts.len() * groups * GROUP];
-    for ((_, from), to) in columns.iter().zip(weights.chunks_exact_mut(groups * GROUP)) {
-        to[..from.len()].copy_from_slice(from);
-    }
-    let masks = SPREAD.map(|mask| load(&mask.map(|index| index as u8)));
-    let masks = masks.map(|mask| _mm256_broadcastsi128_si256(mask));
-    for (i, out) in out.chunks_mut(2 * width).enumerate() {
-        let (upper, lower) = out.split_at_mut(width);
-        let (upper, lower) = (upper.as_chunks_mut::<3>().0, lower.as_chunks_mut::<3>().0);
-        // The last row may stand alone: it is then its own partner.
-        let first_row = 2 * i * line;
-        let second_row = if lower.is_empty() { first_row } else { first_row + line };
-        let positions = columns.starts.iter().zip(weights.chunks_exact(groups * GROUP));
-        for (column, (start, weights)) in positions.enumerate() {
-            let mut sum = _mm256_set1_epi32(HALF);
-            for (group, weights) in weights.as_chunks::<GROUP>().0.iter().enumerate() {
-                let at = 3 * (start - first + group * GROUP);
-                let low = _mm256_castsi128_si256(sixteen(pixels, first_row + at));
-                let both = _mm256_inserti128_si256::<1>(low, sixteen(pixels, second_row + at));
-                for (&mask, &weight) in masks.iter().zip(weights) {
-                    let values = _mm256_shuffle_epi8(both, mask);
-                    let products = _mm256_mullo_epi32(values, _mm256_set1_epi32(weight));
-                    sum = _mm256_add_epi32(sum, products);
+    let pairs = pairs(columns, groups);
+    let places: Vec<usize> = columns.starts.iter().map(|start| 3 * (start - first)).collect();
+    // Places ascend: up to here all loads of a column lie within its line.
+    let inside = places.partition_point(|place| place + 3 * GROUP * (groups - 1) + 16 <= line);
+    let out_pixels = out.as_chunks_mut::<3>().0;
+    for top in (0..rows).step_by(ROWS) {
+        // Where rows are lacking the last one is done again.
+        let all: [usize; ROWS] = std::array::from_fn(|i| (top + i).min(rows - 1));
+        let lines = all.map(|row| &pixels[row * line..]);
+        let positions = places.iter().zip(pairs.chunks_exact(groups * GROUP / 2));
+        for (column, (&place, pairs)) in positions.enumerate() {
+            // SAFETY: the processor has AVX2, and the bytes are there.
+            let results = match column < inside {
+                true => unsafe {
+                    four(&lines.map(|line| line.as_ptr().wrapping_add(place)), pairs)
+                },
+                false => {
+                    let padded = lines.map(|line| padded(line, place, groups));
+                    unsafe { four(&[0, 1, 2, 3].map(|i| padded[i].as_ptr()), pairs) }
                 }
-            }
-            // To 0..=255, saturating: 32 → 16 → 8 bits, of each row the first four bytes of its half.
-            let sum = _mm256_srai_epi32::<{ PRECISION_BITS as i32 }>(sum);
-            let sum = _mm256_packs_epi32(sum, sum);
-            let sum = _mm256_packus_epi16(sum, sum);
-            let [r, g, b, _] = (_mm256_extract_epi32::<0>(sum) as u32).to_le_bytes();
-            upper[column] = [r, g, b];
-            if let Some(lower) = lower.get_mut(column) {
-                let [r, g, b, _] = (_mm256_extract_epi32::<4>(sum) as u32).to_le_bytes();
-                *lower = [r, g, b];
+            };
+            for (row, result) in all.into_iter().zip(results) {
+                let [r, g, b, _] = result.to_le_bytes();
+                out_pixels[row * count + column] = [r, g, b];
             }
         }
     }
     out
 }
 
-/// The 16 bytes at `at`; zeros after the end, which only weights of zero meet.
+/// The bytes from `place` that the groups of a column read; zeros after the end, which only weights of
+/// zero meet.
+fn padded(line: &[u8], place: usize, groups: usize) -> Vec<u8> {
+    let mut bytes = vec![0; 3 * GROUP * (groups - 1) + 16];
+    for (to, from) in bytes.iter_mut().zip(&line[place..]) {
+        *to = *from;
+    }
+    bytes
+}
+
+/// A pixel of each of four rows.
+///
+/// # Safety
+/// At each of `lines` there are `12 (groups − 1) + 16` bytes for the groups that `pairs` has.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sixteen(pixels: &[u8], at: usize) -> __m128i {
-    match pixels.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
-        Some(bytes) => load(bytes),
-        None => {
-            let mut bytes = [0; 16];
-            let rest = &pixels[at.min(pixels.len())..];
-            bytes[..rest.len()].copy_from_slice(rest);
-            load(&bytes)
-        }
+unsafe fn four(lines: &[*const u8; ROWS], pairs: &[Pair]) -> [i32; ROWS] {
+    let (even, odd) = (mask(&PAIRS[0]), mask(&PAIRS[1]));
+    let [mut high, mut high2] = [_mm256_setzero_si256(); 2];
+    let [mut low, mut low2] = [_mm256_set1_epi32(HALF); 2];
+    for (group, [first, second]) in pairs.as_chunks::<{ GROUP / 2 }>().0.iter().enumerate() {
+        // SAFETY: the caller's.
+        let (upper, lower) = unsafe {
+            let at = |line: *const u8| line.add(3 * GROUP * group).cast();
+            (
+                _mm256_loadu2_m128i(at(lines[1]), at(lines[0])),
+                _mm256_loadu2_m128i(at(lines[3]), at(lines[2])),
+            )
+        };
+        (high, low) = add(high, low, _mm256_shuffle_epi8(upper, even), first);
+        (high2, low2) = add(high2, low2, _mm256_shuffle_epi8(lower, even), first);
+        (high, low) = add(high, low, _mm256_shuffle_epi8(upper, odd), second);
+        (high2, low2) = add(high2, low2, _mm256_shuffle_epi8(lower, odd), second);
     }
+    // To 0..=255, saturating: 32 → 16 → 8 bits; rows 0 and 2 in the lower half, 1 and 3 in the upper.
+    let bytes = _mm256_packs_epi32(joined(high, low), joined(high2, low2));
+    let bytes = _mm256_packus_epi16(bytes, bytes);
+    [
+        _mm256_extract_epi32::<0>(bytes),
+        _mm256_extract_epi32::<4>(bytes),
+        _mm256_extract_epi32::<1>(bytes),
+        _mm256_extract_epi32::<5>(bytes),
+    ]
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(bytes: &[u8; 16]) -> __m128i {
+fn add(high: __m256i, low: __m256i, values: __m256i, pair: &Pair) -> (__m256i, __m256i) {
+    let products = _mm256_madd_epi16(values, _mm256_set1_epi32(pair.high));
+    let more = _mm256_madd_epi16(values, _mm256_set1_epi32(pair.low));
+    (_mm256_add_epi32(high, products), _mm256_add_epi32(low, more))
+}
+
+/// The sum without its fraction.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn joined(high: __m256i, low: __m256i) -> __m256i {
+    let sum = _mm256_add_epi32(_mm256_slli_epi32::<{ LOW_BITS as i32 }>(high), low);
+    _mm256_srai_epi32::<{ PRECISION_BITS as i32 }>(sum)
+}
+
+/// A byte shuffle for both halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn mask(indices: &[i8; 16]) -> __m256i {
     // SAFETY: sixteen bytes are there to be read; no alignment is asked for.
-    unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) }
+    _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(indices.as_ptr().cast()) })
+}
+
+/// The weights of all positions, in whole groups; those added are zero.
+fn pairs(columns: &Weights, groups: usize) -> Vec<Pair> {
+    let mut pairs = vec![Pair::default(); columns.starts.len() * groups * GROUP / 2];
+    for ((_, from), to) in columns.iter().zip(pairs.chunks_exact_mut(groups * GROUP / 2)) {
+        for (from, to) in from.chunks(2).zip(to) {
+            *to = Pair::new([from[0], from.get(1).copied().unwrap_or(0)]);
+        }
+    }
+    pairs
 }
