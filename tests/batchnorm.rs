@@ -351,10 +351,10 @@ fn statistics_of_every_origin_are_compared_in_one_table() {
     assert!(rows[0].get("moved").is_none() && rows[5]["moved"].as_f64().unwrap() > 0.0);
     // Without --last: the same but for its row, and the advice that follows from the table.
     let nll = |i: &usize| rows[*i]["nll"].as_f64().unwrap();
-    for i in 1..6 {
-        let [difference, error] = ["nll_difference", "nll_difference_error"]
-            .map(|figure| rows[i][figure].as_f64().unwrap());
-        assert!((difference - (nll(&i) - nll(&0))).abs() < 1e-9 && error > 0.0, "{}", rows[i]);
+    for row in &rows[1..6] {
+        let [value, difference, error] = ["nll", "nll_difference", "nll_difference_error"]
+            .map(|figure| row[figure].as_f64().unwrap());
+        assert!((difference - (value - nll(&0))).abs() < 1e-9 && error > 0.0, "{row}");
     }
     let best = [2, 3, 4, 5].into_iter().min_by(|a, b| nll(a).total_cmp(&nll(b))).unwrap();
     let output = compare(&[]).output().unwrap();
