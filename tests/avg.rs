@@ -41,6 +41,33 @@ fn the_mean_is_summed_in_f64_and_divided_once() {
     assert_eq!(listing(dir.path()).len(), 4);
 }
 
+/// Large tensors are read copied and mapped in turn until it is known which is the quicker.
+#[test]
+fn a_large_tensor_is_the_same_mean_however_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    // Eleven parts of 2^18 values and some: more than are tried.
+    let count = 11 * (1 << 18) + 5;
+    let value = |i: usize, input: usize| ((i * (2 * input + 7)) % 10_007) as f32 - 5000.0;
+    for input in 0..3 {
+        let values: Vec<f32> = (0..count).map(|i| value(i, input)).collect();
+        let narrow =
+            values.iter().flat_map(|&x| (((x / 64.0).to_bits() >> 16) as u16).to_le_bytes());
+        let narrow = ("y", Dtype::BF16, vec![count], narrow.collect());
+        save(&dir.path().join(format!("{input}.safetensors")), &[f32s("x", &values), narrow]);
+    }
+    let out = dir.path().join("swa.safetensors");
+    swa_avg().arg(dir.path()).args(["--dtype", "f32", "-o"]).arg(&out).assert().success();
+    let swa = load(&out);
+    let (x, y) = (to_f32(&swa["x"]), to_f32(&swa["y"]));
+    let cut = |x: f32| f32::from_bits((x / 64.0).to_bits() & 0xffff_0000);
+    for i in 0..count {
+        let mean = |f: &dyn Fn(f32) -> f32| {
+            ((0..3).map(|input| f64::from(f(value(i, input)))).sum::<f64>() / 3.0) as f32
+        };
+        assert_eq!((x[i], y[i]), (mean(&|x| x), mean(&cut)), "{i}");
+    }
+}
+
 #[test]
 fn the_fixtures_average_to_what_torch_computes() {
     let golden = load(&fixtures().join("golden/fashion.safetensors"));

@@ -2,8 +2,9 @@
 //! the exact one for the rest.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::access::Way;
 use super::exact::{self, Sum};
 use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
 use super::writer::Pending;
@@ -17,12 +18,6 @@ const CHUNK: usize = 1 << 16;
 
 /// Inputs that are added up together.
 const TOGETHER: usize = MOST_INPUTS;
-
-/// A part of a file that takes longer than this to become readable came from a device, not from memory.
-const COLD: Duration = Duration::from_millis(1);
-
-/// How far to read ahead in a file that does.
-const AHEAD: u64 = 16 << 20;
 
 /// What a thread reuses.
 pub(super) struct Worker {
@@ -52,6 +47,8 @@ pub(super) struct Terms<'t> {
     pub inputs: &'t [Checkpoint],
     /// (input, number), as many as there are weights.
     pub sources: &'t [(usize, usize)],
+    /// How their bytes are read.
+    pub way: Way,
     pub coefficients: &'t Coefficients,
     /// Their sum, exactly.
     pub divisor: &'t Sum,
@@ -190,11 +187,12 @@ impl Terms<'_> {
         let mut parts = Vec::with_capacity(sources.len());
         for (i, (&(input, number), buffer)) in sources.iter().zip(buffers).enumerate() {
             let started = Instant::now();
-            let part = self.inputs[input].load(number, bytes.clone(), buffer)?;
-            if started.elapsed() > COLD
-                && let Some((file, range)) = self.inputs[input].locate(number, bytes.clone())
-            {
-                file.prefetch(range.end..range.end + AHEAD);
+            let part = match self.way {
+                Way::Copied => self.inputs[input].load(number, bytes.clone(), buffer)?,
+                Way::Mapped => self.inputs[input].read(number, bytes.clone(), buffer)?,
+            };
+            if let Some((file, range)) = self.inputs[input].locate(number, bytes.clone()) {
+                file.read_ahead(&range, started.elapsed());
             }
             if let Some(crc) = crcs.get_mut(i) {
                 crc.update(part);

@@ -6,6 +6,7 @@
 //! operations); a test compares them. On 64-bit Arm the scalar ones are in NEON already.
 
 mod narrow;
+mod prefetch;
 mod span;
 
 use super::float::{Float, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
@@ -158,13 +159,9 @@ fn accumulate_scalar(
         let inputs: [_; K] = std::array::from_fn(|k| &inputs[k].as_chunks::<N>().0[..sum.len()]);
         let weights: [f64; K] = std::array::from_fn(|k| weights[k]);
         // Two loops, each of one width: the second finds in the cache what the first read.
-        let Span { mut max, mut min_less_1 } = Span::EMPTY;
+        let mut span = Span::EMPTY;
         for values in inputs {
-            for &bytes in values {
-                let magnitude = value(bytes).to_bits() & 0x7fff_ffff;
-                max = max.max(magnitude);
-                min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
-            }
+            span = span.over(values, &value);
         }
         for (i, sum) in sum.iter_mut().enumerate() {
             // Stored once: for all that the compiler knows, inputs and sums overlap. −0 is the neutral
@@ -176,7 +173,7 @@ fn accumulate_scalar(
             }
             *sum = own;
         }
-        Span { max, min_less_1 }
+        span
     }
     #[inline(always)]
     fn all<const N: usize, const UNIT: bool>(

@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod access;
 mod block;
 mod coefficients;
 mod compare;

@@ -8,10 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::access::{Access, Way};
 use super::block::{Terms, Worker};
 use super::plan::{Plan, Rule};
 use super::writer::Writer;
-use super::{Coefficients, Float, exact, kernel};
+use super::{Float, exact, kernel};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest;
 use crate::output::{Destination, Scatter, Sink};
@@ -39,6 +40,7 @@ pub(super) struct Stream<'p, 'a> {
     pub outputs: &'p [Output<'p>],
     pub progress: &'p (dyn Fn(u64) + Sync),
     is_large: bool,
+    access: Access,
     /// Checksums of each tensor's bytes in the output.
     pub sums: Mutex<Vec<u128>>,
     scatter: Scatter,
@@ -107,6 +109,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             outputs,
             progress,
             is_large: plan.bytes_to_read() > LARGE,
+            access: Access::new(),
             sums: Mutex::new(vec![0; plan.tensors.len()]),
             scatter: Scatter::default(),
             nonfinite: Mutex::default(),
@@ -186,12 +189,17 @@ impl<'p, 'a> Stream<'p, 'a> {
         let (width, _) = widths(plan, job.tensor);
         let bytes = job.start as u64 * width..job.end as u64 * width;
         let length = bytes.end - bytes.start;
+        let started = Instant::now();
+        let is_trial = length >= JOB && planned.rule != Rule::Last;
+        let way = if is_trial { self.access.way() } else { Way::Copied };
         for &(input, number) in &sources {
             if length >= WORTH_ANNOUNCING
                 && let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
-                && !file.is_copied(&range)
+                && (way == Way::Mapped || !file.is_copied(&range))
             {
-                file.populate(range);
+                let started = Instant::now();
+                file.populate(range.clone());
+                file.read_ahead(&range, started.elapsed());
             }
         }
         worker.crcs.clear();
@@ -230,7 +238,14 @@ impl<'p, 'a> Stream<'p, 'a> {
                         (&other, exact::divisor(other.weights()))
                     }
                 };
-                self.mean(job, &sources, (from, to), coefficients, &divisor, worker)?;
+                let (inputs, sources, divisor) = (plan.inputs, &sources[..], &divisor);
+                let terms = Terms { inputs, sources, way, coefficients, divisor, from, to };
+                self.mean(job, &terms, worker, &|| {
+                    if is_trial {
+                        let bytes = length * sources.len() as u64;
+                        self.access.took(way, bytes, started.elapsed());
+                    }
+                })?;
             }
         }
         if !plan.options.no_verify {
@@ -247,21 +262,21 @@ impl<'p, 'a> Stream<'p, 'a> {
         Ok(())
     }
 
+    /// `computed` is told before the result is written.
     fn mean(
         &self,
         job: &Job,
-        sources: &[(usize, usize)],
-        (from, to): (Float, Float),
-        coefficients: &Coefficients,
-        divisor: &exact::Sum,
+        terms: &Terms,
         worker: &mut Worker,
+        computed: &dyn Fn(),
     ) -> Result<()> {
-        let terms = Terms { inputs: self.plan.inputs, sources, coefficients, divisor, from, to };
-        let size = (job.end - job.start) * to.size();
+        let width = terms.to.size();
+        let size = (job.end - job.start) * width;
         let mut out = worker.pending.buffer(size);
         let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
+        computed();
         if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
-            return Err(self.nonfinite_inputs(job.tensor, sources, from));
+            return Err(self.nonfinite_inputs(job.tensor, terms.sources, terms.from));
         }
         if found.overflows > 0 {
             let dtype = self.plan.tensors[job.tensor].dtype;
@@ -277,7 +292,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             worker.pending.reuse(out);
             return Ok(());
         };
-        let at = (job.start * to.size()) as u64;
+        let at = (job.start * width) as u64;
         self.sum(job, at, &out[..size]);
         let Output { file, to, .. } = &self.outputs[job.tensor];
         match to {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
@@ -39,6 +40,12 @@ static KEPT: AtomicU64 = AtomicU64::new(0);
 /// From here on a copy is quicker than a mapping: a page costs a fault and an entry in the page tables,
 /// for every process that maps it, a copy a fraction of a call.
 const WORTH_COPYING: u64 = 1 << 10;
+
+/// A part of a file that takes longer than this to become readable came from a device, not from memory.
+const COLD: Duration = Duration::from_millis(1);
+
+/// How far to read ahead in a file that does.
+const AHEAD: u64 = 16 << 20;
 
 /// A regular file, open for reading. The first few hundred keep their descriptor, others have none, so
 /// that thousands can be open.
@@ -172,9 +179,12 @@ impl Source {
         self.advise(Advice::PopulateRead, range);
     }
 
-    /// Starts reading a part from the device, without waiting.
-    pub fn prefetch(&self, range: Range<u64>) {
-        self.advise(Advice::WillNeed, range);
+    /// After a wait for a part: if it was so long that the part came from a device, starts to read what
+    /// follows, without waiting.
+    pub fn read_ahead(&self, part: &Range<u64>, waited: Duration) {
+        if waited > COLD {
+            self.advise(Advice::WillNeed, part.end.min(self.stamp.size)..part.end + AHEAD);
+        }
     }
 
     /// Advice may be refused, by old kernels for instance: then the pages come as they are touched.

@@ -2,6 +2,7 @@
 //! bits that sums of a few are exact in f32 as long as the exponents are not far from each other.
 
 use super::super::float::{Float, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use super::prefetch::prefetch;
 
 /// Values that are proved together: the fewer, the fewer have one among them that is too small.
 pub const PIECE: usize = 128;
@@ -74,6 +75,7 @@ fn span<'i>(n: usize, part: impl Fn(usize) -> &'i [[u8; 2]; PIECE]) -> (u16, u16
     let (mut max, mut min_less_1) = ([0u16; LANES], [u16::MAX; LANES]);
     for input in 0..n {
         for codes in part(input).as_chunks::<LANES>().0 {
+            prefetch(codes);
             for lane in 0..LANES {
                 let magnitude = u16::from_le_bytes(codes[lane]) & 0x7fff;
                 max[lane] = max[lane].max(magnitude);

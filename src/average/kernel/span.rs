@@ -2,6 +2,7 @@
 
 use super::super::coefficients::Coefficients;
 use super::super::float::Float;
+use super::prefetch::prefetch;
 
 /// The largest and the smallest magnitude other than zero of a block's values, over all inputs, as the
 /// bits of their f32. Every type but F64 is part of f32.
@@ -18,6 +19,36 @@ impl Span {
     /// The span of both.
     pub fn with(self, other: Span) -> Span {
         Span { max: self.max.max(other.max), min_less_1: self.min_less_1.min(other.min_less_1) }
+    }
+
+    /// The span of these values as well; `value` gives their f32.
+    #[inline(always)]
+    pub(super) fn over<const N: usize>(
+        self,
+        values: &[[u8; N]],
+        value: impl Fn([u8; N]) -> f32,
+    ) -> Span {
+        // By lane: registers of them, and one comparison across the lanes at the end.
+        const LANES: usize = 16;
+        let Span { mut max, mut min_less_1 } = self;
+        let (mut largest, mut least) = ([max; LANES], [min_less_1; LANES]);
+        let (lines, rest) = values.as_chunks::<LANES>();
+        for line in lines {
+            prefetch(line);
+            for lane in 0..LANES {
+                let magnitude = value(line[lane]).to_bits() & 0x7fff_ffff;
+                largest[lane] = largest[lane].max(magnitude);
+                least[lane] = least[lane].min(magnitude.wrapping_sub(1));
+            }
+        }
+        max = largest.into_iter().fold(max, u32::max);
+        min_less_1 = least.into_iter().fold(min_less_1, u32::min);
+        for &bytes in rest {
+            let magnitude = value(bytes).to_bits() & 0x7fff_ffff;
+            max = max.max(magnitude);
+            min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
+        }
+        Span { max, min_less_1 }
     }
 
     pub fn is_finite(self) -> bool {

@@ -1,0 +1,75 @@
+//! Two ways to an input's bytes: copied into buffers that stay in a core's cache, or mapped, where each page
+//! costs an entry in the page tables. Which is sooner depends on the machine (nested paging makes the
+//! entries dear, slow copies of kernel memory the other way), so the first jobs try both.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Jobs of each way that are timed; the quickest counts, as anything may disturb the others.
+const TRIALS: usize = 4;
+
+/// Nanoseconds a MiB above which a device is read, not memory: copies then read further ahead.
+const COLD: u64 = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Copied,
+    Mapped,
+}
+
+/// What is known of the two ways.
+pub(super) struct Access {
+    tried: AtomicUsize,
+    /// The least nanoseconds a MiB, of what was copied and mapped.
+    least: [AtomicU64; 2],
+}
+
+impl Access {
+    pub fn new() -> Self {
+        Access { tried: AtomicUsize::new(0), least: [u64::MAX; 2].map(AtomicU64::new) }
+    }
+
+    /// For the next job of full size; it is to be told how long that took.
+    pub fn way(&self) -> Way {
+        let number = self.tried.load(Ordering::Relaxed);
+        if number < 2 * TRIALS && self.tried.fetch_add(1, Ordering::Relaxed) < 2 * TRIALS {
+            return [Way::Copied, Way::Mapped][number % 2];
+        }
+        let [copied, mapped] = self.least.each_ref().map(|least| least.load(Ordering::Relaxed));
+        match mapped < copied.min(COLD) {
+            true => Way::Mapped,
+            false => Way::Copied,
+        }
+    }
+
+    pub fn took(&self, way: Way, bytes: u64, time: Duration) {
+        let rate = (time.as_nanos() << 20) / u128::from(bytes.max(1));
+        self.least[way as usize].fetch_min(rate.min(u64::MAX.into()) as u64, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The way after trials that take so many microseconds a MiB, copied and mapped.
+    fn after(copied: &[u64], mapped: &[u64]) -> Way {
+        let access = Access::new();
+        for (&copied, &mapped) in copied.iter().zip(mapped) {
+            for (way, time) in [(Way::Copied, copied), (Way::Mapped, mapped)] {
+                assert_eq!(access.way(), way);
+                access.took(way, 3 << 20, Duration::from_micros(3 * time));
+            }
+        }
+        access.way()
+    }
+
+    #[test]
+    fn the_quicker_way_is_taken_after_both_were_tried() {
+        assert_eq!(after(&[900, 100, 100, 100], &[90, 800, 800, 800]), Way::Mapped);
+        assert_eq!(after(&[100, 100, 80, 100], &[90, 90, 90, 90]), Way::Copied);
+        // From a device: copies read ahead.
+        assert_eq!(after(&[9000; 4], &[8000; 4]), Way::Copied);
+        assert_eq!(after(&[9000; 3], &[80; 3]), Way::Copied, "a trial");
+    }
+}
