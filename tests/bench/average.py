@@ -77,14 +77,22 @@ def peak(line, folder, **options):
 
 
 def in_turn(lines, folder, rounds, old=False):
-    """Seconds of each, round by round; the first round warms up."""
-    times = {name: [] for name in lines}
+    """Seconds of each, round by round, each the first in its turn; the first round warms up."""
+    times, names = {name: [] for name in lines}, list(lines)
     for i in range(rounds + 1):
-        for name, processes in lines.items():
-            took = seconds(processes, folder, old)
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            took = seconds(lines[name], folder, old)
             if i:
                 times[name].append(took)
     return times
+
+
+def fill(folder, left):
+    """Takes the machine's free memory but for so many bytes, so that all commands use the same again and again."""
+    free = next(int(line.split()[1]) << 10 for line in open("/proc/meminfo") if line.startswith("MemFree"))
+    with open(folder / "filling", "wb", buffering=0) as file:
+        for _ in range(left, free, 1 << 20):
+            file.write(bytes(1 << 20))
 
 
 def spread(values, form="{:.3f}"):
@@ -93,8 +101,9 @@ def spread(values, form="{:.3f}"):
 
 
 def compare(title, folder, pairs, peers):
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    lines = commands()
+    sizes = [path.stat().st_size for path in folder.iterdir()]
+    fill(folder, 3 * max(sizes) + (1 << 30))
+    size, lines = sum(sizes), commands()
     fresh, over = (in_turn(lines, folder, pairs, old) for old in (False, True))
     memory = {name: peak(processes[-1], folder)[0] for name, processes in lines.items()}
     if peers:
@@ -102,6 +111,7 @@ def compare(title, folder, pairs, peers):
         for name, took in in_turn({OURS: lines[OURS]} | {name: lines[name] for name in peers}, folder, 3).items():
             fresh[name if name != OURS else "with peers"] = took
         memory |= {name: peak(line, folder)[0] for name, line in peers.items()}
+    (folder / "filling").unlink()
     print(f"### {title}, {size / 1e9:.2f} GB\n")
     print("| command | no old output | swa-avg takes | over an old output | swa-avg takes | anonymous memory |")
     print("|---|---|---|---|---|---|")
