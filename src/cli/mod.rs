@@ -185,9 +185,30 @@ pub fn shell_word(path: &Path) -> String {
     }
 }
 
-/// The name of an output derived from an input's: `swa.safetensors` → `swa_bn.safetensors`.
+/// The name of an output derived from an input's: `swa.safetensors` → `swa_bn.safetensors`, and timm's
+/// `swa.pth.tar` → `swa_bn.pth.tar`.
 pub fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let extension = path.extension().map(|e| format!(".{}", e.to_string_lossy()));
-    path.with_file_name(format!("{stem}{suffix}{}", extension.unwrap_or_default()))
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bare =
+        name.strip_suffix(".tar").filter(|bare| bare.ends_with(".pth") || bare.ends_with(".pt"));
+    let stem = Path::new(bare.unwrap_or(&name)).file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}{suffix}{}", &name[stem.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suffix_comes_before_the_ending() {
+        for (from, to) in [
+            ("a/swa.safetensors", "a/swa_bn.safetensors"),
+            ("epoch=3.ckpt", "epoch=3_bn.ckpt"),
+            ("model_best.pth.tar", "model_best_bn.pth.tar"),
+            ("v1.5.pt", "v1.5_bn.pt"),
+            ("folder", "folder_bn"),
+        ] {
+            assert_eq!(with_suffix(Path::new(from), "_bn"), Path::new(to));
+        }
+    }
 }
