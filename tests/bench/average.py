@@ -88,10 +88,11 @@ def in_turn(lines, folder, rounds, old=False):
 
 
 def fill(folder, left):
-    """Takes the machine's free memory but for so many bytes, so that all commands use the same again and again."""
+    """Takes a small machine's free memory but for so many bytes, so that all commands use the same again and again."""
     free = next(int(line.split()[1]) << 10 for line in open("/proc/meminfo") if line.startswith("MemFree"))
+    room = shutil.disk_usage(folder).free  # the folder may be on disk
     with open(folder / "filling", "wb", buffering=0) as file:
-        for _ in range(left, free, 1 << 20):
+        for _ in range(left, min(free, room) if free < 64 << 30 else 0, 1 << 20):
             file.write(bytes(1 << 20))
 
 
