@@ -225,7 +225,7 @@ fn a_resized_crop_needs_a_size() {
 #[cfg(feature = "torch")]
 mod tools {
     use std::fs;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use serde_json::{Value, json};
 
@@ -256,12 +256,17 @@ mod tools {
         }
     }
 
+    fn model_and_images(dir: &Path) -> [PathBuf; 2] {
+        let [model, data] = ["model.safetensors", "data"].map(|name| dir.join(name));
+        colour_model(&model);
+        write_images(&data);
+        [model, data]
+    }
+
     #[test]
     fn the_tools_augment_and_record_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
-        colour_model(&model);
-        write_images(&data);
+        let [model, data] = model_and_images(dir.path());
         let run = |name: &str, more: &[&str]| {
             let out = dir.path().join(name);
             let mut command = swa_bn_update();
@@ -302,9 +307,7 @@ mod tools {
     #[test]
     fn the_size_of_a_random_crop_is_not_that_of_evaluation() {
         let dir = tempfile::tempdir().unwrap();
-        let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
-        colour_model(&model);
-        write_images(&data);
+        let [model, data] = model_and_images(dir.path());
         let out = dir.path().join("out.safetensors");
         let mut update = swa_bn_update();
         update.arg(&model).arg("--data").arg(&data).arg("-o").arg(&out);
@@ -313,7 +316,7 @@ mod tools {
         let record: Value = serde_json::from_str(&metadata(&out)["swa"]).unwrap();
         assert_eq!(
             (&record["transform"]["preset"], &record["transform"]["crop"]),
-            (&json!("imagenet-v2"), &json!(224),)
+            (&json!("imagenet-v2"), &json!(224))
         );
         let report = json(swa_eval().arg(&out).arg("--data").arg(&data));
         assert_eq!(report["transform"], record["transform"]);
@@ -322,9 +325,7 @@ mod tools {
     #[test]
     fn an_augmentation_that_is_not_known_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
-        colour_model(&model);
-        write_images(&data);
+        let [model, data] = model_and_images(dir.path());
         let run = |preset: &[&str]| {
             let mut command = swa_bn_update();
             command.arg(&model).arg("--data").arg(&data).args(["--transform", "train"]);

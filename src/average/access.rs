@@ -5,11 +5,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::checkpoint::COLD;
+
 /// Jobs of each way that are timed; the quickest counts, as anything may disturb the others.
 const TRIALS: usize = 4;
-
-/// Nanoseconds a MiB above which a device is read, not memory: copies then read further ahead.
-const COLD: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -31,12 +30,15 @@ impl Access {
 
     /// For the next job of full size; it is to be told how long that took.
     pub fn way(&self) -> Way {
-        let number = self.tried.load(Ordering::Relaxed);
-        if number < 2 * TRIALS && self.tried.fetch_add(1, Ordering::Relaxed) < 2 * TRIALS {
-            return [Way::Copied, Way::Mapped][number % 2];
+        if self.tried.load(Ordering::Relaxed) < 2 * TRIALS {
+            let number = self.tried.fetch_add(1, Ordering::Relaxed); // another thread's is another
+            if number < 2 * TRIALS {
+                return [Way::Copied, Way::Mapped][number % 2];
+            }
         }
         let [copied, mapped] = self.least.each_ref().map(|least| least.load(Ordering::Relaxed));
-        match mapped < copied.min(COLD) {
+        // A device decides by itself, and copies are read further ahead.
+        match mapped < copied && u128::from(mapped) < COLD.as_nanos() {
             true => Way::Mapped,
             false => Way::Copied,
         }
@@ -62,6 +64,17 @@ mod tests {
             }
         }
         access.way()
+    }
+
+    #[test]
+    fn threads_that_ask_at_once_try_both() {
+        let access = Access::new();
+        let asked = std::thread::scope(|scope| {
+            let ask = || (0..TRIALS).map(|_| access.way()).collect::<Vec<_>>();
+            let threads = [scope.spawn(ask), scope.spawn(ask)];
+            threads.map(|thread| thread.join().unwrap()).concat()
+        });
+        assert_eq!(asked.iter().filter(|&&way| way == Way::Mapped).count(), TRIALS);
     }
 
     #[test]

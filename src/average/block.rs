@@ -10,7 +10,7 @@ use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
 use super::writer::Pending;
 use super::{Coefficients, Float};
 use crate::Result;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{COLD, Checkpoint};
 
 /// Bytes of each input that pass through the fast path together: worth a call, and few enough that those
 /// of [`TOGETHER`] inputs stay in a core's own caches.
@@ -191,8 +191,10 @@ impl Terms<'_> {
                 Way::Copied => self.inputs[input].load(number, bytes.clone(), buffer)?,
                 Way::Mapped => self.inputs[input].read(number, bytes.clone(), buffer)?,
             };
-            if let Some((file, range)) = self.inputs[input].locate(number, bytes.clone()) {
-                file.read_ahead(&range, started.elapsed());
+            if started.elapsed() > COLD
+                && let Some((file, range)) = self.inputs[input].locate(number, bytes.clone())
+            {
+                file.read_ahead(range.end);
             }
             if let Some(crc) = crcs.get_mut(i) {
                 crc.update(part);

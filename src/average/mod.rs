@@ -33,6 +33,7 @@
 
 mod access;
 mod block;
+mod checking;
 mod coefficients;
 mod compare;
 mod exact;

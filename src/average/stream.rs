@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::access::{Access, Way};
 use super::block::{Terms, Worker};
+use super::checking::Checking;
 use super::plan::{Plan, Rule};
 use super::writer::Writer;
 use super::{Float, exact, kernel};
@@ -47,7 +48,7 @@ pub(super) struct Stream<'p, 'a> {
     /// How many values that are not finite a tensor has.
     pub nonfinite: Mutex<HashMap<usize, u64>>,
     /// Checksums of inputs that have some, of tensors in flight.
-    checking: Mutex<HashMap<usize, Checking>>,
+    pub checking: Mutex<HashMap<usize, Checking>>,
 }
 
 /// Where a tensor goes.
@@ -57,13 +58,6 @@ pub(super) struct Output<'p> {
     pub checksum: Option<Checksum>,
 }
 
-struct Checking {
-    /// Jobs of the tensor that are not done.
-    left: usize,
-    /// By input.
-    sums: Vec<u128>,
-}
-
 /// A run of values of one tensor.
 pub(super) struct Job {
     pub tensor: usize,
@@ -71,7 +65,7 @@ pub(super) struct Job {
     pub start: usize,
     pub end: usize,
     /// How many the tensor has.
-    count: usize,
+    pub count: usize,
 }
 
 /// Bytes a value in the inputs and in the output.
@@ -190,16 +184,18 @@ impl<'p, 'a> Stream<'p, 'a> {
         let bytes = job.start as u64 * width..job.end as u64 * width;
         let length = bytes.end - bytes.start;
         let started = Instant::now();
-        let is_trial = length >= JOB && planned.rule != Rule::Last;
-        let way = if is_trial { self.access.way() } else { Way::Copied };
+        // F64 takes the exact path, which reads what is mapped.
+        let (way, is_trial) = match planned.rule {
+            Rule::Mean(Float::F64) | Rule::Convert(Float::F64) => (Way::Mapped, false),
+            Rule::Mean(_) if length >= JOB => (self.access.way(), true),
+            _ => (Way::Copied, false),
+        };
         for &(input, number) in &sources {
             if length >= WORTH_ANNOUNCING
                 && let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
                 && (way == Way::Mapped || !file.is_copied(&range))
             {
-                let started = Instant::now();
-                file.populate(range.clone());
-                file.read_ahead(&range, started.elapsed());
+                file.populate(range);
             }
         }
         worker.crcs.clear();
@@ -240,12 +236,7 @@ impl<'p, 'a> Stream<'p, 'a> {
                 };
                 let (inputs, sources, divisor) = (plan.inputs, &sources[..], &divisor);
                 let terms = Terms { inputs, sources, way, coefficients, divisor, from, to };
-                self.mean(job, &terms, worker, &|| {
-                    if is_trial {
-                        let bytes = length * sources.len() as u64;
-                        self.access.took(way, bytes, started.elapsed());
-                    }
-                })?;
+                self.mean(job, &terms, worker, is_trial.then_some(started))?;
             }
         }
         if !plan.options.no_verify {
@@ -262,19 +253,22 @@ impl<'p, 'a> Stream<'p, 'a> {
         Ok(())
     }
 
-    /// `computed` is told before the result is written.
+    /// `trial`: when a job that is timed began.
     fn mean(
         &self,
         job: &Job,
         terms: &Terms,
         worker: &mut Worker,
-        computed: &dyn Fn(),
+        trial: Option<Instant>,
     ) -> Result<()> {
         let width = terms.to.size();
         let size = (job.end - job.start) * width;
         let mut out = worker.pending.buffer(size);
         let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
-        computed();
+        if let Some(started) = trial {
+            let read = (job.end - job.start) * terms.from.size() * terms.sources.len();
+            self.access.took(terms.way, read as u64, started.elapsed());
+        }
         if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
             return Err(self.nonfinite_inputs(job.tensor, terms.sources, terms.from));
         }
@@ -317,66 +311,6 @@ impl<'p, 'a> Stream<'p, 'a> {
             let sum = &mut lock(&self.sums)[job.tensor];
             *sum = kind.add(*sum, part);
         }
-    }
-
-    /// Whether CRCs are added up while the averaging reads the inputs; F64 and what is copied is read for
-    /// them apart.
-    fn sums_as_it_reads(&self, rule: Rule, sources: &[(usize, usize)]) -> bool {
-        let (Rule::Mean(from) | Rule::Convert(from)) = rule else { return false };
-        let has_crc = |&(input, number): &(usize, usize)| {
-            self.plan.inputs[input].checksum(number) == Some(Checksum::Crc)
-        };
-        from != Float::F64 && sources.iter().any(has_crc)
-    }
-
-    /// Adds a part of the inputs to their checksums; with the last part these are compared with what the
-    /// inputs say.
-    fn check(
-        &self,
-        job: &Job,
-        sources: &[(usize, usize)],
-        bytes: std::ops::Range<u64>,
-        worker: &mut Worker,
-    ) -> Result<()> {
-        let checked: Vec<_> = (sources.iter().enumerate())
-            .filter_map(|(i, &(input, number))| {
-                Some((i, input, number, self.plan.inputs[input].checksum(number)?))
-            })
-            .collect();
-        let total = self.plan.info(job.tensor).size();
-        let mut sums = Vec::with_capacity(checked.len());
-        for &(i, input, number, kind) in &checked {
-            sums.push(match (kind, worker.crcs.get(i)) {
-                (Checksum::Crc, Some(crc)) => {
-                    Checksum::of_crc(crc.clone().finalize(), total - bytes.end)
-                }
-                _ => {
-                    let scratch = &mut worker.scratch;
-                    let part = self.plan.inputs[input].load(number, bytes.clone(), scratch)?;
-                    kind.of_part(bytes.start, part, total)
-                }
-            });
-        }
-        if sums.is_empty() {
-            return Ok(());
-        }
-        let mut checking = lock(&self.checking);
-        let entry = checking
-            .entry(job.tensor)
-            .or_insert_with(|| Checking { left: job.count, sums: vec![0; sums.len()] });
-        for ((sum, part), (.., kind)) in entry.sums.iter_mut().zip(sums).zip(&checked) {
-            *sum = kind.add(*sum, part);
-        }
-        entry.left -= 1;
-        if entry.left > 0 {
-            return Ok(());
-        }
-        let done = checking.remove(&job.tensor).expect("it was there");
-        drop(checking);
-        for ((_, input, number, _), sum) in checked.into_iter().zip(done.sums) {
-            self.plan.inputs[input].compare(number, sum)?;
-        }
-        Ok(())
     }
 
     /// Names the inputs whose values are not finite, and how many.

@@ -48,6 +48,7 @@ use gather::Gather;
 use headers::Headers;
 use index::Index;
 pub use safetensors::MAX_HEADER;
+pub(crate) use source::COLD;
 pub use source::Source;
 pub use weights::{Take, Taken};
 use zip::Archive;

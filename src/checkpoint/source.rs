@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
@@ -42,7 +42,7 @@ static KEPT: AtomicU64 = AtomicU64::new(0);
 const WORTH_COPYING: u64 = 1 << 10;
 
 /// A part of a file that takes longer than this to become readable came from a device, not from memory.
-const COLD: Duration = Duration::from_millis(1);
+pub(crate) const COLD: Duration = Duration::from_millis(1);
 
 /// How far to read ahead in a file that does.
 const AHEAD: u64 = 16 << 20;
@@ -174,17 +174,18 @@ impl Source {
     }
 
     /// Tells the kernel that a part will be read at once: one call in place of a fault every 16 pages.
-    /// From a cold file this waits for the device.
+    /// From a cold file this waits for the device, and starts to read what follows.
     pub fn populate(&self, range: Range<u64>) {
+        let (started, end) = (Instant::now(), range.end);
         self.advise(Advice::PopulateRead, range);
+        if started.elapsed() > COLD {
+            self.read_ahead(end);
+        }
     }
 
-    /// After a wait for a part: if it was so long that the part came from a device, starts to read what
-    /// follows, without waiting.
-    pub fn read_ahead(&self, part: &Range<u64>, waited: Duration) {
-        if waited > COLD {
-            self.advise(Advice::WillNeed, part.end.min(self.stamp.size)..part.end + AHEAD);
-        }
+    /// Starts to read what follows a place from the device, without waiting.
+    pub fn read_ahead(&self, from: u64) {
+        self.advise(Advice::WillNeed, from.min(self.stamp.size)..from + AHEAD);
     }
 
     /// Advice may be refused, by old kernels for instance: then the pages come as they are touched.

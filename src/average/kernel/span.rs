@@ -30,25 +30,30 @@ impl Span {
     ) -> Span {
         // By lane: registers of them, and one comparison across the lanes at the end.
         const LANES: usize = 16;
-        let Span { mut max, mut min_less_1 } = self;
-        let (mut largest, mut least) = ([max; LANES], [min_less_1; LANES]);
+        let (mut max, mut min_less_1) = ([self.max; LANES], [self.min_less_1; LANES]);
         let (lines, rest) = values.as_chunks::<LANES>();
         for line in lines {
             prefetch(line);
             for lane in 0..LANES {
-                let magnitude = value(line[lane]).to_bits() & 0x7fff_ffff;
-                largest[lane] = largest[lane].max(magnitude);
-                least[lane] = least[lane].min(magnitude.wrapping_sub(1));
+                let one = Span::of(value(line[lane]));
+                max[lane] = max[lane].max(one.max);
+                min_less_1[lane] = min_less_1[lane].min(one.min_less_1);
             }
         }
-        max = largest.into_iter().fold(max, u32::max);
-        min_less_1 = least.into_iter().fold(min_less_1, u32::min);
+        let mut span = Span {
+            max: max.into_iter().fold(0, u32::max),
+            min_less_1: min_less_1.into_iter().fold(u32::MAX, u32::min),
+        };
         for &bytes in rest {
-            let magnitude = value(bytes).to_bits() & 0x7fff_ffff;
-            max = max.max(magnitude);
-            min_less_1 = min_less_1.min(magnitude.wrapping_sub(1));
+            span = span.with(Span::of(value(bytes)));
         }
-        Span { max, min_less_1 }
+        span
+    }
+
+    #[inline(always)]
+    fn of(value: f32) -> Span {
+        let max = value.to_bits() & 0x7fff_ffff;
+        Span { max, min_less_1: max.wrapping_sub(1) }
     }
 
     pub fn is_finite(self) -> bool {

@@ -60,26 +60,24 @@ pub(super) fn horizontal_rgb(
         return out;
     }
     let groups = columns.taps.div_ceil(GROUP);
-    let pairs = pairs(columns, groups);
-    let places: Vec<usize> = columns.starts.iter().map(|start| 3 * (start - first)).collect();
-    // Places ascend: up to here all loads of a column lie within its line.
-    let inside = places.partition_point(|place| place + 3 * GROUP * (groups - 1) + 16 <= line);
+    let (pairs, needed) = (pairs(columns, groups), needed(groups));
     let out_pixels = out.as_chunks_mut::<3>().0;
     for top in (0..rows).step_by(ROWS) {
         // Where rows are lacking the last one is done again.
         let all: [usize; ROWS] = std::array::from_fn(|i| (top + i).min(rows - 1));
         let lines = all.map(|row| &pixels[row * line..]);
-        let positions = places.iter().zip(pairs.chunks_exact(groups * GROUP / 2));
-        for (column, (&place, pairs)) in positions.enumerate() {
-            // SAFETY: the processor has AVX2, and the bytes are there.
-            let results = match column < inside {
-                true => unsafe {
-                    four(&lines.map(|line| line.as_ptr().wrapping_add(place)), pairs)
-                },
-                false => {
-                    let padded = lines.map(|line| padded(line, place, groups));
-                    unsafe { four(&[0, 1, 2, 3].map(|i| padded[i].as_ptr()), pairs) }
-                }
+        let positions = columns.starts.iter().zip(pairs.chunks_exact(groups * GROUP / 2));
+        for (column, (start, pairs)) in positions.enumerate() {
+            let place = 3 * (start - first);
+            // What comes after a line, the next one, meets weights of zero. After the last there is nothing.
+            let results = if place + needed <= lines[ROWS - 1].len() {
+                let places = lines.map(|line| line[place..].as_ptr());
+                // SAFETY: the processor has AVX2, and the shortest of the lines has the bytes.
+                unsafe { four(&places, pairs) }
+            } else {
+                let padded = lines.map(|line| padded(&line[place..], needed));
+                // SAFETY: the processor has AVX2, and all are as long as is needed.
+                unsafe { four(&padded.each_ref().map(|bytes| bytes.as_ptr()), pairs) }
             };
             for (row, result) in all.into_iter().zip(results) {
                 let [r, g, b, _] = result.to_le_bytes();
@@ -90,20 +88,22 @@ pub(super) fn horizontal_rgb(
     out
 }
 
-/// The bytes from `place` that the groups of a column read; zeros after the end, which only weights of
-/// zero meet.
-fn padded(line: &[u8], place: usize, groups: usize) -> Vec<u8> {
-    let mut bytes = vec![0; 3 * GROUP * (groups - 1) + 16];
-    for (to, from) in bytes.iter_mut().zip(&line[place..]) {
-        *to = *from;
-    }
+/// Bytes that are read for a column: the last group's load is longer than its taps.
+fn needed(groups: usize) -> usize {
+    3 * GROUP * (groups - 1) + 16
+}
+
+/// So many bytes; zeros after the end.
+fn padded(bytes: &[u8], needed: usize) -> Vec<u8> {
+    let mut bytes = bytes[..needed.min(bytes.len())].to_vec();
+    bytes.resize(needed, 0);
     bytes
 }
 
 /// A pixel of each of four rows.
 ///
 /// # Safety
-/// At each of `lines` there are `12 (groups − 1) + 16` bytes for the groups that `pairs` has.
+/// At each of `lines` there are as many bytes as are [`needed`] for the groups that `pairs` has.
 #[inline]
 #[target_feature(enable = "avx2")]
 unsafe fn four(lines: &[*const u8; ROWS], pairs: &[Pair]) -> [i32; ROWS] {
