@@ -3,39 +3,35 @@
 
 CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
-TORCH := --release --features torch
+ALL := --release --locked --workspace
 
 .PHONY: all setup build demo test test-light test-long test-arm fuzz lint bench install
 
 all: build
 
-# libtorch for the feature `torch`: your own PyTorch 2.11 if there is one, else fetched.
+# libtorch for the package swa-torch: your own PyTorch 2.11 if there is one, else fetched.
 setup:
-	@sh .cargo/setup-libtorch.sh
+	@sh scripts/setup-libtorch.sh
 
-# swa-avg is built without the feature, so that it does not load libtorch (2 ms to start, not 200).
+# All three commands. The averaging alone: cargo build --release.
 build: setup
-	$(CARGO) build $(TORCH) --locked
-	$(CARGO) build --release --locked --bin swa-avg
+	$(CARGO) build $(ALL)
 
 demo: build
 	@sh fixtures/demo.sh
 
 lint: setup
-	$(CARGO) fmt --check
-	$(CARGO) clippy --release --locked --all-targets -- -D warnings
-	$(CARGO) clippy --release --locked --all-targets --features data -- -D warnings
-	$(CARGO) clippy --release --locked --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps --all-features
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --no-default-features -- -D warnings
+	$(CARGO) clippy $(ALL) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(ALL) --no-deps
 
 # The averaging alone: no libtorch, no Python, no C++ compiler.
 test-light:
-	@if $(CARGO) tree --locked -e normal,build --prefix none | grep -E '^(tch|torch-sys|cc|cmake|bindgen|pyo3|libloading) '; \
-	then echo 'error: the default build must need neither libtorch nor C++'; exit 1; fi
 	$(CARGO) test --release --locked
 
-test: lint test-light
-	$(CARGO) test $(TORCH) --locked
+test: lint
+	$(CARGO) test $(ALL)
 
 # Every system call killed, power cuts, full disks: minutes, as root, with strace.
 test-long:
@@ -57,5 +53,5 @@ bench: build
 	sh tests/bench/run.sh
 
 install: setup
-	$(CARGO) install --path . --locked --features torch --bin swa-bn-update --bin swa-eval
-	$(CARGO) install --path . --locked --bin swa-avg
+	$(CARGO) install --path . --locked
+	$(CARGO) install --path crates/torch --locked

@@ -1,38 +1,21 @@
-//! Stochastic Weight Averaging after training: average checkpoints, recompute batchnorm statistics,
-//! evaluate. The map of the house:
+//! Stochastic Weight Averaging after training: average checkpoints.
 //!
 //! - [`checkpoint`] reads: a file becomes an index of tensors and byte extents, and the format ends
 //!   there. [`checkpoint::select`] turns arguments into an ordered list of inputs.
-//! - [`average`] plans what becomes of every tensor, then streams the inputs through one f64 kernel.
+//! - [`average`] plans what becomes of every tensor, then streams the inputs through one kernel.
 //! - [`output`] writes a file that appears whole or not at all.
-#![cfg_attr(
-    feature = "data",
-    doc = "- [`data`] turns a directory into samples and samples into pixels."
-)]
-#![cfg_attr(
-    feature = "torch",
-    doc = "- [`nn`] holds the networks, [`bn_update`] and [`evaluate`] the two jobs done with them;\n  [`parts`] shares a job between processes."
-)]
-//! - [`cli`] is what the tools share; the binaries parse, call and print.
+//! - [`process`] is what a command does on signals.
 
 pub mod average;
-#[cfg(feature = "torch")]
-pub mod bn_update;
 pub mod checkpoint;
-pub mod cli;
-#[cfg(feature = "data")]
-pub mod data;
-pub mod error;
-#[cfg(feature = "torch")]
-pub mod evaluate;
-#[cfg(feature = "torch")]
-pub mod nn;
+pub mod jobs;
 pub mod output;
-pub mod panics;
-#[cfg(feature = "torch")]
-pub mod parts;
+pub mod process;
+pub mod report;
 
-pub use error::{Error, Result};
+pub use swa_base::{
+    Choice, Error, Kind, Progress, Result, Silent, Unit, choices, error, setting, text,
+};
 
 /// The metadata key under which the tools record what they did, as compact JSON.
 pub const METADATA_KEY: &str = "swa";

@@ -1,9 +1,7 @@
 //! swa-avg as its users see it.
 
-mod common;
-
-use common::*;
 use safetensors::Dtype;
+use swa_testing::*;
 
 /// Three checkpoints of one model in a fresh folder.
 fn three() -> tempfile::TempDir {

@@ -1,9 +1,7 @@
 //! The result is the exact mean, rounded once: against rational arithmetic (fixtures/exact/make.py).
 
-mod common;
-
-use common::*;
 use safetensors::Dtype;
+use swa_testing::*;
 
 const TYPES: [(&str, Dtype, usize); 4] = [
     ("F64", Dtype::F64, 8),

@@ -1,11 +1,9 @@
 //! Bad input: a clear line, the right exit code, nothing lost.
 
-mod common;
-
 use std::path::Path;
 
-use common::*;
 use safetensors::Dtype;
+use swa_testing::*;
 
 /// Averages `bad` with a good checkpoint over an old output, which must survive.
 fn refused(write_bad: impl Fn(&Path), code: i32, parts: &[&str]) {

@@ -1,13 +1,12 @@
 //! Checkpoints of every trainer, written by its own library (fixtures/formats), average to what PyTorch
 //! makes of the same tensors in f64, bit for bit; what cannot be read is refused by name.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::swa_avg;
 use safetensors::SafeTensors;
 use serde_json::Value;
+use swa_testing::swa_avg;
+use swa_testing::{fails, listing};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats")
@@ -247,18 +246,10 @@ fn like_refuses_what_does_not_fit() {
         run.args(&inputs).arg("--like").arg(like).args(more).arg("-o").arg(dir.path().join(output));
         run
     };
-    common::fails(
-        &mut run(&file("layout-tied/step_0.pt"), "x.pth", &[]),
-        3,
-        &["8 tensor(s)", "missing"],
-    );
-    common::fails(
-        &mut run(&inputs[0], "x.pth", &["--dtype", "bf16"]),
-        3,
-        &["is F32", "the model BF16"],
-    );
-    common::fails(&mut run(&inputs[0], "x.safetensors", &[]), 2, &["--like writes a PyTorch file"]);
+    fails(&mut run(&file("layout-tied/step_0.pt"), "x.pth", &[]), 3, &["8 tensor(s)", "missing"]);
+    fails(&mut run(&inputs[0], "x.pth", &["--dtype", "bf16"]), 3, &["is F32", "the model BF16"]);
+    fails(&mut run(&inputs[0], "x.safetensors", &[]), 2, &["--like writes a PyTorch file"]);
     let safetensors = file("torch-model/expected.safetensors");
-    common::fails(&mut run(&safetensors, "x.pth", &[]), 2, &["holds nothing beside its weights"]);
-    assert!(common::listing(dir.path()).is_empty());
+    fails(&mut run(&safetensors, "x.pth", &[]), 2, &["holds nothing beside its weights"]);
+    assert!(listing(dir.path()).is_empty());
 }

@@ -1,8 +1,6 @@
 //! Which checkpoints count, with which weights, and which tensors.
 
-mod common;
-
-use common::*;
+use swa_testing::*;
 
 /// ckpt_10, ckpt_20, … ckpt_60, whose only value is their number.
 fn six() -> tempfile::TempDir {

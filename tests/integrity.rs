@@ -1,9 +1,7 @@
 //! Digests: what the tools wrote is found damaged when it is. And folders of shards.
 
-mod common;
-
-use common::*;
 use safetensors::Dtype;
+use swa_testing::*;
 
 fn averaged() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

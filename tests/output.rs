@@ -1,12 +1,10 @@
 //! Where the output goes: aliases of inputs, links and what is no file, modes.
 
-mod common;
-
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
-use common::*;
+use swa_testing::*;
 
 fn two() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();

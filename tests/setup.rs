@@ -11,9 +11,9 @@ struct Checkout(tempfile::TempDir);
 impl Checkout {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join(".cargo")).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo/setup-libtorch.sh");
-        fs::copy(script, dir.path().join(".cargo/setup-libtorch.sh")).unwrap();
+        fs::create_dir(dir.path().join("scripts")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/setup-libtorch.sh");
+        fs::copy(script, dir.path().join("scripts/setup-libtorch.sh")).unwrap();
         let checkout = Checkout(dir);
         checkout.python("exit 1");
         checkout
@@ -43,7 +43,7 @@ impl Checkout {
 
     fn setup(&self, libtorch: Option<&Path>) -> Output {
         let mut command = Command::new("sh");
-        command.arg(self.path(".cargo/setup-libtorch.sh")).env_remove("LIBTORCH");
+        command.arg(self.path("scripts/setup-libtorch.sh")).env_remove("LIBTORCH");
         let path = std::env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", self.path("bin").display()));
         if let Some(folder) = libtorch {

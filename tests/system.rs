@@ -2,8 +2,6 @@
 //! full, memory that is refused, a power cut. They need strace or root, and say so where they lack it;
 //! with SWA_TESTS_MUST_RUN they fail then. With SWA_TESTS_LONG the sweeps leave nothing out.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -13,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use common::*;
+use swa_testing::*;
 
 const TOOL: &str = env!("CARGO_BIN_EXE_swa-avg");
 
@@ -678,9 +676,7 @@ fn memory_does_not_depend_on_the_number_and_size_of_inputs() {
     let out = ["-qo", "out", "--force", "--threads"];
     for (threads, stacks) in [("1", 2), ("8", 16), ("64", 128)] {
         // What a process may write to and shares with none: 64 MiB, and 2 MiB of stack a thread.
-        // Built with libtorch the tool loads it, whose own data count.
-        let libtorch = if cfg!(feature = "torch") { 1024 } else { 0 };
-        let line = format!("ulimit -d {}; exec \"$0\" \"$@\"", (64 + stacks + libtorch) << 10);
+        let line = format!("ulimit -d {}; exec \"$0\" \"$@\"", (64 + stacks) << 10);
         let mut shell = Command::new("bash");
         shell.args(["-c", &line, TOOL, "*.safetensors"]).args(out).arg(threads);
         let output = shell.current_dir(&dir).output().unwrap();

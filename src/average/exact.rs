@@ -10,7 +10,7 @@ use num_traits::{ToPrimitive, Zero};
 use super::float::{Float, Format};
 
 /// (negative, m, e): |x| = m·2^e. `x` is finite.
-pub(crate) fn parts(x: f64) -> (bool, u64, i32) {
+pub fn parts(x: f64) -> (bool, u64, i32) {
     let bits = x.to_bits();
     let fraction = bits & ((1 << 52) - 1);
     let exponent = (bits >> 52 & 0x7ff) as i32;
@@ -208,8 +208,7 @@ pub(super) fn divisor(weights: &[f64]) -> Sum {
 }
 
 /// n / d · 2^exponent, rounded once. `d` is positive.
-#[cfg(feature = "torch")]
-pub(crate) fn quotient(n: BigInt, d: BigInt, exponent: i32) -> f64 {
+pub fn quotient(n: BigInt, d: BigInt, exponent: i32) -> f64 {
     let (n, d) = (Sum { integer: Integer::Big(n), exponent }, Integer::Big(d));
     f64::from_bits(n.over(&Sum { integer: d, exponent: 0 }, Float::F64.format()).0)
 }

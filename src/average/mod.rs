@@ -37,16 +37,15 @@ mod checking;
 mod coefficients;
 mod compare;
 mod exact;
-pub(crate) mod float;
-pub(crate) mod kernel;
+pub mod float;
+pub mod kernel;
 mod plan;
 mod stream;
 mod write;
 mod writer;
 
 pub use coefficients::{Coefficients, mean};
-#[cfg(feature = "torch")]
-pub(crate) use exact::{parts, quotient};
+pub use exact::{parts, quotient};
 pub use float::Float;
 pub use plan::{BnStats, Keys, Options, Plan, Planned, Rule, rule};
 pub use write::{Estimate, Target, Written};

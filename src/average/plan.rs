@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 use serde_json::json;
+use swa_base::{Choice, choices};
 
 use super::compare::{Differences, differences};
 use super::{Coefficients, Float};
@@ -11,26 +12,25 @@ use crate::checkpoint::select::base_name;
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, is_running_statistic};
 use crate::{Error, METADATA_KEY, Result, TRANSFORM_KEY};
 
-/// What becomes of batchnorm's running statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum BnStats {
-    /// Averaged like every other floating tensor
-    #[default]
-    Mean,
-    /// Taken from the last checkpoint
-    Last,
+choices! {
+    /// What becomes of batchnorm's running statistics.
+    #[derive(Default)]
+    pub enum BnStats {
+        #[default]
+        Mean = "mean": "Averaged like every other floating tensor",
+        Last = "last": "Taken from the last checkpoint",
+    }
 }
 
-/// Which tensors the output has, where the inputs do not have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Keys {
-    /// Differing names are an error
-    #[default]
-    Strict,
-    /// Those that all inputs have
-    Intersection,
-    /// Those that any input has, each averaged over the inputs that have it
-    Union,
+choices! {
+    /// Which tensors the output has, where the inputs do not have the same.
+    #[derive(Default)]
+    pub enum Keys {
+        #[default]
+        Strict = "strict": "Differing names are an error",
+        Intersection = "intersection": "Those that all inputs have",
+        Union = "union": "Those that any input has, each averaged over the inputs that have it",
+    }
 }
 
 /// How to average.
@@ -290,10 +290,7 @@ impl<'a> Plan<'a> {
             "version": env!("CARGO_PKG_VERSION"),
             "inputs": self.inputs.iter().map(|i| base_name(i.path())).collect::<Vec<_>>(),
             "weights": self.coefficients.weights(),
-            "bn_stats": match self.options.bn_stats {
-                BnStats::Mean => "mean",
-                BnStats::Last => "last",
-            },
+            "bn_stats": self.options.bn_stats.name(),
         });
         // What narrowed the tensors down or changed their type, if anything.
         let text = |regex: &Option<Regex>| regex.as_ref().map(|regex| regex.as_str().to_string());
@@ -301,11 +298,9 @@ impl<'a> Plan<'a> {
             ("dtype", self.options.dtype.map(|float| format!("{float:?}"))),
             (
                 "keys",
-                match self.options.keys {
-                    Keys::Strict => None,
-                    Keys::Intersection => Some("intersection".into()),
-                    Keys::Union => Some("union".into()),
-                },
+                Some(self.options.keys)
+                    .filter(|keys| *keys != Keys::Strict)
+                    .map(|keys| keys.name().into()),
             ),
             ("include", text(&self.options.include)),
             ("exclude", text(&self.options.exclude)),

@@ -99,7 +99,7 @@ pub(super) fn position(n: usize) -> usize {
     n * (DIGITS + 1)
 }
 
-pub(crate) fn hex(digest: u128) -> String {
+pub fn hex(digest: u128) -> String {
     format!("{digest:032x}")
 }
 

@@ -365,8 +365,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Kind;
     use crate::checkpoint::Checkpoint;
-    use crate::error::Kind;
 
     /// A text, an array's extension, a map: below the sizes that need more than a byte for a length.
     fn text(text: &str) -> Vec<u8> {

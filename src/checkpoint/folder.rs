@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::contents::Container;
 use super::index::Index;
 use super::{Checkpoint, MAX_HEADER, deepspeed, distributed};
-use crate::error::printable;
+use crate::text::printable;
 use crate::{Error, Result};
 
 /// Names of the file that lists the shards, and of that of a model without shards.

@@ -34,7 +34,7 @@ pub struct Part {
 
 impl Part {
     /// The bytes between its first and its last value; not of an empty one.
-    fn span(&self, width: usize) -> Range<u64> {
+    pub fn span(&self, width: usize) -> Range<u64> {
         let steps = self.size.iter().zip(&self.strides);
         let last: u64 = steps.map(|(&n, &stride)| (n - 1) * stride).sum();
         self.start..self.start + last + width as u64

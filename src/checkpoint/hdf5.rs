@@ -18,7 +18,8 @@ use super::torch::Storage;
 use super::weights::{OTHER, Take};
 use super::zip::{self, Archive};
 use super::{Dtype, Source};
-use crate::{Error, Result, panics};
+use crate::{Error, Result};
+use swa_base::panics;
 
 /// First bytes of an HDF5 file.
 pub const MAGIC: &[u8] = b"\x89HDF\r\n\x1a\n";
@@ -346,8 +347,8 @@ mod tests {
     use hdf5_pure::FileBuilder;
 
     use super::*;
+    use crate::Kind as ErrorKind;
     use crate::checkpoint::Checkpoint;
-    use crate::error::Kind as ErrorKind;
 
     /// Groups with a dataset each: their paths end in its name.
     fn file(datasets: &[(&str, &[f32])]) -> Vec<u8> {

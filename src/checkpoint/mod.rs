@@ -3,7 +3,7 @@
 //! Nothing after this room knows which trainer wrote a file. A checkpoint is one file or a folder of
 //! shards; a format is one file here that turns a file's header into entries.
 
-pub(crate) mod checksum;
+pub mod checksum;
 mod contents;
 mod deepspeed;
 pub mod digest;
@@ -21,7 +21,6 @@ mod open;
 pub mod pickle;
 mod safetensors;
 pub mod select;
-pub mod sigbus;
 mod sniff;
 mod source;
 pub(crate) mod torch;

@@ -13,7 +13,7 @@ use ::safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use crate::error::printable;
+use crate::text::printable;
 use crate::{Error, Result};
 
 /// Largest header that is read, in bytes: the reference implementation's limit.

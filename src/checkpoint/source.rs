@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
-use super::sigbus::{self, Entry, Mapping};
+use crate::process::sigbus::{self, Entry, Mapping};
 use crate::{Error, Result};
 
 /// What tells one state of a file from another: device, inode, size and modification time.
@@ -257,7 +257,7 @@ impl Drop for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
+    use crate::Kind;
 
     #[test]
     fn bytes_are_the_file_and_a_rewrite_is_noticed() {

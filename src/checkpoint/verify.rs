@@ -1,6 +1,8 @@
 //! Checking a checkpoint against the checksums in it: the digests that the tools write, the CRCs of zip
 //! files.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::checksum::Checksum;
@@ -25,6 +27,34 @@ impl Checkpoint {
         let rest = |file: usize| self.rest.iter().any(|rest| rest.file as usize == file);
         let seals = self.seals.iter().enumerate();
         seals.len() > 0 && seals.into_iter().all(|(i, seals)| *seals != Seals::None || rest(i))
+    }
+
+    /// How many tensors have bytes that a checksum of their files covers: their own, or that of a storage
+    /// that they are a view of.
+    pub fn tensors_with_checksum(&self) -> usize {
+        let mut covered: Vec<(u32, Range<u64>)> = (self.rest.iter())
+            .filter(|rest| rest.storage.crc.is_some())
+            .map(|rest| (rest.file, rest.storage.bytes.clone()))
+            .collect();
+        covered.sort_by_key(|(file, bytes)| (*file, bytes.start));
+        let is_covered = |file: u32, bytes: Range<u64>| {
+            let after = covered.partition_point(|(f, b)| (*f, b.start) <= (file, bytes.start));
+            after.checked_sub(1).is_some_and(|i| {
+                let (other, storage) = &covered[i];
+                *other == file && bytes.end <= storage.end
+            })
+        };
+        let has_one = |&tensor: &usize| match self.place(tensor) {
+            _ if self.tensors()[tensor].is_empty() || self.checksum(tensor).is_some() => true,
+            Place::Row { file, start, .. } => {
+                is_covered(file, start..start + self.tensors()[tensor].size())
+            }
+            Place::Gathered(number) => {
+                let gather = &self.gathers[number as usize];
+                gather.parts.iter().all(|part| is_covered(part.file, part.span(gather.width)))
+            }
+        };
+        (0..self.tensors().len()).filter(has_one).count()
     }
 
     /// Reads everything and compares it with the checksums that the file has; files without are passed

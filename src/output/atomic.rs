@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::Sink;
-use super::signals::naming;
 use super::temporary::{self, Pending, rename, rename_error, reserve, sync_folder};
+use crate::process::signals::naming;
 use crate::{Error, Result};
 
 pub struct AtomicFile {

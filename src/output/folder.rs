@@ -10,11 +10,11 @@ use rustix::fs::{CWD, RenameFlags};
 
 use super::Sink;
 use super::atomic::{behind_links, exists_already, refuse_inputs};
-use super::signals::naming;
 use super::temporary::{
     self, Pending, remove_flat_folder, rename, rename_error, reserve, sync_folder,
 };
 use crate::checkpoint::folder::SAFETENSORS;
+use crate::process::signals::naming;
 use crate::{Error, Result};
 
 pub struct AtomicFolder {

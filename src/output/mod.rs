@@ -7,7 +7,6 @@ mod like;
 mod rewrite;
 mod safetensors;
 mod scatter;
-pub mod signals;
 mod stream;
 mod temporary;
 mod torch;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
-use crate::checkpoint::sigbus::{Entry, TEMPORARY, c_path};
+use crate::process::sigbus::{Entry, TEMPORARY, c_path};
 use crate::{Error, Result};
 use std::ffi::CString;
 

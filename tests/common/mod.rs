@@ -1,8 +1,4 @@
 //! What the tests share: small checkpoints, and the tools.
-#![allow(dead_code)] // each test uses a part
-
-#[cfg(feature = "torch")]
-pub mod golden;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,11 +7,24 @@ use assert_cmd::Command;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 pub fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    root().join("fixtures")
 }
 
 pub fn swa_avg() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_swa-avg"))
+    Command::new(binary("swa-avg"))
+}
+
+/// The checkout.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().parent().unwrap()
+}
+
+/// Where a command of this workspace is: beside the tests. `cargo test` builds those of the packages under test.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is not built: cargo build --release --workspace", path.display());
+    path
 }
 
 /// A tensor by name, dtype, shape and little-endian bytes.
@@ -81,7 +90,6 @@ pub fn fails(command: &mut Command, code: i32, parts: &[&str]) -> String {
 }
 
 /// The two data tools.
-#[cfg(feature = "torch")]
 pub mod data_tools {
     use std::path::Path;
 
@@ -89,19 +97,19 @@ pub mod data_tools {
     use safetensors::tensor::TensorView;
     use safetensors::{Dtype, SafeTensors};
 
-    use super::fixtures;
+    use super::{binary, fixtures};
 
     pub fn swa_bn_update() -> Command {
-        tool(env!("CARGO_BIN_EXE_swa-bn-update"))
+        tool("swa-bn-update")
     }
 
     pub fn swa_eval() -> Command {
-        tool(env!("CARGO_BIN_EXE_swa-eval"))
+        tool("swa-eval")
     }
 
     /// Tests run beside each other: waiting threads must not spin.
-    fn tool(path: &str) -> Command {
-        let mut command = Command::new(path);
+    fn tool(name: &str) -> Command {
+        let mut command = Command::new(binary(name));
         command.env("OMP_WAIT_POLICY", "passive");
         command
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::error::Kind;
+use crate::Kind;
 
 fn parse(bytes: &[u8]) -> Pickle {
     Pickle::parse(bytes).unwrap()

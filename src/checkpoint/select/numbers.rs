@@ -98,7 +98,7 @@ mod tests {
 
     fn fails(result: Result<Option<Vec<u64>>>) -> String {
         let error = result.unwrap_err();
-        assert_eq!(error.kind(), crate::error::Kind::Usage);
+        assert_eq!(error.kind(), crate::Kind::Usage);
         error.to_string()
     }
 

@@ -1,0 +1,105 @@
+//! Text as people read it and shells take it.
+
+use std::path::Path;
+
+/// Names come from files: control characters (which could drive a terminal) are escaped.
+pub fn printable(text: &str) -> String {
+    let control = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if control(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// How a setting is spelled: its name (lower case, words joined by underscores) and value, if one is named.
+pub type SettingStyle<'a> = dyn Fn(&str, Option<&str>) -> String + 'a;
+
+/// A setting within a message: `setting!("batch_size")`, or `setting!("keys", "union")` with a value. The library
+/// names settings; who shows the message spells them as its users write them (`--batch-size`).
+#[macro_export]
+macro_rules! setting {
+    ($name:literal) => {
+        concat!("\u{e000}", $name, "\u{e001}")
+    };
+    ($name:literal, $value:literal) => {
+        concat!("\u{e000}", $name, "=", $value, "\u{e001}")
+    };
+}
+
+/// A text with each [`setting!`] in it as `write` spells it.
+pub fn settings(text: &str, write: &SettingStyle) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('\u{e000}') {
+        let Some((setting, after)) = after.split_once('\u{e001}') else { break };
+        let (name, value) = match setting.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (setting, None),
+        };
+        out += before;
+        out += &write(name, value);
+        rest = after;
+    }
+    out + rest
+}
+
+/// A size as people read it, in powers of ten.
+pub fn megabytes(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A path as it can be typed into a shell.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+/// The name of an output derived from an input's: `swa.safetensors` → `swa_bn.safetensors`, and timm's
+/// `swa.pth.tar` → `swa_bn.pth.tar`.
+pub fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let bare =
+        name.strip_suffix(".tar").filter(|bare| bare.ends_with(".pth") || bare.ends_with(".pt"));
+    let stem = Path::new(bare.unwrap_or(&name)).file_stem().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{stem}{suffix}{}", &name[stem.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_spelled_as_they_are_written() {
+        let text = concat!("choose ", setting!("keys", "union"), " or ", setting!("force"), "!");
+        let flags = |name: &str, value: Option<&str>| format!("--{name} {}", value.unwrap_or("-"));
+        assert_eq!(settings(text, &flags), "choose --keys union or --force -!");
+        assert_eq!(settings("a\u{e000}b", &flags), "a\u{e000}b");
+    }
+
+    #[test]
+    fn a_suffix_comes_before_the_ending() {
+        for (from, to) in [
+            ("a/swa.safetensors", "a/swa_bn.safetensors"),
+            ("epoch=3.ckpt", "epoch=3_bn.ckpt"),
+            ("model_best.pth.tar", "model_best_bn.pth.tar"),
+            ("v1.5.pt", "v1.5_bn.pt"),
+            ("folder", "folder_bn"),
+        ] {
+            assert_eq!(with_suffix(Path::new(from), "_bn"), Path::new(to));
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! How a command begins and ends: arguments, threads, errors, exit codes.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use serde::Serialize;
+use swa_base::text::printable;
+use swa_base::{Choice, Error, Kind, Result, panics};
+
+use crate::{Common, print};
+
+/// What `--json` prints where a command fails.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    /// What went wrong.
+    pub error: ErrorReport,
+}
+
+/// What went wrong, for machines.
+#[derive(Debug, Serialize)]
+pub struct ErrorReport {
+    /// What happened, one of a fixed list of names.
+    pub kind: &'static str,
+    /// The command's exit code.
+    pub exit_code: u8,
+    /// The message as it stands on stderr.
+    pub message: String,
+    /// The file that it went wrong with; null where none is to blame.
+    pub file: Option<String>,
+    /// The tensor that it went wrong with; null where none is to blame.
+    pub tensor: Option<String>,
+    /// What can be done, as an imperative; null where the message says all.
+    pub remedy: Option<String>,
+}
+
+impl Failure {
+    /// Of an error of a job.
+    pub fn of(error: &Error) -> Self {
+        Failure {
+            error: ErrorReport {
+                kind: error.kind().name(),
+                exit_code: error.kind().exit_code(),
+                message: error.message(&flag),
+                file: error.file().map(|path| path.to_string_lossy().into_owned()),
+                tensor: error.tensor_name().map(String::from),
+                remedy: error.remedy_text(&flag),
+            },
+        }
+    }
+
+    fn of_usage(message: String) -> Self {
+        let (kind, exit_code) = (Kind::Usage.name(), Kind::Usage.exit_code());
+        let error =
+            ErrorReport { kind, exit_code, message, file: None, tensor: None, remedy: None };
+        Failure { error }
+    }
+
+    /// On stdout. Where that cannot be written to, stderr has said it.
+    fn print(&self) {
+        let _ = crate::json(self).and_then(print);
+    }
+}
+
+/// A setting as the command line spells it: `batch_size` is `--batch-size`.
+pub fn flag(name: &str, value: Option<&str>) -> String {
+    let flag = format!("--{}", name.replace('_', "-"));
+    match value {
+        None => flag,
+        Some(value) => format!("{flag} {value}"),
+    }
+}
+
+/// The arguments, and where they come from. Ends the process where they cannot be parsed, or where help or the
+/// version was asked for.
+pub fn parse<Args: CommandFactory + FromArgMatches>() -> (Args, ArgMatches) {
+    panics::in_one_line();
+    let parsed = Args::command().try_get_matches();
+    match parsed.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches))) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+                let text = error.render().to_string();
+                let line = text.lines().next().unwrap_or_default();
+                let line = line.strip_prefix("error: ").unwrap_or(line);
+                Failure::of_usage(printable(line)).print();
+            }
+            error.exit()
+        }
+    }
+}
+
+/// Runs a command: starts its threads, prints its error as one line (and, with --json, as an object) and answers
+/// with its exit code.
+pub fn run(common: &Common, command: impl FnOnce() -> Result<()>) -> ExitCode {
+    match threads(common).and_then(|()| command()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who closed the pipe has read enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            panics::stderr_line(&format!("error: {}", error.message(&flag)));
+            if common.json {
+                Failure::of(&error).print();
+            }
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn threads(common: &Common) -> Result<()> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = common.threads {
+        pool = pool.num_threads(threads.into());
+    }
+    pool.build_global().map_err(|e| Error::limit(format!("cannot start threads: {e}")))
+}
+
+fn is_closed_pipe(error: &Error) -> bool {
+    use std::error::Error as _;
+    let source = error.source().and_then(|e| e.downcast_ref::<std::io::Error>());
+    error.kind() == Kind::Io && source.is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}

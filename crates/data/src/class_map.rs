@@ -1,0 +1,288 @@
+//! Which output of a network stands for which class of the data: for data of some of the network's
+//! classes, or in another order.
+//!
+//! The file is JSON or text, in one of the forms in which people have it:
+//!
+//! | form | an entry |
+//! |---|---|
+//! | JSON object, class → output (Hugging Face's `label2id`) | `"n01440764": 0`; `null` leaves the class's images out |
+//! | JSON object, output → class (`id2label`, Keras's `imagenet_class_index.json`) | `"0": "n01440764"`, `"0": ["n01440764", "tench"]` |
+//! | JSON array of classes in the order of the outputs | `"n01440764"` |
+//! | text, a class and its output a line | `n01440764 0`, also with a comma or a tab between; `-` leaves the class's images out |
+//! | text, a class a line in the order of the outputs (timm) | `n01440764` |
+//!
+//! Empty lines and lines that begin with `#` are passed over. A class is meant by its name; where no entry
+//! is the name of a class, by its number. Every class of the data has an entry; entries of other classes
+//! do no harm, so that one file serves every subset.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::{Classes, Dataset, Image, grouped};
+use swa_base::text::printable;
+use swa_base::{Error, Result};
+
+/// A class as the file names it, and its output, if its images are not left out.
+type Entry = (String, Option<u32>);
+
+/// The output of each class of a dataset.
+#[derive(Debug, Clone)]
+pub struct ClassMap {
+    path: PathBuf,
+    /// By class; none: its images are left out.
+    outputs: Vec<Option<u32>>,
+    names: Option<Vec<String>>,
+}
+
+impl ClassMap {
+    /// Reads the map for a dataset.
+    ///
+    /// # Errors
+    /// `Usage` where there is no such file; `Input`, naming the classes, where it has none of the forms,
+    /// lacks a class, names one twice or gives two the same output.
+    pub fn read(path: &Path, dataset: &dyn Dataset) -> Result<Self> {
+        let text = super::text(path)?;
+        let entries = parse(&text).map_err(|what| {
+            Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
+        })?;
+        let count = match dataset.classes() {
+            Classes::Exactly(n) | Classes::AtLeast(n) => n,
+        };
+        let names = dataset.class_names().map(<[String]>::to_vec);
+        let outputs = resolve(&entries, count, names.as_deref()).map_err(|e| e.at(path))?;
+        Ok(ClassMap { path: path.to_path_buf(), outputs, names })
+    }
+
+    /// Fails if an output is not below `heads`, the number of outputs of the model in `model`.
+    pub fn check(&self, heads: usize, model: &Path) -> Result<()> {
+        let beyond = |output: &Option<u32>| output.is_some_and(|output| output as usize >= heads);
+        match self.outputs.iter().position(beyond) {
+            None => Ok(()),
+            Some(class) => Err(Error::input(format!(
+                "class `{}`: output {}, but the head of `{}` has {heads}, from 0",
+                self.title(class),
+                self.outputs[class].unwrap_or_default(),
+                model.display(),
+            ))
+            .at(&self.path)),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The outputs of the classes that are not left out, in the order of the classes.
+    pub fn outputs(&self) -> Vec<u32> {
+        self.outputs.iter().flatten().copied().collect()
+    }
+
+    /// The names of those, where the data have names.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let names = self.names.as_ref()?.iter().zip(&self.outputs);
+        Some(names.filter(|(_, output)| output.is_some()).map(|(name, _)| name.clone()).collect())
+    }
+
+    /// How many classes are left out.
+    pub fn left_out(&self) -> usize {
+        self.outputs.iter().filter(|output| output.is_none()).count()
+    }
+
+    fn title(&self, class: usize) -> String {
+        title(class, self.names.as_deref())
+    }
+
+    /// The dataset with outputs for labels, without the images that are left out.
+    ///
+    /// # Errors
+    /// `Input` where no image is left.
+    pub fn apply(&self, dataset: Arc<dyn Dataset>) -> Result<Arc<dyn Dataset>> {
+        let kept = |&index: &usize| self.outputs[dataset.label(index)].is_some();
+        let images: Vec<usize> = (0..dataset.len()).filter(kept).collect();
+        if images.is_empty() {
+            return Err(Error::input("it leaves every image of the data out").at(&self.path));
+        }
+        Ok(Arc::new(Mapped { dataset, images, map: self.clone() }))
+    }
+}
+
+struct Mapped {
+    dataset: Arc<dyn Dataset>,
+    /// Those that are not left out.
+    images: Vec<usize>,
+    map: ClassMap,
+}
+
+impl Dataset for Mapped {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn classes(&self) -> Classes {
+        Classes::AtLeast(self.map.outputs.iter().flatten().max().map_or(0, |&o| o as usize + 1))
+    }
+
+    /// Labels are outputs, for which the data have no names.
+    fn class_names(&self) -> Option<&[String]> {
+        None
+    }
+
+    fn label(&self, index: usize) -> usize {
+        let class = self.dataset.label(self.images[index]);
+        self.map.outputs[class].expect("images of other classes are left out") as usize
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.dataset.name(self.images[index])
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        self.dataset.image(self.images[index])
+    }
+
+    fn describe(&self) -> String {
+        let (used, path) = (grouped(self.len()), printable(&self.map.path.to_string_lossy()));
+        format!("{}; {used} images by `{path}`", self.dataset.describe())
+    }
+}
+
+fn title(class: usize, names: Option<&[String]>) -> String {
+    names.and_then(|names| names.get(class)).cloned().unwrap_or_else(|| class.to_string())
+}
+
+/// Finds the entry of each class.
+fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<Vec<Option<u32>>> {
+    let by_name: HashMap<&str, usize> =
+        names.unwrap_or_default().iter().enumerate().map(|(i, name)| (&name[..], i)).collect();
+    let are_names = entries.iter().any(|(name, _)| by_name.contains_key(&name[..]));
+    let class = |name: &str| match are_names {
+        true => by_name.get(name).copied(),
+        false => name.parse().ok(),
+    };
+    let mut found: Vec<Option<&Entry>> = vec![None; count];
+    for entry in entries {
+        let Some(class) = class(&entry.0) else {
+            if are_names {
+                continue;
+            }
+            // No name is known, and this is no number.
+            let all: Vec<String> = (0..count.min(3)).map(|class| title(class, names)).collect();
+            return Err(Error::input(format!("`{}` is no class of the data", entry.0))
+                .remedy(format!("its {count} classes are `{}`, …", all.join("`, `"))));
+        };
+        if class < count && found[class].replace(entry).is_some() {
+            return Err(Error::input(format!("class `{}` has two entries", entry.0)));
+        }
+    }
+    let missing = (0..count).filter(|&class| found[class].is_none());
+    let missing: Vec<String> = missing.map(|class| format!("`{}`", title(class, names))).collect();
+    if !missing.is_empty() {
+        return Err(Error::input(format!("{} class(es) of the data have no entry", missing.len()))
+            .remedy("add them; null, or `-` in text, leaves a class's images out")
+            .list(missing));
+    }
+    let outputs: Vec<Option<u32>> = found.iter().flatten().map(|(_, output)| *output).collect();
+    let mut taken = HashMap::new();
+    for (class, output) in outputs.iter().enumerate() {
+        if let Some(output) = output
+            && let Some(other) = taken.insert(output, class)
+        {
+            let (a, b) = (title(other, names), title(class, names));
+            return Err(Error::input(format!("output {output} is that of `{a}` and of `{b}`")));
+        }
+    }
+    Ok(outputs)
+}
+
+fn parse(text: &str) -> Result<Vec<Entry>, String> {
+    let text = text.trim();
+    let entries = match text.chars().next() {
+        Some('{') => {
+            let Pairs(pairs) = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            pairs.into_iter().map(json_entry).collect::<Result<_, _>>()?
+        }
+        Some('[') => {
+            let names: Vec<String> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            in_order(names)
+        }
+        _ => lines(text)?,
+    };
+    if entries.is_empty() { Err("holds no class".into()) } else { Ok(entries) }
+}
+
+fn in_order(names: Vec<String>) -> Vec<Entry> {
+    names.into_iter().zip(0..).map(|(name, output)| (name, Some(output))).collect()
+}
+
+fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
+    let output = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
+    let name = match &value {
+        Value::Array(names) => names.first().and_then(Value::as_str),
+        other => other.as_str(),
+    };
+    match (&value, name) {
+        (Value::Null, _) => Ok((key, None)),
+        (Value::Number(n), _) => match output(n.as_u64()) {
+            Some(output) => Ok((key, Some(output))),
+            None => Err(format!("class `{key}`: {n} is not the number of an output")),
+        },
+        (_, Some(name)) => match output(key.parse().ok()) {
+            Some(output) => Ok((name.to_string(), Some(output))),
+            None => Err(format!("`{key}` → `{name}`: neither is the number of an output")),
+        },
+        _ => Err(format!("`{key}`: expected the number of an output, found {value}")),
+    }
+}
+
+/// Where every line ends with a number or a dash, classes with outputs; else classes in order.
+fn lines(text: &str) -> Result<Vec<Entry>, String> {
+    let lines = text.lines().map(str::trim);
+    let lines: Vec<&str> = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
+    let is_separator = |c: char| c == ',' || c.is_whitespace();
+    let pair = |line: &&str| -> Option<(String, Option<u32>)> {
+        let (name, last) = line.rsplit_once(is_separator)?;
+        let output = if last == "-" { None } else { Some(last.parse().ok()?) };
+        Some((name.trim_end_matches(is_separator).to_string(), output))
+    };
+    match lines.iter().map(pair).collect() {
+        Some(pairs) => Ok(pairs),
+        // One line of two forms among many is a slip of the pen.
+        None if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() => {
+            let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
+            Err(format!("`{odd}`: expected a class and the number of its output"))
+        }
+        None => Ok(in_order(lines.into_iter().map(str::to_string).collect())),
+    }
+}
+
+/// A JSON object's entries in order, equal keys included.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("an object of classes and outputs")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = vec![];
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+#[cfg(test)]
+mod tests;

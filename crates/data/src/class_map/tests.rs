@@ -1,0 +1,141 @@
+use super::*;
+
+/// Classes of two images each.
+struct Data(Option<Vec<String>>, usize);
+
+impl Dataset for Data {
+    fn len(&self) -> usize {
+        2 * self.1
+    }
+
+    fn classes(&self) -> Classes {
+        if self.0.is_some() { Classes::Exactly(self.1) } else { Classes::AtLeast(self.1) }
+    }
+
+    fn class_names(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+
+    fn label(&self, index: usize) -> usize {
+        index / 2
+    }
+
+    fn name(&self, index: usize) -> String {
+        format!("image {index}")
+    }
+
+    fn image(&self, _: usize) -> Result<Image> {
+        Err(Error::input("no pixels"))
+    }
+
+    fn describe(&self) -> String {
+        "data".into()
+    }
+}
+
+fn named(names: &[&str]) -> Data {
+    Data(Some(names.iter().map(|name| name.to_string()).collect()), names.len())
+}
+
+fn map(text: &str, data: &Data) -> Result<ClassMap> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("map");
+    std::fs::write(&path, text).unwrap();
+    ClassMap::read(&path, data)
+}
+
+fn refused(text: &str, data: &Data, parts: &[&str]) {
+    let error = map(text, data).unwrap_err();
+    assert_eq!(error.kind(), swa_base::Kind::Input);
+    let error = error.to_string();
+    assert!(error.contains("map`: "), "{error}");
+    parts.iter().for_each(|part| assert!(error.contains(part), "{part} not in {error}"));
+}
+
+#[test]
+fn every_form_says_the_same() {
+    let data = named(&["cat", "dog", "red fox"]);
+    for text in [
+        r#"{"dog": 0, "red fox": 3, "cat": 4, "eel": 1}"#,
+        r#"{"0": "dog", "1": "eel", "3": "red fox", "4": "cat"}"#,
+        r#"{"0": ["dog", "x"], "3": ["red fox", "y"], "4": ["cat"]}"#,
+        r#"["dog", "eel", "ant", "red fox", "cat"]"#,
+        "# mine\ndog 0\n\nred fox\t3\r\ncat, 4\n",
+        "dog,0\nred fox,3\ncat,4",
+        "dog\neel\nant\nred fox\ncat\n",
+        "\u{feff}dog\neel\nant\nred fox\ncat",
+    ] {
+        assert_eq!(map(text, &data).unwrap().outputs(), [4, 0, 3], "{text}");
+    }
+}
+
+#[test]
+fn classes_without_names_go_by_number() {
+    let data = Data(None, 3);
+    for text in [r#"{"0": 5, "1": 2, "2": 0, "3": 7}"#, "0 5\n1 2\n2 0\n"] {
+        assert_eq!(map(text, &data).unwrap().outputs(), [5, 2, 0]);
+    }
+    // Folders that are called by numbers: the names count, not the places.
+    let folders = named(&["1", "10", "2"]);
+    assert_eq!(map("1 7\n10 8\n2 9\n0 1", &folders).unwrap().outputs(), [7, 8, 9]);
+    assert_eq!(map("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10", &folders).unwrap().outputs(), [1, 10, 2]);
+    // Names, but the map has places.
+    assert_eq!(map("0 7\n1 8", &named(&["a", "b"])).unwrap().outputs(), [7, 8]);
+}
+
+#[test]
+fn classes_can_be_left_out() {
+    let data = named(&["cat", "dog", "fox"]);
+    for text in [r#"{"cat": 1, "dog": null, "fox": 0}"#, "cat 1\ndog -\nfox 0"] {
+        let map = map(text, &data).unwrap();
+        assert_eq!((map.outputs(), map.left_out()), (vec![1, 0], 1));
+        assert_eq!(map.names().unwrap(), ["cat", "fox"]);
+        let mapped = map.apply(Arc::new(named(&["cat", "dog", "fox"]))).unwrap();
+        let labels: Vec<usize> = (0..mapped.len()).map(|i| mapped.label(i)).collect();
+        assert_eq!((labels, mapped.name(2)), (vec![1, 1, 0, 0], "image 4".into()));
+    }
+    let none = map("cat -\ndog -\nfox -", &data).unwrap();
+    assert!(none.apply(Arc::new(Data(None, 3))).is_err());
+}
+
+#[test]
+fn faults_are_named() {
+    let data = named(&["cat", "dog"]);
+    refused(r#"{"cat": 1}"#, &data, &["1 class(es) of the data have no entry", "  `dog`", "null"]);
+    refused(r#"{"cat": 1, "dog": 1}"#, &data, &["output 1 is that of `cat` and of `dog`"]);
+    refused(r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["class `cat` has two entries"]);
+    refused("cat\ndog\ncat", &data, &["class `cat` has two entries"]);
+    refused(r#"{"kat": 1, "dgo": 1}"#, &data, &["`kat` is no class of the data", "`cat`, `dog`"]);
+    refused(r#"{"cat": -1, "dog": 0}"#, &data, &["`cat`: -1 is not"]);
+    refused(r#"{"cat": 1.5, "dog": 0}"#, &data, &["`cat`: 1.5 is not"]);
+    refused(r#"{"cat": 4294967296, "dog": 0}"#, &data, &["`cat`: 4294967296 is not"]);
+    refused(r#"{"cat": true}"#, &data, &["`cat`", "found true"]);
+    refused(r#"{"cat": "dog"}"#, &data, &["`cat` → `dog`"]);
+    refused(r#"{"cat": 1"#, &data, &["EOF"]);
+    refused("[1, 2]", &data, &["invalid type"]);
+    refused("cat 0\ndog 1\nfox\n", &data, &["`fox`: expected a class and the number"]);
+    refused("", &data, &["holds no class"]);
+    refused("cat\n", &Data(None, 2), &["`cat` is no class of the data", "`0`, `1`"]);
+}
+
+#[test]
+fn outputs_beyond_the_head_are_named() {
+    let map = map("cat 3\ndog 10", &named(&["cat", "dog"])).unwrap();
+    assert!(map.check(11, Path::new("m")).is_ok());
+    let error = map.check(10, Path::new("m")).unwrap_err().to_string();
+    assert!(
+        error.contains("class `dog`: output 10, but the head of `m` has 10, from 0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_text_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("map");
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    let error = ClassMap::read(&path, &Data(None, 1)).unwrap_err().to_string();
+    assert!(error.contains("UTF-8"), "{error}");
+    let absent = ClassMap::read(&dir.path().join("absent"), &Data(None, 1)).unwrap_err();
+    assert_eq!(absent.kind().exit_code(), 2);
+}

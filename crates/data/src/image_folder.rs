@@ -1,0 +1,137 @@
+//! ImageFolder: one sub-folder of images a class, at any depth below it.
+//!
+//! Classes and images come in the order of torchvision's `ImageFolder`, so that labels and indices
+//! agree: class folders sorted as strings ("10" before "2"); within a class first by the path of the
+//! folder, then by file name. Unlike there, hidden entries are ignored.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::{
+    Classes, Dataset, EXTENSIONS, Image, Listing, Options, decode, grouped, image_stem, is_hidden,
+};
+use swa_base::text::printable;
+use swa_base::{Error, Result};
+
+pub(super) const HOLDS: &str = "a folder with a sub-folder of images for each class";
+
+pub(super) fn sniff(listing: &Listing) -> bool {
+    !listing.folders.is_empty()
+}
+
+pub(super) fn open(dir: &Path, listing: &Listing, _: &Options) -> Result<Box<dyn Dataset>> {
+    Ok(Box::new(ImageFolder::open(dir.to_path_buf(), listing)?))
+}
+
+struct ImageFolder {
+    dir: PathBuf,
+    classes: Vec<String>,
+    /// Paths below `dir`, with their labels.
+    images: Vec<(PathBuf, usize)>,
+}
+
+impl ImageFolder {
+    fn open(dir: PathBuf, listing: &Listing) -> Result<Self> {
+        if listing.folders.is_empty() {
+            let what = match listing.files.len() {
+                0 => "the folder is empty".to_string(),
+                n => format!("no class folders, only {} files", grouped(n)),
+            };
+            return Err(Error::input(what).at(&dir).remedy(format!("give {HOLDS}")));
+        }
+        let mut images = Vec::new();
+        let mut without = Vec::new();
+        for (label, class) in listing.folders.iter().enumerate() {
+            let found = images_below(&dir, class)?;
+            if found.is_empty() {
+                without.push(class.to_string_lossy().into_owned());
+            }
+            images.extend(found.into_iter().map(|path| (path, label)));
+        }
+        let endings = EXTENSIONS.map(|ending| format!(".{ending}")).join(" ");
+        if images.is_empty() {
+            let what = format!("no images below its {} folders", grouped(without.len()));
+            return Err(Error::input(what)
+                .at(&dir)
+                .remedy(format!("images end with one of {endings}, in any case")));
+        }
+        if !without.is_empty() {
+            let what = format!("{} class folders hold no image", grouped(without.len()));
+            return Err(Error::input(what)
+                .at(&dir)
+                .remedy(format!("remove them, or add images ({endings})"))
+                .list(without.iter().map(|class| format!("`{class}`")).collect()));
+        }
+        let classes = listing.folders.iter().map(|f| f.to_string_lossy().into_owned()).collect();
+        Ok(ImageFolder { dir, classes, images })
+    }
+}
+
+/// The images below `dir/class`, as paths below `dir`, in order.
+fn images_below(dir: &Path, class: &OsStr) -> Result<Vec<PathBuf>> {
+    let mut found: Vec<(OsString, OsString)> = Vec::new();
+    let walk = WalkDir::new(dir.join(class)).follow_links(true).into_iter();
+    for entry in walk.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name())) {
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(error) => return Err(unlisted(dir, error)),
+        };
+        if !entry.file_type().is_file() || image_stem(entry.file_name()).is_none() {
+            continue;
+        }
+        let below = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+        let folder = below.parent().unwrap_or(Path::new("")).as_os_str().to_os_string();
+        found.push((folder, entry.file_name().to_os_string()));
+    }
+    // The folder as one string, not component by component: "a-b" comes before "a/c".
+    found.sort();
+    Ok(found.into_iter().map(|(folder, file)| Path::new(&folder).join(file)).collect())
+}
+
+fn unlisted(dir: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(dir).to_path_buf();
+    match error.into_io_error() {
+        Some(source) => Error::io(&path, "list the directory", source),
+        None => Error::input("the link leads back to a folder that it lies in").at(&path),
+    }
+}
+
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn classes(&self) -> Classes {
+        Classes::Exactly(self.classes.len())
+    }
+
+    fn class_names(&self) -> Option<&[String]> {
+        Some(&self.classes)
+    }
+
+    fn label(&self, index: usize) -> usize {
+        self.images[index].1
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.images[index].0.to_string_lossy().into_owned()
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        decode::read(&self.dir.join(&self.images[index].0))
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "ImageFolder `{}`, {} images, {} classes",
+            printable(&self.dir.to_string_lossy()),
+            grouped(self.images.len()),
+            grouped(self.classes.len())
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

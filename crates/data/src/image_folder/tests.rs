@@ -1,0 +1,125 @@
+use crate::{self, Split};
+use swa_base::Kind;
+
+/// A folder with these (empty) files.
+fn folder(files: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let path = dir.path().join(file);
+        if file.ends_with('/') {
+            std::fs::create_dir_all(path).unwrap();
+            continue;
+        }
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    dir
+}
+
+fn names(files: &[&str]) -> Vec<String> {
+    let dir = folder(files);
+    let data = data::open(dir.path(), Split::Train, None).unwrap();
+    (0..data.len()).map(|i| format!("{} {}", data.label(i), data.name(i))).collect()
+}
+
+fn refusal(files: &[&str], split: Split) -> String {
+    let dir = folder(files);
+    let error = data::open(dir.path(), split, None).err().expect("refused");
+    assert_eq!(error.kind(), Kind::Input);
+    error.to_string()
+}
+
+#[test]
+fn classes_are_sorted_as_strings() {
+    assert_eq!(
+        names(&["2/a.png", "10/a.png", "B/a.png", "a/a.png"]),
+        ["0 10/a.png", "1 2/a.png", "2 B/a.png", "3 a/a.png"]
+    );
+}
+
+#[test]
+fn images_come_by_folder_then_by_name() {
+    // As torchvision orders them: "c", "c/a", "c/a-b", "c/a/z" as strings.
+    let files = ["c/z.jpg", "c/a/z/1.jpg", "c/a-b/2.jpg", "c/a/3.jpg", "c/b.jpg", "c/A.jpg"];
+    assert_eq!(
+        names(&files),
+        ["0 c/A.jpg", "0 c/b.jpg", "0 c/z.jpg", "0 c/a/3.jpg", "0 c/a-b/2.jpg", "0 c/a/z/1.jpg"]
+    );
+}
+
+#[test]
+fn only_images_count_and_hidden_entries_do_not() {
+    let files = [
+        "c/1.JPEG",
+        "c/2.Tif",
+        "c/3.webp",
+        "c/x.txt",
+        "c/jpg",
+        "c/._1.jpg",
+        "c/.t/1.png",
+        ".git/1.png",
+        "n.csv",
+    ];
+    assert_eq!(names(&files), ["0 c/1.JPEG", "0 c/2.Tif", "0 c/3.webp"]);
+}
+
+#[test]
+fn train_and_val_are_splits() {
+    let dir = folder(&[
+        "train/a/1.png",
+        "train/b/1.png",
+        "val/a/1.png",
+        "val/b/2.png",
+        "val/b/3.png",
+        "labels.txt",
+    ]);
+    let count = |split| data::open(dir.path(), split, None).unwrap().len();
+    assert_eq!((count(Split::Train), count(Split::Test)), (2, 3));
+    let text = refusal(&["train/a/1.png"], Split::Test);
+    assert!(text.ends_with("no test part, found `train`; use `--split train`"), "{text}");
+    let three = ["test/a/1.png", "train/a/1.png", "val/a/1.png"];
+    let text = refusal(&three, Split::HeldOut);
+    assert!(text.ends_with("choose with `--split val` or `--split test`"), "{text}");
+    let dir = folder(&three);
+    assert!(data::open(dir.path(), Split::Val, None).unwrap().describe().contains("/val`"));
+    let text = refusal(&["test/a/1.png", "t10k/a/1.png"], Split::Test);
+    assert!(text.ends_with("several folders of one part; give one of them"), "{text}");
+}
+
+#[test]
+fn a_class_of_that_name_is_a_class() {
+    assert_eq!(names(&["train/1.png", "bus/1.png"]), ["0 bus/1.png", "1 train/1.png"]);
+}
+
+#[test]
+fn folders_without_images_are_refused() {
+    assert!(refusal(&["a/", "b/x.txt"], Split::Train).contains("no images below its 2 folders"));
+    let text = refusal(&["a/1.png", "b/x.txt", "c/"], Split::Train);
+    assert!(
+        text.contains("2 class folders hold no image") && text.ends_with("\n  `b`\n  `c`"),
+        "{text}"
+    );
+    let dir = folder(&["1.png"]);
+    let text = data::open(dir.path(), Split::Train, Some(data::Format::ImageFolder)).err().unwrap();
+    assert!(text.to_string().contains("no class folders, only 1 files"), "{text}");
+}
+
+#[test]
+fn links_are_followed_and_loops_are_refused() {
+    let dir = folder(&["real/a/1.png", "data/b/2.png"]);
+    let (real, data) = (dir.path().join("real/a"), dir.path().join("data"));
+    std::os::unix::fs::symlink(&real, data.join("a")).unwrap();
+    assert_eq!(data::open(&data, Split::Train, None).unwrap().len(), 2);
+    std::os::unix::fs::symlink(&data, data.join("b/back")).unwrap();
+    let error = data::open(&data, Split::Train, None).err().unwrap();
+    assert_eq!(error.kind(), Kind::Input);
+    assert!(error.to_string().contains("leads back to a folder"), "{error}");
+}
+
+#[test]
+fn names_with_control_characters_are_escaped() {
+    let dir = folder(&["a\u{1b}[2J/1.png", "b/1.png"]);
+    let data = data::open(dir.path(), Split::Train, None).unwrap();
+    let error = data.image(0).unwrap_err().to_string();
+    assert!(error.contains("a\\u{1b}[2J/1.png`: the file is empty"), "{error}");
+}

@@ -1,0 +1,129 @@
+//! Which columns of a file hold the images and the labels, and what the classes are called.
+
+use parquet::basic::{Compression, Type};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::schema::types::ColumnDescriptor;
+use serde_json::Value;
+
+use swa_base::{Error, Result};
+
+/// Names of label columns; the first that is there is taken.
+const LABELS: [&str; 4] = ["label", "labels", "fine_label", "cls"];
+
+/// Names of image columns that are preferred where there are several.
+const IMAGES: [&str; 2] = ["image", "img"];
+
+/// Numbers of leaf columns, and the names of the label's classes.
+pub(super) struct Columns {
+    pub image: usize,
+    pub label: usize,
+    pub class_names: Option<Vec<String>>,
+}
+
+impl Columns {
+    pub fn find(metadata: &ParquetMetaData) -> Result<Self> {
+        let schema = metadata.file_metadata().schema_descr();
+        let columns: Vec<&ColumnDescriptor> = schema.columns().iter().map(|c| &**c).collect();
+        let image = image(&columns)?;
+        let features = features(metadata);
+        let label = label(&columns, features.as_ref())?;
+        let name = columns[label].path().string();
+        let class_names = features.as_ref().and_then(|features| class_names(features.get(&name)?));
+        for column in [image, label] {
+            check_codecs(metadata, column)?;
+        }
+        Ok(Columns { image, label, class_names })
+    }
+}
+
+fn listed(columns: &[&ColumnDescriptor]) -> String {
+    let names: Vec<String> =
+        columns.iter().take(12).map(|column| format!("`{}`", column.path().string())).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// A struct with `bytes`, or bytes under a name of its own.
+fn image(columns: &[&ColumnDescriptor]) -> Result<usize> {
+    let is_image = |column: &ColumnDescriptor| match column.path().parts() {
+        _ if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() > 0 => false,
+        [_, field] => field == "bytes",
+        [name] => IMAGES.contains(&name.as_str()) && column.logical_type_ref().is_none(),
+        _ => false,
+    };
+    let found: Vec<usize> = (0..columns.len()).filter(|&i| is_image(columns[i])).collect();
+    let named = |&&i: &&usize| IMAGES.contains(&columns[i].path().parts()[0].as_str());
+    match found[..] {
+        [only] => Ok(only),
+        [] => Err(Error::input(format!(
+            "no column of images (a struct with `bytes`) among {}",
+            listed(columns)
+        ))),
+        _ => found.iter().find(named).copied().ok_or_else(|| {
+            Error::input(format!("several columns of images among {}", listed(columns)))
+                .remedy("call the one that is meant `image`")
+        }),
+    }
+}
+
+/// An integer column with a usual name, else the only one that `datasets` calls a class label.
+fn label(columns: &[&ColumnDescriptor], features: Option<&Value>) -> Result<usize> {
+    let named = |name: &str| {
+        let is = |column: &&ColumnDescriptor| column.path().parts() == [name];
+        columns.iter().position(is)
+    };
+    let by_name = LABELS.iter().find_map(|name| named(name));
+    let by_feature = || {
+        let features = features?.as_object()?.iter();
+        let mut labels = features.filter(|(_, feature)| feature["_type"] == "ClassLabel");
+        match (labels.next(), labels.next()) {
+            (Some((name, _)), None) => named(name),
+            _ => None,
+        }
+    };
+    let found = by_name.or_else(by_feature).ok_or_else(|| {
+        let usual = LABELS.map(|name| format!("`{name}`")).join(", ");
+        Error::input(format!("no column of labels among {}", listed(columns)))
+            .remedy(format!("call it one of {usual}"))
+    })?;
+    let column = columns[found];
+    match column.physical_type() {
+        Type::INT32 | Type::INT64 => Ok(found),
+        other => Err(Error::input(format!(
+            "the column `{}` is {other}, expected whole numbers",
+            column.path().string()
+        ))
+        .remedy("encode it: `dataset.class_encode_column(NAME)`")),
+    }
+}
+
+/// What `datasets` notes of each column.
+fn features(metadata: &ParquetMetaData) -> Option<Value> {
+    let entries = metadata.file_metadata().key_value_metadata()?;
+    let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_ref()?;
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    Some(value.get_mut("info")?.get_mut("features")?.take())
+}
+
+fn class_names(feature: &Value) -> Option<Vec<String>> {
+    let names = feature.get("names")?.as_array()?;
+    names.iter().map(|name| name.as_str().map(str::to_string)).collect()
+}
+
+/// Fails where a codec was used that is not built in: those that need a C compiler, or that nobody uses.
+fn check_codecs(metadata: &ParquetMetaData, column: usize) -> Result<()> {
+    for group in metadata.row_groups() {
+        let chunk = group.column(column);
+        match chunk.compression() {
+            Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) => {}
+            other => {
+                let name = chunk.column_path().string();
+                let codec = other.to_string().split('(').next().unwrap_or_default().to_string();
+                let what = format!("the column `{name}` is compressed with {codec}");
+                return Err(Error::input(format!("{what}, expected none, snappy or gzip")).remedy(
+                    "write it again: `pq.write_table(pq.read_table(FILE), NEW, compression=\"none\")`",
+                ));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,328 @@
+//! One parquet file: its labels, and the pages that its images are in. The crate `parquet` reads them, from
+//! the mapped file.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::data_type::{ByteArray, DataType};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+
+use super::columns::Columns;
+use crate::grouped;
+use swa_base::panics;
+use swa_base::text::printable;
+use swa_base::{Error, Result};
+use swa_tools::checkpoint::Source;
+use swa_tools::checkpoint::select::base_name;
+
+/// Most rows of a file: several times what the largest sets have in all.
+const MAX_ROWS: i64 = 1 << 26;
+
+/// A page of images: the number of its row group, and its own there.
+pub(super) type PageId = (u32, u32);
+
+/// The images of some rows.
+pub(super) struct Page {
+    /// None where a row has none.
+    pub images: Vec<Option<ByteArray>>,
+    /// Bytes of memory that it keeps.
+    pub size: u64,
+}
+
+pub(super) struct File {
+    source: Arc<Source>,
+    reader: SerializedFileReader<Chunks>,
+    image: usize,
+    pub labels: Vec<u32>,
+    pub class_names: Option<Vec<String>>,
+    groups: Vec<Group>,
+}
+
+/// A row group.
+struct Group {
+    /// One past its last row in the file.
+    end: usize,
+    /// The first row of each page within the group, once an image was asked for.
+    pages: OnceLock<Vec<u32>>,
+}
+
+impl File {
+    /// Reads the footer and the labels.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::read(Arc::new(Source::open(path)?)).map_err(|error| error.at(path))
+    }
+
+    fn read(source: Arc<Source>) -> Result<Self> {
+        if source.size() == 0 {
+            return Err(Error::input("the file is empty"));
+        }
+        let chunks = Chunks::new(source.clone());
+        let reader = guarded(|| SerializedFileReader::new(chunks))?;
+        let metadata = reader.metadata();
+        let Columns { image, label, class_names } = Columns::find(metadata)?;
+        let mut groups = Vec::with_capacity(metadata.num_row_groups());
+        let mut labels = Vec::new();
+        for (number, group) in metadata.row_groups().iter().enumerate() {
+            let rows = group.num_rows();
+            if !(0..=MAX_ROWS - labels.len() as i64).contains(&rows) {
+                return Err(Error::limit(format!("more than {MAX_ROWS} rows")));
+            }
+            labels.extend(guarded(|| read_labels(&reader, number, label, rows as usize))??);
+            groups.push(Group { end: labels.len(), pages: OnceLock::new() });
+        }
+        Ok(File { source, reader, image, labels, class_names, groups })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+
+    pub fn name(&self) -> String {
+        base_name(self.path())
+    }
+
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.source.check_unchanged()
+    }
+
+    /// The page of a row, and the row's place in it.
+    pub fn page_of(&self, row: usize) -> Result<(PageId, usize)> {
+        let number = self.groups.partition_point(|group| group.end <= row);
+        let start = if number == 0 { 0 } else { self.groups[number - 1].end };
+        let group = &self.groups[number];
+        let pages = match group.pages.get() {
+            Some(pages) => pages,
+            None => {
+                let pages = guarded(|| self.first_rows(number, group.end - start))??;
+                // Another thread may have found the same.
+                group.pages.get_or_init(|| pages)
+            }
+        };
+        let within = (row - start) as u32;
+        let page = pages.partition_point(|&first| first <= within) - 1;
+        Ok(((number as u32, page as u32), (within - pages[page]) as usize))
+    }
+
+    /// The first row of each page of a group, from the pages' headers.
+    fn first_rows(&self, group: usize, rows: usize) -> parquet::errors::Result<Result<Vec<u32>>> {
+        let group = self.reader.get_row_group(group)?;
+        let mut pages = group.get_column_page_reader(self.image)?;
+        let (mut firsts, mut row) = (vec![], 0);
+        while let Some(page) = pages.peek_next_page()? {
+            // Images are not repeated within a row: as many levels as rows.
+            if let Some(n) = page.num_rows.or(page.num_levels).filter(|&n| n > 0 && !page.is_dict) {
+                firsts.push(row as u32);
+                row += n;
+                if row > rows {
+                    break;
+                }
+            }
+            pages.skip_next_page()?;
+        }
+        if row != rows {
+            let what = format!("pages of {} rows in a group of {}", grouped(row), grouped(rows));
+            return Ok(Err(Error::input(what)));
+        }
+        Ok(Ok(firsts))
+    }
+
+    /// Reads a page that `page_of` named.
+    pub fn page(&self, (number, page): PageId) -> Result<Page> {
+        let group = &self.groups[number as usize];
+        let pages = group.pages.get().expect("`page_of` has found them");
+        let start = if number == 0 { 0 } else { self.groups[number as usize - 1].end };
+        let first = pages[page as usize] as usize;
+        let end = pages.get(page as usize + 1).map_or(group.end - start, |&next| next as usize);
+        let (levels, values) = guarded(|| {
+            let group = self.reader.get_row_group(number as usize)?;
+            let ColumnReader::ByteArrayColumnReader(mut reader) =
+                group.get_column_reader(self.image)?
+            else {
+                unreachable!("`Columns` took a column of bytes");
+            };
+            reader.skip_records(first)?;
+            read_rows(&mut reader, end - first)
+        })?;
+        // Uncompressed, they are parts of the mapped file.
+        let mapped = self.source.mapped().as_ptr_range();
+        let mut size = 0;
+        for value in &values {
+            let in_file = mapped.contains(&value.data().as_ptr());
+            size += size_of::<ByteArray>() as u64 + if in_file { 0 } else { value.len() as u64 };
+        }
+        let mut values = values.into_iter();
+        let images: Vec<Option<ByteArray>> =
+            levels.into_iter().map(|there| if there { values.next() } else { None }).collect();
+        match images.len() == end - first {
+            true => Ok(Page { images, size }),
+            false => Err(Error::input(format!("a page ends after {} rows", images.len()))),
+        }
+    }
+}
+
+fn read_labels(
+    reader: &SerializedFileReader<Chunks>,
+    group: usize,
+    column: usize,
+    rows: usize,
+) -> parquet::errors::Result<Result<Vec<u32>>> {
+    let group = reader.get_row_group(group)?;
+    let (levels, values): (Vec<bool>, Vec<i64>) = match group.get_column_reader(column)? {
+        ColumnReader::Int64ColumnReader(mut reader) => read_rows(&mut reader, rows)?,
+        ColumnReader::Int32ColumnReader(mut reader) => {
+            let (levels, values) = read_rows(&mut reader, rows)?;
+            (levels, values.into_iter().map(i64::from).collect())
+        }
+        _ => unreachable!("`Columns` took a column of integers"),
+    };
+    if levels.len() != rows {
+        let what = format!("labels of {} rows in a group of {rows}", levels.len());
+        return Ok(Err(Error::input(what)));
+    }
+    if levels.iter().any(|there| !there) {
+        return Ok(Err(Error::input("a row has no label")));
+    }
+    let label = |value: i64| {
+        u32::try_from(value).map_err(|_| {
+            let error = Error::input(format!("a label is {value}, expected one from 0 on"));
+            if value != -1 {
+                return error;
+            }
+            error.remedy("labels of -1 stand for a test part without answers; give `--split val`")
+        })
+    };
+    Ok(values.into_iter().map(label).collect())
+}
+
+/// Whether each row has a value, and the values.
+fn read_rows<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    rows: usize,
+) -> parquet::errors::Result<(Vec<bool>, Vec<T::T>)> {
+    let (mut levels, mut values) = (Vec::new(), Vec::new());
+    // Page by page: memory grows with what is there, not with what is promised.
+    let mut count = 0;
+    while count < rows {
+        let (read, ..) = reader.read_records(
+            (rows - count).min(1 << 16),
+            Some(&mut levels),
+            None,
+            &mut values,
+        )?;
+        if read == 0 {
+            break;
+        }
+        count += read;
+    }
+    // A required column has no levels.
+    if levels.is_empty() {
+        levels = vec![0; count];
+    }
+    let most = levels.iter().copied().max().unwrap_or(0);
+    let there = |level: i16| level == most && !values.is_empty();
+    Ok((levels.into_iter().map(there).collect(), values))
+}
+
+/// What the crate complains of, and where it panics, is the file's fault.
+fn guarded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
+    match panics::catch(read) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(ParquetError::External(error))) => match error.downcast::<io::Error>() {
+            Ok(error) => Err(own(*error)),
+            Err(error) => Err(unsound(&error.to_string())),
+        },
+        Some(Err(error)) => Err(unsound(&error.to_string())),
+        None => Err(unsound("the reader gave up on it")),
+    }
+}
+
+/// An error of ours that went through the crate.
+fn own(error: io::Error) -> Error {
+    let text = error.to_string();
+    match error.into_inner().and_then(|inner| inner.downcast::<Error>().ok()) {
+        Some(error) => *error,
+        None => unsound(&text),
+    }
+}
+
+fn unsound(what: &str) -> Error {
+    Error::input(format!("not a sound parquet file: {}", printable(what)))
+        .remedy("copy or download the file again")
+}
+
+/// A file as the crate wants to read it.
+struct Chunks {
+    source: Arc<Source>,
+    /// The whole file, where it is mapped.
+    mapped: Option<Bytes>,
+}
+
+impl Chunks {
+    fn new(source: Arc<Source>) -> Self {
+        let mapped = source.is_mapped().then(|| Bytes::from_owner(Mapped(source.clone())));
+        Chunks { source, mapped }
+    }
+}
+
+/// Keeps the mapping as long as a part of it is in use.
+struct Mapped(Arc<Source>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.mapped()
+    }
+}
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.source.size()
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = Cursor;
+
+    fn get_read(&self, start: u64) -> parquet::errors::Result<Cursor> {
+        Ok(Cursor { source: self.source.clone(), at: start })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
+        let end = start.checked_add(length as u64).filter(|&end| end <= self.source.size());
+        let Some(end) = end else {
+            return Err(ParquetError::EOF(format!("cut off: {length} bytes at {start}")));
+        };
+        match &self.mapped {
+            Some(bytes) => Ok(bytes.slice(start as usize..end as usize)),
+            None => {
+                let mut scratch = Vec::new();
+                let bytes = self.source.read(start..end, &mut scratch);
+                Ok(bytes.map_err(io::Error::other)?.to_vec().into())
+            }
+        }
+    }
+}
+
+struct Cursor {
+    source: Arc<Source>,
+    at: u64,
+}
+
+impl Read for Cursor {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.source.size().saturating_sub(self.at);
+        let n = left.min(into.len() as u64);
+        if n == 0 {
+            return Ok(0);
+        }
+        let mut scratch = Vec::new();
+        let bytes =
+            self.source.read(self.at..self.at + n, &mut scratch).map_err(io::Error::other)?;
+        into[..n as usize].copy_from_slice(bytes);
+        self.at += n;
+        Ok(n as usize)
+    }
+}

@@ -1,0 +1,153 @@
+//! Which part of a data set is meant, where a directory holds several.
+
+use std::path::Path;
+
+use swa_base::{Choice, Error, Result};
+
+/// Which part of a directory that holds several is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Split {
+    /// The training part.
+    Train,
+    /// The validation part.
+    Val,
+    /// The test part, or the validation part where there is no other.
+    Test,
+    /// Whichever of these two is there; it is not chosen by name.
+    #[default]
+    HeldOut,
+}
+
+impl Choice for Split {
+    const ALL: &'static [Self] = &[Split::Train, Split::Val, Split::Test];
+
+    fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Val => "val",
+            Split::Test => "test",
+            Split::HeldOut => "held-out",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Split::Train => "The training part",
+            Split::Val => "The validation part",
+            Split::Test => "The test part, or the validation part where there is no other",
+            Split::HeldOut => "The test or the validation part",
+        }
+    }
+}
+
+impl Split {
+    /// The part that one word of a name stands for.
+    pub(super) fn of_word(word: &str) -> Option<Self> {
+        match word.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Split::Train),
+            "val" | "valid" | "validation" => Some(Split::Val),
+            "test" | "t10k" => Some(Split::Test),
+            _ => None,
+        }
+    }
+
+    /// The part that a file's name speaks of: `imagenet1k-validation-07.tar`.
+    pub(super) fn of_name(name: &str) -> Option<Self> {
+        name.split(|c: char| !c.is_ascii_alphanumeric()).find_map(Self::of_word)
+    }
+
+    /// The one of the parts in `dir` that is meant.
+    pub(super) fn choose(self, dir: &Path, mut there: Vec<Split>) -> Result<Self> {
+        there.sort();
+        there.dedup();
+        let has = |split| there.contains(&split);
+        match self {
+            split if has(split) => return Ok(split),
+            Split::Test if has(Split::Val) => return Ok(Split::Val),
+            Split::HeldOut => match (has(Split::Val), has(Split::Test)) {
+                (true, true) => {
+                    return Err(Error::input("a validation and a test part are both there")
+                        .at(dir)
+                        .remedy("choose with `--split val` or `--split test`"));
+                }
+                (true, false) => return Ok(Split::Val),
+                (false, true) => return Ok(Split::Test),
+                (false, false) => {}
+            },
+            _ => {}
+        }
+        let flags: Vec<String> = there.iter().map(|s| format!("`--split {}`", s.name())).collect();
+        let names: Vec<String> = there.iter().map(|s| format!("`{}`", s.name())).collect();
+        Err(Error::input(format!("no {} part, found {}", self.name(), names.join(" and ")))
+            .at(dir)
+            .remedy(format!("use {}", flags.join(" or "))))
+    }
+
+    /// Of things of which some say which part they belong to, those of the part that is meant; all of
+    /// them where none says it.
+    pub(super) fn of<T>(
+        self,
+        dir: &Path,
+        things: Vec<T>,
+        part: impl Fn(&T) -> Option<Split>,
+    ) -> Result<Vec<T>> {
+        let there: Vec<Split> = things.iter().filter_map(&part).collect();
+        if there.is_empty() {
+            return Ok(things);
+        }
+        let chosen = self.choose(dir, there)?;
+        Ok(things.into_iter().filter(|thing| part(thing) == Some(chosen)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_speak_of_parts() {
+        let cases = [
+            ("imagenet1k-validation-07.tar", Some(Split::Val)),
+            ("train-00000-of-00001.parquet", Some(Split::Train)),
+            ("emnist-letters-test", Some(Split::Test)),
+            ("t10k", Some(Split::Test)),
+            ("trainer-0.tar", None),
+            ("shard_0.tar", None),
+        ];
+        for (name, part) in cases {
+            assert_eq!(Split::of_name(name), part, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_part_is_found_or_the_flag_named() {
+        use Split::{HeldOut, Test, Train, Val};
+        let choose = |split: Split, there: &[Split]| {
+            split.choose(Path::new("dir"), there.to_vec()).map_err(|error| error.to_string())
+        };
+        assert_eq!(choose(HeldOut, &[Train, Val]), Ok(Val));
+        assert_eq!(choose(HeldOut, &[Test, Test]), Ok(Test));
+        assert_eq!(choose(Test, &[Train, Val]), Ok(Val));
+        assert_eq!(choose(Test, &[Test, Val]), Ok(Test));
+        assert_eq!(choose(Train, &[Train]), Ok(Train));
+        let both = choose(HeldOut, &[Val, Test, Train]).unwrap_err();
+        assert!(both.ends_with("choose with `--split val` or `--split test`"), "{both}");
+        assert_eq!(
+            choose(HeldOut, &[Train]).unwrap_err(),
+            "`dir`: no held-out part, found `train`; use `--split train`"
+        );
+        assert!(
+            choose(Val, &[Test, Train]).unwrap_err().contains("`--split train` or `--split test`")
+        );
+    }
+
+    #[test]
+    fn things_without_a_part_are_all_taken() {
+        let of = |names: &[&'static str]| {
+            Split::Train.of(Path::new("dir"), names.to_vec(), |name| Split::of_name(name))
+        };
+        assert_eq!(of(&["a", "b"]).unwrap(), ["a", "b"]);
+        assert_eq!(of(&["train-1", "test-1", "train-2", "x"]).unwrap(), ["train-1", "train-2"]);
+        assert!(of(&["test-1", "x"]).is_err());
+    }
+}

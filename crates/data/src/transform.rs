@@ -1,0 +1,127 @@
+//! What is done to an image before a network sees it, on bytes: torchvision's evaluation transform,
+//! or one of its training augmentations ([`super::augment`]) in its place.
+//!
+//! Short-side resize, then centre crop, with torchvision's rounding; see [`Transform::apply`]. The
+//! mean and the standard deviation are only carried along: (pixel / 255 − mean) / std is computed
+//! on the device.
+
+use serde::{Deserialize, Serialize};
+
+use super::augment::Training;
+use super::placement::{Placement, Span};
+use super::resize::Window;
+use super::{Image, MAX_PIXELS, decode};
+use swa_base::{Error, Result, choices};
+
+choices! {
+    /// The filter of a resize.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Interpolation {
+        Bilinear = "bilinear": "Triangle, antialiased",
+        Bicubic = "bicubic": "Cubic with a = -0.5, antialiased",
+    }
+}
+
+/// Settings of the evaluation transform, and what stands in for its geometry in training. Serialised in
+/// this order, without the latter: it is recorded in the metadata of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transform {
+    /// The short side after the resize, in pixels; the long side follows, truncated.
+    pub resize: Option<usize>,
+    /// The side of the square that is cut out of the centre, in pixels.
+    pub crop: Option<usize>,
+    pub interpolation: Interpolation,
+    /// One a channel, of pixels scaled to 0..1.
+    pub mean: Vec<f32>,
+    /// One a channel, of pixels scaled to 0..1; not zero.
+    pub std: Vec<f32>,
+    /// Channels that the network takes, 1 or 3.
+    pub channels: usize,
+    /// None: the pixels of evaluation.
+    #[serde(skip)]
+    pub training: Option<Training>,
+}
+
+impl Transform {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// `Usage`, naming the flag.
+    pub fn validate(&self) -> Result<()> {
+        let refuse = |what: String| Err(Error::usage(what));
+        if !matches!(self.channels, 1 | 3) {
+            return refuse(format!("expected 1 or 3 channels, found {}", self.channels));
+        }
+        for (flag, values) in [("--mean", &self.mean), ("--std", &self.std)] {
+            if values.len() != self.channels {
+                let (expected, found) = (self.channels, values.len());
+                return refuse(format!("`{flag}`: expected {expected} values, found {found}"));
+            }
+            if let Some(value) = values.iter().find(|value| !value.is_finite()) {
+                return refuse(format!("`{flag}`: expected finite values, found {value}"));
+            }
+        }
+        if self.std.iter().any(|&value| value <= 0.0) {
+            return refuse(format!("`--std`: expected values above 0, found {:?}", self.std));
+        }
+        let random = self.training.and_then(|training| training.size);
+        for (flag, side) in [("--resize", self.resize), ("--crop", self.crop), ("--crop", random)] {
+            match side {
+                Some(0) => return refuse(format!("`{flag}`: expected at least 1 pixel, found 0")),
+                Some(side) if (side as u128).pow(2) > MAX_PIXELS.into() => {
+                    return refuse(format!("`{flag}`: {side}x{side} is above {MAX_PIXELS} pixels"));
+                }
+                _ => {}
+            }
+        }
+        self.training.map_or(Ok(()), |training| training.validate(self.crop))
+    }
+
+    /// Converts image `index` to the wanted channels, resizes, crops; or augments it.
+    ///
+    /// As torchvision does on Pillow images: nothing is resized if the short side already fits; the
+    /// long side is truncated; the crop's offset is rounded half to even; an image smaller than the
+    /// crop is padded with zeros, the odd one after it. Grey is made before the resize
+    /// (`Grayscale` before `Resize`).
+    ///
+    /// # Errors
+    /// `Limit` where the resized image would have more than [`MAX_PIXELS`] pixels; those of
+    /// [`Training::placement`].
+    pub fn apply(&self, image: Image, index: usize) -> Result<Image> {
+        let image = decode::to_channels(image, self.channels);
+        let placement = self.placement(image.width, image.height, index)?;
+        Ok(placement.apply(image, self.interpolation))
+    }
+
+    /// What happens to image `index`, of `width` x `height` pixels.
+    fn placement(&self, width: usize, height: usize, index: usize) -> Result<Placement> {
+        let plain = || -> Result<Placement> {
+            let part = Window { left: 0, top: 0, width, height };
+            let (width, height) = self.resized(width, height)?;
+            let span = |size| Span::middle(size, self.crop.unwrap_or(size));
+            let (across, down) = (span(width), span(height));
+            Ok(Placement { part, width, height, across, down, flip: false })
+        };
+        match &self.training {
+            None => plain(),
+            Some(training) => training.placement(index, (width, height), self.crop, plain),
+        }
+    }
+
+    /// Width and height after the resize.
+    fn resized(&self, width: usize, height: usize) -> Result<(usize, usize)> {
+        let Some(short) = self.resize else { return Ok((width, height)) };
+        let (from_short, from_long) = (width.min(height), width.max(height));
+        let long = short as u128 * from_long as u128 / from_short as u128;
+        if short as u128 * long > MAX_PIXELS.into() {
+            let what = format!("{width}x{height} pixels resized to a short side of {short}");
+            return Err(Error::limit(format!("{what} are above {MAX_PIXELS} pixels")));
+        }
+        let long = long as usize;
+        Ok(if width <= height { (short, long) } else { (long, short) })
+    }
+}
+
+#[cfg(test)]
+mod tests;

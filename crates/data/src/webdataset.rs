@@ -1,0 +1,132 @@
+//! WebDataset: tar shards, in which the files of a sample follow each other and share a name.
+//!
+//! Source: "The WebDataset format" (webdataset's documentation) and its `group_by_keys`: a member's key is
+//! its path up to the first dot behind the last slash, what follows is its kind; a sample is a run of
+//! members of one key. The label is `cls`, a number as text, else `label` in `json`. Shards come in
+//! natural order, samples as they lie in them.
+//!
+//! Nothing is extracted: headers are read once, images by position when they are asked for.
+
+mod shard;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::{Classes, Dataset, Image, Listing, Options, Split, decode, grouped};
+use shard::Shard;
+use swa_base::text::printable;
+use swa_base::{Error, Result};
+use swa_tools::checkpoint::select::natural;
+
+pub(super) const HOLDS: &str = "a folder with tar shards (WebDataset)";
+
+/// Tar files that would have to be unpacked as a whole to find an image in them.
+const COMPRESSED: [&str; 6] = [".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".tar.lz4"];
+
+pub(super) fn sniff(listing: &Listing) -> bool {
+    // Beside folders they are what was downloaded and unpacked.
+    let compressed = || listing.folders.is_empty() && listing.files.iter().any(is_compressed);
+    listing.files.iter().any(is_shard) || compressed()
+}
+
+fn is_shard(name: &OsString) -> bool {
+    name.as_encoded_bytes().ends_with(b".tar")
+}
+
+fn is_compressed(name: &OsString) -> bool {
+    COMPRESSED.iter().any(|ending| name.as_encoded_bytes().ends_with(ending.as_bytes()))
+}
+
+pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
+    if let Some(name) = listing.files.iter().find(|name| is_compressed(name)) {
+        return Err(Error::input("a compressed shard, in which no image has a place")
+            .at(&dir.join(name))
+            .remedy("unpack the compression (gunzip), not the tar file"));
+    }
+    let names: Vec<&OsString> = listing.files.iter().filter(|name| is_shard(name)).collect();
+    if names.is_empty() {
+        return Err(Error::input("no tar files").at(dir).remedy(format!("give {HOLDS}")));
+    }
+    let part = |name: &&OsString| Split::of_name(&name.to_string_lossy());
+    let mut names = options.split.of(dir, names, part)?;
+    names.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    let shards: Vec<Result<Shard>> =
+        names.par_iter().map(|name| Shard::open(&dir.join(name))).collect();
+    let shards: Vec<Shard> = shards.into_iter().collect::<Result<_>>()?;
+    let mut ends = Vec::with_capacity(shards.len());
+    let mut count = 0;
+    for shard in &shards {
+        count += shard.samples.len();
+        ends.push(count);
+    }
+    if count == 0 {
+        return Err(Error::input("no samples in its shards").at(dir));
+    }
+    let labels = shards.iter().flat_map(|shard| &shard.samples).map(|sample| sample.label);
+    let classes = labels.max().map_or(0, |largest| largest as usize + 1);
+    let dir = printable(&dir.to_string_lossy());
+    Ok(Box::new(WebDataset { dir, shards, ends, classes }))
+}
+
+struct WebDataset {
+    dir: String,
+    shards: Vec<Shard>,
+    /// How many samples there are up to the end of each shard.
+    ends: Vec<usize>,
+    classes: usize,
+}
+
+impl WebDataset {
+    /// The shard of a sample, and its place there.
+    fn place(&self, index: usize) -> (&Shard, usize) {
+        let shard = self.ends.partition_point(|&end| end <= index);
+        let start = if shard == 0 { 0 } else { self.ends[shard - 1] };
+        (&self.shards[shard], index - start)
+    }
+}
+
+impl Dataset for WebDataset {
+    fn len(&self) -> usize {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    fn classes(&self) -> Classes {
+        Classes::AtLeast(self.classes)
+    }
+
+    fn class_names(&self) -> Option<&[String]> {
+        None
+    }
+
+    fn label(&self, index: usize) -> usize {
+        let (shard, i) = self.place(index);
+        shard.samples[i].label as usize
+    }
+
+    fn name(&self, index: usize) -> String {
+        let (shard, i) = self.place(index);
+        shard.member(i)
+    }
+
+    fn image(&self, index: usize) -> Result<Image> {
+        let (shard, i) = self.place(index);
+        let mut scratch = Vec::new();
+        let bytes = shard.image(i, &mut scratch)?;
+        decode::decode(bytes).map_err(|error| match shard.source.check_unchanged() {
+            Ok(()) => error.at(&shard.source.path().with_file_name(shard.member(i))),
+            Err(changed) => changed,
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "WebDataset `{}`, {} images in {} shards, at least {} classes",
+            self.dir,
+            grouped(self.len()),
+            grouped(self.shards.len()),
+            grouped(self.classes)
+        )
+    }
+}

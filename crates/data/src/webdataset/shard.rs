@@ -1,0 +1,317 @@
+//! One tar file: where its samples lie. The crate `tar` reads the headers, GNU's long names and pax
+//! records among them.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde_json::Value;
+use tar::Archive;
+
+use crate::{EXTENSIONS, decode};
+use swa_base::text::printable;
+use swa_base::{Error, Kind, Result};
+use swa_tools::checkpoint::Source;
+use swa_tools::checkpoint::select::base_name;
+
+/// A block of a tar file; two of zeros end it.
+const BLOCK: u64 = 512;
+
+/// Longest header that is read: one with a name or records that need more is no sample's.
+const MAX_HEADER: u64 = 1 << 20;
+
+/// Largest label, in bytes: `cls` is a number, `json` may describe the image.
+const MAX_LABEL: u64 = 1 << 20;
+
+pub(super) struct Sample {
+    /// Where its image lies in the shard.
+    at: u64,
+    size: u32,
+    pub label: u32,
+    /// Where its image's name ends in the shard's `names`.
+    name_end: u32,
+}
+
+pub(super) struct Shard {
+    pub source: Source,
+    pub samples: Vec<Sample>,
+    /// The images' names behind each other: one text, since there are millions.
+    names: String,
+}
+
+impl Shard {
+    /// Reads the headers and the labels.
+    pub fn open(path: &Path) -> Result<Self> {
+        let source = Source::open(path)?;
+        let mut index =
+            Index { source: &source, samples: vec![], names: String::new(), seen: HashSet::new() };
+        index.read().map_err(|error| error.at(path))?;
+        let Index { samples, names, .. } = index;
+        Ok(Shard { source, samples, names })
+    }
+
+    /// The shard and the name of a sample's image in it.
+    pub fn member(&self, i: usize) -> String {
+        let start = if i == 0 { 0 } else { self.samples[i - 1].name_end as usize };
+        let name = &self.names[start..self.samples[i].name_end as usize];
+        format!("{}/{name}", base_name(self.source.path()))
+    }
+
+    /// The file of a sample's image.
+    pub fn image<'a>(&'a self, i: usize, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let sample = &self.samples[i];
+        self.source.load(sample.at..sample.at + u64::from(sample.size), scratch)
+    }
+}
+
+/// A shard on its way to an index.
+struct Index<'a> {
+    source: &'a Source,
+    samples: Vec<Sample>,
+    names: String,
+    seen: HashSet<String>,
+}
+
+/// The sample whose members are being read.
+#[derive(Default)]
+struct Open {
+    key: String,
+    kinds: Vec<String>,
+    /// Name, place and size.
+    image: Option<(String, u64, u64)>,
+    cls: Option<u32>,
+    json: Option<u32>,
+}
+
+impl Index<'_> {
+    fn read(&mut self) -> Result<()> {
+        let size = self.source.size();
+        if size == 0 {
+            return Err(Error::input("the file is empty"));
+        }
+        let mut archive = Archive::new(Cursor { source: self.source, at: 0, read: 0 });
+        let mut open: Option<Open> = None;
+        let mut end = 0;
+        for entry in archive.entries_with_seek().map_err(refusal)? {
+            let entry = entry.map_err(refusal)?;
+            let (at, length) = (entry.raw_file_position(), entry.size());
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            // Of a sparse file these are not the bytes.
+            if entry.header().entry_type().is_gnu_sparse() {
+                return Err(Error::input(format!("`{name}` is stored sparse, not as it is")));
+            }
+            end = at
+                .checked_add(length)
+                .filter(|&end| end <= size)
+                .ok_or_else(|| Error::input(format!("cut off: it ends inside `{name}`")))
+                .map_err(again)?;
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            let Some((key, kind)) = key_and_kind(&name) else { continue };
+            if open.as_ref().is_none_or(|open| open.key != key) {
+                self.finish(open.take())?;
+                if !self.seen.insert(key.to_string()) {
+                    let what = format!("two samples have the key `{key}`");
+                    return Err(Error::input(what).remedy("give each sample a key of its own"));
+                }
+            }
+            let open = open.get_or_insert_with(|| Open { key: key.into(), ..Open::default() });
+            self.take(open, &name, kind, at, length)?;
+        }
+        self.finish(open)?;
+        self.check_end(end)
+    }
+
+    /// Notes a member of a sample.
+    fn take(&self, open: &mut Open, name: &str, kind: String, at: u64, size: u64) -> Result<()> {
+        if open.kinds.contains(&kind) {
+            return Err(Error::input(format!("`{name}` stands in it twice")));
+        }
+        match kind.as_str() {
+            "cls" => open.cls = Some(self.label(name, at, size, |text| text.trim().parse().ok())?),
+            // What else a description holds is not looked at, nor missed.
+            "json" => {
+                open.json = match self.label(name, at, size, in_json) {
+                    Ok(label) => Some(label),
+                    Err(error) if matches!(error.kind(), Kind::Input | Kind::Limit) => None,
+                    Err(error) => return Err(error),
+                }
+            }
+            kind if EXTENSIONS.contains(&kind) => {
+                if let Some((other, ..)) = &open.image {
+                    let what = format!("a sample of two images, `{other}` and `{name}`");
+                    return Err(Error::input(what));
+                }
+                open.image = Some((name.to_string(), at, size));
+            }
+            _ => {}
+        }
+        open.kinds.push(kind);
+        Ok(())
+    }
+
+    fn label(
+        &self,
+        name: &str,
+        at: u64,
+        size: u64,
+        read: impl Fn(&str) -> Option<u32>,
+    ) -> Result<u32> {
+        if size > MAX_LABEL {
+            return Err(Error::limit(format!("`{name}` has {size} bytes, above {MAX_LABEL}")));
+        }
+        let mut scratch = Vec::new();
+        let text = self.source.read(at..at + size, &mut scratch)?;
+        let text = String::from_utf8_lossy(text);
+        read(&text).ok_or_else(|| {
+            let start: String = text.chars().take(20).collect();
+            Error::input(format!("`{name}`: expected a class's number, found `{start}`"))
+        })
+    }
+
+    /// Notes a sample that is complete.
+    fn finish(&mut self, open: Option<Open>) -> Result<()> {
+        let Some(open) = open else { return Ok(()) };
+        let key = open.key;
+        let Some((name, at, size)) = open.image else {
+            let what = format!("the sample `{key}` has no image, only {}", open.kinds.join(", "));
+            return Err(
+                Error::input(what).remedy(format!("images end with .{}", EXTENSIONS.join(", .")))
+            );
+        };
+        let Some(label) = open.cls.or(open.json) else {
+            let what = format!("the sample `{key}` has no label, only {}", open.kinds.join(", "));
+            return Err(Error::input(what)
+                .remedy("a label is `KEY.cls` with a number, or `label` in `KEY.json`"));
+        };
+        if size > decode::MAX_FILE {
+            let most = decode::MAX_FILE;
+            return Err(Error::limit(format!("`{name}` has {size} bytes, above {most}")));
+        }
+        self.names.push_str(&name);
+        let name_end = u32::try_from(self.names.len())
+            .map_err(|_| Error::limit("names of more than 4 GiB in one shard"))?;
+        self.samples.push(Sample { at, size: size as u32, label, name_end });
+        Ok(())
+    }
+
+    /// After the last member two blocks of zeros must follow, then nothing but zeros: else a part is
+    /// missing, or another archive follows that readers do not see.
+    fn check_end(&self, end: u64) -> Result<()> {
+        let (start, size) = (end.next_multiple_of(BLOCK), self.source.size());
+        if start + 2 * BLOCK > size {
+            return Err(again(Error::input("cut off: the end of the archive is missing")));
+        }
+        // Writers fill up to 10 KiB.
+        let mut scratch = Vec::new();
+        let rest = self.source.read(start..size.min(start + (1 << 16)), &mut scratch)?;
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(Error::input("more follows after the end of the archive")
+                .remedy("join tar files with `tar --concatenate`, not with cat"));
+        }
+        Ok(())
+    }
+}
+
+/// What a member's path says, by webdataset's rule; None for what is no part of a sample.
+fn key_and_kind(name: &str) -> Option<(&str, String)> {
+    if !name.contains('/') && name.starts_with("__") && name.ends_with("__") {
+        return None;
+    }
+    let base = name.rfind('/').map_or(0, |slash| slash + 1);
+    let dot = name[base..].find('.').filter(|&dot| dot > 0)?;
+    Some((&name[..base + dot], name[base + dot + 1..].to_lowercase()))
+}
+
+/// The label in a description.
+fn in_json(text: &str) -> Option<u32> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    value.get("label").or_else(|| value.get("cls"))?.as_u64()?.try_into().ok()
+}
+
+fn again(error: Error) -> Error {
+    error.remedy("copy or download the shard again")
+}
+
+/// What the tar crate complains of is the file's fault, unless a read failed.
+fn refusal(source: io::Error) -> Error {
+    let text = source.to_string();
+    match source.into_inner().and_then(|inner| inner.downcast::<Error>().ok()) {
+        Some(error) => *error,
+        None => again(Error::input(format!("not a sound tar file: {}", printable(&text)))),
+    }
+}
+
+/// Reads a file for the crate.
+struct Cursor<'a> {
+    source: &'a Source,
+    at: u64,
+    /// Bytes since the last seek: those of one header.
+    read: u64,
+}
+
+impl Read for Cursor<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.source.size().saturating_sub(self.at);
+        let n = left.min(into.len() as u64);
+        if n == 0 {
+            return Ok(0);
+        }
+        self.read += n;
+        if self.read > MAX_HEADER {
+            return Err(io::Error::other(Error::limit(format!(
+                "a header of more than {MAX_HEADER} bytes"
+            ))));
+        }
+        let mut scratch = Vec::new();
+        let bytes =
+            self.source.read(self.at..self.at + n, &mut scratch).map_err(io::Error::other)?;
+        into[..n as usize].copy_from_slice(bytes);
+        self.at += n;
+        Ok(n as usize)
+    }
+}
+
+impl Seek for Cursor<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.source.size().checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.read = 0;
+        Ok(self.at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_webdataset() {
+        // webdataset.tariterators.base_plus_ext of each, with the kind in lower case.
+        let cases = [
+            ("a.jpg", Some(("a", "jpg"))),
+            ("train/a.b.JPG", Some(("train/a", "b.jpg"))),
+            ("x.y/a.cls", Some(("x.y/a", "cls"))),
+            ("a", None),
+            (".hidden.jpg", None),
+            ("__header__", None),
+        ];
+        for (name, expected) in cases {
+            let found = key_and_kind(name);
+            assert_eq!(found.as_ref().map(|(k, e)| (*k, e.as_str())), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_label_in_json_is_a_number() {
+        assert_eq!(in_json(r#"{"label": 7, "caption": "x"}"#), Some(7));
+        for text in ["{", "[]", r#"{"label": "cat"}"#, r#"{"label": -1}"#, r#"{"id": 7}"#] {
+            assert_eq!(in_json(text), None, "{text}");
+        }
+    }
+}

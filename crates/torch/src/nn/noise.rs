@@ -1,0 +1,64 @@
+//! What a network draws at random while it trains. Off unless asked for: statistics are those of the
+//! network that will be used, which draws nothing.
+
+use tch::Tensor;
+
+use crate::nn::Result;
+use swa_data::random::SplitMix64;
+
+/// Keeps the numbers apart from those that the same seed gives for order and pixels.
+const STREAM: u64 = 0x006e_6f69_7365;
+
+/// The random numbers of a batch. What is drawn for an image follows from the seed and the image's
+/// number in the data: neither batches nor threads nor machines change it.
+#[derive(Debug)]
+pub struct Noise {
+    images: Vec<SplitMix64>,
+}
+
+impl Noise {
+    /// `images`: numbers of the batch's images.
+    pub fn new(seed: u64, images: &[usize]) -> Self {
+        let images = images.iter().map(|&image| SplitMix64::of_image(seed ^ STREAM, image));
+        Noise { images: images.collect() }
+    }
+
+    /// A number from 0 to 1 for each image, to weigh `x` with: [images, 1, 1, 1], of its type and on
+    /// its device.
+    pub fn shares(&mut self, x: &Tensor) -> Result<Tensor> {
+        let shares = self.images.iter_mut().map(|random| random.within(0.0..1.0) as f32);
+        let shares: Vec<f32> = shares.collect();
+        let shares = Tensor::f_from_slice(&shares)?.f_view([-1, 1, 1, 1])?;
+        Ok(shares.f_to_device_(x.device(), x.kind(), false, false)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn draw(noise: &mut Noise) -> Vec<f32> {
+        let x = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+        Vec::try_from(noise.shares(&x).unwrap().flatten(0, -1)).unwrap()
+    }
+
+    #[test]
+    fn an_image_has_its_numbers_in_any_batch() {
+        let (mut all, mut part) = (Noise::new(3, &[0, 1, 2, 3]), Noise::new(3, &[3, 1]));
+        for _ in 0..3 {
+            let (all, part) = (draw(&mut all), draw(&mut part));
+            assert_eq!(part, [all[3], all[1]]);
+        }
+    }
+
+    #[test]
+    fn seeds_and_blocks_draw_their_own() {
+        let mut noise = Noise::new(3, &[7]);
+        let (a, b, c) = (draw(&mut noise), draw(&mut noise), draw(&mut Noise::new(4, &[7])));
+        assert!(a != b && a != c && b != c);
+        let pixels = SplitMix64::of_image(3, 7).within(0.0..1.0) as f32;
+        assert_ne!(a, [pixels]);
+    }
+}

@@ -1,0 +1,167 @@
+//! The parts of one pass, together.
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::file::{self, Opened, batches};
+use super::{Content, Identity, Part, Progress, Shard, differences};
+use swa_base::{Error, Result};
+
+/// All parts of a pass, each once.
+#[derive(Debug)]
+pub struct Set {
+    /// In the order of their numbers.
+    parts: Vec<Opened>,
+}
+
+impl Set {
+    /// Opens the parts, given in any order.
+    ///
+    /// # Errors
+    /// `Input` where one is missing, repeated, unfinished, or of another pass.
+    pub fn open(paths: &[PathBuf]) -> Result<Self> {
+        let mut parts: Vec<Opened> =
+            paths.iter().map(|path| file::open(path)).collect::<Result<_>>()?;
+        let Some((first, others)) = parts.split_first() else {
+            return Err(Error::usage("no parts were given"));
+        };
+        let name = |part: &Opened| part.checkpoint.path().display().to_string();
+        for part in others {
+            let expected = (&first.identity, &first.progress);
+            let mut differences = differences((&part.identity, &part.progress), expected);
+            let (a, b) = (part.progress.shard, first.progress.shard);
+            if a.of != b.of {
+                differences.push(format!("it is part {a}, not one of {}", b.of));
+            }
+            if !differences.is_empty() {
+                let what = format!("is of another pass than `{}`", name(first));
+                return Err(Error::input(format!("{what}: {}", differences.join(", ")))
+                    .at(part.checkpoint.path())
+                    .remedy("merge the parts of one pass"));
+            }
+        }
+        parts.sort_by_key(|part| part.progress.shard.index);
+        for pair in parts.windows(2) {
+            if pair[0].progress.shard == pair[1].progress.shard {
+                let shard = pair[0].progress.shard;
+                return Err(Error::input(format!("is part {shard}, as `{}` is", name(&pair[0])))
+                    .at(pair[1].checkpoint.path())
+                    .remedy("give each part once"));
+            }
+        }
+        let all = batches(&parts[0].identity);
+        for part in &parts {
+            let Progress { shard, done, .. } = part.progress;
+            if done < shard.share(all) {
+                let share = shard.share(all);
+                return Err(Error::input(format!("is unfinished: {done} of {share} batches"))
+                    .at(part.checkpoint.path())
+                    .remedy("finish it with --resume"));
+            }
+        }
+        let of = parts[0].progress.shard.of;
+        let is_there = |index: &usize| parts.iter().any(|p| p.progress.shard.index == *index);
+        let missing: Vec<String> =
+            (0..of).filter(|index| !is_there(index)).map(|i| format!("{i}/{of}")).collect();
+        if !missing.is_empty() {
+            let (first, more) = missing.split_at(missing.len().min(10));
+            let more =
+                if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            return Err(Error::input(format!("part {}{more} is missing", first.join(", ")))
+                .remedy("give all parts that the pass was shared into"));
+        }
+        for part in &parts[1..] {
+            let (first, found) = (&parts[0].progress.size, &part.progress.size);
+            if let (Some(a), Some(b)) = (first, found)
+                && a != b
+            {
+                return Err(Error::input(format!(
+                    "its images have {}x{} pixels, those of `{}` {}x{}",
+                    b[1],
+                    b[0],
+                    name(&parts[0]),
+                    a[1],
+                    a[0]
+                ))
+                .at(part.checkpoint.path())
+                .remedy("bring them to one size with --resize and --crop"));
+            }
+        }
+        Ok(Set { parts })
+    }
+
+    /// Of the pass.
+    pub fn identity(&self) -> &Identity {
+        &self.parts[0].identity
+    }
+
+    /// What the models were called where the first part ran.
+    pub fn models(&self) -> &[String] {
+        &self.parts[0].progress.models
+    }
+
+    /// What the tool noted in the first part.
+    pub fn notes(&self) -> &Value {
+        &self.parts[0].progress.notes
+    }
+
+    /// Fails where it is not a pass of this tool.
+    pub fn expect_tool(&self, tool: &str) -> Result<()> {
+        match self.identity().get("tool").as_str() {
+            Some(found) if found == tool => Ok(()),
+            found => Err(Error::input(format!("is a part of {}", found.unwrap_or("no tool")))
+                .at(self.parts[0].checkpoint.path())
+                .remedy(format!("give parts that {tool} saved"))),
+        }
+    }
+
+    /// Fails where it is not a pass of these models, by their digests and names.
+    pub fn expect_models(&self, digests: &Value, names: &[String]) -> Result<()> {
+        if self.identity().get("models") == digests {
+            return Ok(());
+        }
+        let (found, given) = (self.models().join(", "), names.join(", "));
+        let what = match found == given {
+            true => format!("{given} had other weights when it was made"),
+            false => format!("is of {found}, not of {given}"),
+        };
+        Err(Error::input(what)
+            .at(self.parts[0].checkpoint.path())
+            .remedy("give the model that the parts were made with"))
+    }
+
+    /// Adds up the contents, to an empty one. `allow_bad` images may have been left out in all, or as many
+    /// as the parts allowed.
+    pub fn merge<C: Content>(self, mut content: C, allow_bad: usize) -> Result<Part<C>> {
+        let mut progress = Progress {
+            shard: Shard::WHOLE,
+            done: 0,
+            filled: 0,
+            images: 0,
+            skipped: vec![],
+            allow_bad,
+            ..self.parts[0].progress.clone()
+        };
+        for part in &self.parts {
+            content.merge(&part.checkpoint)?;
+            progress.done += part.progress.done;
+            progress.filled += part.progress.filled;
+            progress.images = progress.images.saturating_add(part.progress.images);
+            progress.size = progress.size.or(part.progress.size);
+            progress.skipped.extend(part.progress.skipped.iter().cloned());
+            progress.allow_bad = progress.allow_bad.max(part.progress.allow_bad);
+        }
+        // As one process would have met them.
+        progress.skipped.sort_by_key(|(batch, _)| *batch);
+        let (found, allowed) = (progress.skipped.len(), progress.allow_bad);
+        if found > allowed {
+            let all = progress.skipped.into_iter().map(|(_, line)| line).collect();
+            return Err(Error::input(format!("{found} bad images, `--allow-bad` is {allowed}"))
+                .remedy("mend or remove them, or allow more")
+                .list(all));
+        }
+        let identity = self.identity().clone();
+        Ok(Part { identity, progress, content })
+    }
+}

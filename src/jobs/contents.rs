@@ -1,0 +1,76 @@
+//! What checkpoints hold, and what of it would be averaged.
+
+use std::path::PathBuf;
+
+use super::say_selected;
+use crate::average::{self, Rule, rule};
+use crate::checkpoint::select::{Criteria, select};
+use crate::checkpoint::{Checkpoint, Take};
+use crate::{Progress, Result, choices};
+
+/// Which checkpoints to look into.
+#[derive(Debug, Clone, Default)]
+pub struct List {
+    /// Files, folders and patterns.
+    pub checkpoints: Vec<PathBuf>,
+    /// Which of them count.
+    pub criteria: Criteria,
+    /// Which of the weights in a file are meant.
+    pub take: Take,
+    /// How they would be averaged.
+    pub options: average::Options,
+}
+
+/// What checkpoints hold.
+#[derive(Debug)]
+pub struct Listed {
+    /// In natural order.
+    pub checkpoints: Vec<Contents>,
+}
+
+/// What a checkpoint holds.
+#[derive(Debug)]
+pub struct Contents {
+    /// Names, types and shapes; no tensor was read.
+    pub checkpoint: Checkpoint,
+    /// What would become of each tensor, in the order of [`Checkpoint::tensors`].
+    pub fates: Vec<Fate>,
+}
+
+choices! {
+    /// What becomes of a tensor.
+    pub enum Fate {
+        Averaged = "averaged": "The mean over the checkpoints",
+        FromTheLast = "from the last": "Taken from the last checkpoint",
+        LeftOut = "left out": "A wrapper's counter, which is not part of the model",
+        Refused = "refused": "Its type has no average",
+    }
+}
+
+/// Lists what checkpoints hold; nothing is read but their headers.
+///
+/// # Errors
+/// Those of finding and opening the checkpoints.
+pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
+    let selection = select(&options.checkpoints, &options.criteria)?;
+    say_selected(progress, &selection);
+    let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
+    let contents = |checkpoint: Checkpoint| Contents {
+        fates: (0..checkpoint.tensors().len())
+            .map(|tensor| fate(&checkpoint, tensor, &options.options))
+            .collect(),
+        checkpoint,
+    };
+    Ok(Listed { checkpoints: inputs.into_iter().map(contents).collect() })
+}
+
+fn fate(input: &Checkpoint, tensor: usize, options: &average::Options) -> Fate {
+    if input.is_counter(tensor) {
+        return Fate::LeftOut;
+    }
+    match rule(&input.tensors()[tensor], options) {
+        Ok((Rule::Mean(_), _)) => Fate::Averaged,
+        Ok((Rule::Last | Rule::Convert(_), _)) => Fate::FromTheLast,
+        Err(_) => Fate::Refused,
+    }
+}

@@ -1,0 +1,61 @@
+//! What can be done with checkpoints: each job takes plain options, says how far it is to a [`Progress`], and
+//! returns an outcome. Jobs print nothing; [`crate::report`] puts outcomes into words and JSON.
+
+mod average;
+mod contents;
+mod verify;
+
+pub use average::{Average, Averaged, Counted, Output, Weights, average};
+pub use contents::{Contents, Fate, List, Listed, list};
+pub use verify::{Verified, VerifiedFile, Verify, verify};
+
+use crate::Progress;
+use crate::checkpoint::select::Selection;
+use crate::checkpoint::{Checkpoint, Taken};
+
+/// Remarks about what was selected.
+fn say_selected(progress: &dyn Progress, selection: &Selection) {
+    for (repeated, first) in &selection.repeated {
+        let (repeated, first) = (repeated.display(), first.display());
+        progress.note(&format!("note: `{repeated}` is the same file as `{first}`: counted once"));
+    }
+    selection.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
+}
+
+/// Says where the weights were taken from, where that is not all there is to take: once, if it is the
+/// same in all.
+pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint]) {
+    let mut said: Vec<String> = vec![];
+    for input in inputs {
+        let Some(line) = taken(input) else { continue };
+        if !said.contains(&line) {
+            let all =
+                inputs.len() > 1 && inputs.iter().all(|other| taken(other).as_ref() == Some(&line));
+            let path = input.path().display();
+            let place = if all { "all checkpoints".into() } else { format!("`{path}`") };
+            progress.note(&format!("note: {place}: {line}"));
+            said.push(line);
+        }
+    }
+}
+
+fn taken(input: &Checkpoint) -> Option<String> {
+    let Taken { key, is_average, has_average, .. } = input.taken();
+    let mut parts = vec![];
+    if !key.is_empty() {
+        parts.push(format!("weights from `{key}`"));
+    }
+    if *is_average {
+        parts.push("an average that the trainer made: the result is an average of averages".into());
+    }
+    if *has_average {
+        let ema = crate::setting!("ema");
+        parts.push(format!("it holds averaged weights as well, which {ema} takes"));
+    }
+    let stripped = input.stripped();
+    if !stripped.is_empty() {
+        let list = stripped.join("`, `");
+        parts.push(format!("names without `{list}`, which wrappers put there"));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}

@@ -1,0 +1,12 @@
+//! Outcomes as people and machines read them: each report is a type whose fields are the JSON, documented in
+//! `docs/json.md`, and whose `text` is what a command prints.
+
+mod average;
+mod contents;
+mod table;
+mod verify;
+
+pub use average::{AverageReport, NonFinite, TensorCounts};
+pub use contents::{CheckpointReport, ContentsReport, Other, TensorReport};
+pub use table::table;
+pub use verify::VerifyReport;
