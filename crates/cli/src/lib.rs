@@ -15,7 +15,7 @@ use swa_base::text::printable;
 use swa_base::{Error, Result, panics};
 
 pub use progress::{Shown, Terminal};
-pub use run::{parse, run};
+pub use run::{parse, parse_with, run};
 pub use take::TakeArgs;
 pub use value::{choice, parse_size, positive};
 

@@ -73,8 +73,21 @@ pub fn flag(name: &str, value: Option<&str>) -> String {
 /// The arguments, and where they come from. Ends the process where they cannot be parsed, or where help or the
 /// version was asked for.
 pub fn parse<Args: CommandFactory + FromArgMatches>() -> (Args, ArgMatches) {
+    parse_with(|| env!("CARGO_PKG_VERSION").to_string())
+}
+
+/// The same, where `--version` prints more than a number.
+pub fn parse_with<Args: CommandFactory + FromArgMatches>(
+    long_version: fn() -> String,
+) -> (Args, ArgMatches) {
     panics::in_one_line();
-    let parsed = Args::command().try_get_matches();
+    let mut command = Args::command();
+    // Found out only if it is asked for.
+    if std::env::args_os().any(|argument| argument == "--version") {
+        let version: &'static str = long_version().leak();
+        command = command.long_version(version);
+    }
+    let parsed = command.try_get_matches();
     match parsed.and_then(|matches| Ok((Args::from_arg_matches(&matches)?, matches))) {
         Ok(parsed) => parsed,
         Err(error) => {

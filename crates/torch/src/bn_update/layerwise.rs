@@ -23,7 +23,7 @@ use crate::nn::memory::Budget;
 use crate::nn::moments::ChannelMoments;
 use crate::nn::{self, Fault, Model, Network, Pass, with_smaller_batch};
 use swa_base::text::megabytes;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Progress, Result, setting};
 use swa_data::Batch;
 
 /// Of a coroutine's stack, bytes of address space: memory is taken for what is touched.
@@ -42,11 +42,21 @@ type Forward = Coroutine<(), Seen, Result<()>>;
 type Known = Rc<RefCell<Vec<Option<[Tensor; 2]>>>>;
 
 /// How far the work is, told after each batch.
-pub struct Progress<'a> {
+pub struct Step<'a> {
     /// Of the layers, in the order in which the forward pass comes to them, from 1.
     pub step: usize,
+    /// The layer's name.
     pub layer: &'a str,
+    /// Images of the batch.
     pub images: usize,
+}
+
+impl Step<'_> {
+    /// Tells it, with how many layers there are.
+    pub fn say(&self, layers: usize, progress: &dyn Progress) {
+        progress.detail(&format!("layer {} of {layers}, {}", self.step, self.layer));
+        progress.advance(self.images as u64);
+    }
 }
 
 /// Computes the statistics of all layers, and counts the forward passes that were begun: one a batch
@@ -61,7 +71,7 @@ pub fn run(
     batches: impl Iterator<Item = Result<Batch>>,
     images: usize,
     budget: &Budget,
-    progress: &dyn Fn(Progress),
+    progress: &dyn Fn(Step),
 ) -> Result<(Outcome, usize)> {
     of_batches(model, input, &hold(batches, images, budget)?, budget, progress)
 }
@@ -72,7 +82,7 @@ pub fn of_batches(
     input: &Input,
     batches: &[Batch],
     budget: &Budget,
-    progress: &dyn Fn(Progress),
+    progress: &dyn Fn(Step),
 ) -> Result<(Outcome, usize)> {
     let _guard = tch::no_grad_guard();
     let mut passes = Passes::new(model, input, batches, budget);
@@ -104,9 +114,12 @@ pub fn hold(
                 megabytes(pixels),
                 megabytes(budget.bytes())
             ))
-            .remedy(
-                "some thousand images are enough: --samples 10000; or allow more with --memory",
-            ));
+            .remedy(concat!(
+                "some thousand images are enough: ",
+                setting!("samples", "10000"),
+                "; or allow more with ",
+                setting!("memory")
+            )));
         }
         held.push(batch);
     }
@@ -148,7 +161,7 @@ impl<'a> Passes<'a> {
     fn next_layer(
         &mut self,
         step: usize,
-        progress: &dyn Fn(Progress),
+        progress: &dyn Fn(Step),
     ) -> Result<Option<(usize, Statistics)>> {
         let mut sums: Option<(usize, Accumulator)> = None;
         let mut total = 0;
@@ -169,7 +182,7 @@ impl<'a> Passes<'a> {
             if self.budget.has_room() && self.waiting() < self.most {
                 self.waiting[i] = Some(forward);
             }
-            progress(Progress { step, layer: &description.name, images: batch.n });
+            progress(Step { step, layer: &description.name, images: batch.n });
         }
         let Some((layer, sums)) = sums else { return Ok(None) };
         if total < 2 {

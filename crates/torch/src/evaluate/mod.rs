@@ -8,14 +8,10 @@
 
 mod classes;
 mod collect;
-mod confusion;
 mod forward;
 mod logits;
 mod metrics;
 mod parts;
-mod per_class;
-mod predictions;
-mod reliability;
 mod scores;
 mod turns;
 
@@ -25,13 +21,9 @@ use crate::nn::input::Input;
 use crate::nn::{Fault, Model};
 pub use classes::ClassList;
 pub use collect::Collector;
-pub use confusion::{confusion, write_confusion};
 pub use forward::AtATime;
 pub use logits::LogitsFile;
 pub use metrics::{BINS, Bin, McNemar, Tally, wilson};
-pub use per_class::{ClassCount, per_class, write_per_class};
-pub use predictions::write_predictions;
-pub use reliability::reliability_svg;
 pub use scores::{Outcome, TOP};
 use swa_base::{Error, Result};
 use swa_data::Batch;

@@ -6,70 +6,74 @@ use std::str::FromStr;
 use tch::Device;
 
 use super::libtorch;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result, setting};
 
-/// The flag `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+/// Which device is asked for, as text: `auto`, `cpu`, `cuda` or `cuda:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceChoice {
     /// The first GPU if there is one, else the CPU.
+    #[default]
     Auto,
+    /// The CPU.
     Cpu,
+    /// A GPU by its number, counted from 0.
     Cuda(usize),
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            "auto" => Ok(Choice::Auto),
-            "cpu" => Ok(Choice::Cpu),
-            "cuda" => Ok(Choice::Cuda(0)),
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::Cuda(0)),
             _ => text
                 .strip_prefix("cuda:")
                 .and_then(|n| n.parse().ok())
-                .map(Choice::Cuda)
+                .map(DeviceChoice::Cuda)
                 .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".to_string()),
         }
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for DeviceChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Choice::Auto => f.write_str("auto"),
-            Choice::Cpu => f.write_str("cpu"),
-            Choice::Cuda(n) => write!(f, "cuda:{n}"),
+            DeviceChoice::Auto => f.write_str("auto"),
+            DeviceChoice::Cpu => f.write_str("cpu"),
+            DeviceChoice::Cuda(n) => write!(f, "cuda:{n}"),
         }
     }
 }
 
-/// Resolves the choice and returns the device with a line that says which one it is and why.
-pub fn open(choice: Choice) -> Result<(Device, String)> {
+/// Resolves the choice; returns the device with a line that says which one it is and why.
+pub fn open(choice: DeviceChoice) -> Result<(Device, String)> {
     let cpu = |why: &str| {
         let threads = tch::get_num_threads();
         (Device::Cpu, format!("device: cpu, {threads} threads{why}"))
     };
     let index = match choice {
-        Choice::Cpu => return Ok(cpu("")),
-        Choice::Auto => match libtorch::load_cuda() {
+        DeviceChoice::Cpu => return Ok(cpu("")),
+        DeviceChoice::Auto => match libtorch::load_cuda() {
             Ok(()) => 0,
             Err(why) => return Ok(cpu(&format!(" ({why})"))),
         },
-        Choice::Cuda(index) => {
+        DeviceChoice::Cuda(index) => {
             libtorch::load_cuda().map_err(|why| {
-                Error::usage(format!("--device {choice}: {why}"))
-                    .remedy("--device cpu works anywhere")
+                Error::new(Kind::NoDevice, format!("{} {choice}: {why}", setting!("device")))
+                    .remedy(concat!(setting!("device", "cpu"), " works anywhere"))
             })?;
             index
         }
     };
     let count = tch::Cuda::device_count();
     if index as i64 >= count {
-        return Err(Error::usage(format!(
-            "--device {choice}: there are {count} GPUs, from cuda:0"
-        )));
+        let what = format!("{} {choice}: there are {count} GPUs, from cuda:0", setting!("device"));
+        return Err(Error::new(Kind::NoDevice, what));
     }
-    tch::Cuda::cudnn_set_benchmark(true);
+    // With a race between algorithms, cuDNN may choose another one in another process: the parts of a shared pass
+    // would not be those of a single one.
+    tch::Cuda::cudnn_set_benchmark(false);
     Ok((Device::Cuda(index), format!("device: cuda:{index}")))
 }

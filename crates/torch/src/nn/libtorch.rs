@@ -5,22 +5,28 @@
 //! built for CUDA) and the machine has NVIDIA's driver, loading it makes the CUDA backend register
 //! itself. All `unsafe` of this is here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 use super::Precision;
 
-/// To be called early in `main`, before another thread exists and before CUDA is touched.
+/// Sets up the process for libtorch, which is used by nobody yet.
+///
+/// # Safety
+/// No other thread of the process may exist: the environment is changed, which others could be reading. To be called
+/// at the beginning of `main`.
+///
+/// What it does:
 ///
 /// - fp32 means fp32: the default of cuDNN is to round the operands of fp32 convolutions to TF32
 ///   (10 bits of mantissa after the point). libtorch's switch for it is not bound by tch; NVIDIA's
 ///   own, for cuDNN and cuBLAS, is a variable of the environment.
 /// - Freed memory is kept: libtorch allocates every activation anew, and glibc would map and unmap it
 ///   each time. Evaluating a small network, a third of the time went into page faults.
-pub fn prepare(precision: Precision) {
+pub unsafe fn prepare(precision: Precision) {
     let tf32 = if precision == Precision::Tf32 { "1" } else { "0" };
-    // SAFETY: the caller has started no other thread that could read the environment.
+    // SAFETY: the caller promises that no other thread could read the environment.
     unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", tf32) };
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt takes numbers; a value it does not like is ignored.
@@ -71,6 +77,37 @@ pub fn allocated() -> Option<u64> {
     None
 }
 
+/// The version of a command that uses libtorch: its own, and the libtorch that it found.
+pub fn version() -> String {
+    let own = env!("CARGO_PKG_VERSION");
+    tch::get_num_threads(); // links it
+    match loaded_from() {
+        None => format!("{own}\nlibtorch: its folder cannot be found"),
+        Some(folder) => {
+            let version = version_in(&folder).unwrap_or_else(|| "of an unknown version".into());
+            format!("{own}\nlibtorch {version} in {}", folder.display())
+        }
+    }
+}
+
+/// The version of the libtorch whose libraries are in a folder: PyTorch's wheel has it in `version.py`, and its
+/// headers have it.
+fn version_in(lib: &Path) -> Option<String> {
+    let quoted = |text: &str, after: &str| {
+        let text = text.replace("\\\n", "");
+        let line =
+            text.lines().find_map(|line| line.trim().strip_prefix(after).map(String::from))?;
+        let mut parts = line.split(['\'', '"']).skip(1);
+        parts.next().map(String::from)
+    };
+    let read = |path: &str| std::fs::read_to_string(lib.join("..").join(path)).ok();
+    let python = read("version.py").and_then(|text| quoted(&text, "__version__"));
+    python.or_else(|| {
+        let header = read("include/torch/headeronly/version.h")?;
+        quoted(&header, "#define TORCH_VERSION ")
+    })
+}
+
 /// The folder that this process has libtorch_cpu.so from.
 fn loaded_from() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
@@ -90,6 +127,7 @@ mod tests {
         tch::get_num_threads(); // links it
         let folder = loaded_from().expect("libtorch_cpu.so is mapped");
         assert!(folder.join("libc10.so").exists(), "{}", folder.display());
+        assert!(version_in(&folder).is_some_and(|version| version.starts_with("2.11.")));
     }
 
     #[test]

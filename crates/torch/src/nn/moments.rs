@@ -37,6 +37,10 @@ impl ChannelMoments {
         let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
         assert_eq!(rows.device(), Device::Cpu);
         let channels = rows.size()[3] as usize;
+        if rows.numel() == 0 {
+            // The pointer of an empty tensor may be null, of which no slice can be made.
+            return Ok(Self::of_rows(&[], channels));
+        }
         // SAFETY: a contiguous f32 tensor in host memory, alive and not written to until the end of
         // this function, holds `numel` values from its data pointer on.
         let values =
@@ -46,9 +50,9 @@ impl ChannelMoments {
 
     /// Of rows of `channels` values.
     fn of_rows(values: &[f32], channels: usize) -> Self {
-        let rows = (BLOCK / 4 / channels).max(1);
+        let rows = (BLOCK / 4 / channels.max(1)).max(1);
         let blocks: Vec<Self> = values
-            .par_chunks(rows * channels)
+            .par_chunks((rows * channels).max(1))
             .map(|block| Self::of_block(block, channels))
             .collect();
         let empty =
@@ -150,6 +154,20 @@ mod tests {
                     found.squares[c]
                 );
             }
+        }
+    }
+
+    #[test]
+    fn an_empty_activation_has_no_values() {
+        for shape in [[0, 5, 4, 3], [2, 5, 0, 3], [2, 0, 4, 3]] {
+            let x = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+            let channels = shape[1] as usize;
+            let empty = ChannelMoments {
+                values: 0,
+                mean: vec![0.0; channels],
+                squares: vec![0.0; channels],
+            };
+            assert_eq!(ChannelMoments::of(&x).unwrap(), empty);
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::file;
-use super::{Content, Part, Seen, differences};
-use swa_base::{Error, Result, panics};
+use super::{Content, Part, Seen, Tell, differences};
+use swa_base::{Error, Result, setting};
 use swa_data::loader::Portion;
 use swa_tools::{output::atomic, process::signals};
 
@@ -35,15 +35,16 @@ struct State {
     done: usize,
     /// The last writing failed.
     failed: bool,
+    tell: Tell,
 }
 
 impl<C: Content> Keeper<C> {
-    /// Takes an empty part; goes on from the file `state` if that exists. `say` is false for silence on
-    /// signals.
+    /// Takes an empty part; goes on from the file `state` if that exists. `tell`: who is told of the state, from
+    /// any thread.
     ///
     /// # Errors
     /// `Input` where the state is of another pass or part, `Usage` where the file cannot become one.
-    pub fn open(mut part: Part<C>, state: Option<&Path>, say: bool) -> Result<Self> {
+    pub fn open(mut part: Part<C>, state: Option<&Path>, tell: Tell) -> Result<Self> {
         if let Some(path) = state {
             atomic::check_target(path, true, &[])?;
             if path.exists() {
@@ -56,6 +57,7 @@ impl<C: Content> Keeper<C> {
             written: None,
             done,
             failed: false,
+            tell,
         });
         let watched = state.is_some();
         let kept = Arc::new(Mutex::new(Some(Kept { part, state })));
@@ -63,7 +65,7 @@ impl<C: Content> Keeper<C> {
             let kept = Arc::clone(&kept);
             signals::before_dying(move || {
                 if let Some(mut kept) = lock_soon(&kept) {
-                    kept.as_mut().into_iter().for_each(|kept| kept.save_at_once(say));
+                    kept.as_mut().into_iter().for_each(|kept| kept.save_at_once(true));
                     // Nothing is added, and the file not removed, after this was said.
                     std::mem::forget(kept);
                 }
@@ -101,7 +103,13 @@ impl<C: Content> Keeper<C> {
                     "images have {}x{} pixels, those before the interruption {}x{}",
                     batch.size[1], batch.size[0], expected[1], expected[0]
                 ))
-                .remedy("bring them to one size with --resize and --crop, and start anew"));
+                .remedy(concat!(
+                    "bring them to one size with ",
+                    setting!("resize"),
+                    " and ",
+                    setting!("crop"),
+                    ", and start anew"
+                )));
             }
         }
         for batch in batches {
@@ -112,13 +120,14 @@ impl<C: Content> Keeper<C> {
         }
         collect(&mut kept.part.content);
         let Some(state) = &kept.state else { return Ok(()) };
+        let tell = state.tell;
         match state.written {
             None => kept.save(),
             Some(at) if at.elapsed() < PERIOD => Ok(()),
             // The pass is worth more than its state.
             Some(_) => {
                 if let Err(error) = kept.save() {
-                    panics::stderr_line(&format!("warning: {error}; the pass goes on"));
+                    tell.error(&format!("warning: {error}; the pass goes on"));
                 }
                 Ok(())
             }
@@ -175,17 +184,17 @@ impl<C: Content> Kept<C> {
     }
 
     /// Saves what was added since, as the process ends.
-    fn save_at_once(&mut self, say: bool) {
+    fn save_at_once(&mut self, by_signal: bool) {
         let done = self.part.progress.done;
         let Some(state) = &self.state else { return };
-        let path = state.path.display().to_string();
+        let (path, tell) = (state.path.display().to_string(), state.tell);
         if state.done != done
             && let Err(error) = self.save()
         {
-            panics::stderr_line(&format!("error: {error}"));
-        } else if say && done > 0 {
+            tell.error(&format!("error: {error}"));
+        } else if by_signal && done > 0 {
             let all = self.part.batches();
-            panics::stderr_line(&format!(
+            tell.line(&format!(
                 "interrupted: {done} of {all} batches are kept in `{path}`; the same command goes on from there"
             ));
         }

@@ -25,6 +25,32 @@ use swa_base::Result;
 use swa_data::Batch;
 use swa_tools::checkpoint::{Checkpoint, TensorInfo};
 
+/// Who is told what becomes of a state while a pass runs and as the process ends on a signal.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Tell {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Takes a line that says what went wrong.
+    Errors(fn(&str)),
+    /// Takes these and a line that says how the interrupted pass can go on.
+    All(fn(&str)),
+}
+
+impl Tell {
+    fn error(self, line: &str) {
+        if let Tell::Errors(tell) | Tell::All(tell) = self {
+            tell(line);
+        }
+    }
+
+    fn line(self, line: &str) {
+        if let Tell::All(tell) = self {
+            tell(line);
+        }
+    }
+}
+
 /// Part `index` of `of`, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {

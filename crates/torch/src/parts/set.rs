@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::file::{self, Opened, batches};
 use super::{Content, Identity, Part, Progress, Shard, differences};
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, setting};
 
 /// All parts of a pass, each once.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Set {
                 let share = shard.share(all);
                 return Err(Error::input(format!("is unfinished: {done} of {share} batches"))
                     .at(part.checkpoint.path())
-                    .remedy("finish it with --resume"));
+                    .remedy(concat!("finish it with ", setting!("resume"))));
             }
         }
         let of = parts[0].progress.shard.of;
@@ -85,7 +85,12 @@ impl Set {
                     a[0]
                 ))
                 .at(part.checkpoint.path())
-                .remedy("bring them to one size with --resize and --crop"));
+                .remedy(concat!(
+                    "bring them to one size with ",
+                    setting!("resize"),
+                    " and ",
+                    setting!("crop")
+                )));
             }
         }
         Ok(Set { parts })
@@ -157,9 +162,12 @@ impl Set {
         let (found, allowed) = (progress.skipped.len(), progress.allow_bad);
         if found > allowed {
             let all = progress.skipped.into_iter().map(|(_, line)| line).collect();
-            return Err(Error::input(format!("{found} bad images, `--allow-bad` is {allowed}"))
-                .remedy("mend or remove them, or allow more")
-                .list(all));
+            return Err(Error::input(format!(
+                "{found} bad images, {} is {allowed}",
+                setting!("allow_bad")
+            ))
+            .remedy("mend or remove them, or allow more")
+            .list(all));
         }
         let identity = self.identity().clone();
         Ok(Part { identity, progress, content })

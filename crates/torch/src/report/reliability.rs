@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::metrics::{BINS, Bin, Tally};
+use crate::evaluate::{BINS, Bin, Tally};
 use swa_base::text::printable;
 
 /// Of a panel, in pixels.

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::classes::ClassList;
-use super::{Evaluation, Record};
+use crate::evaluate::ClassList;
+use crate::evaluate::{Evaluation, Record};
 
 /// The column of predictions that are none of the data's classes.
 pub const OTHER: &str = "(other)";

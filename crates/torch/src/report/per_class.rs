@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::classes::ClassList;
-use super::metrics::wilson;
-use super::{Evaluation, Record};
+use crate::evaluate::ClassList;
+use crate::evaluate::wilson;
+use crate::evaluate::{Evaluation, Record};
 
 /// Images of one class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::Evaluation;
-use super::classes::ClassList;
-use super::scores::TOP;
+use crate::evaluate::ClassList;
+use crate::evaluate::Evaluation;
+use crate::evaluate::TOP;
 use swa_base::text::printable;
 
 /// Writes a row an image and model: `model,file,label,class1,p1,…,class5,p5`, the likeliest class first,

@@ -1,0 +1,304 @@
+//! One model with batchnorm statistics of several origins: those averaged, those kept from the last checkpoint,
+//! those that each method recomputes.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use swa_data::loader::Portion;
+use swa_data::{Batch, ClassMap, Loader, Order, Split, Transform};
+use swa_tools::checkpoint::Checkpoint;
+use swa_tools::{Choice, Error, Kind, Progress, Result, Unit, setting};
+
+use super::evaluate::open;
+use super::update_bn::since;
+use super::{Row, say_skipped};
+use crate::bn_update::{
+    Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
+};
+use crate::evaluate::{self, AtATime, Collector, Record, Wanted};
+use crate::nn::batch_norm::Layer;
+use crate::nn::input::Input;
+use crate::nn::memory::Budget;
+use crate::nn::{Freeze, Model, Recognised};
+use crate::session::{self, DEFAULT_BATCH, Purpose, Session};
+
+/// Which model, which data, and where statistics are computed from.
+#[derive(Debug, Clone)]
+pub struct CompareStats {
+    /// A checkpoint file, or a folder that holds a model.
+    pub model: PathBuf,
+    /// The data to evaluate on, pixels, device.
+    pub data: session::Options,
+    /// Outputs that stand for no class of the data do not compete.
+    pub class_map_restrict: bool,
+    /// The folder of training images that statistics are computed from.
+    pub bn_data: PathBuf,
+    /// How many of them, drawn by the seed.
+    pub bn_samples: usize,
+    /// The last checkpoint, whose statistics might have been kept.
+    pub last: Option<PathBuf>,
+    /// Bytes of host memory for the layerwise method; None: half of what is free.
+    pub memory: Option<u64>,
+}
+
+/// How the model does with each of the statistics.
+pub struct Compared {
+    /// The model.
+    pub model: PathBuf,
+    /// The averaged statistics first.
+    pub origins: Vec<Origin>,
+    /// What the table shows, an origin a row.
+    pub rows: Vec<Row>,
+    /// Training images that statistics were computed from.
+    pub bn_images: usize,
+    /// Batches of them.
+    pub bn_batches: usize,
+    /// Images a batch.
+    pub batch_size: usize,
+    /// From an image to the pixels that the model takes, as it is recorded in models.
+    pub transform: Value,
+    /// The training augmentation of the statistics' images; null: the pixels of evaluation.
+    pub augmentation: Value,
+    /// The images that were left out of the evaluation, a line each.
+    pub skipped: Vec<String>,
+    /// From the beginning of the job to its end.
+    pub seconds: f64,
+}
+
+/// Statistics, and how the model does with them.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// `averaged`, `kept`, or the name of a method.
+    pub name: &'static str,
+    /// How far they are from the averaged ones, in standard deviations of a channel.
+    pub moved: f64,
+    /// The mean difference of the images' nll to that with the averaged ones, paired by image, and its standard
+    /// error.
+    pub nll: (f64, f64),
+}
+
+/// What recomputing did to the negative log-likelihood, with 95 % certainty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It fell.
+    Helps,
+    /// It rose.
+    DoesNotHelp,
+    /// Neither is certain.
+    NoCertainDifference,
+}
+
+impl Compared {
+    /// The method with the least nll, and what it did.
+    pub fn best(&self) -> (&Origin, Verdict) {
+        let recomputed = self.origins.iter().filter(|origin| Method::named(origin.name).is_some());
+        let best = recomputed.min_by(|a, b| a.nll.0.total_cmp(&b.nll.0));
+        let best = best.expect("every method was tried");
+        let (difference, error) = best.nll;
+        // Two standard errors: about 95 %.
+        let verdict = match difference {
+            d if d < -2.0 * error => Verdict::Helps,
+            d if d > 2.0 * error => Verdict::DoesNotHelp,
+            _ => Verdict::NoCertainDifference,
+        };
+        (best, verdict)
+    }
+}
+
+/// The statistics that a model could have, by where they come from.
+type Origins = Vec<(&'static str, Vec<Statistics>)>;
+
+/// Evaluates the model with each of the statistics, in one pass over the data.
+///
+/// # Errors
+/// Those of [`Session::open`] and of images; `Mismatch` where the last checkpoint is of another network.
+pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<Compared> {
+    let started = Instant::now();
+    let checkpoints = open(std::slice::from_ref(&options.model), &options.data, progress)?;
+    let checkpoint = &checkpoints[0];
+    let take = &options.data.networks.take;
+    let last = options.last.as_ref().map(|path| Checkpoint::open_with(path, take)).transpose()?;
+    let purpose = Purpose::Comparison;
+    let session = Session::open(&options.data, progress, &checkpoints, purpose, None)?;
+    let model = &session.models[0];
+    let input = Input::new(&session.transform, session.device)?;
+    let mut origins = vec![("averaged", statistics_in(checkpoint, &model.batchnorms)?)];
+    match &last {
+        Some(last) => origins.push(("kept", kept(last, model, &options.data)?)),
+        None => progress.note(concat!(
+            "kept statistics are left out: ",
+            setting!("last"),
+            " FILE names the last checkpoint"
+        )),
+    }
+    let budget = Budget::asked(options.memory);
+    let batches = options.training_batches(&session, &budget, progress)?;
+    origins.extend(recomputed(model, &input, &batches, &budget, progress)?);
+    let (records, skipped) = options.evaluate(&session, &input, &origins, progress)?;
+    let names: Vec<String> = origins.iter().map(|(name, _)| name.to_string()).collect();
+    let origin = |(i, (name, statistics)): (usize, &(&'static str, Vec<Statistics>))| Origin {
+        name,
+        moved: distance(&origins[0].1, statistics),
+        nll: paired(&records[0], &records[i]),
+    };
+    Ok(Compared {
+        model: options.model.clone(),
+        origins: origins.iter().enumerate().map(origin).collect(),
+        rows: Row::all(&names, records.iter()),
+        bn_images: batches.iter().map(|batch| batch.n).sum(),
+        bn_batches: batches.len(),
+        batch_size: options.batch_size(),
+        transform: session.transform_record.clone(),
+        augmentation: session.augmentation.clone(),
+        skipped,
+        seconds: since(started),
+    })
+}
+
+/// Those in the model's own file.
+fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statistics>> {
+    let of = |layer: &Layer| Statistics::of(checkpoint, &layer.name);
+    let all: Option<Vec<Statistics>> = layers.iter().map(of).collect();
+    all.filter(|all| !all.is_empty()).ok_or_else(|| {
+        Error::input("has no batchnorm layer: there are no statistics to compare")
+            .at(checkpoint.path())
+    })
+}
+
+/// Those of the last checkpoint, which must be of the same network.
+fn kept(last: &Checkpoint, model: &Model, data: &session::Options) -> Result<Vec<Statistics>> {
+    if !data.networks.no_verify {
+        last.verify(&|_| {})?;
+    }
+    let freeze = Freeze::new(last, None);
+    let other = Recognised::of(last, data.networks.arch.as_deref(), &freeze)?;
+    let channels = |layers: &[Layer]| layers.iter().map(|l| l.channels).collect::<Vec<_>>();
+    let (own, found) = (&model.batchnorms, &other.batchnorms);
+    if other.arch.name != model.arch || channels(found) != channels(own) {
+        let of = |arch: &str, n: usize| format!("{arch} with {n} layers to recompute");
+        let (found, own) = (of(&other.arch.name, found.len()), of(&model.arch, own.len()));
+        let what = format!("is of another network, {found}; the model is {own}");
+        return Err(Error::new(Kind::Mismatch, what).at(last.path()));
+    }
+    let statistics = statistics_in(last, &other.batchnorms)?;
+    last.check_unchanged()?;
+    Ok(statistics)
+}
+
+impl CompareStats {
+    fn batch_size(&self) -> usize {
+        self.data.images.batch_size.unwrap_or(DEFAULT_BATCH)
+    }
+
+    /// The training images, in batches, in memory.
+    fn training_batches(
+        &self,
+        session: &Session,
+        budget: &Budget,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Batch>> {
+        let images = &self.data.images;
+        let dataset = swa_data::open(&self.bn_data, Split::Train, None)?;
+        progress.note(&format!("statistics from: {}", dataset.describe()));
+        let mut order = Order::Shuffled { seed: images.seed }.indices(dataset.len());
+        order.truncate(self.bn_samples);
+        let count = order.len();
+        let (dataset, transform) = (Arc::from(dataset), session.transform.clone());
+        let mut loader =
+            Loader::new(dataset, order, transform, self.batch_size(), images.allow_bad)?;
+        let batches = layerwise::hold(&mut loader, count, budget).map_err(|e| {
+            e.remedy(concat!(
+                "draw fewer with ",
+                setting!("bn_samples"),
+                ", or allow more with ",
+                setting!("memory")
+            ))
+        })?;
+        say_skipped(progress, &loader.bad());
+        Ok(batches)
+    }
+
+    /// The model's outcomes with each of the statistics, and the images that were left out.
+    fn evaluate(
+        &self,
+        session: &Session,
+        input: &Input,
+        origins: &Origins,
+        progress: &dyn Progress,
+    ) -> Result<(Vec<Record>, Vec<String>)> {
+        let model = &session.models[0];
+        let replaced = |(_, statistics): &(_, Vec<Statistics>)| -> Result<Model> {
+            let tensors = statistics.iter().map(|s| s.tensors(session.device));
+            Ok(model.with_statistics(tensors.collect::<Result<_>>()?))
+        };
+        let models: Vec<Model> = origins.iter().map(replaced).collect::<Result<_>>()?;
+        let images = &self.data.images;
+        let order = images.order(session.dataset.as_ref(), false);
+        progress.begin("evaluating", order.len() as u64, 0, Unit::Images);
+        // What is augmented is what the statistics are from.
+        let transform = Transform { training: None, ..session.transform.clone() };
+        let dataset = session.dataset.clone();
+        let (batch_size, allow_bad) = (self.batch_size(), images.allow_bad);
+        let mut loader =
+            Loader::of_portion(dataset, order, transform, batch_size, allow_bad, Portion::ALL)?;
+        let step = |n| progress.advance(n as u64);
+        let restricted = session.class_map.as_ref().filter(|_| self.class_map_restrict);
+        let wanted = Wanted { competing: restricted.map(ClassMap::outputs), ..Wanted::default() };
+        let mut collector = Collector::new(models.len(), model.classes, wanted, None);
+        let may_shrink = images.batch_size.is_none();
+        let mut at_a_time = AtATime { images: batch_size, may_shrink };
+        evaluate::run(&models, input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+        progress.end();
+        say_skipped(progress, &loader.bad());
+        let (evaluation, _) = collector.finish()?;
+        Ok((evaluation.models, loader.bad()))
+    }
+}
+
+/// Those of every method, from the same batches.
+fn recomputed(
+    model: &Model,
+    input: &Input,
+    batches: &[Batch],
+    budget: &Budget,
+    progress: &dyn Progress,
+) -> Result<Origins> {
+    let images: usize = batches.iter().map(|batch| batch.n).sum();
+    let layers = model.batchnorms.len();
+    progress.begin("batchnorm", (images * (1 + layers)) as u64, 0, Unit::Images);
+    let mut sums: Vec<Accumulator> = Method::ALL
+        .iter()
+        .filter(|&&method| method != Method::Layerwise)
+        .map(|&method| accumulator(&model.batchnorms, method))
+        .collect();
+    let _to_the_end =
+        collect(model, input, batches.iter().cloned().map(Ok), None, &mut |batch, moments| {
+            sums.iter_mut().for_each(|sums| moments.add_to(sums));
+            progress.advance(batch.n as u64);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    let mut origins = Origins::new();
+    for sums in sums {
+        let outcome = finish(&model.batchnorms, &sums, images, batches.len())?;
+        origins.push((outcome.method.name(), outcome.layers));
+    }
+    let step = |step: layerwise::Step| step.say(layers, progress);
+    let (outcome, _) = layerwise::of_batches(model, input, batches, budget, &step)?;
+    origins.push((Method::Layerwise.name(), outcome.layers));
+    progress.end();
+    Ok(origins)
+}
+
+/// Mean difference of the images' nll, and its standard error.
+fn paired(first: &Record, other: &Record) -> (f64, f64) {
+    let n = first.outcomes.len() as f64;
+    let each = || first.outcomes.iter().zip(&other.outcomes).map(|(a, b)| b.nll - a.nll);
+    let mean = each().sum::<f64>() / n;
+    let squares: f64 = each().map(|d| (d - mean).powi(2)).sum();
+    // Of one image nothing is known.
+    let error = if n > 1.0 { (squares / (n - 1.0) / n).sqrt() } else { f64::INFINITY };
+    (mean, error)
+}

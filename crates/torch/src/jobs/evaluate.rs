@@ -1,0 +1,248 @@
+//! Evaluating models on labelled images, any number in one pass.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use swa_data::ClassMap;
+use swa_tools::checkpoint::Checkpoint;
+use swa_tools::checkpoint::select::base_name;
+use swa_tools::{Choice, Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
+
+use super::sharing::Pass;
+use super::update_bn::since;
+use super::{About, Evaluated, Files, SavedPart, Sharing, State, say_skipped};
+use crate::evaluate::{self, AtATime, Collector, LogitsFile, Turns, Wanted};
+use crate::nn::input::Input;
+use crate::parts::{Keeper, Seen};
+use crate::session::{self, Pace, Purpose, Session, Speed};
+
+/// The name in parts.
+pub(super) const TOOL: &str = "swa-eval";
+
+/// Which models, which data, and what to find out.
+#[derive(Debug, Clone)]
+pub struct Evaluate {
+    /// Checkpoint files or folders with a model, in the order of the rows.
+    pub models: Vec<PathBuf>,
+    /// Data, pixels, device.
+    pub data: session::Options,
+    /// Add the ensemble of the models whose file name matches this pattern.
+    pub ensemble: Option<String>,
+    /// Most models on the device at a time; None: as many as it holds.
+    pub models_at_once: Option<usize>,
+    /// With a class map: outputs that stand for no class of the data do not compete.
+    pub class_map_restrict: bool,
+    /// Files to write of it: checked before the pass; [`crate::report::write_files`] writes them.
+    pub files: Files,
+    /// Sharing the pass, and going on after an interruption.
+    pub sharing: Sharing,
+}
+
+/// What came of it.
+#[allow(clippy::large_enum_variant)] // one of them exists at a time
+pub enum Evaluation {
+    /// The models' outcomes.
+    Whole(Evaluated),
+    /// A part was saved.
+    Part(SavedPart),
+}
+
+/// Evaluates the models in one pass over the data, each image decoded once, or saves what was collected as a part of
+/// a pass.
+///
+/// # Errors
+/// `Usage` for settings that do not go together, before anything is read; those of [`Session::open`], of images, and
+/// of writing.
+pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluation> {
+    let started = Instant::now();
+    options.check()?;
+    let ensemble = options.ensemble.as_deref().map(|pattern| members(&options.models, pattern));
+    let ensemble = ensemble.transpose()?;
+    let names = names(&options.models, ensemble.as_ref().map(Vec::len));
+    let checkpoints = open(&options.models, &options.data, progress)?;
+    let at_once = options.models_at_once.unwrap_or(usize::MAX);
+    let purpose = Purpose::Evaluation;
+    let session =
+        Session::open_some(&options.data, progress, &checkpoints, purpose, None, at_once)?;
+    let order = options.data.images.order(session.dataset.as_ref(), false);
+    let (models, outputs, images) = (session.models.len(), session.models[0].classes, order.len());
+    let force = options.files.force;
+    let create = |path| LogitsFile::create(path, force, models, images, outputs);
+    let logits = options.files.logits.as_deref().map(create).transpose()?;
+    let restricted = session.class_map.as_ref().filter(|_| options.class_map_restrict);
+    let competing = restricted.map(ClassMap::outputs);
+    let competitors = competing.as_ref().map_or(outputs, Vec::len);
+    let wanted = Wanted { ensemble, top: options.files.predictions.is_some(), competing };
+    let about = About::new(names, &session, competitors, options.class_map_restrict);
+    let batch_size = options.data.images.batch_size.unwrap_or_else(|| session.largest_batch());
+    let pass = Pass {
+        tool: TOOL,
+        checkpoints: &checkpoints,
+        session: &session,
+        images,
+        batch_size,
+        allow_bad: options.data.images.allow_bad,
+        settings: options.settings(&session, &wanted, batch_size),
+    };
+    let empty = evaluate::Evaluation::empty(models, wanted.ensemble.is_some());
+    let keeper = options.sharing.begin(pass, json!(about), empty, progress)?;
+    let keep = |seen: &[Seen], some: evaluate::Evaluation| keeper.add(seen, |all| all.append(some));
+    let collector = Collector::new(models, outputs, wanted, logits).keep_with(keep);
+    let running = Running { options, session: &session, checkpoints: &checkpoints };
+    let (logits, speed, at_a_time) =
+        running.run(order, batch_size, collector, &keeper, progress)?;
+    if let Some(saved) = options.sharing.save(&keeper, speed, started)? {
+        return Ok(Evaluation::Part(saved));
+    }
+    let (evaluation, identity, skipped) =
+        keeper.with(|part| (part.content.clone(), part.identity.clone(), part.progress.lines()));
+    let settings = identity.get("settings");
+    Ok(Evaluation::Whole(Evaluated {
+        about,
+        evaluation: evaluation.in_order(outputs)?,
+        transform: identity.get(TRANSFORM_KEY).clone(),
+        augmentation: settings["augmentation"].clone(),
+        precision: settings["precision"].clone(),
+        skipped,
+        batch_size: Some(at_a_time),
+        speed: Some(speed),
+        seconds: since(started),
+        dataset: Some(session.dataset.clone()),
+        logits,
+        state: State::of(keeper),
+    }))
+}
+
+/// Opens the models' files.
+pub(super) fn open(
+    models: &[PathBuf],
+    data: &session::Options,
+    progress: &dyn Progress,
+) -> Result<Vec<Checkpoint>> {
+    let take = &data.networks.take;
+    let checkpoints: Vec<Checkpoint> =
+        models.iter().map(|path| Checkpoint::open_with(path, take)).collect::<Result<_>>()?;
+    swa_tools::jobs::say_taken(progress, &checkpoints);
+    Ok(checkpoints)
+}
+
+/// What the models and the ensemble are called, in the order of [`evaluate::Evaluation::records`].
+fn names(models: &[PathBuf], members: Option<usize>) -> Vec<String> {
+    let models = models.iter().map(|path| path.display().to_string());
+    models.chain(members.map(|n| format!("ensemble of {n}"))).collect()
+}
+
+/// The models whose file name matches, by position.
+fn members(models: &[PathBuf], pattern: &str) -> Result<Vec<usize>> {
+    let ensemble = setting!("ensemble");
+    let glob = glob::Pattern::new(pattern)
+        .map_err(|e| Error::usage(format!("{ensemble}: bad pattern `{pattern}`: {}", e.msg)))?;
+    let matches = |i: &usize| glob.matches(&base_name(&models[*i]));
+    let members: Vec<usize> = (0..models.len()).filter(matches).collect();
+    if members.is_empty() {
+        let what = format!("{ensemble}: no model matches `{pattern}`");
+        return Err(Error::new(Kind::NoMatch, what));
+    }
+    Ok(members)
+}
+
+/// The pass itself.
+struct Running<'a> {
+    options: &'a Evaluate,
+    session: &'a Session,
+    checkpoints: &'a [Checkpoint],
+}
+
+impl Running<'_> {
+    /// Gives the file of logits back, and says how fast it went and how many images went through at a time.
+    fn run(
+        &self,
+        order: Vec<usize>,
+        batch_size: usize,
+        mut collector: Collector,
+        keeper: &Keeper<evaluate::Evaluation>,
+        progress: &dyn Progress,
+    ) -> Result<(Option<LogitsFile>, Speed, usize)> {
+        let Running { options, session, checkpoints } = *self;
+        let images = order.len();
+        let allow_bad = options.data.images.allow_bad;
+        let mut loader = session.loader(order, batch_size, allow_bad, keeper.portion())?;
+        let input = Input::new(&session.transform, session.device)?;
+        let done = keeper.with(|part| part.progress.images);
+        let pace = Pace::start(progress, "evaluating", images, done, loader.waited());
+        let step = |n| pace.step(n);
+        let may_shrink = options.data.images.batch_size.is_none();
+        let mut at_a_time = AtATime { images: batch_size, may_shrink };
+        let models = &session.models;
+        if session.at_once < models.len() {
+            let networks = &options.data.networks;
+            let load = |i: usize| networks.load(&checkpoints[i], None, session.setup);
+            let is_kept = options.sharing.resume.is_some();
+            let (count, at_once) = (models.len(), session.at_once);
+            let turns = Turns { count, at_once, load: &load, is_kept };
+            turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+        } else {
+            let loader = &mut loader;
+            evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
+        }
+        keeper.finish(loader.skipped());
+        let speed = pace.finish(keeper.with(|part| part.progress.images) - done);
+        say_skipped(progress, &loader.bad());
+        let fewer = at_a_time.images;
+        if fewer < batch_size {
+            progress.note(&format!(
+                "memory did not hold {batch_size} images at a time: went on with {fewer} \
+                 ({} {fewer} starts so)",
+                setting!("batch_size")
+            ));
+        }
+        Ok((collector.into_logits(), speed, fewer))
+    }
+}
+
+impl Evaluate {
+    /// What decides the outcome, but for the models and the data.
+    fn settings(&self, session: &Session, wanted: &Wanted, batch_size: usize) -> Value {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "batch_size": batch_size,
+            "precision": self.data.networks.precision.name(),
+            "seed": self.data.images.seed,
+            "ensemble": wanted.ensemble,
+            "competing": wanted.competing,
+            "best": wanted.top,
+            "augmentation": session.augmentation,
+        })
+    }
+
+    /// Refuses what does not go together, before any work is done.
+    fn check(&self) -> Result<()> {
+        if self.models.is_empty() {
+            return Err(Error::new(Kind::NoMatch, "no model is given"));
+        }
+        let mut inputs = self.models.clone();
+        inputs.extend(self.data.images.class_map.clone());
+        self.files.check(&inputs)?;
+        self.sharing.check(setting!("save_outcomes"), &[], &inputs)?;
+        if self.sharing.save.is_some()
+            && let Some((name, _)) = self.files.given().first()
+        {
+            let is_kept = ![setting!("predictions"), setting!("logits")].contains(name);
+            let remedy = match is_kept {
+                true => concat!("give it with ", setting!("merge_outcomes")),
+                false => "a part does not keep that: evaluate without it",
+            };
+            let save = setting!("save_outcomes");
+            return Err(
+                Error::usage(format!("{name} is of all images, {save} of some")).remedy(remedy)
+            );
+        }
+        if self.sharing.resume.is_some() && self.files.logits.is_some() {
+            let (resume, logits) = (setting!("resume"), setting!("logits"));
+            let what = format!("{resume} does not go with {logits}: a state keeps no logits");
+            return Err(Error::usage(what).remedy("leave one of them out"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! What an evaluation came to.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use swa_data::{ClassMap, Dataset};
+
+use super::State;
+use crate::evaluate::{self, ClassList, LogitsFile, McNemar, Record, Tally};
+use crate::session::{Session, Speed};
+
+/// All that a whole pass was and collected.
+pub struct Evaluated {
+    /// What the models, the classes and the ensemble are called.
+    pub about: About,
+    /// Each model's outcome on each image.
+    pub evaluation: evaluate::Evaluation,
+    /// From an image to the pixels that the models took, as it is recorded in models.
+    pub transform: Value,
+    /// The training augmentation; null: the pixels of evaluation.
+    pub augmentation: Value,
+    /// What the networks computed in, by name.
+    pub precision: Value,
+    /// The images that were left out, a line each.
+    pub skipped: Vec<String>,
+    /// How many images went through the networks at a time; None of merged parts.
+    pub batch_size: Option<usize>,
+    /// How fast the pass was; None of merged parts.
+    pub speed: Option<Speed>,
+    /// From the beginning of the job to its end.
+    pub seconds: f64,
+    /// The data, where they are at hand: images have names then.
+    pub dataset: Option<Arc<dyn Dataset>>,
+    /// The file of logits, to be finished with the others.
+    pub logits: Option<LogitsFile>,
+    /// What was kept of the pass while it ran.
+    pub state: State,
+}
+
+/// A model, or the ensemble, and how it did.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Of the model.
+    pub name: String,
+    /// Counts and sums over the images.
+    pub tally: Tally,
+    /// How it compares with the first: the difference in top-1 and the test of it; None of the first itself.
+    pub difference: Option<(f64, McNemar)>,
+}
+
+impl Row {
+    /// A row a record, the first one's first.
+    pub fn all<'a>(names: &[String], records: impl Iterator<Item = &'a Record>) -> Vec<Row> {
+        let mut first: Option<(&Record, f64)> = None;
+        let row = |(name, record): (&String, &'a Record)| {
+            let tally = Tally::of(&record.outcomes);
+            let difference = first.map(|(first, top1)| {
+                (tally.top1() - top1, McNemar::of(&first.outcomes, &record.outcomes))
+            });
+            first.get_or_insert((record, tally.top1()));
+            Row { name: name.clone(), tally, difference }
+        };
+        names.iter().zip(records).map(row).collect()
+    }
+}
+
+impl Evaluated {
+    /// A row a model, the ensemble's last.
+    pub fn rows(&self) -> Vec<Row> {
+        Row::all(&self.about.names, self.evaluation.records())
+    }
+
+    /// The models that are no better than guessing among so many outputs: rarely is that the training's fault.
+    pub fn guessing(&self) -> Vec<&str> {
+        let chance = 1.0 / self.about.competitors as f64;
+        let records = self.about.names.iter().zip(self.evaluation.records());
+        let guesses =
+            records.filter(|(_, record)| Tally::of(&record.outcomes).interval().0 <= chance);
+        guesses.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// What is said of an evaluation beside its outcomes: it is known before the pass, and kept in its parts.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct About {
+    /// What the models and the ensemble are called.
+    pub names: Vec<String>,
+    /// Of the networks.
+    pub outputs: usize,
+    /// Outputs that compete.
+    pub competitors: usize,
+    /// The output of each class.
+    classes: Vec<u32>,
+    class_names: Option<Vec<String>>,
+    /// The class map, where one was given.
+    pub class_map: Option<ClassMapUsed>,
+}
+
+/// Which outputs stand for the classes of the data.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ClassMapUsed {
+    /// The file.
+    pub file: String,
+    /// How many classes the data have.
+    pub classes: usize,
+    /// How many entries of the file are of classes that the data do not have.
+    pub left_out: usize,
+    /// Whether the other outputs do not compete.
+    pub restrict: bool,
+}
+
+impl About {
+    pub(super) fn new(
+        names: Vec<String>,
+        session: &Session,
+        competitors: usize,
+        restrict: bool,
+    ) -> Self {
+        let outputs = session.models.first().map_or(0, |model| model.classes);
+        let map = session.class_map.as_ref();
+        let names_of_data = || session.dataset.class_names().map(<[String]>::to_vec);
+        About {
+            names,
+            outputs,
+            competitors,
+            classes: map.map_or_else(|| (0..outputs as u32).collect(), ClassMap::outputs),
+            class_names: map.map_or_else(names_of_data, ClassMap::names),
+            class_map: map.map(|map| ClassMapUsed {
+                file: map.path().display().to_string(),
+                classes: map.outputs().len(),
+                left_out: map.left_out(),
+                restrict,
+            }),
+        }
+    }
+
+    /// As a part has it; None if that is broken.
+    pub(super) fn of_part(notes: &Value) -> Option<Self> {
+        let about: About = serde_json::from_value(notes.clone()).ok()?;
+        about.classes.iter().all(|&output| (output as usize) < about.outputs).then_some(about)
+    }
+
+    /// The classes that reports are about.
+    pub fn classes(&self) -> ClassList {
+        ClassList::new(self.classes.clone(), self.class_names.clone(), self.outputs)
+    }
+}

@@ -1,0 +1,46 @@
+//! What can be done with models and data: each job takes plain options, says how far it is to a
+//! [`swa_tools::Progress`], and returns an outcome. Jobs print nothing; [`crate::report`] puts outcomes into words,
+//! JSON, CSV and SVG.
+//!
+//! | options | job | outcome |
+//! |---|---|---|
+//! | [`UpdateBn`] | [`update_bn`] | [`Update`] |
+//! | [`MergeStats`] | [`merge_stats`] | [`Updated`] |
+//! | [`Evaluate`] | [`evaluate`] | [`Evaluation`] |
+//! | [`MergeOutcomes`] | [`merge_outcomes`] | [`Evaluated`] |
+//! | [`CompareStats`] | [`compare_stats`] | [`Compared`] |
+
+mod compare_stats;
+mod evaluate;
+mod evaluated;
+mod files;
+mod merge_outcomes;
+mod merge_stats;
+mod sharing;
+mod update_bn;
+mod updated;
+
+use swa_tools::Progress;
+
+pub use compare_stats::{CompareStats, Compared, Origin, Verdict, compare_stats};
+pub use evaluate::{Evaluate, Evaluation, evaluate};
+pub use evaluated::{About, ClassMapUsed, Evaluated, Row};
+pub use files::Files;
+pub use merge_outcomes::{MergeOutcomes, merge_outcomes};
+pub use merge_stats::{MergeStats, merge_stats};
+pub use sharing::{SavedPart, Sharing, State};
+pub use update_bn::{Order, Update, UpdateBn, update_bn};
+pub use updated::{Output, Settings, Updated};
+
+/// The architectures that are recognised, a line each.
+pub fn architectures() -> Vec<&'static str> {
+    crate::nn::models::list()
+}
+
+/// Says which images were left out.
+fn say_skipped(progress: &dyn Progress, lines: &[String]) {
+    if !lines.is_empty() {
+        progress.note(&format!("warning: {} image(s) left out:", lines.len()));
+        lines.iter().for_each(|line| progress.note(&format!("  {line}")));
+    }
+}

@@ -1,0 +1,185 @@
+//! Sharing a pass between processes, and going on after an interruption.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use swa_tools::checkpoint::select::base_name;
+use swa_tools::checkpoint::{Checkpoint, digest};
+use swa_tools::output::atomic;
+use swa_tools::{Error, Progress, Result, TRANSFORM_KEY, setting};
+
+use crate::parts::{self, Content, Identity, Keeper, Part, Shard, Tell};
+use crate::session::{Session, Speed};
+
+/// Which part of a pass to do, and where to keep it.
+#[derive(Debug, Clone, Default)]
+pub struct Sharing {
+    /// The batches I, I + N, … of the one order that the seed gives; None: all.
+    pub shard: Option<Shard>,
+    /// Write what was collected to this file, in place of a result.
+    pub save: Option<PathBuf>,
+    /// Replace that file if it exists.
+    pub force: bool,
+    /// Keep the pass in this file while it runs, and go on from there if it exists.
+    pub resume: Option<PathBuf>,
+    /// Who is told, from any thread, of the state of `resume`.
+    pub tell: Tell,
+}
+
+/// A part of a pass that was saved.
+pub struct SavedPart {
+    /// The file.
+    pub path: PathBuf,
+    /// Which part it is.
+    pub shard: Shard,
+    /// Images in it.
+    pub images: usize,
+    /// Batches in it.
+    pub batches: usize,
+    /// The images that were left out, a line each.
+    pub skipped: Vec<String>,
+    /// How fast this process was.
+    pub speed: Speed,
+    /// From the beginning of the job to its end.
+    pub seconds: f64,
+}
+
+/// What was kept of a pass while it ran. When its result is safe, [`State::remove`] it; where it is not removed, the
+/// same job goes on from it.
+#[must_use]
+#[derive(Default)]
+pub struct State(Option<Box<dyn FnOnce() -> Result<()>>>);
+
+impl State {
+    pub(super) fn of<C: Content>(keeper: Keeper<C>) -> Self {
+        State(Some(Box::new(move || keeper.close())))
+    }
+
+    /// Removes the file, if there was one.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn remove(self) -> Result<()> {
+        self.0.map_or(Ok(()), |remove| remove())
+    }
+}
+
+/// What a pass is made of.
+pub(super) struct Pass<'a> {
+    pub tool: &'a str,
+    pub checkpoints: &'a [Checkpoint],
+    pub session: &'a Session,
+    /// Number of images in the order.
+    pub images: usize,
+    pub batch_size: usize,
+    /// How many images may be left out.
+    pub allow_bad: usize,
+    /// What else decides the result, by the names under which it is recorded.
+    pub settings: Value,
+}
+
+impl Sharing {
+    /// Fails where settings do not go together or the part cannot be written. `save` is the setting that names the
+    /// part's file; `outputs` are what else is written.
+    pub(super) fn check(&self, save: &str, outputs: &[&Path], inputs: &[PathBuf]) -> Result<()> {
+        if self.shard.is_some() && self.save.is_none() {
+            return Err(Error::usage(concat!(setting!("shard"), " makes a part, not a result"))
+                .remedy(format!("name its file with {save}, and merge the parts then")));
+        }
+        let outputs = outputs.iter().copied().chain(self.save.as_deref());
+        if let Some(state) = &self.resume
+            && outputs.into_iter().any(|output| output == state)
+        {
+            return Err(Error::usage("is the state as well as the output")
+                .at(state)
+                .remedy(concat!("give ", setting!("resume"), " a name of its own")));
+        }
+        match &self.save {
+            Some(path) => atomic::check_target(path, self.force, inputs),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the part that is to be done, which holds nothing yet or what the state has.
+    pub(super) fn begin<C: Content>(
+        &self,
+        pass: Pass,
+        notes: Value,
+        content: C,
+        progress: &dyn Progress,
+    ) -> Result<Keeper<C>> {
+        let part = self.part(pass, notes, content)?;
+        let keeper = Keeper::open(part, self.resume.as_deref(), self.tell)?;
+        let (done, all) = keeper.with(|part| (part.progress.done, part.batches()));
+        if let Some(state) = self.resume.as_ref().filter(|_| done > 0) {
+            let state = state.display();
+            progress.note(&format!("`{state}`: going on after {done} of {all} batches"));
+        }
+        Ok(keeper)
+    }
+
+    fn part<C>(&self, pass: Pass, notes: Value, content: C) -> Result<Part<C>> {
+        let Pass { tool, checkpoints, session, images, batch_size, allow_bad, settings } = pass;
+        let dataset = session.dataset.as_ref();
+        let mut fields = Map::new();
+        fields.insert("tool".into(), tool.into());
+        // By these parts know each other; they cost a look at every weight and name.
+        if self.save.is_some() || self.resume.is_some() {
+            fields.insert("models".into(), digests(checkpoints)?);
+            let digest = swa_data::digest(dataset);
+            fields.insert("data".into(), json!({ "images": dataset.len(), "digest": digest }));
+        }
+        fields.insert(TRANSFORM_KEY.into(), session.transform_record.clone());
+        fields.insert("images".into(), images.into());
+        fields.insert("batches".into(), images.div_ceil(batch_size).into());
+        fields.insert("settings".into(), settings);
+        let progress = parts::Progress {
+            shard: self.shard.unwrap_or(Shard::WHOLE),
+            done: 0,
+            filled: 0,
+            images: 0,
+            size: None,
+            skipped: vec![],
+            allow_bad,
+            data: dataset.describe(),
+            models: names(checkpoints),
+            notes,
+        };
+        Ok(Part { identity: Identity::new(fields), progress, content })
+    }
+
+    /// Saves a finished part, if that was asked for.
+    pub(super) fn save<C: Content>(
+        &self,
+        keeper: &Keeper<C>,
+        speed: Speed,
+        started: Instant,
+    ) -> Result<Option<SavedPart>> {
+        let Some(path) = &self.save else { return Ok(None) };
+        let progress =
+            keeper.with(|part| part.write(path, self.force).map(|()| part.progress.clone()))?;
+        keeper.close()?;
+        Ok(Some(SavedPart {
+            path: path.clone(),
+            shard: progress.shard,
+            images: progress.images,
+            batches: progress.done,
+            skipped: progress.lines(),
+            speed,
+            seconds: started.elapsed().as_secs_f64(),
+        }))
+    }
+}
+
+/// What tells models apart: digests of their weights.
+pub(super) fn digests(checkpoints: &[Checkpoint]) -> Result<Value> {
+    let digests: Vec<String> =
+        checkpoints.iter().map(digest::of_checkpoint).collect::<Result<_>>()?;
+    Ok(digests.into())
+}
+
+/// What people call them.
+pub(super) fn names(checkpoints: &[Checkpoint]) -> Vec<String> {
+    checkpoints.iter().map(|checkpoint| base_name(checkpoint.path())).collect()
+}

@@ -1,0 +1,82 @@
+//! What a pass over data is to use.
+
+use std::path::PathBuf;
+
+use swa_data::{Format, Interpolation, Split};
+use swa_tools::checkpoint::Take;
+
+use crate::nn::Precision;
+use crate::nn::device::DeviceChoice;
+
+/// Everything that says what networks see and run on.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Which images.
+    pub images: Images,
+    /// How they become pixels.
+    pub pixels: Pixels,
+    /// What runs on them, and where.
+    pub networks: Networks,
+}
+
+/// Which images, and in what order they are drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Images {
+    /// The folder that holds them.
+    pub dir: PathBuf,
+    /// Which part, of a folder that holds several; None: training images for statistics, held-out ones for
+    /// evaluation.
+    pub split: Option<Split>,
+    /// The convention of the folder; None: recognised from its files.
+    pub format: Option<Format>,
+    /// The labels of images in one folder; None: found beside them.
+    pub labels: Option<PathBuf>,
+    /// All classes, where `labels` does not hold them all.
+    pub classes: Option<PathBuf>,
+    /// Which output of the network stands for which class of the data, where they do not agree.
+    pub class_map: Option<PathBuf>,
+    /// Use only so many images, drawn by the seed.
+    pub samples: Option<usize>,
+    /// Of the order of the images, and of augmentation and noise.
+    pub seed: u64,
+    /// Images a batch; None: 128, for an evaluation on a GPU more.
+    pub batch_size: Option<usize>,
+    /// How many images that cannot be read may be left out.
+    pub allow_bad: usize,
+}
+
+/// How images become pixels. What is None is the preset's.
+#[derive(Debug, Clone, Default)]
+pub struct Pixels {
+    /// A preset by name; None: what is recorded in the models, else the family's.
+    pub preset: Option<String>,
+    /// The short side after the resize, in pixels; 0: no resize.
+    pub resize: Option<usize>,
+    /// The side of the crop, in pixels; 0: no crop.
+    pub crop: Option<usize>,
+    /// One value a channel, of pixels scaled to 0..1.
+    pub mean: Option<Vec<f32>>,
+    /// One value a channel, of pixels scaled to 0..1.
+    pub std: Option<Vec<f32>>,
+    /// The filter of the resize.
+    pub interpolation: Option<Interpolation>,
+    /// The random crops and flips of training, drawn by the seed, in place of the pixels of evaluation.
+    pub augment: bool,
+}
+
+/// What runs, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Networks {
+    /// Which of the weights in a file are meant.
+    pub take: Take,
+    /// The architecture by name; None: recognised from the tensors' names and shapes.
+    pub arch: Option<String>,
+    /// Do not compare models with the checksums in them.
+    pub no_verify: bool,
+    /// The device.
+    pub device: DeviceChoice,
+    /// What networks compute in.
+    pub precision: Precision,
+    /// Threads of libtorch on the CPU; None: as many as it chooses.
+    pub threads: Option<usize>,
+}
