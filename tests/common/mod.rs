@@ -1,5 +1,7 @@
 //! What the tests share: small checkpoints, and the tools.
 
+pub mod golden;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,5 @@
 //! Pixels are those of Pillow and torchvision, byte for byte (`fixtures/pixels/make.py`), and broken
 //! images are refused.
-#![cfg(feature = "data")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

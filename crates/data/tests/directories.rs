@@ -1,6 +1,5 @@
 //! Every convention of data directories gives the labels and pixels that its library reads from the same
 //! files (`fixtures/data/make.py`), and what is broken is refused by name.
-#![cfg(feature = "data")]
 
 use std::collections::BTreeMap;
 use std::fs;

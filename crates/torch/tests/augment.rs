@@ -1,9 +1,8 @@
 //! Training pixels are those of torchvision's augmentations: the same bytes for the same box, the
 //! same boxes in distribution (`fixtures/pixels/augment.py`).
-#![cfg(feature = "data")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -164,7 +163,7 @@ fn train(preset: &str, seed: u64) -> Transform {
 
 /// Each photograph's bytes, by its index.
 fn seen(seed: u64, batch_size: usize, order: Vec<usize>) -> BTreeMap<usize, u32> {
-    let photos = Arc::from(data::open(&pixels().join("photos"), Split::Train, None).unwrap());
+    let photos = Arc::from(swa_data::open(&pixels().join("photos"), Split::Train, None).unwrap());
     let loader = Loader::new(photos, order, train("imagenet", seed), batch_size, 0).unwrap();
     let mut seen = BTreeMap::new();
     for batch in loader {

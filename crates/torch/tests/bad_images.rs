@@ -1,6 +1,5 @@
 //! What the tools say of images that are not whole, not images, too large or of another kind, each
 //! with its exit code; and that nothing is written then.
-#![cfg(feature = "torch")]
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,11 @@
 //! Batchnorm statistics against what is known without a reference: networks whose layers see values of a
 //! known mean and variance.
-#![cfg(feature = "torch")]
 
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
+use swa_base::Choice;
 use swa_data::{Batch, Preset};
 use swa_testing::data_tools::*;
 use swa_testing::*;

@@ -1,6 +1,5 @@
 //! Which statistics swa-bn-update leaves as they are (networks without batchnorm, frozen layers), and with
 //! which noise it computes the others.
-#![cfg(feature = "torch")]
 
 use std::collections::BTreeMap;
 use std::fs;

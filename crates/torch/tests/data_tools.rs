@@ -1,5 +1,4 @@
 //! swa-bn-update and swa-eval as their users see them, and what they do with bad input.
-#![cfg(feature = "torch")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! swa-eval in depth: its figures are those of SciPy, scikit-learn and statsmodels, and its files say the
 //! same as its logits.
-#![cfg(feature = "torch")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -11,6 +10,7 @@ use swa_data::Batch;
 use swa_testing::data_tools::*;
 use swa_testing::*;
 use swa_torch::evaluate::*;
+use swa_torch::report::*;
 
 /// Written by fixtures/evaluation/make.py.
 fn golden() -> Value {

@@ -1,6 +1,5 @@
 //! torchvision's and timm's model families give the same numbers as PyTorch, on real photographs and
 //! through the two tools: `fixtures/golden/families.py` wrote the golden values.
-#![cfg(feature = "torch")]
 
 use std::collections::BTreeMap;
 

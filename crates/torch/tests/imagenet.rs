@@ -1,6 +1,5 @@
 //! Every command of docs/imagenet.md runs, for its three networks, on a stand-in of some photographs;
 //! what it prints is what torchvision's evaluation finds there (`fixtures/imagenet/make.py`).
-#![cfg(feature = "torch")]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,5 +1,4 @@
 //! The same numbers as PyTorch: golden values and the script that wrote them are in fixtures/golden.
-#![cfg(feature = "torch")]
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
 //! What keeps the device busy and memory bounded: precision, batches, the figures of a pass.
-#![cfg(feature = "torch")]
 
 use std::path::{Path, PathBuf};
 

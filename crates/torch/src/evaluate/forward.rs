@@ -69,7 +69,7 @@ mod tests {
     }
 
     impl Network for Small {
-        fn forward(&self, x: &Tensor, _: &mut Pass) -> Result<Tensor> {
+        fn forward(&self, x: &Tensor, _: &mut Pass) -> nn::Result<Tensor> {
             let images = x.size()[0];
             self.seen.borrow_mut().push(images);
             if images > self.memory {

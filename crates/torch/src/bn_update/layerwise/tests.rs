@@ -28,10 +28,10 @@ impl Drop for Guard {
 }
 
 impl Network for Chain {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> nn::Result<Tensor> {
         let Pass::Given(given) = pass else { unreachable!() };
         if self.alive.get() == self.most {
-            return Err(Error::limit("libtorch ran out of memory"));
+            return Err(Error::new(Kind::OutOfMemory, "libtorch ran out of memory").into());
         }
         self.alive.set(self.alive.get() + 1);
         let _guard = Guard(Rc::clone(&self.alive));

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::Value;
 
-use swa_testing::*;
+use super::*;
 
 /// Of a layer's scale.
 const STATISTICS: f64 = 1e-5;

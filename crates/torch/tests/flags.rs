@@ -1,0 +1,77 @@
+//! Every flag that a document names is one of a tool, make or cargo.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use swa_testing::{binary, root};
+
+#[test]
+fn flags_exist() {
+    let tools = ["swa-avg", "swa-bn-update", "swa-eval"].map(binary);
+    let help: String = tools
+        .iter()
+        .map(|tool| {
+            let output = std::process::Command::new(tool).arg("--help").output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        })
+        .collect();
+    let known = flags(&help);
+    let of_others = [
+        "--resume",
+        "--weights-only",
+        "--release",
+        "--features",
+        "--open",
+        "--pairs",
+        "--document",
+        "--only",
+        "--dir",
+        // torchrun and torchvision's trainer
+        "--nproc",
+        "--data-path",
+        "--model",
+        "--epochs",
+        "--lr",
+        "--wd",
+        "--lr-step-size",
+        "--output-dir",
+        "--test-only",
+        // sbatch, and docs/ray_pass.py
+        "--array",
+        "--cpus",
+        "--cpus-per-task",
+        "--dependency",
+        "--folder",
+        "--gpus",
+        "--gpus-per-task",
+        "--job-name",
+        "--merge",
+        "--parsable",
+        "--part",
+        "--parts",
+        "--requeue",
+        "--time",
+    ];
+    for (name, text) in documents() {
+        for flag in flags(&text) {
+            assert!(known.contains(&flag) || of_others.contains(&flag.as_str()), "{name}: {flag}");
+        }
+    }
+}
+
+fn flags(text: &str) -> BTreeSet<String> {
+    let parts = text.split("--").skip(1);
+    let names = parts.map(|part| {
+        let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(part.len());
+        part[..end].trim_end_matches('-')
+    });
+    names.filter(|name| !name.is_empty()).map(|name| format!("--{name}")).collect()
+}
+
+/// The documents, by name.
+fn documents() -> Vec<(String, String)> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
+    let documents = docs.filter(|p| p.extension().is_some_and(|e| e == "md"));
+    let documents = documents.chain([root().join("README.md")]);
+    documents.map(|p| (p.display().to_string(), fs::read_to_string(&p).unwrap())).collect()
+}
