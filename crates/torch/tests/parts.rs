@@ -230,7 +230,7 @@ fn bad_images_are_added_up() {
     assert_eq!(merged["skipped"], plain["skipped"]);
     assert!(scene.read("m.safetensors") == scene.read("plain.safetensors"));
     let mut merge = scene.merge(&snapshot(), &["part_1_1", "part_0_1"], "n.safetensors");
-    fails(&mut merge, 3, &["2 bad images, `--allow-bad` is 1"]);
+    fails(&mut merge, 3, &["2 bad images, --allow-bad is 1"]);
     merge.args(["--allow-bad", "2"]).assert().success();
 }
 

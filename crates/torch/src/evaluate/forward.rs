@@ -120,10 +120,10 @@ mod tests {
     fn a_batch_size_that_was_asked_for_stays() {
         let (logits, _, seen) = run(3, false);
         let error = logits.unwrap_err();
-        assert!(error.to_string().contains("--batch-size 5"), "{error}");
+        assert!(error.to_string().contains("`batch_size` 5"), "{error}");
         assert_eq!((error.kind().exit_code(), seen), (6, vec![10]));
         let (logits, _, seen) = run(0, true);
-        assert!(logits.unwrap_err().to_string().contains("--crop"));
+        assert!(logits.unwrap_err().to_string().contains("`crop`"));
         assert_eq!(seen, [10, 5, 2, 1]);
     }
 }
