@@ -142,3 +142,36 @@ pub mod data_tools {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 }
+
+/// What a command prints on stdout, which must end well. Nothing of it is a terminal.
+pub fn text(command: &mut Command) -> String {
+    let output = command.write_stdin("").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The JSON that a command prints, for a snapshot: a field a line, and what differs from run to run replaced by
+/// its type.
+pub fn snapshot_json(mut command: Command) -> String {
+    let mut value: serde_json::Value = serde_json::from_str(&text(&mut command)).unwrap();
+    replace(&mut value);
+    serde_json::to_string_pretty(&value).unwrap()
+}
+
+fn replace(value: &mut serde_json::Value) {
+    const TIMES: [&str; 6] =
+        ["seconds", "seconds_expected", "memory_expected", "images_per_second", "limit", "waiting"];
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, field) in fields {
+                match TIMES.contains(&key.as_str()) && !field.is_null() {
+                    true => *field = "…".into(),
+                    false => replace(field),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(replace),
+        _ => {}
+    }
+}

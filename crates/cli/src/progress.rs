@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use schemars::JsonSchema;
 use serde::Serialize;
 use swa_base::{Progress, Unit, choices, panics};
 
@@ -20,7 +21,7 @@ choices! {
 }
 
 /// A line of `--progress json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Line<'a> {
     /// How many are done.
     pub done: u64,

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use schemars::JsonSchema;
 use serde::Serialize;
 use swa_base::text::printable;
 use swa_base::{Choice, Error, Kind, Result, panics};
@@ -10,16 +11,16 @@ use swa_base::{Choice, Error, Kind, Result, panics};
 use crate::{Common, print};
 
 /// What `--json` prints where a command fails.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Failure {
     /// What went wrong.
     pub error: ErrorReport,
 }
 
 /// What went wrong, for machines.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct ErrorReport {
-    /// What happened, one of a fixed list of names.
+    /// What happened: one of the [kinds of errors](#kinds-of-errors).
     pub kind: &'static str,
     /// The command's exit code.
     pub exit_code: u8,
