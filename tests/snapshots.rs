@@ -24,7 +24,10 @@ fn two() -> tempfile::TempDir {
 #[test]
 fn help() {
     assert_snapshot!("swa-avg-help", text(swa_avg().arg("--help")));
-    assert_eq!(text(swa_avg().arg("--version")).trim(), concat!("swa-avg ", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        text(swa_avg().arg("--version")).trim(),
+        concat!("swa-avg ", env!("CARGO_PKG_VERSION"))
+    );
 }
 
 #[test]
@@ -77,7 +80,8 @@ fn progress() {
     let output = command.output().unwrap();
     assert!(output.status.success());
     let stderr = String::from_utf8(output.stderr).unwrap();
-    let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> =
+        stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let keys = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert!(lines.iter().all(|line| keys(line) == ["done", "total", "unit", "stage"]));
     assert_eq!(lines[0]["done"], 0);

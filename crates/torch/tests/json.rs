@@ -63,7 +63,13 @@ fn kind(schema: &Value) -> (String, Option<String>) {
 }
 
 /// The table of an object's fields, and then those of the objects in it.
-fn table(text: &mut String, title: &str, object: &Value, definitions: &Value, done: &mut Vec<String>) {
+fn table(
+    text: &mut String,
+    title: &str,
+    object: &Value,
+    definitions: &Value,
+    done: &mut Vec<String>,
+) {
     let about = object["description"].as_str().unwrap_or_default().replace('\n', " ");
     writeln!(text, "{title}\n\n{about}\n\n| field | type | |\n|---|---|---|").unwrap();
     let mut inner = vec![];
