@@ -1,18 +1,17 @@
-//! The augmentations that networks are trained with: torchvision's, and nothing beyond crops and
-//! flips.
+//! The augmentations of training: torchvision's crops and flips, and no others.
 //!
 //! What is drawn for an image depends on the seed and on the image's index in the data set alone:
-//! neither threads nor batches nor the order of the images change a pixel. The numbers are not
-//! PyTorch's (whose depend on the workers of its DataLoader), their distribution is.
+//! neither threads nor batches nor the order of the images change a pixel. The
+//! distribution is PyTorch's; the numbers are not, since those depend on the workers of its DataLoader.
 
 use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::placement::{Placement, Span};
-use super::random::SplitMix64;
-use super::resize::Window;
-use swa_base::{Error, Result};
+use crate::placement::{Placement, Span};
+use crate::random::SplitMix64;
+use crate::resize::Window;
+use swa_base::{Error, Result, setting};
 
 /// `RandomResizedCrop`'s defaults: the share of the image's area, and width by height.
 const SCALE: [f64; 2] = [0.08, 1.0];
@@ -33,24 +32,26 @@ pub enum Augmentation {
     /// `RandomCrop(size, padding=4)`, `RandomHorizontalFlip()`: CIFAR's. The size is the crop's, or
     /// the image's own.
     PaddedCrop,
-    /// Nothing: the pixels of evaluation. The MNIST family has no customary augmentation, and a
-    /// mirrored digit is none.
+    /// Nothing: the pixels of evaluation. The MNIST family has no customary augmentation, and a mirrored digit
+    /// is no digit.
     Plain,
 }
 
 /// An augmentation with its seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Training {
+    /// What is drawn.
     pub augmentation: Augmentation,
+    /// The seed of all draws.
     pub seed: u64,
-    /// The side of a resized crop, where it is not that of the evaluation's crop: many networks are
+    /// The side of a resized crop in pixels, where it is not that of the evaluation's crop: many networks are
     /// trained on smaller images than they are evaluated on.
     pub size: Option<usize>,
 }
 
 impl Training {
-    /// What happens to image `index`, of `width` x `height` pixels. `plain` tells what evaluation
-    /// does to it, `crop` is the side of the evaluation's crop.
+    /// What happens to image `index`, of `width` x `height` pixels. `plain` is what evaluation does to it, `crop`
+    /// the side of the evaluation's crop.
     ///
     /// # Errors
     /// `Usage` where a resized crop has no size, `Input` where an image is smaller than its crop; those
@@ -78,8 +79,12 @@ impl Training {
                 let across = padded_crop(&mut random, width, crop);
                 let (Some(across), Some(down)) = (across, down) else {
                     let what = format!("{width}x{height} pixels, padded by {PADDING}, are smaller");
-                    return Err(Error::input(format!("{what} than the crop"))
-                        .remedy("resize the images with `--resize`, or give a smaller `--crop`"));
+                    return Err(Error::input(format!("{what} than the crop")).remedy(concat!(
+                        "resize the images with ",
+                        setting!("resize"),
+                        ", or give a smaller ",
+                        setting!("crop")
+                    )));
                 };
                 Placement { across, down, ..plain }
             }
@@ -87,7 +92,10 @@ impl Training {
         Ok(Placement { flip: random.within(0.0..1.0) < FLIP, ..placement })
     }
 
-    /// Checks it against the evaluation's crop.
+    /// Checks it against the side of the evaluation's crop, in pixels.
+    ///
+    /// # Errors
+    /// `Usage` where a resized crop has no size.
     pub fn validate(&self, crop: Option<usize>) -> Result<()> {
         match self.augmentation {
             Augmentation::ResizedCrop if self.size.or(crop).is_none() => Err(self.without_size()),
@@ -96,11 +104,12 @@ impl Training {
     }
 
     fn without_size(&self) -> Error {
-        Error::usage("`--transform train`: the size of the random crop is not known")
-            .remedy("give `--crop`")
+        let what =
+            concat!(setting!("transform", "train"), ": the size of the random crop is not known");
+        Error::usage(what).remedy(concat!("give ", setting!("crop")))
     }
 
-    /// For the metadata of a model.
+    /// What the metadata of a model records of it; `crop` is the side of the evaluation's crop, in pixels.
     pub fn record(&self, crop: Option<usize>) -> Value {
         match self.augmentation {
             Augmentation::Plain => json!({}),

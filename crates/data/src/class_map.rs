@@ -1,7 +1,7 @@
-//! Which output of a network stands for which class of the data: for data of some of the network's
-//! classes, or in another order.
+//! Which output of a network stands for which class of the data, where the data have only some of the network's
+//! classes, or have them in another order.
 //!
-//! The file is JSON or text, in one of the forms in which people have it:
+//! The file is JSON or text, in one of these forms:
 //!
 //! | form | an entry |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | text, a class and its output a line | `n01440764 0`, also with a comma or a tab between; `-` leaves the class's images out |
 //! | text, a class a line in the order of the outputs (timm) | `n01440764` |
 //!
-//! Empty lines and lines that begin with `#` are passed over. A class is meant by its name; where no entry
-//! is the name of a class, by its number. Every class of the data has an entry; entries of other classes
+//! Empty lines and lines that begin with `#` are skipped. Entries name classes; if no entry is the name of a class
+//! of the data, they are taken as class numbers. Every class of the data needs an entry; entries of other classes
 //! do no harm, so that one file serves every subset.
 
 use std::collections::HashMap;
@@ -22,18 +22,20 @@ use std::sync::Arc;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::{Classes, Dataset, Image, grouped};
+use crate::dataset::{Classes, Dataset};
+use crate::image::Image;
+use crate::text::{self, grouped};
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
-/// A class as the file names it, and its output, if its images are not left out.
+/// A class as the file names it, and its output; None: its images are left out.
 type Entry = (String, Option<u32>);
 
 /// The output of each class of a dataset.
 #[derive(Debug, Clone)]
 pub struct ClassMap {
     path: PathBuf,
-    /// By class; none: its images are left out.
+    /// One a class; None: its images are left out.
     outputs: Vec<Option<u32>>,
     names: Option<Vec<String>>,
 }
@@ -42,10 +44,10 @@ impl ClassMap {
     /// Reads the map for a dataset.
     ///
     /// # Errors
-    /// `Usage` where there is no such file; `Input`, naming the classes, where it has none of the forms,
-    /// lacks a class, names one twice or gives two the same output.
+    /// `Usage` where there is no such file; `Mismatch` where it lacks a class or names one that the data do not
+    /// have; `Input` where it has none of the forms, names a class twice or gives two the same output.
     pub fn read(path: &Path, dataset: &dyn Dataset) -> Result<Self> {
-        let text = super::text(path)?;
+        let text = text::read(path)?;
         let entries = parse(&text).map_err(|what| {
             Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
         })?;
@@ -57,21 +59,28 @@ impl ClassMap {
         Ok(ClassMap { path: path.to_path_buf(), outputs, names })
     }
 
-    /// Fails if an output is not below `heads`, the number of outputs of the model in `model`.
+    /// Checks that every output is below `heads`, the number of outputs of the model in the file `model`.
+    ///
+    /// # Errors
+    /// `Mismatch`, naming the class.
     pub fn check(&self, heads: usize, model: &Path) -> Result<()> {
         let beyond = |output: &Option<u32>| output.is_some_and(|output| output as usize >= heads);
         match self.outputs.iter().position(beyond) {
             None => Ok(()),
-            Some(class) => Err(Error::input(format!(
-                "class `{}`: output {}, but the head of `{}` has {heads}, from 0",
-                self.title(class),
-                self.outputs[class].unwrap_or_default(),
-                model.display(),
-            ))
+            Some(class) => Err(Error::new(
+                Kind::Mismatch,
+                format!(
+                    "class `{}`: output {}, but the head of `{}` has {heads}, from 0",
+                    self.title(class),
+                    self.outputs[class].unwrap_or_default(),
+                    model.display(),
+                ),
+            )
             .at(&self.path)),
         }
     }
 
+    /// The file it was read from.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +90,7 @@ impl ClassMap {
         self.outputs.iter().flatten().copied().collect()
     }
 
-    /// The names of those, where the data have names.
+    /// The names of the classes that are not left out, in the same order, where the data have names.
     pub fn names(&self) -> Option<Vec<String>> {
         let names = self.names.as_ref()?.iter().zip(&self.outputs);
         Some(names.filter(|(_, output)| output.is_some()).map(|(name, _)| name.clone()).collect())
@@ -104,7 +113,7 @@ impl ClassMap {
         let kept = |&index: &usize| self.outputs[dataset.label(index)].is_some();
         let images: Vec<usize> = (0..dataset.len()).filter(kept).collect();
         if images.is_empty() {
-            return Err(Error::input("it leaves every image of the data out").at(&self.path));
+            return Err(Error::input("it leaves out every image of the data").at(&self.path));
         }
         Ok(Arc::new(Mapped { dataset, images, map: self.clone() }))
     }
@@ -112,7 +121,7 @@ impl ClassMap {
 
 struct Mapped {
     dataset: Arc<dyn Dataset>,
-    /// Those that are not left out.
+    /// The indices of the images that are not left out.
     images: Vec<usize>,
     map: ClassMap,
 }
@@ -169,10 +178,13 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
             if are_names {
                 continue;
             }
-            // No name is known, and this is no number.
+            // Not one known name, and this is not a number.
             let all: Vec<String> = (0..count.min(3)).map(|class| title(class, names)).collect();
-            return Err(Error::input(format!("`{}` is no class of the data", entry.0))
-                .remedy(format!("its {count} classes are `{}`, …", all.join("`, `"))));
+            return Err(Error::new(
+                Kind::Mismatch,
+                format!("`{}` is not a class of the data", entry.0),
+            )
+            .remedy(format!("its {count} classes are `{}`, …", all.join("`, `"))));
         };
         if class < count && found[class].replace(entry).is_some() {
             return Err(Error::input(format!("class `{}` has two entries", entry.0)));
@@ -181,7 +193,8 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
     let missing = (0..count).filter(|&class| found[class].is_none());
     let missing: Vec<String> = missing.map(|class| format!("`{}`", title(class, names))).collect();
     if !missing.is_empty() {
-        return Err(Error::input(format!("{} class(es) of the data have no entry", missing.len()))
+        let what = format!("{} class(es) of the data have no entry", missing.len());
+        return Err(Error::new(Kind::Mismatch, what)
             .remedy("add them; null, or `-` in text, leaves a class's images out")
             .list(missing));
     }
@@ -192,7 +205,7 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
             && let Some(other) = taken.insert(output, class)
         {
             let (a, b) = (title(other, names), title(class, names));
-            return Err(Error::input(format!("output {output} is that of `{a}` and of `{b}`")));
+            return Err(Error::input(format!("`{a}` and `{b}` both have the output {output}")));
         }
     }
     Ok(outputs)
@@ -211,7 +224,7 @@ fn parse(text: &str) -> Result<Vec<Entry>, String> {
         }
         _ => lines(text)?,
     };
-    if entries.is_empty() { Err("holds no class".into()) } else { Ok(entries) }
+    if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
 }
 
 fn in_order(names: Vec<String>) -> Vec<Entry> {
@@ -250,7 +263,7 @@ fn lines(text: &str) -> Result<Vec<Entry>, String> {
     };
     match lines.iter().map(pair).collect() {
         Some(pairs) => Ok(pairs),
-        // One line of two forms among many is a slip of the pen.
+        // A few lines of another form among many are a mistake.
         None if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() => {
             let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
             Err(format!("`{odd}`: expected a class and the number of its output"))

@@ -1,4 +1,4 @@
-//! Batches of equal images, decoded in parallel and a little ahead of their use.
+//! Batches of images of one size, decoded in parallel and a little ahead of their use.
 //!
 //! A thread walks the order batch by batch; the images of a batch are decoded by rayon's global
 //! pool. Up to [`AHEAD`] batches wait or are being made while another is used. What comes out does
@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use super::{Dataset, Image, Transform};
-use swa_base::{Error, Result};
+use crate::dataset::Dataset;
+use crate::image::Image;
+use crate::transform::Transform;
+use swa_base::{Error, Kind, Result, setting};
 
 /// Batches that are ready or in the making while the caller works on one.
 pub const AHEAD: usize = 2;
@@ -26,12 +28,15 @@ pub struct Batch {
     pub pixels: Vec<u8>,
     /// Number of images; smaller than the batch size where some were skipped, and at the end.
     pub n: usize,
+    /// Rows of each image.
     pub height: usize,
+    /// Pixels in a row.
     pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
     pub channels: usize,
     /// Which images of the dataset these are.
     pub indices: Vec<usize>,
-    /// Their classes.
+    /// Their classes, counted from 0.
     pub labels: Vec<usize>,
     /// Which batch of the order this is, from 0.
     pub number: usize,
@@ -42,26 +47,29 @@ pub struct Batch {
 /// Which batches of an order are loaded: `first`, `first` + `step`, …
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Portion {
+    /// The number of the first batch.
     pub first: usize,
+    /// From one batch to the next; at least 1.
     pub step: usize,
-    /// Images that were skipped in batches before: they count as well.
+    /// Images that were skipped in earlier batches, which count as well.
     pub bad: Vec<(usize, String)>,
 }
 
 impl Portion {
+    /// Every batch.
     pub const ALL: Portion = Portion { first: 0, step: 1, bad: vec![] };
 }
 
 /// An iterator over the batches. It ends after the first error. Dropping it stops its thread.
 ///
-/// Not to be driven from within rayon's global pool, on which it waits.
+/// Must not be driven from within rayon's global pool, which it waits for.
 pub struct Loader {
     batches: Option<Receiver<Result<Batch>>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
-/// What the caller's side and the thread's side both see.
+/// What the caller and the thread share.
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
@@ -75,17 +83,17 @@ struct Shared {
     ended: OnceLock<Instant>,
 }
 
-/// How long the two sides of a loader have waited for each other; to be looked at while it runs.
+/// How long the two sides of a loader have waited for each other. May be read while it runs.
 #[derive(Clone)]
 pub struct Waited(Arc<Shared>);
 
 impl Waited {
-    /// The caller, for batches.
+    /// How long the caller waited for batches.
     pub fn for_batches(&self) -> Duration {
         Duration::from_nanos(self.0.for_batches.load(Ordering::Relaxed))
     }
 
-    /// The loader, for the caller: until a batch was taken, and since the last one was made.
+    /// How long the loader waited for the caller: until batches were taken, and since the last one was made.
     pub fn for_caller(&self) -> Duration {
         let since = self.0.ended.get().map_or(Duration::ZERO, Instant::elapsed);
         Duration::from_nanos(self.0.for_caller.load(Ordering::Relaxed)) + since
@@ -95,12 +103,13 @@ impl Waited {
 impl Loader {
     /// Starts loading the images `order` of `dataset` in batches of `batch_size`.
     ///
-    /// An image that is not whole, not known or too large is bad; `allow_bad` of them are skipped, one
-    /// more ends the iteration with an error. A file that cannot be read always ends it (`Io`), and
-    /// so does an image whose size after `transform` is not that of the first (`Input`).
+    /// An image that is cut off, damaged, of an unknown format or too large is bad. `allow_bad` of them are skipped;
+    /// one more ends the iteration with an error (`BadImage`, or the image's own if `allow_bad` is 0). A file that
+    /// cannot be read always ends it (`Io`), and so does an image whose size after `transform` is not that of the
+    /// first (`Mismatch`).
     ///
     /// # Errors
-    /// `Usage` for a batch size of 0 and where [`Transform::validate`] refuses.
+    /// `Usage` for a batch size of 0, and those of [`Transform::validate`].
     pub fn new(
         dataset: Arc<dyn Dataset>,
         order: Vec<usize>,
@@ -111,7 +120,10 @@ impl Loader {
         Self::of_portion(dataset, order, transform, batch_size, allow_bad, Portion::ALL)
     }
 
-    /// The same for some of the batches.
+    /// [`Loader::new`] for some of the batches.
+    ///
+    /// # Errors
+    /// Those of [`Loader::new`].
     pub fn of_portion(
         dataset: Arc<dyn Dataset>,
         order: Vec<usize>,
@@ -122,7 +134,10 @@ impl Loader {
     ) -> Result<Self> {
         transform.validate()?;
         if batch_size == 0 {
-            return Err(Error::usage("`--batch-size`: expected at least 1, found 0"));
+            return Err(Error::usage(concat!(
+                setting!("batch_size"),
+                ": expected at least 1, found 0"
+            )));
         }
         let Portion { first, step, bad } = portion;
         let shared = Arc::new(Shared { bad: Mutex::new(bad), ..Shared::default() });
@@ -153,11 +168,12 @@ impl Loader {
         self.skipped().into_iter().map(|(_, text)| text).collect()
     }
 
-    /// The same, each with its batch's number.
+    /// As [`bad`](Loader::bad), each with its batch's number.
     pub fn skipped(&self) -> Vec<(usize, String)> {
         self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
+    /// How long the caller and the loader have waited for each other.
     pub fn waited(&self) -> Waited {
         Waited(Arc::clone(&self.shared))
     }
@@ -180,7 +196,7 @@ impl Iterator for Loader {
         match received {
             Ok(item) => Some(item),
             Err(_) => {
-                // A bug there is a bug here.
+                // A panic of the thread becomes one of the caller.
                 self.finish().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 None
             }
@@ -221,7 +237,7 @@ impl Maker {
             let Some(images) = images.into_iter().collect() else { return };
             let mut batch = self.assemble(number, indices, images, &mut skipped);
             let last = batch.is_err();
-            // A batch of nothing but bad images is none.
+            // A batch in which every image is bad is not delivered.
             if batch.as_ref().is_ok_and(|batch| batch.n == 0) {
                 continue;
             }
@@ -283,21 +299,28 @@ impl Maker {
                 expected[1],
                 expected[0]
             );
-            return Err(Error::input(what)
+            return Err(Error::new(Kind::Mismatch, what)
                 .at(Path::new(&self.dataset.name(index)))
-                .remedy("bring them to one size with `--resize` and `--crop`"));
+                .remedy(concat!(
+                    "bring them to one size with ",
+                    setting!("resize"),
+                    " and ",
+                    setting!("crop")
+                )));
         }
         Ok(image)
     }
 
     /// Records a bad image and gives its text, or makes it the end.
     fn count_bad(&self, batch: usize, error: Error) -> Result<String> {
-        // Bad input and limits are the image's; a device that fails is not.
-        if !matches!(error.kind().exit_code(), 3 | 6) {
+        // Bad input and limits are the image's fault; a failing disk or a lack of memory is not.
+        if error.kind().exit_code() != 3 && error.kind() != Kind::Limit {
             return Err(error);
         }
         if self.allow_bad == 0 {
-            return Err(error.remedy("`--allow-bad N` skips up to N such images"));
+            return Err(
+                error.remedy(concat!(setting!("allow_bad", "N"), " skips up to N such images"))
+            );
         }
         let mut bad = self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if bad.len() < self.allow_bad {
@@ -306,8 +329,11 @@ impl Maker {
         }
         let mut all: Vec<String> = bad.iter().map(|(_, text)| text.clone()).collect();
         all.push(error.to_string());
-        let what = format!("{} bad images, `--allow-bad` is {}", all.len(), self.allow_bad);
-        Err(Error::input(what).remedy("mend or remove them, or allow more").list(all))
+        let allowed = concat!(setting!("allow_bad"), " is");
+        let what = format!("{} bad images, {allowed} {}", all.len(), self.allow_bad);
+        Err(Error::new(Kind::BadImage, what)
+            .remedy("repair or remove them, or allow more")
+            .list(all))
     }
 }
 

@@ -1,6 +1,6 @@
-//! Which sample comes when: the dataset's order, or a shuffle that is the same on every machine.
+//! The order of the samples: the dataset's, or a shuffle that is the same on every machine.
 
-use super::random::SplitMix64;
+use crate::random::SplitMix64;
 
 /// The order of a run over the samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,7 +8,10 @@ pub enum Order {
     /// As the dataset lists them.
     Dataset,
     /// A permutation that depends on nothing but the seed and the number of samples.
-    Shuffled { seed: u64 },
+    Shuffled {
+        /// Every seed gives another permutation.
+        seed: u64,
+    },
 }
 
 impl Order {

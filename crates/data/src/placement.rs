@@ -1,9 +1,8 @@
 //! Where the pixels of an image go: the one mechanism behind the evaluation transform and the
 //! training augmentations.
 
-use super::Image;
-use super::resize::{Window, resize};
-use super::transform::Interpolation;
+use crate::image::Image;
+use crate::resize::{Interpolation, Window, resize};
 
 /// A part of an image, resized, seen through a frame that may reach beyond it, mirrored or not.
 ///
@@ -12,20 +11,24 @@ use super::transform::Interpolation;
 pub struct Placement {
     /// The part of the image that is resized, within the image.
     pub part: Window,
-    /// What it is resized to, in pixels; the part's own size: not resized.
+    /// The width that it is resized to, in pixels. Nothing is resized if both sizes are the part's own.
     pub width: usize,
+    /// The height that it is resized to, in pixels.
     pub height: usize,
-    /// What is kept of that, and is the result's size.
+    /// The columns of that which are kept: the result's width.
     pub across: Span,
+    /// The rows of that which are kept: the result's height.
     pub down: Span,
-    /// Whether left and right change places, at the end.
+    /// Whether left and right are exchanged, at the end.
     pub flip: bool,
 }
 
-/// A stretch of pixels along one axis. Those before the image and after it are zeros.
+/// A run of pixels along one axis. Those outside the image are zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
+    /// The first pixel; negative if the run begins before the image.
     pub start: isize,
+    /// Number of pixels.
     pub size: usize,
 }
 
@@ -47,7 +50,8 @@ impl Span {
         Span { start: (half + up) as isize, size: kept }
     }
 
-    /// What of it lies within 0 to `size`: the first pixel, how many, and the zeros before them.
+    /// What of it lies within 0 to `size`: the first pixel, the number of pixels, and the number of zeros before
+    /// them.
     fn inside(self, size: usize) -> (usize, usize, usize) {
         let first = self.start.clamp(0, size as isize) as usize;
         let end = (self.start + self.size as isize).clamp(first as isize, size as isize) as usize;
@@ -56,7 +60,7 @@ impl Span {
 }
 
 impl Placement {
-    /// Panics if the part does not lie within the image, or a size is zero.
+    /// Applies it to an image of 1 or 3 channels. Panics if the part does not lie within the image, or a size is zero.
     pub fn apply(&self, image: Image, by: Interpolation) -> Image {
         let channels = image.channels;
         let (left, width, before) = self.across.inside(self.width);
@@ -85,7 +89,7 @@ impl Placement {
     }
 }
 
-/// The part alone. Pillow resizes a crop without a look at what was around it.
+/// The part alone: Pillow resizes a crop without regard to its surroundings.
 fn cut(image: Image, part: Window) -> Image {
     let Window { left, top, width, height } = part;
     assert!(left + width <= image.width && top + height <= image.height, "a part of the image");

@@ -1,20 +1,25 @@
 //! Transforms by name.
 
-use super::augment::Augmentation;
-use super::transform::{Interpolation, Transform};
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, setting};
 
-/// An evaluation transform that many models share, and what they were trained with.
+use crate::augment::Augmentation;
+use crate::resize::Interpolation;
+use crate::transform::Transform;
+
+/// An evaluation transform that many models share, and the augmentation that they were trained with.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Preset {
-    /// As `--preset` spells it.
+    /// What the setting `preset` calls it.
     pub name: &'static str,
+    /// The short side after the resize, in pixels; None: not resized.
     pub resize: Option<usize>,
+    /// The side of the centre crop, in pixels; None: not cropped.
     pub crop: Option<usize>,
-    /// One a channel; one for all where there are no fixed channels.
+    /// One value a channel, of pixels scaled to 0..1; a single one where any number of channels fits.
     pub mean: &'static [f32],
+    /// As `mean`: the standard deviation.
     pub std: &'static [f32],
-    /// None: not known.
+    /// How networks of this preset are trained; None: not known.
     pub augmentation: Option<Augmentation>,
 }
 
@@ -35,7 +40,7 @@ const CIFAR10: Preset = Preset {
     resize: None,
     crop: None,
     mean: &[0.4914, 0.4822, 0.4465],
-    // Not the pixels' (.2470, .2435, .2616), but what the SWA authors' and most code has.
+    // Not the pixels' own (.2470, .2435, .2616), but the values in the SWA authors' and most other code.
     std: &[0.2023, 0.1994, 0.2010],
     augmentation: Some(Augmentation::PaddedCrop),
 };
@@ -49,7 +54,7 @@ const MNIST: Preset = Preset {
     augmentation: Some(Augmentation::Plain),
 };
 
-/// In the order in which help and errors list them.
+/// All presets, in the order in which help and errors list them.
 pub const PRESETS: &[Preset] = &[
     // torchvision's V1 weights resize to 256, its V2 weights to 232.
     IMAGENET,
@@ -81,11 +86,12 @@ impl Preset {
         })
     }
 
+    /// All names, in the order of [`PRESETS`].
     pub fn names() -> impl Iterator<Item = &'static str> {
         PRESETS.iter().map(|preset| preset.name)
     }
 
-    /// The transform for a network that takes `channels` channels.
+    /// The evaluation transform for a network that takes `channels` channels.
     ///
     /// # Errors
     /// `Usage` where the preset is for another number of channels.
@@ -95,7 +101,14 @@ impl Preset {
             let (name, found) = (self.name, self.mean.len());
             let what =
                 format!("preset `{name}` has {found} channels, the network takes {channels}");
-            return Err(Error::usage(what).remedy("give `--mean` and `--std` with `--preset none`"));
+            return Err(Error::usage(what).remedy(concat!(
+                "give ",
+                setting!("mean"),
+                " and ",
+                setting!("std"),
+                " with ",
+                setting!("preset", "none")
+            )));
         }
         let each = |values: &[f32]| if any { vec![values[0]; channels] } else { values.to_vec() };
         Ok(Transform {

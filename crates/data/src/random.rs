@@ -1,4 +1,4 @@
-//! The only randomness there is: a small generator, the same on every machine.
+//! The one random number generator: small, and the same on every machine.
 
 use std::ops::Range;
 
@@ -8,6 +8,7 @@ use std::ops::Range;
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
+    /// The generator of a seed.
     pub fn new(seed: u64) -> Self {
         SplitMix64(seed)
     }
@@ -20,6 +21,7 @@ impl SplitMix64 {
         SplitMix64(SplitMix64(start).next())
     }
 
+    /// The next 64 random bits.
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,7 +43,7 @@ impl SplitMix64 {
         }
     }
 
-    /// A number of the range, each as likely.
+    /// A number of the range, uniformly distributed in steps of 2^-53 of its width.
     pub fn within(&mut self, range: Range<f64>) -> f64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         range.start + (range.end - range.start) * unit

@@ -12,22 +12,38 @@ mod avx2;
 
 use std::ops::Range;
 
-use super::Image;
-use super::transform::Interpolation;
+use serde::{Deserialize, Serialize};
+use swa_base::choices;
+
+use crate::image::Image;
 
 /// 8 bits of pixel and 2 bits for overshoot and sign leave 22 of 32.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 
+choices! {
+    /// The filter of a resize.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Interpolation {
+        Bilinear = "bilinear": "Triangle, antialiased",
+        Bicubic = "bicubic": "Cubic with a = -0.5, antialiased",
+    }
+}
+
 /// A part of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
+    /// The first column.
     pub left: usize,
+    /// The first row.
     pub top: usize,
+    /// Number of columns.
     pub width: usize,
+    /// Number of rows.
     pub height: usize,
 }
 
-/// The `window` of `image` resized to `width` x `height`.
+/// Resizes `image` (1 or 3 channels) to `width` x `height` pixels and returns the `window` of the result.
 ///
 /// Panics if a size is zero or the window does not lie within the resized image.
 pub fn resize(
@@ -198,8 +214,8 @@ fn clip(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
 
-/// Wrapping: sums stay within 32 bits by the choice of [`PRECISION_BITS`], and a check for it would
-/// keep the loops from being vectorised.
+/// Wrapping, because an overflow check would keep the loops from being vectorised. Sums stay within 32 bits by
+/// the choice of [`PRECISION_BITS`].
 #[inline(always)]
 fn add(sum: i32, value: u8, weight: i32) -> i32 {
     sum.wrapping_add(i32::from(value).wrapping_mul(weight))

@@ -1,8 +1,8 @@
-//! Which part of a data set is meant, where a directory holds several.
+//! The parts of a data set: training, validation, test.
 
 use std::path::Path;
 
-use swa_base::{Choice, Error, Result};
+use swa_base::{Choice, Error, Result, setting};
 
 /// Which part of a directory that holds several is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -13,7 +13,7 @@ pub enum Split {
     Val,
     /// The test part, or the validation part where there is no other.
     Test,
-    /// Whichever of these two is there; it is not chosen by name.
+    /// The validation or the test part, whichever is there. It cannot be chosen by name.
     #[default]
     HeldOut,
 }
@@ -41,8 +41,18 @@ impl Choice for Split {
 }
 
 impl Split {
-    /// The part that one word of a name stands for.
-    pub(super) fn of_word(word: &str) -> Option<Self> {
+    /// How it is chosen, for a message.
+    fn setting(self) -> &'static str {
+        match self {
+            Split::Train => setting!("split", "train"),
+            Split::Val => setting!("split", "val"),
+            Split::Test => setting!("split", "test"),
+            Split::HeldOut => setting!("split"),
+        }
+    }
+
+    /// The part that a word stands for.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),
             "val" | "valid" | "validation" => Some(Split::Val),
@@ -51,13 +61,13 @@ impl Split {
         }
     }
 
-    /// The part that a file's name speaks of: `imagenet1k-validation-07.tar`.
-    pub(super) fn of_name(name: &str) -> Option<Self> {
+    /// The part that a file name mentions, as in `imagenet1k-validation-07.tar`.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         name.split(|c: char| !c.is_ascii_alphanumeric()).find_map(Self::of_word)
     }
 
-    /// The one of the parts in `dir` that is meant.
-    pub(super) fn choose(self, dir: &Path, mut there: Vec<Split>) -> Result<Self> {
+    /// Chooses among the parts that `dir` holds.
+    pub(crate) fn choose(self, dir: &Path, mut there: Vec<Split>) -> Result<Self> {
         there.sort();
         there.dedup();
         let has = |split| there.contains(&split);
@@ -68,7 +78,11 @@ impl Split {
                 (true, true) => {
                     return Err(Error::input("a validation and a test part are both there")
                         .at(dir)
-                        .remedy("choose with `--split val` or `--split test`"));
+                        .remedy(format!(
+                            "choose with {} or {}",
+                            Split::Val.setting(),
+                            Split::Test.setting()
+                        )));
                 }
                 (true, false) => return Ok(Split::Val),
                 (false, true) => return Ok(Split::Test),
@@ -76,16 +90,15 @@ impl Split {
             },
             _ => {}
         }
-        let flags: Vec<String> = there.iter().map(|s| format!("`--split {}`", s.name())).collect();
+        let settings: Vec<&str> = there.iter().map(|s| s.setting()).collect();
         let names: Vec<String> = there.iter().map(|s| format!("`{}`", s.name())).collect();
         Err(Error::input(format!("no {} part, found {}", self.name(), names.join(" and ")))
             .at(dir)
-            .remedy(format!("use {}", flags.join(" or "))))
+            .remedy(format!("use {}", settings.join(" or "))))
     }
 
-    /// Of things of which some say which part they belong to, those of the part that is meant; all of
-    /// them where none says it.
-    pub(super) fn of<T>(
+    /// Keeps the things that belong to the wanted part; all of them if none says which part it belongs to.
+    pub(crate) fn of<T>(
         self,
         dir: &Path,
         things: Vec<T>,
@@ -120,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_is_found_or_the_flag_named() {
+    fn the_part_is_found_or_the_setting_named() {
         use Split::{HeldOut, Test, Train, Val};
         let choose = |split: Split, there: &[Split]| {
             split.choose(Path::new("dir"), there.to_vec()).map_err(|error| error.to_string())
@@ -131,14 +144,12 @@ mod tests {
         assert_eq!(choose(Test, &[Test, Val]), Ok(Test));
         assert_eq!(choose(Train, &[Train]), Ok(Train));
         let both = choose(HeldOut, &[Val, Test, Train]).unwrap_err();
-        assert!(both.ends_with("choose with `--split val` or `--split test`"), "{both}");
+        assert!(both.ends_with("choose with `split` val or `split` test"), "{both}");
         assert_eq!(
             choose(HeldOut, &[Train]).unwrap_err(),
-            "`dir`: no held-out part, found `train`; use `--split train`"
+            "`dir`: no held-out part, found `train`; use `split` train"
         );
-        assert!(
-            choose(Val, &[Test, Train]).unwrap_err().contains("`--split train` or `--split test`")
-        );
+        assert!(choose(Val, &[Test, Train]).unwrap_err().contains("`split` train or `split` test"));
     }
 
     #[test]

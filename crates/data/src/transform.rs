@@ -1,44 +1,36 @@
-//! What is done to an image before a network sees it, on bytes: torchvision's evaluation transform,
-//! or one of its training augmentations ([`super::augment`]) in its place.
+//! What is done to the bytes of an image before a network sees it: torchvision's evaluation transform, or one of
+//! its training augmentations ([`crate::augment`]) instead.
 //!
 //! Short-side resize, then centre crop, with torchvision's rounding; see [`Transform::apply`]. The
 //! mean and the standard deviation are only carried along: (pixel / 255 − mean) / std is computed
 //! on the device.
 
 use serde::{Deserialize, Serialize};
+use swa_base::{Error, Result, setting};
 
-use super::augment::Training;
-use super::placement::{Placement, Span};
-use super::resize::Window;
-use super::{Image, MAX_PIXELS, decode};
-use swa_base::{Error, Result, choices};
+use crate::augment::Training;
+use crate::decode;
+use crate::image::{Image, MAX_PIXELS};
+use crate::placement::{Placement, Span};
+use crate::resize::{Interpolation, Window};
 
-choices! {
-    /// The filter of a resize.
-    #[derive(Serialize, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    pub enum Interpolation {
-        Bilinear = "bilinear": "Triangle, antialiased",
-        Bicubic = "bicubic": "Cubic with a = -0.5, antialiased",
-    }
-}
-
-/// Settings of the evaluation transform, and what stands in for its geometry in training. Serialised in
-/// this order, without the latter: it is recorded in the metadata of a model.
+/// The evaluation transform, and the augmentation that replaces its geometry in training. Serialised in this
+/// order, without the augmentation, in the metadata of models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Transform {
     /// The short side after the resize, in pixels; the long side follows, truncated.
     pub resize: Option<usize>,
     /// The side of the square that is cut out of the centre, in pixels.
     pub crop: Option<usize>,
+    /// The filter of the resize.
     pub interpolation: Interpolation,
-    /// One a channel, of pixels scaled to 0..1.
+    /// The mean, one value a channel, of pixels scaled to 0..1.
     pub mean: Vec<f32>,
-    /// One a channel, of pixels scaled to 0..1; not zero.
+    /// The standard deviation, one value a channel, of pixels scaled to 0..1; above zero.
     pub std: Vec<f32>,
     /// Channels that the network takes, 1 or 3.
     pub channels: usize,
-    /// None: the pixels of evaluation.
+    /// The augmentation; None: the pixels of evaluation.
     #[serde(skip)]
     pub training: Option<Training>,
 }
@@ -47,30 +39,36 @@ impl Transform {
     /// Checks the settings against each other.
     ///
     /// # Errors
-    /// `Usage`, naming the flag.
+    /// `Usage`, naming the setting.
     pub fn validate(&self) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what));
         if !matches!(self.channels, 1 | 3) {
             return refuse(format!("expected 1 or 3 channels, found {}", self.channels));
         }
-        for (flag, values) in [("--mean", &self.mean), ("--std", &self.std)] {
+        for (setting, values) in [(setting!("mean"), &self.mean), (setting!("std"), &self.std)] {
             if values.len() != self.channels {
                 let (expected, found) = (self.channels, values.len());
-                return refuse(format!("`{flag}`: expected {expected} values, found {found}"));
+                return refuse(format!("{setting}: expected {expected} values, found {found}"));
             }
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-                return refuse(format!("`{flag}`: expected finite values, found {value}"));
+                return refuse(format!("{setting}: expected finite values, found {value}"));
             }
         }
         if self.std.iter().any(|&value| value <= 0.0) {
-            return refuse(format!("`--std`: expected values above 0, found {:?}", self.std));
+            let setting = setting!("std");
+            return refuse(format!("{setting}: expected values above 0, found {:?}", self.std));
         }
         let random = self.training.and_then(|training| training.size);
-        for (flag, side) in [("--resize", self.resize), ("--crop", self.crop), ("--crop", random)] {
+        let crop = setting!("crop");
+        for (setting, side) in
+            [(setting!("resize"), self.resize), (crop, self.crop), (crop, random)]
+        {
             match side {
-                Some(0) => return refuse(format!("`{flag}`: expected at least 1 pixel, found 0")),
+                Some(0) => return refuse(format!("{setting}: expected at least 1 pixel, found 0")),
                 Some(side) if (side as u128).pow(2) > MAX_PIXELS.into() => {
-                    return refuse(format!("`{flag}`: {side}x{side} is above {MAX_PIXELS} pixels"));
+                    return refuse(format!(
+                        "{setting}: {side}x{side} is above {MAX_PIXELS} pixels"
+                    ));
                 }
                 _ => {}
             }
@@ -78,7 +76,7 @@ impl Transform {
         self.training.map_or(Ok(()), |training| training.validate(self.crop))
     }
 
-    /// Converts image `index` to the wanted channels, resizes, crops; or augments it.
+    /// Converts image `index` to the wanted channels, then resizes and crops it, or augments it.
     ///
     /// As torchvision does on Pillow images: nothing is resized if the short side already fits; the
     /// long side is truncated; the crop's offset is rounded half to even; an image smaller than the

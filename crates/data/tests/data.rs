@@ -2,12 +2,12 @@
 //! images are refused.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use swa_data::{self, Classes, Dataset, Image, Loader, Order, Split, Transform, decode};
-use swa_tools::error::Kind;
+use swa_base::Kind;
+use swa_data::{Classes, Dataset, Image, Loader, Order, Split, Transform, decode};
 
 fn pixels() -> PathBuf {
     swa_testing::root().join("fixtures/pixels")
@@ -69,7 +69,7 @@ fn every_transformed_pixel_is_torchvisions() {
 
 #[test]
 fn the_imagenet_preset_is_the_golden_one() {
-    let preset = data::Preset::named("imagenet").unwrap().transform(3).unwrap();
+    let preset = swa_data::Preset::named("imagenet").unwrap().transform(3).unwrap();
     assert_eq!(preset, golden().transforms["imagenet"]);
 }
 
@@ -100,7 +100,7 @@ fn a_cut_image_is_an_error_wherever_it_is_cut() {
         let end = if name.starts_with("png") { bytes.len() - 16 } else { bytes.len() };
         for cut in (0..end).step_by(97).chain([end - 1]) {
             let error = decode::decode(&bytes[..cut]).expect_err(name);
-            assert_eq!(error.kind(), Kind::Input, "{name} cut at {cut}: {error}");
+            assert_eq!(error.kind(), Kind::BadImage, "{name} cut at {cut}: {error}");
         }
     }
 }
@@ -151,7 +151,7 @@ fn flipped_bits_let_no_panic_out() {
 }
 
 fn photos() -> Arc<dyn Dataset> {
-    Arc::from(data::open(&pixels().join("photos"), Split::Test, None).unwrap())
+    Arc::from(swa_data::open(&pixels().join("photos"), Split::Test, None).unwrap())
 }
 
 #[test]

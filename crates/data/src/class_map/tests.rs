@@ -1,3 +1,5 @@
+use swa_base::Kind;
+
 use super::*;
 
 /// Classes of two images each.
@@ -44,9 +46,9 @@ fn map(text: &str, data: &Data) -> Result<ClassMap> {
     ClassMap::read(&path, data)
 }
 
-fn refused(text: &str, data: &Data, parts: &[&str]) {
+fn refused(kind: Kind, text: &str, data: &Data, parts: &[&str]) {
     let error = map(text, data).unwrap_err();
-    assert_eq!(error.kind(), swa_base::Kind::Input);
+    assert_eq!(error.kind(), kind);
     let error = error.to_string();
     assert!(error.contains("map`: "), "{error}");
     parts.iter().for_each(|part| assert!(error.contains(part), "{part} not in {error}"));
@@ -100,29 +102,42 @@ fn classes_can_be_left_out() {
 
 #[test]
 fn faults_are_named() {
+    use Kind::{Input, Mismatch};
     let data = named(&["cat", "dog"]);
-    refused(r#"{"cat": 1}"#, &data, &["1 class(es) of the data have no entry", "  `dog`", "null"]);
-    refused(r#"{"cat": 1, "dog": 1}"#, &data, &["output 1 is that of `cat` and of `dog`"]);
-    refused(r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["class `cat` has two entries"]);
-    refused("cat\ndog\ncat", &data, &["class `cat` has two entries"]);
-    refused(r#"{"kat": 1, "dgo": 1}"#, &data, &["`kat` is no class of the data", "`cat`, `dog`"]);
-    refused(r#"{"cat": -1, "dog": 0}"#, &data, &["`cat`: -1 is not"]);
-    refused(r#"{"cat": 1.5, "dog": 0}"#, &data, &["`cat`: 1.5 is not"]);
-    refused(r#"{"cat": 4294967296, "dog": 0}"#, &data, &["`cat`: 4294967296 is not"]);
-    refused(r#"{"cat": true}"#, &data, &["`cat`", "found true"]);
-    refused(r#"{"cat": "dog"}"#, &data, &["`cat` → `dog`"]);
-    refused(r#"{"cat": 1"#, &data, &["EOF"]);
-    refused("[1, 2]", &data, &["invalid type"]);
-    refused("cat 0\ndog 1\nfox\n", &data, &["`fox`: expected a class and the number"]);
-    refused("", &data, &["holds no class"]);
-    refused("cat\n", &Data(None, 2), &["`cat` is no class of the data", "`0`, `1`"]);
+    refused(
+        Mismatch,
+        r#"{"cat": 1}"#,
+        &data,
+        &["1 class(es) of the data have no entry", "  `dog`", "null"],
+    );
+    refused(Input, r#"{"cat": 1, "dog": 1}"#, &data, &["`cat` and `dog` both have the output 1"]);
+    refused(Input, r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["class `cat` has two entries"]);
+    refused(Input, "cat\ndog\ncat", &data, &["class `cat` has two entries"]);
+    refused(
+        Mismatch,
+        r#"{"kat": 1, "dgo": 1}"#,
+        &data,
+        &["`kat` is not a class of the data", "`cat`, `dog`"],
+    );
+    refused(Input, r#"{"cat": -1, "dog": 0}"#, &data, &["`cat`: -1 is not"]);
+    refused(Input, r#"{"cat": 1.5, "dog": 0}"#, &data, &["`cat`: 1.5 is not"]);
+    refused(Input, r#"{"cat": 4294967296, "dog": 0}"#, &data, &["`cat`: 4294967296 is not"]);
+    refused(Input, r#"{"cat": true}"#, &data, &["`cat`", "found true"]);
+    refused(Input, r#"{"cat": "dog"}"#, &data, &["`cat` → `dog`"]);
+    refused(Input, r#"{"cat": 1"#, &data, &["EOF"]);
+    refused(Input, "[1, 2]", &data, &["invalid type"]);
+    refused(Input, "cat 0\ndog 1\nfox\n", &data, &["`fox`: expected a class and the number"]);
+    refused(Input, "", &data, &["it holds no classes"]);
+    refused(Mismatch, "cat\n", &Data(None, 2), &["`cat` is not a class of the data", "`0`, `1`"]);
 }
 
 #[test]
 fn outputs_beyond_the_head_are_named() {
     let map = map("cat 3\ndog 10", &named(&["cat", "dog"])).unwrap();
     assert!(map.check(11, Path::new("m")).is_ok());
-    let error = map.check(10, Path::new("m")).unwrap_err().to_string();
+    let error = map.check(10, Path::new("m")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Mismatch);
+    let error = error.to_string();
     assert!(
         error.contains("class `dog`: output 10, but the head of `m` has 10, from 0"),
         "{error}"

@@ -8,11 +8,11 @@ use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat
 
 use super::cmyk::{self, Plane};
 use super::{Image, check_pixels, grey_to_rgb};
-use crate::MAX_PIXELS;
-use swa_base::{Error, Result};
+use crate::image::MAX_PIXELS;
+use swa_base::{Error, Kind, Result};
 
-/// Progressive files have a dozen scans; thousands are made to cost time.
-pub const MAX_SCANS: usize = 1000;
+/// The most scans that are decoded. Progressive files have a dozen; one with thousands is made to cost time.
+const MAX_SCANS: usize = 1000;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     let limits =
@@ -24,10 +24,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     check_pixels(width, height)?;
     if bits != 8 || !matches!(components, 1 | 3 | 4) {
         let what = format!("a JPEG of {components} components of {bits} bits");
-        return Err(Error::input(format!("{what}, expected 1, 3 or 4 of 8 bits")));
+        return Err(Error::new(Kind::BadImage, format!("{what}, expected 1, 3 or 4 of 8 bits")));
     }
     if !has_end(bytes) {
-        return Err(Error::input("cut off: the JPEG has no end marker"));
+        return Err(Error::new(Kind::BadImage, "cut off: the JPEG has no end marker"));
     }
     let color_space = decoder.jpeg_color_space();
     if components == 4 {
@@ -40,11 +40,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     decoder.set_block_smoothing(true);
     let decoded = decoder.decode_image().map_err(refusal)?;
     if (decoded.width, decoded.height, decoded.pixel_format) != (width, height, format) {
-        return Err(Error::input("corrupt: the JPEG's size changes as it is decoded"));
+        return Err(Error::new(
+            Kind::BadImage,
+            "corrupt: the JPEG's size changes as it is decoded",
+        ));
     }
     let pixels = if grey { grey_to_rgb(decoded.data.into_iter()) } else { decoded.data };
     if pixels.len() != width * height * 3 {
-        return Err(Error::input("corrupt: the JPEG decodes to the wrong number of pixels"));
+        return Err(Error::new(
+            Kind::BadImage,
+            "corrupt: the JPEG decodes to the wrong number of pixels",
+        ));
     }
     Ok(Image { width, height, channels: 3, pixels })
 }
@@ -65,7 +71,10 @@ fn four_components(decoder: Decoder, ycck: bool) -> Result<Vec<u8>> {
         let [across, down] = factors[i];
         if across * down == 0 || most_across % across != 0 || most_down % down != 0 {
             let what = format!("a CMYK JPEG with sampling factors {factors:?}");
-            return Err(Error::input(format!("{what}, which are not multiples of each other")));
+            return Err(Error::new(
+                Kind::BadImage,
+                format!("{what}, which are not multiples of each other"),
+            ));
         }
         let plane = Plane {
             samples: &raw.planes[i],
@@ -78,7 +87,10 @@ fn four_components(decoder: Decoder, ycck: bool) -> Result<Vec<u8>> {
         let held = plane.width <= plane.stride && plane.height <= raw.plane_heights[i];
         match held && plane.samples.len() >= plane.stride * plane.height {
             true => Ok(plane),
-            false => Err(Error::input("corrupt: the JPEG decodes to the wrong number of pixels")),
+            false => Err(Error::new(
+                Kind::BadImage,
+                "corrupt: the JPEG decodes to the wrong number of pixels",
+            )),
         }
     };
     Ok(cmyk::to_rgb(&[plane(0)?, plane(1)?, plane(2)?, plane(3)?], width, height, ycck))
@@ -88,13 +100,15 @@ fn refusal(error: JpegError) -> Error {
     match error {
         JpegError::LimitExceeded { .. } => Error::limit(format!("JPEG: {error}")),
         JpegError::AllocationFailed { .. } => Error::limit(format!("JPEG: {error}")),
-        JpegError::UnexpectedEof => Error::input("cut off: the JPEG ends inside its data"),
-        _ => Error::input(format!("corrupt JPEG: {error}")),
+        JpegError::UnexpectedEof => {
+            Error::new(Kind::BadImage, "cut off: the JPEG ends inside its data")
+        }
+        _ => Error::new(Kind::BadImage, format!("corrupt JPEG: {error}")),
     }
 }
 
-/// Whether the end-of-image marker is there. The decoder is content with complete pixels, Pillow is
-/// not. (That the pixels are complete is the decoder's to check.)
+/// Whether the end-of-image marker is there. Pillow requires it; the decoder only checks that the pixels are
+/// complete.
 fn has_end(bytes: &[u8]) -> bool {
     if bytes.ends_with(&[0xff, 0xd9]) {
         return true;

@@ -1,7 +1,7 @@
 //! A file becomes 8-bit RGB, the same bytes as Pillow's `Image.open(file).convert("RGB")`.
 //!
 //! The format is decided by content, never by name. Where Pillow accepts broken data and fills the
-//! hole (a JPEG whose scan ends early but properly, a PNG with a wrong checksum), this refuses; what
+//! gap (a JPEG whose scan ends early but properly, a PNG with a wrong checksum), this refuses; what
 //! Pillow refuses is refused. EXIF rotation is not applied, as in torchvision's loader.
 
 mod cmyk;
@@ -12,14 +12,13 @@ mod webp;
 
 use std::path::Path;
 
-use super::{Image, MAX_PIXELS};
-use swa_base::panics;
-use swa_base::{Error, Result};
+use crate::image::{Image, MAX_PIXELS};
+use swa_base::{Error, Kind, Result, panics};
 
-/// Files above this many bytes are refused: no sound image of [`MAX_PIXELS`] needs more.
+/// The largest file that is read, in bytes: no sound image of [`MAX_PIXELS`] needs more.
 pub const MAX_FILE: u64 = 1 << 30;
 
-/// Formats that are recognised only to be refused by name: signature at an offset, name.
+/// Formats that are recognised so that the error can name them: offset, signature, name.
 const REFUSED: &[(usize, &[u8], &str)] = &[
     (0, b"BM", "a BMP image"),
     (0, b"II*\0", "a TIFF image"),
@@ -39,7 +38,7 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
 /// Reads and decodes the file at `path`; errors name it.
 ///
 /// # Errors
-/// `Io` where the file cannot be read, otherwise those of [`decode`].
+/// `Io` where the file cannot be read, `Limit` above [`MAX_FILE`], otherwise those of [`decode`].
 pub fn read(path: &Path) -> Result<Image> {
     let failed = |source| Error::io(path, "read", source);
     let length = std::fs::metadata(path).map_err(failed)?.len();
@@ -52,11 +51,11 @@ pub fn read(path: &Path) -> Result<Image> {
 /// Decodes the bytes of a JPEG, PNG, WebP or Netpbm file into an RGB image.
 ///
 /// # Errors
-/// `Input` where they are of another format, cut off or corrupt; `Limit` above [`MAX_PIXELS`]. A
-/// panic inside a decoder becomes an `Input` error.
+/// `BadImage` where they are of another format, cut off or corrupt, also where a decoder panics; `Limit` above
+/// [`MAX_PIXELS`].
 pub fn decode(bytes: &[u8]) -> Result<Image> {
     let decoder = match bytes {
-        [] => return Err(Error::input("the file is empty")),
+        [] => return Err(Error::new(Kind::BadImage, "the file is empty")),
         [0xff, 0xd8, 0xff, ..] => jpeg::decode,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode,
         [b'P', b'4' | b'5' | b'6', space, ..] if space.is_ascii_whitespace() => pnm::decode,
@@ -68,7 +67,8 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
 
 /// A panic becomes an error.
 fn guarded(decode: impl FnOnce() -> Result<Image>) -> Result<Image> {
-    panics::catch(decode).unwrap_or_else(|| Err(Error::input("corrupt: the decoder gave up on it")))
+    panics::catch(decode)
+        .unwrap_or_else(|| Err(Error::new(Kind::BadImage, "corrupt: the decoder gave up on it")))
 }
 
 /// The error for what is neither JPEG, PNG, WebP nor Netpbm.
@@ -77,17 +77,21 @@ fn unknown(bytes: &[u8]) -> Error {
         bytes.get(at..at + signature.len()) == Some(signature)
     };
     if let Some((_, _, name)) = REFUSED.iter().find(starts) {
-        return Error::input(format!("{name}, which is not read"))
+        return Error::new(Kind::BadImage, format!("{name}, which is not read"))
             .remedy("convert it to PNG or JPEG");
     }
     if bytes.starts_with(b"version https://git-lfs") {
-        return Error::input("a Git LFS pointer, not an image").remedy("run `git lfs pull`");
+        return Error::new(Kind::BadImage, "a Git LFS pointer, not an image")
+            .remedy("run `git lfs pull`");
     }
     let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Error::input(format!(
-        "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with {})",
-        start.join(" ")
-    ))
+    Error::new(
+        Kind::BadImage,
+        format!(
+            "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with {})",
+            start.join(" ")
+        ),
+    )
 }
 
 /// Refuses what would be a decompression bomb for Pillow too.
@@ -108,7 +112,7 @@ fn grey_to_rgb(grey: impl ExactSizeIterator<Item = u8>) -> Vec<u8> {
 }
 
 /// An image of `channels` channels, 1 or 3: grey is repeated, RGB becomes luma as in Pillow's
-/// `convert("L")` (ITU-R 601-2, 16-bit weights, rounded).
+/// `convert("L")` (ITU-R 601-2, 16-bit weights, rounded). Panics for another number of channels.
 pub fn to_channels(image: Image, channels: usize) -> Image {
     let pixels = match (image.channels, channels) {
         (1, 3) => grey_to_rgb(image.pixels.iter().copied()),

@@ -13,7 +13,7 @@ use std::io::Cursor;
 use png::{BitDepth, ColorType, Decoder, DecodingError};
 
 use super::{Image, check_pixels, grey_to_rgb};
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     let mut decoder = Decoder::new(Cursor::new(bytes));
@@ -28,7 +28,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     let mut samples = vec![0; size];
     let frame = reader.next_frame(&mut samples).map_err(refusal)?;
     if (frame.width as usize, frame.height as usize) != (width, height) {
-        return Err(Error::input("the PNG's first frame is not of its size"));
+        return Err(Error::new(Kind::BadImage, "the PNG's first frame is not of its size"));
     }
     let row = frame.line_size;
     samples.truncate(row * height);
@@ -58,11 +58,17 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
             values.into_iter().flat_map(|value| colours[usize::from(value)]).collect()
         }
         (kind, depth) => {
-            return Err(Error::input(format!("a PNG of {kind:?} with {depth:?} bits")));
+            return Err(Error::new(
+                Kind::BadImage,
+                format!("a PNG of {kind:?} with {depth:?} bits"),
+            ));
         }
     };
     if pixels.len() != width * height * 3 {
-        return Err(Error::input("corrupt: the PNG decodes to the wrong number of pixels"));
+        return Err(Error::new(
+            Kind::BadImage,
+            "corrupt: the PNG decodes to the wrong number of pixels",
+        ));
     }
     Ok(Image { width, height, channels: 3, pixels })
 }
@@ -87,8 +93,8 @@ fn refusal(error: DecodingError) -> Error {
     match error {
         DecodingError::LimitsExceeded => Error::limit("PNG: it needs too much memory"),
         DecodingError::IoError(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            Error::input("cut off: the PNG ends inside its data")
+            Error::new(Kind::BadImage, "cut off: the PNG ends inside its data")
         }
-        _ => Error::input(format!("corrupt PNG: {error}")),
+        _ => Error::new(Kind::BadImage, format!("corrupt PNG: {error}")),
     }
 }

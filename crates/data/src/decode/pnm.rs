@@ -1,24 +1,25 @@
 //! Netpbm's binary files: PBM (P4), PGM (P5) and PPM (P6), of up to 8 bits.
 //!
 //! Format: netpbm's pages pbm(5), pgm(5), ppm(5). A maximum below 255 is scaled as Pillow does it,
-//! rounded half to even. Those of 16 bits, which Pillow does not bring to 8 bits in a way that anybody
-//! wants, and the ones written as text are refused.
+//! rounded half to even. Files of 16 bits are refused, because what Pillow makes of them is of no
+//! use, and so are those written as text.
 
 use super::{Image, check_pixels, grey_to_rgb};
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     let mut header = Header { bytes, at: 2 };
     let (width, height) = (header.number()?, header.number()?);
     let maximum = if bytes[1] == b'4' { 1 } else { header.number()? };
     if width == 0 || height == 0 {
-        return Err(Error::input("a Netpbm image of no pixels"));
+        return Err(Error::new(Kind::BadImage, "a Netpbm image of no pixels"));
     }
     check_pixels(width, height)?;
     if !(1..=255).contains(&maximum) {
-        return Err(Error::input(format!(
-            "a Netpbm image with the maximum {maximum}, expected 1 to 255"
-        ))
+        return Err(Error::new(
+            Kind::BadImage,
+            format!("a Netpbm image with the maximum {maximum}, expected 1 to 255"),
+        )
         .remedy("convert it to PNG of 8 bits"));
     }
     // One white space after the header.
@@ -30,7 +31,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     };
     let Some(samples) = samples.get(..line * height) else {
         let what = format!("{} of {} bytes of pixels", samples.len(), line * height);
-        return Err(Error::input(format!("cut off: {what} in the Netpbm image")));
+        return Err(Error::new(Kind::BadImage, format!("cut off: {what} in the Netpbm image")));
     };
     let scaled = |&value: &u8| match maximum {
         255 => value,
@@ -71,10 +72,10 @@ impl Header<'_> {
         }
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.at = self.bytes.len() - rest.len() + digits;
-        // Not more digits than a limit needs; a sum would overflow otherwise.
+        // More digits are beyond every limit, and a product could overflow.
         let number = std::str::from_utf8(&rest[..digits.min(9)]).ok().and_then(|n| n.parse().ok());
         number.filter(|_| digits <= 9).ok_or_else(|| {
-            Error::input("corrupt: the Netpbm image's header does not hold its size")
+            Error::new(Kind::BadImage, "corrupt: the Netpbm image's header does not hold its size")
         })
     }
 }

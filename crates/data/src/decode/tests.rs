@@ -67,21 +67,21 @@ fn netpbm_headers_are_checked() {
         b"P5 0 3 255\n",
         b"P5 1 1 0\n1",
     ] {
-        assert_eq!(refused(bytes).kind(), Kind::Input, "{bytes:?}");
+        assert_eq!(refused(bytes).kind(), Kind::BadImage, "{bytes:?}");
     }
     assert_eq!(refused(b"P6 999999999 999999999 255\n").kind(), Kind::Limit);
 }
 
 #[test]
 fn an_image_of_no_pixels_is_refused() {
-    assert_eq!(decode(&png_header(0, 4)).unwrap_err().kind(), Kind::Input);
-    assert_eq!(decode(&png_header(4, 4)).unwrap_err().kind(), Kind::Input);
+    assert_eq!(decode(&png_header(0, 4)).unwrap_err().kind(), Kind::BadImage);
+    assert_eq!(decode(&png_header(4, 4)).unwrap_err().kind(), Kind::BadImage);
 }
 
 #[test]
 fn a_panic_in_a_decoder_is_an_input_error() {
     let error = guarded(|| panic!("a bug in a decoder")).unwrap_err();
-    assert_eq!(error.kind(), Kind::Input);
+    assert_eq!(error.kind(), Kind::BadImage);
 }
 
 #[test]

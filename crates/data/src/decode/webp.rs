@@ -1,28 +1,28 @@
 //! WebP through the `image-webp` crate, lossy and lossless: the bytes of libwebp, alpha dropped.
 //!
-//! Animations are refused: which of their images is meant is not ours to say.
+//! Animations are refused: nothing says which of their images is meant.
 
 use std::io::{Cursor, ErrorKind};
 
 use image_webp::{DecodingError, WebPDecoder};
 
 use super::{Image, check_pixels};
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
-    // The decoder fills the hole where the end of a lossy image is missing; libwebp refuses such a file.
+    // The decoder fills the gap where the end of a lossy image is missing; libwebp refuses such a file.
     let promised =
         bytes[4..].first_chunk().map_or(0, |&size| u64::from(u32::from_le_bytes(size)) + 8);
     if promised > bytes.len() as u64 {
         let what = format!("{} of {promised} bytes of the WebP are there", bytes.len());
-        return Err(Error::input(format!("cut off: {what}")));
+        return Err(Error::new(Kind::BadImage, format!("cut off: {what}")));
     }
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
     check_pixels(width, height)?;
     if decoder.is_animated() {
-        return Err(Error::input("an animated WebP image, which is not read")
+        return Err(Error::new(Kind::BadImage, "an animated WebP image, which is not read")
             .remedy("convert it to PNG or JPEG"));
     }
     let size = decoder.output_buffer_size().ok_or_else(|| Error::limit("WebP: too large"))?;
@@ -32,7 +32,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         pixels = pixels.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect();
     }
     if pixels.len() != width * height * 3 {
-        return Err(Error::input("corrupt: the WebP decodes to the wrong number of pixels"));
+        return Err(Error::new(
+            Kind::BadImage,
+            "corrupt: the WebP decodes to the wrong number of pixels",
+        ));
     }
     Ok(Image { width, height, channels: 3, pixels })
 }
@@ -40,11 +43,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
 fn refusal(error: DecodingError) -> Error {
     match error {
         DecodingError::IoError(source) if source.kind() == ErrorKind::UnexpectedEof => {
-            Error::input("cut off: the WebP ends inside its data")
+            Error::new(Kind::BadImage, "cut off: the WebP ends inside its data")
         }
         DecodingError::MemoryLimitExceeded | DecodingError::ImageTooLarge => {
             Error::limit(format!("WebP: {error}"))
         }
-        _ => Error::input(format!("corrupt WebP: {error}")),
+        _ => Error::new(Kind::BadImage, format!("corrupt WebP: {error}")),
     }
 }

@@ -36,7 +36,7 @@ impl Dataset for Fake {
         self.loaded.fetch_add(1, Ordering::Relaxed);
         let path = self.name(index);
         if self.bad.contains(&index) {
-            return Err(Error::input("corrupt PNG").at(Path::new(&path)));
+            return Err(Error::new(Kind::BadImage, "corrupt PNG").at(Path::new(&path)));
         }
         if self.unreadable == Some(index) {
             let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
@@ -146,8 +146,8 @@ fn a_bad_image_ends_the_run_unless_allowed() {
     let (batches, error) = drain(&mut loader);
     let error = error.unwrap();
     assert_eq!(batches, [[0, 1, 2, 3]]);
-    let text = "`5.png`: corrupt PNG; `--allow-bad N` skips up to N such images";
-    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Input, text));
+    let text = "`5.png`: corrupt PNG; `allow_bad` N skips up to N such images";
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::BadImage, text));
     assert!(loader.next().is_none());
 }
 
@@ -168,7 +168,7 @@ fn one_bad_image_too_many_lists_them_all() {
         drain(&mut loader(Fake { len: 9, bad: vec![1, 4, 8], ..Fake::default() }, 4, 2));
     assert_eq!(batches, [vec![0, 2, 3], vec![5, 6, 7]]);
     let text = error.unwrap().to_string();
-    assert!(text.starts_with("3 bad images, `--allow-bad` is 2; "), "{text}");
+    assert!(text.starts_with("3 bad images, `allow_bad` is 2; "), "{text}");
     assert!(
         text.ends_with("\n  `1.png`: corrupt PNG\n  `4.png`: corrupt PNG\n  `8.png`: corrupt PNG")
     );
@@ -189,7 +189,7 @@ fn another_size_is_an_error_even_where_bad_images_are_allowed() {
     assert_eq!(
         error.unwrap().to_string(),
         "`6.png`: 2x1 pixels, but `1.png` has 1x1; \
-         bring them to one size with `--resize` and `--crop`"
+         bring them to one size with `resize` and `crop`"
     );
 }
 

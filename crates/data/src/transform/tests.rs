@@ -72,10 +72,10 @@ fn settings_that_contradict_each_other_are_refused() {
         error.to_string()
     };
     assert_eq!(refused(&|t| t.channels = 4), "expected 1 or 3 channels, found 4");
-    assert_eq!(refused(&|t| t.mean.truncate(1)), "`--mean`: expected 3 values, found 1");
-    assert_eq!(refused(&|t| t.std[1] = f32::NAN), "`--std`: expected finite values, found NaN");
+    assert_eq!(refused(&|t| t.mean.truncate(1)), "`mean`: expected 3 values, found 1");
+    assert_eq!(refused(&|t| t.std[1] = f32::NAN), "`std`: expected finite values, found NaN");
     let zero = refused(&|t| t.std[1] = 0.0);
-    assert_eq!(zero, "`--std`: expected values above 0, found [0.229, 0.0, 0.225]");
-    assert_eq!(refused(&|t| t.crop = Some(0)), "`--crop`: expected at least 1 pixel, found 0");
+    assert_eq!(zero, "`std`: expected values above 0, found [0.229, 0.0, 0.225]");
+    assert_eq!(refused(&|t| t.crop = Some(0)), "`crop`: expected at least 1 pixel, found 0");
     assert!(refused(&|t| t.resize = Some(1 << 40)).contains("is above 178956970 pixels"));
 }

@@ -1,22 +1,22 @@
 //! The version for Python: pickles of a dict with the images as an array, read without running anything.
 //!
 //! The original files are of Python 2, protocol 2; files that were written again with Python 3, in any
-//! protocol, have the same values in other clothes.
+//! protocol, hold the same values in other forms.
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{File, PIXELS, Pixels};
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::Source;
 use swa_tools::checkpoint::pickle::{Id, Pickle, Value};
 use swa_tools::checkpoint::select::base_name;
 
-/// Largest pickle that is read, in bytes: six times the largest, that of CIFAR-100's training images.
+/// The largest pickle that is read, in bytes: six times the size of CIFAR-100's training images.
 const MAX_FILE: usize = 1 << 30;
 
-/// The dicts have half a dozen entries, and their lists of names a hundred.
+/// The most entries of a dict or a list of names that are looked at. CIFAR's dicts have six, its lists a hundred.
 const MOST: usize = 100;
 
 /// A pickle and the bytes that it is in.
@@ -35,7 +35,7 @@ pub(super) fn read(path: &Path, classes: usize) -> Result<File> {
         let (count, data) = read.images(read.get("data")?)?;
         if count != labels.len() {
             let what = format!("{} labels for its {count} images", labels.len());
-            return Err(Error::input(what));
+            return Err(Error::new(Kind::Damaged, what));
         }
         let pixels = match data {
             Cow::Borrowed(data) if within(bytes, data) => {
@@ -68,7 +68,7 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
         };
         let ids = read.pickle.elements(id).filter(|ids| ids.len() <= MOST);
         let names = ids.and_then(|ids| ids.iter().map(name).collect());
-        names.ok_or_else(|| Error::input("its class names are no list of texts"))
+        names.ok_or_else(|| Error::new(Kind::Damaged, "its class names are not a list of texts"))
     });
     names.map_err(|error| error.at(path))
 }
@@ -78,7 +78,7 @@ impl<'a> Read<'a> {
         Ok(Read { bytes, pickle: Pickle::parse_within(bytes, MAX_FILE)? })
     }
 
-    /// What the dict has under a key, a text or bytes.
+    /// The dict's value for a key, which is text or bytes.
     fn get(&self, key: &str) -> Result<Id> {
         let root = self.pickle.root();
         let Some(items) = self.pickle.items(root) else {
@@ -106,33 +106,43 @@ impl<'a> Read<'a> {
         let labels = self.pickle.elements(id).and_then(|ids| ids.iter().map(label).collect());
         labels.ok_or_else(|| {
             let found = self.pickle.describe(id);
-            Error::input(format!(
-                "expected `{key}` as a list of numbers from 0 to 255, found {found}"
-            ))
+            Error::new(
+                Kind::Damaged,
+                format!("expected `{key}` as a list of numbers from 0 to 255, found {found}"),
+            )
         })
     }
 
-    /// The number of images of an array of bytes of 3072 columns, and the bytes.
+    /// The images of an array of shape [n, 3072] of bytes: n, and the bytes.
     fn images(&self, id: Id) -> Result<(usize, Cow<'_, [u8]>)> {
-        let refused = |what: String| Err(Error::input(format!("`data`: {what}")));
+        let refused = |kind, what: String| Err(Error::new(kind, format!("`data`: {what}")));
         let Some(Array { shape, dtype, fortran, data }) = self.array(id) else {
-            return refused(format!("expected an array, found {}", self.pickle.describe(id)));
+            return refused(
+                Kind::Damaged,
+                format!("expected an array, found {}", self.pickle.describe(id)),
+            );
         };
         if dtype != "u1" && dtype != "uint8" {
-            return refused(format!("expected an array of bytes (u1), found {dtype}"));
+            return refused(
+                Kind::Unsupported,
+                format!("expected an array of bytes (u1), found {dtype}"),
+            );
         }
         let [count, pixels] = shape[..] else {
-            return refused(format!("expected 2 dimensions, found {shape:?}"));
+            return refused(Kind::Damaged, format!("expected 2 dimensions, found {shape:?}"));
         };
         if pixels != PIXELS as u64 || count.checked_mul(pixels) != Some(data.len() as u64) {
             let found = format!("{shape:?} and {} bytes", data.len());
-            return refused(format!("expected {PIXELS} bytes an image, found {found}"));
+            return refused(
+                Kind::Damaged,
+                format!("expected {PIXELS} bytes an image, found {found}"),
+            );
         }
         if fortran {
-            return refused("column by column, expected row by row".into());
+            return refused(Kind::Unsupported, "column by column, expected row by row".into());
         }
         if count == 0 {
-            return refused("it is empty".into());
+            return refused(Kind::Damaged, "it is empty".into());
         }
         Ok((count as usize, data))
     }
@@ -168,7 +178,7 @@ impl<'a> Read<'a> {
 struct Array<'a> {
     shape: Vec<u64>,
     dtype: &'a str,
-    /// Column by column.
+    /// Whether it is stored column by column.
     fortran: bool,
     data: Cow<'a, [u8]>,
 }

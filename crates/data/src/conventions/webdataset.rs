@@ -14,19 +14,25 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::{Classes, Dataset, Image, Listing, Options, Split, decode, grouped};
+use crate::dataset::{Classes, Dataset};
+use crate::decode;
+use crate::image::Image;
+use crate::listing::Listing;
+use crate::options::Options;
+use crate::split::Split;
+use crate::text::grouped;
 use shard::Shard;
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with tar shards (WebDataset)";
 
-/// Tar files that would have to be unpacked as a whole to find an image in them.
+/// Endings of tar files that would have to be unpacked as a whole to find an image.
 const COMPRESSED: [&str; 6] = [".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".tar.lz4"];
 
 pub(super) fn sniff(listing: &Listing) -> bool {
-    // Beside folders they are what was downloaded and unpacked.
+    // Beside folders, they are the archives that those were unpacked from.
     let compressed = || listing.folders.is_empty() && listing.files.iter().any(is_compressed);
     listing.files.iter().any(is_shard) || compressed()
 }
@@ -41,9 +47,12 @@ fn is_compressed(name: &OsString) -> bool {
 
 pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
     if let Some(name) = listing.files.iter().find(|name| is_compressed(name)) {
-        return Err(Error::input("a compressed shard, in which no image has a place")
-            .at(&dir.join(name))
-            .remedy("unpack the compression (gunzip), not the tar file"));
+        return Err(Error::new(
+            Kind::Unsupported,
+            "a compressed shard, which cannot be read from the middle",
+        )
+        .at(&dir.join(name))
+        .remedy("unpack the compression (gunzip), not the tar file"));
     }
     let names: Vec<&OsString> = listing.files.iter().filter(|name| is_shard(name)).collect();
     if names.is_empty() {

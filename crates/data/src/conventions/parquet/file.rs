@@ -12,14 +12,14 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::columns::Columns;
-use crate::grouped;
+use crate::text::grouped;
 use swa_base::panics;
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result, setting};
 use swa_tools::checkpoint::Source;
 use swa_tools::checkpoint::select::base_name;
 
-/// Most rows of a file: several times what the largest sets have in all.
+/// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
 
 /// A page of images: the number of its row group, and its own there.
@@ -58,7 +58,7 @@ impl File {
 
     fn read(source: Arc<Source>) -> Result<Self> {
         if source.size() == 0 {
-            return Err(Error::input("the file is empty"));
+            return Err(Error::new(Kind::Truncated, "the file is empty"));
         }
         let chunks = Chunks::new(source.clone());
         let reader = guarded(|| SerializedFileReader::new(chunks))?;
@@ -125,7 +125,7 @@ impl File {
         }
         if row != rows {
             let what = format!("pages of {} rows in a group of {}", grouped(row), grouped(rows));
-            return Ok(Err(Error::input(what)));
+            return Ok(Err(Error::new(Kind::Damaged, what)));
         }
         Ok(Ok(firsts))
     }
@@ -159,7 +159,10 @@ impl File {
             levels.into_iter().map(|there| if there { values.next() } else { None }).collect();
         match images.len() == end - first {
             true => Ok(Page { images, size }),
-            false => Err(Error::input(format!("a page ends after {} rows", images.len()))),
+            false => {
+                let what = format!("a page ends after {} rows", images.len());
+                Err(Error::new(Kind::Truncated, what))
+            }
         }
     }
 }
@@ -181,18 +184,21 @@ fn read_labels(
     };
     if levels.len() != rows {
         let what = format!("labels of {} rows in a group of {rows}", levels.len());
-        return Ok(Err(Error::input(what)));
+        return Ok(Err(Error::new(Kind::Damaged, what)));
     }
     if levels.iter().any(|there| !there) {
         return Ok(Err(Error::input("a row has no label")));
     }
     let label = |value: i64| {
         u32::try_from(value).map_err(|_| {
-            let error = Error::input(format!("a label is {value}, expected one from 0 on"));
+            let error = Error::input(format!("a label is {value}, expected 0 or more"));
             if value != -1 {
                 return error;
             }
-            error.remedy("labels of -1 stand for a test part without answers; give `--split val`")
+            error.remedy(concat!(
+                "labels of -1 mark a test part without answers; give ",
+                setting!("split", "val")
+            ))
         })
     };
     Ok(values.into_iter().map(label).collect())
@@ -227,16 +233,19 @@ fn read_rows<T: DataType>(
     Ok((levels.into_iter().map(there).collect(), values))
 }
 
-/// What the crate complains of, and where it panics, is the file's fault.
+/// Errors and panics of the crate are the file's fault.
 fn guarded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
     match panics::catch(read) {
         Some(Ok(value)) => Ok(value),
         Some(Err(ParquetError::External(error))) => match error.downcast::<io::Error>() {
             Ok(error) => Err(own(*error)),
-            Err(error) => Err(unsound(&error.to_string())),
+            Err(error) => Err(unsound(Kind::Damaged, &error.to_string())),
         },
-        Some(Err(error)) => Err(unsound(&error.to_string())),
-        None => Err(unsound("the reader gave up on it")),
+        Some(Err(error @ ParquetError::EOF(_))) => {
+            Err(unsound(Kind::Truncated, &error.to_string()))
+        }
+        Some(Err(error)) => Err(unsound(Kind::Damaged, &error.to_string())),
+        None => Err(unsound(Kind::Damaged, "the reader gave up on it")),
     }
 }
 
@@ -245,12 +254,12 @@ fn own(error: io::Error) -> Error {
     let text = error.to_string();
     match error.into_inner().and_then(|inner| inner.downcast::<Error>().ok()) {
         Some(error) => *error,
-        None => unsound(&text),
+        None => unsound(Kind::Damaged, &text),
     }
 }
 
-fn unsound(what: &str) -> Error {
-    Error::input(format!("not a sound parquet file: {}", printable(what)))
+fn unsound(kind: Kind, what: &str) -> Error {
+    Error::new(kind, format!("not a sound parquet file: {}", printable(what)))
         .remedy("copy or download the file again")
 }
 
@@ -268,7 +277,7 @@ impl Chunks {
     }
 }
 
-/// Keeps the mapping as long as a part of it is in use.
+/// Keeps the mapping alive as long as a part of it is in use.
 struct Mapped(Arc<Source>);
 
 impl AsRef<[u8]> for Mapped {

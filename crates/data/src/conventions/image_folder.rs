@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use super::{
-    Classes, Dataset, EXTENSIONS, Image, Listing, Options, decode, grouped, image_stem, is_hidden,
-};
+use crate::dataset::{Classes, Dataset};
+use crate::decode;
+use crate::image::Image;
+use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden};
+use crate::options::Options;
+use crate::text::grouped;
 use swa_base::text::printable;
 use swa_base::{Error, Result};
 
@@ -94,7 +97,7 @@ fn unlisted(dir: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(dir).to_path_buf();
     match error.into_io_error() {
         Some(source) => Error::io(&path, "list the directory", source),
-        None => Error::input("the link leads back to a folder that it lies in").at(&path),
+        None => Error::input("the link leads back to a folder that contains it").at(&path),
     }
 }
 

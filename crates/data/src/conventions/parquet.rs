@@ -4,8 +4,8 @@
 //! (key `huggingface`). Files come in natural order, rows as they lie in them.
 //!
 //! Labels are read at once. An image is read with the page that it is in, often a whole row group, and the
-//! pages read last are kept: one that is not compressed is a part of the mapped file and costs next to
-//! nothing, another is unpacked. Where a column is stored with a dictionary, that comes with every page.
+//! most recent pages are kept. An uncompressed page is a part of the mapped file and costs next to nothing; a
+//! compressed one is unpacked. If a column has a dictionary, every page brings it along.
 
 mod columns;
 mod file;
@@ -18,15 +18,21 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use rayon::prelude::*;
 
-use super::{Classes, Dataset, Image, Listing, Options, Split, decode, grouped};
+use crate::dataset::{Classes, Dataset};
+use crate::decode;
+use crate::image::Image;
+use crate::listing::Listing;
+use crate::options::Options;
+use crate::split::Split;
+use crate::text::grouped;
 use file::{File, Page, PageId};
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with parquet files of Hugging Face";
 
-/// Bytes of unpacked pages that are kept.
+/// How much memory unpacked pages may keep, in bytes.
 const KEPT: u64 = 256 << 20;
 
 pub(super) fn sniff(listing: &Listing) -> bool {
@@ -38,11 +44,11 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     let is_parquet = |name: &&OsString| name.as_encoded_bytes().ends_with(b".parquet");
     let names: Vec<&OsString> = listing.files.iter().filter(is_parquet).collect();
     if names.is_empty() {
-        let what = match sniff(listing) {
-            true => "arrow files, which are not read",
-            false => "no parquet files",
+        let error = match sniff(listing) {
+            true => Error::new(Kind::Unsupported, "arrow files, which are not read"),
+            false => Error::input("no parquet files"),
         };
-        return Err(Error::input(what)
+        return Err(error
             .at(dir)
             .remedy("write parquet: `datasets.load_from_disk(DIR).to_parquet(FILE)`"));
     }
@@ -63,8 +69,10 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     }
     let first = &files[0];
     if let Some(other) = files.iter().find(|file| file.class_names != first.class_names) {
-        let what = format!("other class names than `{}`", first.name());
-        return Err(Error::input(what).at(other.path()).remedy("give the files of one data set"));
+        let what = format!("its class names are not those of `{}`", first.name());
+        return Err(Error::new(Kind::Mismatch, what)
+            .at(other.path())
+            .remedy("give the files of one data set"));
     }
     let largest =
         files.iter().flat_map(|file| &file.labels).max().map_or(0, |&label| label as usize);
@@ -72,15 +80,15 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     if let Some(names) = &names
         && largest >= names.len()
     {
-        let what = format!("a label is {largest}, its metadata name {} classes", names.len());
-        return Err(Error::input(what).at(dir));
+        let what = format!("a label is {largest}, but its metadata names {} classes", names.len());
+        return Err(Error::new(Kind::Damaged, what).at(dir));
     }
     let size = OptionsBuilder::new()
         .estimated_items_capacity(1 << 10)
         .weight_capacity(KEPT)
         .shards(1)
         .build()
-        .map_err(|_| Error::limit("no cache of pages"))?;
+        .map_err(|_| Error::limit("cannot make a cache of pages"))?;
     let pages = Cache::with_options(
         size,
         Bytes,
@@ -106,7 +114,7 @@ struct Parquet {
     files: Vec<File>,
     /// How many rows there are up to the end of each file.
     ends: Vec<usize>,
-    /// The largest label and one.
+    /// The largest label plus one.
     classes: usize,
     names: Option<Vec<String>>,
     /// By file and page.
@@ -155,7 +163,7 @@ impl Dataset for Parquet {
             let page =
                 self.pages.get_or_insert_with(&(number, id), || file.page(id).map(Arc::new))?;
             let bytes = page.images[within].as_ref().ok_or_else(|| {
-                Error::input("no bytes, only a path to a file that is elsewhere")
+                Error::new(Kind::BadImage, "no bytes, only a path to a file that is elsewhere")
                     .remedy("write the images into the files: `datasets` does with `to_parquet`")
             })?;
             decode::decode(bytes.data())

@@ -1,19 +1,19 @@
-//! Which number a class has: its place among the sorted names, as in torchvision's `ImageFolder`.
+//! The number of a class: its place among the sorted names, as in torchvision's `ImageFolder`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::text;
-use crate::{Listing, grouped};
-use swa_base::{Error, Result};
+use crate::listing::Listing;
+use crate::text::{self, grouped};
+use swa_base::{Error, Kind, Result};
 
-/// All classes.
+/// All classes of a dataset.
 pub(super) struct ClassList {
     /// Sorted.
     pub names: Vec<String>,
-    /// The development kit's numbers of them, where the list has them.
+    /// The development kit's numbers, where the list has them.
     pub ids: BTreeMap<u32, String>,
 }
 
@@ -27,7 +27,7 @@ impl ClassList {
             let names = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
             return Self::new(names, BTreeMap::new()).map_err(|error| error.at(path));
         }
-        let text = text(path)?;
+        let text = text::read(path)?;
         let list = match text.trim_start().starts_with(['{', '[']) {
             true => Self::from_json(&text),
             false => Self::from_lines(&text),
@@ -45,11 +45,13 @@ impl ClassList {
 
     fn new(mut names: Vec<String>, ids: BTreeMap<u32, String>) -> Result<Self> {
         if names.is_empty() {
-            return Err(Error::input("no classes in it"));
+            return Err(Error::input("it names no classes"));
         }
         names.sort();
         match names.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Error::input(format!("the class `{}` stands in it twice", pair[0]))),
+            Some(pair) => {
+                Err(Error::new(Kind::Damaged, format!("it names the class `{}` twice", pair[0])))
+            }
             None => Ok(ClassList { names, ids }),
         }
     }
@@ -92,10 +94,8 @@ impl ClassList {
         };
         let names = names.ok_or_else(bad)?;
         if !names.is_sorted() {
-            return Err(Error::input(
-                "its classes are numbered in another order than that of names",
-            )
-            .remedy("give a list whose order is that of its sorted names"));
+            return Err(Error::input("its classes are not numbered in the order of their names")
+                .remedy("give a list sorted by name"));
         }
         Self::new(names, BTreeMap::new())
     }
@@ -103,7 +103,7 @@ impl ClassList {
     pub fn position(&self, name: &str) -> Result<usize> {
         self.names.binary_search_by(|known| known.as_str().cmp(name)).map_err(|_| {
             let n = grouped(self.names.len());
-            Error::input(format!("the label `{name}` is none of the {n} classes"))
+            Error::new(Kind::Mismatch, format!("the label `{name}` is none of the {n} classes"))
         })
     }
 
@@ -111,7 +111,10 @@ impl ClassList {
     pub fn position_of_id(&self, id: u32) -> Result<usize> {
         match self.ids.get(&id) {
             Some(name) => self.position(name),
-            None => Err(Error::input(format!("the id {id} is none of the list of classes"))),
+            None => Err(Error::new(
+                Kind::Mismatch,
+                format!("the id {id} is not in the list of classes"),
+            )),
         }
     }
 }

@@ -11,9 +11,14 @@ mod python;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Classes, Dataset, Image, Listing, Options, Split, grouped};
+use crate::dataset::{Classes, Dataset};
+use crate::image::Image;
+use crate::listing::Listing;
+use crate::options::Options;
+use crate::split::Split;
+use crate::text::grouped;
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::Source;
 
 pub(super) const HOLDS: &str = "a folder with CIFAR's files (`data_batch_1.bin` or `data_batch_1`)";
@@ -24,21 +29,21 @@ const SIDE: usize = 32;
 /// Bytes of an image.
 const PIXELS: usize = 3 * SIDE * SIDE;
 
-/// The two sets, and in which form their files are.
+/// One of the two sets, in one of the two versions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Kind {
+struct Version {
     classes: usize,
     binary: bool,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind { classes: 10, binary: true },
-    Kind { classes: 10, binary: false },
-    Kind { classes: 100, binary: true },
-    Kind { classes: 100, binary: false },
+const VERSIONS: [Version; 4] = [
+    Version { classes: 10, binary: true },
+    Version { classes: 10, binary: false },
+    Version { classes: 100, binary: true },
+    Version { classes: 100, binary: false },
 ];
 
-impl Kind {
+impl Version {
     /// Its files, with the part that each belongs to.
     fn files(self, listing: &Listing) -> Vec<(&str, Split)> {
         let part = |name: &str| {
@@ -59,7 +64,7 @@ impl Kind {
         names.filter_map(|name| Some((name, part(name)?))).collect()
     }
 
-    /// Where the classes' names stand.
+    /// The file that names the classes.
     fn names_file(self) -> &'static str {
         match (self.classes, self.binary) {
             (10, true) => "batches.meta.txt",
@@ -71,12 +76,14 @@ impl Kind {
 }
 
 pub(super) fn sniff(listing: &Listing) -> bool {
-    KINDS.iter().any(|kind| !kind.files(listing).is_empty())
+    VERSIONS.iter().any(|version| !version.files(listing).is_empty())
 }
 
 pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
-    let Some((kind, files)) =
-        KINDS.iter().map(|kind| (kind, kind.files(listing))).find(|(_, files)| !files.is_empty())
+    let Some((version, files)) = VERSIONS
+        .iter()
+        .map(|version| (version, version.files(listing)))
+        .find(|(_, files)| !files.is_empty())
     else {
         return Err(Error::input("no files of CIFAR").at(dir).remedy(format!("give {HOLDS}")));
     };
@@ -86,34 +93,34 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         name.trim_end_matches(".bin").strip_prefix("data_batch_")?.parse::<usize>().ok()
     });
     if let Some((missing, _)) = (1..).zip(numbers).find(|(expected, found)| expected != found) {
-        let what = format!("`data_batch_{missing}` is missing, others of its kind are there");
+        let what = format!("`data_batch_{missing}` is missing, others like it are there");
         return Err(Error::input(what).at(dir).remedy("copy or download the folder again"));
     }
-    let read = if kind.binary { binary::read } else { python::read };
+    let read = if version.binary { binary::read } else { python::read };
     let files = files.iter().map(|(name, _)| {
-        let file = read(&dir.join(name), kind.classes)?;
-        let bad = file.labels.iter().position(|&label| usize::from(label) >= kind.classes);
+        let file = read(&dir.join(name), version.classes)?;
+        let bad = file.labels.iter().position(|&label| usize::from(label) >= version.classes);
         match bad {
             None => Ok(file),
             Some(i) => {
-                let (label, most) = (file.labels[i], kind.classes - 1);
+                let (label, most) = (file.labels[i], version.classes - 1);
                 let what = format!("image {i} has the label {label}, expected 0 to {most}");
-                Err(Error::input(what)
+                Err(Error::new(Kind::Damaged, what)
                     .at(&dir.join(name))
                     .remedy("copy or download the file again"))
             }
         }
     });
     let files: Vec<File> = files.collect::<Result<_>>()?;
-    let names = dir.join(kind.names_file());
+    let names = dir.join(version.names_file());
     let names = match names.is_file() {
         true => {
-            let read = if kind.binary { binary::names } else { python::names };
+            let read = if version.binary { binary::names } else { python::names };
             let found = read(&names)?;
-            if found.len() != kind.classes {
+            if found.len() != version.classes {
                 let what =
-                    format!("names {} classes, CIFAR-{} has as many", found.len(), kind.classes);
-                return Err(Error::input(what).at(&names));
+                    format!("names {} classes, CIFAR-{1} has {1}", found.len(), version.classes);
+                return Err(Error::new(Kind::Mismatch, what).at(&names));
             }
             Some(found)
         }
@@ -126,7 +133,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         ends.push(count);
     }
     let dir = printable(&dir.to_string_lossy());
-    Ok(Box::new(Cifar { dir, classes: kind.classes, names, files, ends }))
+    Ok(Box::new(Cifar { dir, classes: version.classes, names, files, ends }))
 }
 
 /// One file of images.
@@ -136,14 +143,11 @@ struct File {
     labels: Vec<u8>,
 }
 
-/// Where a file's images are: one every `stride` bytes from `start` on.
+/// Where a file's images are.
 enum Pixels {
-    Source {
-        source: Arc<Source>,
-        start: u64,
-        stride: u64,
-    },
-    /// Not as they are in the file.
+    /// In the file, one every `stride` bytes from `start`.
+    Source { source: Arc<Source>, start: u64, stride: u64 },
+    /// In memory, because the file stores them in another form.
     Memory(Vec<u8>),
 }
 

@@ -1,11 +1,11 @@
-//! Which columns of a file hold the images and the labels, and what the classes are called.
+//! Finds the columns that hold the images and the labels, and the names of the classes.
 
 use parquet::basic::{Compression, Type};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
 /// Names of label columns; the first that is there is taken.
 const LABELS: [&str; 4] = ["label", "labels", "fine_label", "cls"];
@@ -42,7 +42,7 @@ fn listed(columns: &[&ColumnDescriptor]) -> String {
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 
-/// A struct with `bytes`, or bytes under a name of its own.
+/// The column of images: a struct with `bytes`, or plain bytes with a usual name.
 fn image(columns: &[&ColumnDescriptor]) -> Result<usize> {
     let is_image = |column: &ColumnDescriptor| match column.path().parts() {
         _ if column.physical_type() != Type::BYTE_ARRAY || column.max_rep_level() > 0 => false,
@@ -60,12 +60,12 @@ fn image(columns: &[&ColumnDescriptor]) -> Result<usize> {
         ))),
         _ => found.iter().find(named).copied().ok_or_else(|| {
             Error::input(format!("several columns of images among {}", listed(columns)))
-                .remedy("call the one that is meant `image`")
+                .remedy("rename the right one to `image`")
         }),
     }
 }
 
-/// An integer column with a usual name, else the only one that `datasets` calls a class label.
+/// The column of labels: integers with a usual name, else the only column that `datasets` calls a class label.
 fn label(columns: &[&ColumnDescriptor], features: Option<&Value>) -> Result<usize> {
     let named = |name: &str| {
         let is = |column: &&ColumnDescriptor| column.path().parts() == [name];
@@ -83,20 +83,20 @@ fn label(columns: &[&ColumnDescriptor], features: Option<&Value>) -> Result<usiz
     let found = by_name.or_else(by_feature).ok_or_else(|| {
         let usual = LABELS.map(|name| format!("`{name}`")).join(", ");
         Error::input(format!("no column of labels among {}", listed(columns)))
-            .remedy(format!("call it one of {usual}"))
+            .remedy(format!("rename it to one of {usual}"))
     })?;
     let column = columns[found];
     match column.physical_type() {
         Type::INT32 | Type::INT64 => Ok(found),
-        other => Err(Error::input(format!(
-            "the column `{}` is {other}, expected whole numbers",
-            column.path().string()
-        ))
+        other => Err(Error::new(
+            Kind::Unsupported,
+            format!("the column `{}` is {other}, expected whole numbers", column.path().string()),
+        )
         .remedy("encode it: `dataset.class_encode_column(NAME)`")),
     }
 }
 
-/// What `datasets` notes of each column.
+/// What `datasets` records about each column.
 fn features(metadata: &ParquetMetaData) -> Option<Value> {
     let entries = metadata.file_metadata().key_value_metadata()?;
     let text = entries.iter().find(|entry| entry.key == "huggingface")?.value.as_ref()?;
@@ -109,7 +109,7 @@ fn class_names(feature: &Value) -> Option<Vec<String>> {
     names.iter().map(|name| name.as_str().map(str::to_string)).collect()
 }
 
-/// Fails where a codec was used that is not built in: those that need a C compiler, or that nobody uses.
+/// Refuses codecs that are not built in: those that need a C compiler, or that nobody uses.
 fn check_codecs(metadata: &ParquetMetaData, column: usize) -> Result<()> {
     for group in metadata.row_groups() {
         let chunk = group.column(column);
@@ -119,7 +119,7 @@ fn check_codecs(metadata: &ParquetMetaData, column: usize) -> Result<()> {
                 let name = chunk.column_path().string();
                 let codec = other.to_string().split('(').next().unwrap_or_default().to_string();
                 let what = format!("the column `{name}` is compressed with {codec}");
-                return Err(Error::input(format!("{what}, expected none, snappy or gzip")).remedy(
+                return Err(Error::new(Kind::Unsupported, format!("{what}, expected none, snappy or gzip")).remedy(
                     "write it again: `pq.write_table(pq.read_table(FILE), NEW, compression=\"none\")`",
                 ));
             }

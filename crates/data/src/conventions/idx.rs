@@ -11,15 +11,20 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{Classes, Dataset, Image, Listing, MAX_PIXELS, Options, Split, grouped};
+use crate::dataset::{Classes, Dataset};
+use crate::image::{Image, MAX_PIXELS};
+use crate::listing::Listing;
+use crate::options::Options;
+use crate::split::Split;
+use crate::text::grouped;
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 
 pub(super) const HOLDS: &str =
     "a folder with MNIST-like files (`train-images-idx3-ubyte.gz`, `train-labels-idx1-ubyte.gz`)";
 
 /// Compressed files are unpacked in memory, up to this many bytes; plain ones are read in place.
-pub const MAX_UNPACKED: u64 = 8 << 30;
+const MAX_UNPACKED: u64 = 8 << 30;
 
 /// DEFLATE cannot make a file more than this many times larger (zlib's technical details).
 const MAX_RATIO: u64 = 1032;
@@ -110,9 +115,12 @@ impl Idx {
         labels.sort_by_key(|name| name.compressed);
         let Some(labels) = labels.first() else {
             let wanted = images.file.replace("images", "labels").replace("idx3", "idx1");
-            return Err(Error::input(format!("`{}` is there, its labels are not", images.file))
-                .at(dir)
-                .remedy(format!("put `{wanted}` beside it")));
+            return Err(Error::input(format!(
+                "`{}` is there, but its labels are not",
+                images.file
+            ))
+            .at(dir)
+            .remedy(format!("put `{wanted}` beside it")));
         };
         let (images_path, labels_path) = (dir.join(images.file), dir.join(labels.file));
         let (dimensions, values) = read(&images_path, Part::Images)?;
@@ -128,7 +136,7 @@ impl Idx {
                 grouped(count),
                 images.file
             );
-            return Err(Error::input(what).at(&labels_path));
+            return Err(Error::new(Kind::Mismatch, what).at(&labels_path));
         }
         let classes = labels.iter().max().map_or(0, |&largest| largest as usize + 1);
         Ok(Idx { images_path, count, height, width, values, labels, classes })
@@ -158,7 +166,7 @@ fn read(path: &Path, part: Part) -> Result<(Vec<usize>, Values)> {
     let length = file.metadata().map_err(failed)?.len();
     let mut start = [0; 2];
     if length == 0 {
-        return Err(Error::input("the file is empty").at(path));
+        return Err(Error::new(Kind::Truncated, "the file is empty").at(path));
     }
     let compressed = file.read_exact_at(&mut start, 0).is_ok() && start == [0x1f, 0x8b];
     if compressed {
@@ -169,7 +177,9 @@ fn read(path: &Path, part: Part) -> Result<(Vec<usize>, Values)> {
         if size > most {
             let what =
                 format!("the header {dimensions:?} promises {size} bytes, but {length} bytes");
-            return Err(Error::input(format!("{what} of gzip hold {most} at most")).at(path));
+            return Err(
+                Error::new(Kind::Damaged, format!("{what} of gzip hold at most {most}")).at(path)
+            );
         }
         if size > MAX_UNPACKED {
             return Err(Error::limit(format!("{size} bytes unpacked, above {MAX_UNPACKED}"))
@@ -183,8 +193,9 @@ fn read(path: &Path, part: Part) -> Result<(Vec<usize>, Values)> {
     let size = size(&dimensions, path)?;
     let offset = 4 + 4 * part.dimensions() as u64;
     if length - offset != size {
+        let kind = if length - offset < size { Kind::Truncated } else { Kind::Damaged };
         let what = format!("expected {} bytes from its header {dimensions:?}", offset + size);
-        return Err(Error::input(format!("{what}, found {length}")).at(path));
+        return Err(Error::new(kind, format!("{what}, found {length}")).at(path));
     }
     Ok(match part {
         Part::Labels => (dimensions, Values::Memory(values(&mut stream, path, size)?)),
@@ -213,7 +224,7 @@ fn header(stream: &mut impl Read, path: &Path, part: Part) -> Result<Vec<usize>>
     Ok(dimensions)
 }
 
-/// Bytes of values, one a value.
+/// Size of the values in bytes; a value is one byte.
 fn size(dimensions: &[usize], path: &Path) -> Result<u64> {
     let pixels: u64 = dimensions[1..].iter().map(|&d| d as u64).product();
     if pixels > MAX_PIXELS {
@@ -223,27 +234,33 @@ fn size(dimensions: &[usize], path: &Path) -> Result<u64> {
     Ok(dimensions[0] as u64 * pixels)
 }
 
-/// Reads exactly `size` bytes and then the end. Memory grows with what is there.
+/// Reads exactly `size` bytes up to the end of the file. Memory grows with the bytes that are there, not with
+/// those that the header promises.
 fn values(stream: &mut impl Read, path: &Path, size: u64) -> Result<Vec<u8>> {
     let mut values = Vec::new();
     stream.take(size).read_to_end(&mut values).map_err(|source| unreadable(path, source))?;
     if values.len() as u64 != size {
         let what = format!("cut off: {} of {size} bytes after the header", values.len());
-        return Err(Error::input(what).at(path));
+        return Err(Error::new(Kind::Truncated, what).at(path));
     }
     // Reading on also makes the decompressor compare its checksum.
     match stream.read(&mut [0]).map_err(|source| unreadable(path, source))? {
         0 => Ok(values),
-        _ => Err(Error::input(format!("there is more after the {size} bytes of values")).at(path)),
+        _ => {
+            Err(Error::new(Kind::Damaged, format!("more follows after the {size} bytes of values"))
+                .at(path))
+        }
     }
 }
 
-/// What the decompressor complains of is the input's fault, not the disk's.
+/// Tells errors of the decompressor, which are the input's fault, from failed reads.
 fn unreadable(path: &Path, source: io::Error) -> Error {
     match source.kind() {
-        io::ErrorKind::UnexpectedEof => Error::input("cut off: the file ends too early").at(path),
+        io::ErrorKind::UnexpectedEof => {
+            Error::new(Kind::Truncated, "cut off: the file ends too early").at(path)
+        }
         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-            Error::input(format!("corrupt gzip data: {source}")).at(path)
+            Error::new(Kind::Damaged, format!("corrupt gzip data: {source}")).at(path)
         }
         _ => Error::io(path, "read", source),
     }

@@ -1,7 +1,6 @@
 use std::io::Write;
 
 use super::*;
-use crate::data;
 use swa_base::Kind;
 
 /// A header and values.
@@ -31,7 +30,7 @@ fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
 }
 
 fn refusal(files: &[(&str, &[u8])], split: Split) -> (Kind, String) {
-    let error = data::open(folder(files).path(), split, None).err().expect("refused");
+    let error = crate::open(folder(files).path(), split, None).err().expect("refused");
     (error.kind(), error.to_string())
 }
 
@@ -51,7 +50,7 @@ fn plain_and_gzip_hold_the_same() {
     let named =
         folder(&[("train-images-idx3-ubyte.gz", &images), ("train-labels-idx1-ubyte", &labels)]);
     for dir in [plain, gz, named] {
-        let data = data::open(dir.path(), Split::Train, None).unwrap();
+        let data = crate::open(dir.path(), Split::Train, None).unwrap();
         assert_eq!(
             (data.len(), data.classes(), data.class_names()),
             (2, Classes::AtLeast(8), None)
@@ -76,15 +75,15 @@ fn the_split_chooses_the_files() {
         ("t10k-images.idx3-ubyte", &other),
         ("t10k-labels.idx1-ubyte", &test_labels),
     ]);
-    assert_eq!(data::open(dir.path(), Split::Train, None).unwrap().len(), 2);
-    assert_eq!(data::open(dir.path(), Split::Test, None).unwrap().len(), 1);
+    assert_eq!(crate::open(dir.path(), Split::Train, None).unwrap().len(), 2);
+    assert_eq!(crate::open(dir.path(), Split::Test, None).unwrap().len(), 1);
 }
 
 #[test]
 fn files_of_no_split_are_any() {
     let (images, labels) = pair();
     let dir = folder(&[("images.idx3-ubyte", &images), ("labels.idx1-ubyte", &labels)]);
-    assert_eq!(data::open(dir.path(), Split::Test, None).unwrap().len(), 2);
+    assert_eq!(crate::open(dir.path(), Split::Test, None).unwrap().len(), 2);
 }
 
 #[test]
@@ -92,7 +91,7 @@ fn an_absent_split_names_what_is_there() {
     let (images, labels) = pair();
     let (kind, text) = refusal(&[(IMAGES, &images), (LABELS, &labels)], Split::Test);
     assert_eq!(kind, Kind::Input);
-    assert!(text.ends_with("no test part, found `train`; use `--split train`"), "{text}");
+    assert!(text.ends_with("no test part, found `train`; use `split` train"), "{text}");
 }
 
 #[test]
@@ -112,7 +111,8 @@ fn labels_must_be_there_and_be_as_many() {
     let (_, text) = refusal(&[(IMAGES, &images)], Split::Train);
     assert!(text.ends_with("put `train-labels-idx1-ubyte` beside it"), "{text}");
     let three = idx(&[3], &[1, 2, 3]);
-    let (_, text) = refusal(&[(IMAGES, &images), (LABELS, &three)], Split::Train);
+    let (kind, text) = refusal(&[(IMAGES, &images), (LABELS, &three)], Split::Train);
+    assert_eq!(kind, Kind::Mismatch);
     assert!(text.ends_with("3 labels for the 2 images of `train-images-idx3-ubyte`"), "{text}");
 }
 
@@ -125,14 +125,14 @@ fn a_wrong_header_or_length_is_refused() {
     let huge = idx(&[u32::MAX, u32::MAX, u32::MAX], &[]);
     let cases: [(&[u8], &str, Kind); 9] = [
         (&labels, "expected magic number 0x00000803 (images), found 0x00000801", Kind::Input),
-        (&longer, "expected 28 bytes from its header [2, 2, 3], found 29", Kind::Input),
-        (cut, "expected 28 bytes from its header [2, 2, 3], found 27", Kind::Input),
-        (&images[..9], "cut off", Kind::Input),
-        (&[], "the file is empty", Kind::Input),
+        (&longer, "expected 28 bytes from its header [2, 2, 3], found 29", Kind::Damaged),
+        (cut, "expected 28 bytes from its header [2, 2, 3], found 27", Kind::Truncated),
+        (&images[..9], "cut off", Kind::Truncated),
+        (&[], "the file is empty", Kind::Truncated),
         (&idx(&[0, 28, 28], &[]), "it is empty: its header says [0, 28, 28]", Kind::Input),
         (&huge, "images of 18446744065119617025 pixels", Kind::Limit),
-        (&gzip(&longer), "there is more after the 12 bytes", Kind::Input),
-        (&gzip(cut), "cut off: 11 of 12 bytes", Kind::Input),
+        (&gzip(&longer), "more follows after the 12 bytes", Kind::Damaged),
+        (&gzip(cut), "cut off: 11 of 12 bytes", Kind::Truncated),
     ];
     for (bytes, expected, kind) in cases {
         let (found, text) = refusal(&[(IMAGES, bytes), (LABELS, &labels)], Split::Train);
@@ -146,13 +146,13 @@ fn broken_gzip_is_refused() {
     let zipped = gzip(&images);
     for cut in 2..zipped.len() {
         let (kind, text) = refusal(&[(IMAGES, &zipped[..cut]), (LABELS, &labels)], Split::Train);
-        assert_eq!(kind, Kind::Input, "cut at {cut}: {text}");
+        assert!(matches!(kind, Kind::Truncated | Kind::Damaged), "cut at {cut}: {text}");
     }
     let mut flipped = zipped.clone();
     let at = zipped.len() - 6;
     flipped[at] ^= 1;
-    let (_, text) = refusal(&[(IMAGES, &flipped), (LABELS, &labels)], Split::Train);
-    assert!(text.contains("corrupt gzip data"), "{text}");
+    let (kind, text) = refusal(&[(IMAGES, &flipped), (LABELS, &labels)], Split::Train);
+    assert!(kind == Kind::Damaged && text.contains("corrupt gzip data"), "{text}");
 }
 
 #[test]
@@ -161,12 +161,12 @@ fn a_gzip_bomb_costs_no_memory() {
     let promise = gzip(&idx(&[1 << 20, 1 << 10, 1 << 10], &[0; 1000]));
     let labels = idx(&[1], &[0]);
     let (kind, text) = refusal(&[(IMAGES, &promise), (LABELS, &labels)], Split::Train);
-    assert_eq!(kind, Kind::Input);
+    assert_eq!(kind, Kind::Damaged);
     assert!(text.contains("promises 1099511627776 bytes"), "{text}");
     // The header promises 12 bytes, a hundred megabytes follow.
     let (_, text) = refusal(
         &[(IMAGES, &gzip(&idx(&[2, 2, 3], &vec![0; 100 << 20]))), (LABELS, &labels)],
         Split::Train,
     );
-    assert!(text.contains("there is more after the 12 bytes"), "{text}");
+    assert!(text.contains("more follows after the 12 bytes"), "{text}");
 }

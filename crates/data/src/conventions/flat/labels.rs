@@ -1,4 +1,4 @@
-//! Files of labels, as they are in use.
+//! The forms of label files that are in use.
 //!
 //! | lines | example |
 //! |---|---|
@@ -13,7 +13,8 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::image_stem;
+use crate::listing::image_stem;
+use crate::text;
 use swa_base::{Error, Result};
 
 /// A label file, read.
@@ -47,7 +48,7 @@ impl Labels {
     }
 }
 
-/// By what an image is found: its name without folder and ending.
+/// What an image is looked up by: its name without folder and ending.
 pub(super) fn key(name: &str) -> String {
     let base = name.rsplit('/').next().unwrap_or(name);
     let stem = image_stem(OsStr::new(base)).map(String::from_utf8_lossy);
@@ -56,7 +57,7 @@ pub(super) fn key(name: &str) -> String {
 
 /// Reads a label file. `known` says whether a key is that of an image.
 pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
-    let text = crate::text(path)?;
+    let text = text::read(path)?;
     let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
     let mut rows: Vec<(Option<String>, &str, usize)> = Vec::new();
     for (line, number) in lines.filter(|(line, _)| !line.is_empty()) {
@@ -71,7 +72,7 @@ pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
         rows.remove(0);
     }
     let Some((first_name, first_label, _)) = rows.first() else {
-        return Err(Error::input("no labels in it").at(path));
+        return Err(Error::input("it holds no labels").at(path));
     };
     let (named, numbers) = (first_name.is_some(), is_number(first_label));
     let odd = rows.iter().find(|(name, label, _)| {
@@ -79,7 +80,7 @@ pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
     });
     if let Some((name, label, line)) = odd {
         let what = match (name.is_some() == named, label.is_empty()) {
-            (false, _) => "its first lines have another number of columns".to_string(),
+            (false, _) => "it has another number of columns than the first line".to_string(),
             (_, true) => "it has no label".to_string(),
             _ => format!("the label `{label}`, where the first is `{first_label}`"),
         };
@@ -89,7 +90,7 @@ pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
         true => {
             let number = |(_, label, line): &(_, &str, usize)| {
                 label.parse().map_err(|_| {
-                    let what = format!("line {line}: the label {label}, expected one from 0 on");
+                    let what = format!("line {line}: the label {label}, expected 0 or more");
                     Error::input(what).at(path)
                 })
             };

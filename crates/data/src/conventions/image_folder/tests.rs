@@ -1,5 +1,6 @@
-use crate::{self, Split};
 use swa_base::Kind;
+
+use crate::{Format, Split};
 
 /// A folder with these (empty) files.
 fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -18,13 +19,13 @@ fn folder(files: &[&str]) -> tempfile::TempDir {
 
 fn names(files: &[&str]) -> Vec<String> {
     let dir = folder(files);
-    let data = data::open(dir.path(), Split::Train, None).unwrap();
+    let data = crate::open(dir.path(), Split::Train, None).unwrap();
     (0..data.len()).map(|i| format!("{} {}", data.label(i), data.name(i))).collect()
 }
 
 fn refusal(files: &[&str], split: Split) -> String {
     let dir = folder(files);
-    let error = data::open(dir.path(), split, None).err().expect("refused");
+    let error = crate::open(dir.path(), split, None).err().expect("refused");
     assert_eq!(error.kind(), Kind::Input);
     error.to_string()
 }
@@ -73,15 +74,15 @@ fn train_and_val_are_splits() {
         "val/b/3.png",
         "labels.txt",
     ]);
-    let count = |split| data::open(dir.path(), split, None).unwrap().len();
+    let count = |split| crate::open(dir.path(), split, None).unwrap().len();
     assert_eq!((count(Split::Train), count(Split::Test)), (2, 3));
     let text = refusal(&["train/a/1.png"], Split::Test);
-    assert!(text.ends_with("no test part, found `train`; use `--split train`"), "{text}");
+    assert!(text.ends_with("no test part, found `train`; use `split` train"), "{text}");
     let three = ["test/a/1.png", "train/a/1.png", "val/a/1.png"];
     let text = refusal(&three, Split::HeldOut);
-    assert!(text.ends_with("choose with `--split val` or `--split test`"), "{text}");
+    assert!(text.ends_with("choose with `split` val or `split` test"), "{text}");
     let dir = folder(&three);
-    assert!(data::open(dir.path(), Split::Val, None).unwrap().describe().contains("/val`"));
+    assert!(crate::open(dir.path(), Split::Val, None).unwrap().describe().contains("/val`"));
     let text = refusal(&["test/a/1.png", "t10k/a/1.png"], Split::Test);
     assert!(text.ends_with("several folders of one part; give one of them"), "{text}");
 }
@@ -100,7 +101,7 @@ fn folders_without_images_are_refused() {
         "{text}"
     );
     let dir = folder(&["1.png"]);
-    let text = data::open(dir.path(), Split::Train, Some(data::Format::ImageFolder)).err().unwrap();
+    let text = crate::open(dir.path(), Split::Train, Some(Format::ImageFolder)).err().unwrap();
     assert!(text.to_string().contains("no class folders, only 1 files"), "{text}");
 }
 
@@ -109,9 +110,9 @@ fn links_are_followed_and_loops_are_refused() {
     let dir = folder(&["real/a/1.png", "data/b/2.png"]);
     let (real, data) = (dir.path().join("real/a"), dir.path().join("data"));
     std::os::unix::fs::symlink(&real, data.join("a")).unwrap();
-    assert_eq!(data::open(&data, Split::Train, None).unwrap().len(), 2);
+    assert_eq!(crate::open(&data, Split::Train, None).unwrap().len(), 2);
     std::os::unix::fs::symlink(&data, data.join("b/back")).unwrap();
-    let error = data::open(&data, Split::Train, None).err().unwrap();
+    let error = crate::open(&data, Split::Train, None).err().unwrap();
     assert_eq!(error.kind(), Kind::Input);
     assert!(error.to_string().contains("leads back to a folder"), "{error}");
 }
@@ -119,7 +120,7 @@ fn links_are_followed_and_loops_are_refused() {
 #[test]
 fn names_with_control_characters_are_escaped() {
     let dir = folder(&["a\u{1b}[2J/1.png", "b/1.png"]);
-    let data = data::open(dir.path(), Split::Train, None).unwrap();
+    let data = crate::open(dir.path(), Split::Train, None).unwrap();
     let error = data.image(0).unwrap_err().to_string();
     assert!(error.contains("a\\u{1b}[2J/1.png`: the file is empty"), "{error}");
 }

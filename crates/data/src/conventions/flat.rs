@@ -1,7 +1,7 @@
 //! Images in one folder and a file of their labels: ImageNet's validation set as it is distributed.
 //!
-//! Images come sorted by name, which is the order of `ILSVRC2012_val_00000001.JPEG` and its sequels. What
-//! label files say is read in [`labels`]; which class a label is, in [`classes`].
+//! Images come sorted by name, which is the order of `ILSVRC2012_val_00000001.JPEG` and its sequels. [`labels`]
+//! reads label files; [`classes`] says which class a label stands for.
 
 mod classes;
 mod labels;
@@ -10,16 +10,24 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Classes, Dataset, Image, Listing, Options, decode, grouped, image_stem};
+use crate::dataset::{Classes, Dataset};
+use crate::decode;
+use crate::image::Image;
+use crate::listing::{Listing, image_stem};
+use crate::options::Options;
+use crate::text::grouped;
 use classes::ClassList;
 use labels::{Labels, Table};
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result, setting};
 
-pub(super) const HOLDS: &str =
-    "a folder of images with a file of labels (`--labels FILE`, or beside them as `labels.csv`)";
+pub(super) const HOLDS: &str = concat!(
+    "a folder of images with a file of labels (",
+    setting!("labels", "FILE"),
+    ", or beside them as `labels.csv`)"
+);
 
-/// Names under which label files lie beside images.
+/// Usual names of label files.
 const LABEL_FILES: [&str; 9] = [
     "LOC_val_solution.csv",
     "ILSVRC2012_validation_ground_truth.txt",
@@ -32,10 +40,10 @@ const LABEL_FILES: [&str; 9] = [
     "labels.csv",
 ];
 
-/// Names under which lists lie that translate the development kit's numbers.
+/// Usual names of the lists that translate the development kit's numbers.
 const ID_FILES: [&str; 1] = ["map_clsloc.txt"];
 
-/// What ImageNet's images of the challenges are called, and how many classes they have.
+/// The prefix of the names of ImageNet's images, and its number of classes.
 const IMAGENET: (&str, usize) = ("ILSVRC2012_", 1000);
 
 pub(super) fn sniff(listing: &Listing) -> bool {
@@ -53,8 +61,11 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         None => beside(dir, &LABEL_FILES)?.ok_or_else(|| {
             let what = format!("{} images, but no file of their labels", grouped(files.len()));
             Error::input(what).at(dir).remedy(format!(
-                "give it with `--labels FILE`, or put the images into a folder for each class; \
-                 looked for {}, here and one folder up",
+                concat!(
+                    "give it with ",
+                    setting!("labels", "FILE"),
+                    ", or put the images into a folder for each class; looked for {}, here and one folder up"
+                ),
                 LABEL_FILES.map(|name| format!("`{name}`")).join(", ")
             ))
         })?,
@@ -68,7 +79,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     Ok(Box::new(Flat { dir, labels_path: path, files, labels, classes }))
 }
 
-/// The one of some files that lies in `dir` or, if none does, one folder up.
+/// The one of these files that is in `dir` or, if none is, one folder up.
 fn beside(dir: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
     // A relative path may have no parent in its text.
     let up = std::fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_path_buf));
@@ -82,7 +93,7 @@ fn beside(dir: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
                 let found: Vec<String> = found.iter().map(|name| format!("`{name}`")).collect();
                 return Err(Error::input(format!("several label files: {}", found.join(", ")))
                     .at(&place)
-                    .remedy("choose with `--labels FILE`"));
+                    .remedy(concat!("choose with ", setting!("labels", "FILE"))));
             }
         }
     }
@@ -100,8 +111,11 @@ fn resolve(
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(keys.len());
     for (i, key) in keys.iter().enumerate() {
         if let Some(other) = places.insert(key, i) {
-            let what =
-                format!("`{}` and `{}` have one name", files[other].display(), files[i].display());
+            let what = format!(
+                "`{}` and `{}` have the same name",
+                files[other].display(),
+                files[i].display()
+            );
             return Err(Error::input(what).at(dir).remedy("keep one of them"));
         }
     }
@@ -133,8 +147,11 @@ fn of_words(
     if imagenet && !said && list.names.len() != IMAGENET.1 {
         let (found, all) = (list.names.len(), grouped(IMAGENET.1));
         let what = format!("{found} of ImageNet's {all} classes, so no class's number is known");
-        return Err(Error::input(what)
-            .remedy("give all with `--classes`, a list of wnids or the folder `train`"));
+        return Err(Error::input(what).remedy(concat!(
+            "give all with ",
+            setting!("classes"),
+            ": a list of wnids or the folder `train`"
+        )));
     }
     let labels = words.iter().map(|word| list.position(word)).collect::<Result<_>>()?;
     Ok((labels, Known::Names(list.names)))
@@ -143,13 +160,16 @@ fn of_words(
 fn of_ids(ids: &[u32], list: Option<ClassList>) -> Result<(Vec<usize>, Known)> {
     let list = list.filter(|list| !list.ids.is_empty()).ok_or_else(|| {
         Error::input(
-            "numbers from 1 on, the development kit's ids: they are no class indices, and nothing \
-             says which wnid each is",
+            "numbers from 1 on, the development kit's ids: they are not class indices, and \
+             nothing says which wnid each is",
         )
-        .remedy(
-            "give `--classes map_clsloc.txt` (lines of wnid and id), or `--labels` a file with wnids \
-             (LOC_val_solution.csv)",
-        )
+        .remedy(concat!(
+            "give ",
+            setting!("classes", "map_clsloc.txt"),
+            " (lines of wnid and id), or as ",
+            setting!("labels"),
+            " a file with wnids (LOC_val_solution.csv)"
+        ))
     })?;
     let labels = ids.iter().map(|&id| list.position_of_id(id)).collect::<Result<_>>()?;
     Ok((labels, Known::Names(list.names)))
@@ -159,11 +179,14 @@ fn of_indices(numbers: &[u32], list: Option<ClassList>) -> Result<(Vec<usize>, K
     let labels: Vec<usize> = numbers.iter().map(|&number| number as usize).collect();
     let largest = labels.iter().copied().max().unwrap_or(0);
     match list {
-        Some(list) if largest >= list.names.len() => Err(Error::input(format!(
-            "a label is {largest}, with {} classes they end at {}",
-            grouped(list.names.len()),
-            list.names.len() - 1
-        ))),
+        Some(list) if largest >= list.names.len() => Err(Error::new(
+            Kind::Mismatch,
+            format!(
+                "a label is {largest}, but with {} classes the largest is {}",
+                grouped(list.names.len()),
+                list.names.len() - 1
+            ),
+        )),
         Some(list) => Ok((labels, Known::Names(list.names))),
         None => Ok((labels, Known::AtLeast(largest + 1))),
     }
@@ -173,11 +196,10 @@ fn of_indices(numbers: &[u32], list: Option<ClassList>) -> Result<(Vec<usize>, K
 fn place(table: Table, keys: &[String], places: &HashMap<&str, usize>) -> Result<Labels> {
     let (found, expected) = (table.labels.len(), keys.len());
     let mismatch = || {
-        Error::input(format!(
-            "labels for {} images, the folder has {}",
-            grouped(found),
-            grouped(expected)
-        ))
+        Error::new(
+            Kind::Mismatch,
+            format!("labels for {} images, the folder has {}", grouped(found), grouped(expected)),
+        )
     };
     let Some(named) = &table.keys else {
         return if found == expected { Ok(table.labels) } else { Err(mismatch()) };
@@ -186,7 +208,7 @@ fn place(table: Table, keys: &[String], places: &HashMap<&str, usize>) -> Result
     let mut problems = Vec::new();
     for (row, key) in named.iter().enumerate() {
         match places.get(key.as_str()) {
-            None => problems.push(format!("`{key}` has a label, but is not there")),
+            None => problems.push(format!("`{key}` has a label, but the image is not there")),
             Some(&place) => match rows[place].replace(row) {
                 None => {}
                 Some(_) => problems.push(format!("`{key}` has more than one label")),

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{File, PIXELS, Pixels};
-use crate::grouped;
-use swa_base::{Error, Result};
+use crate::text::grouped;
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::Source;
 use swa_tools::checkpoint::select::base_name;
 
-/// A file of names is a list of a hundred words.
+/// The largest file of names that is read, in bytes: it lists at most a hundred words.
 const MAX_NAMES: u64 = 1 << 16;
 
 pub(super) fn read(path: &Path, classes: usize) -> Result<File> {
@@ -22,9 +22,11 @@ pub(super) fn read(path: &Path, classes: usize) -> Result<File> {
             grouped(size as usize),
             grouped(stride as usize)
         );
-        return Err(Error::input(if size == 0 { "the file is empty".into() } else { what })
-            .at(path)
-            .remedy("copy or download the file again"));
+        let error = match size {
+            0 => Error::new(Kind::Truncated, "the file is empty"),
+            _ => Error::new(Kind::Damaged, what),
+        };
+        return Err(error.at(path).remedy("copy or download the file again"));
     }
     let mut labels = Vec::with_capacity((size / stride) as usize);
     let mut scratch = Vec::new();
@@ -40,7 +42,7 @@ pub(super) fn read(path: &Path, classes: usize) -> Result<File> {
     })
 }
 
-/// One name a line.
+/// Reads the names of the classes, one a line.
 pub(super) fn names(path: &Path) -> Result<Vec<String>> {
     let source = Source::open(path)?;
     if source.size() > MAX_NAMES {

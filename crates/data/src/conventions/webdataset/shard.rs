@@ -8,7 +8,8 @@ use std::path::Path;
 use serde_json::Value;
 use tar::Archive;
 
-use crate::{EXTENSIONS, decode};
+use crate::decode;
+use crate::listing::EXTENSIONS;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::Source;
@@ -87,7 +88,7 @@ impl Index<'_> {
     fn read(&mut self) -> Result<()> {
         let size = self.source.size();
         if size == 0 {
-            return Err(Error::input("the file is empty"));
+            return Err(Error::new(Kind::Truncated, "the file is empty"));
         }
         let mut archive = Archive::new(Cursor { source: self.source, at: 0, read: 0 });
         let mut open: Option<Open> = None;
@@ -96,15 +97,15 @@ impl Index<'_> {
             let entry = entry.map_err(refusal)?;
             let (at, length) = (entry.raw_file_position(), entry.size());
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            // Of a sparse file these are not the bytes.
+            // The bytes of a sparse file are not the member's.
             if entry.header().entry_type().is_gnu_sparse() {
-                return Err(Error::input(format!("`{name}` is stored sparse, not as it is")));
+                let what = format!("`{name}` is stored sparse");
+                return Err(Error::new(Kind::Unsupported, what));
             }
             end = at
                 .checked_add(length)
                 .filter(|&end| end <= size)
-                .ok_or_else(|| Error::input(format!("cut off: it ends inside `{name}`")))
-                .map_err(again)?;
+                .ok_or_else(|| truncated(&format!("it ends inside `{name}`")))?;
             if !entry.header().entry_type().is_file() {
                 continue;
             }
@@ -113,7 +114,9 @@ impl Index<'_> {
                 self.finish(open.take())?;
                 if !self.seen.insert(key.to_string()) {
                     let what = format!("two samples have the key `{key}`");
-                    return Err(Error::input(what).remedy("give each sample a key of its own"));
+                    return Err(
+                        Error::new(Kind::Damaged, what).remedy("give each sample a key of its own")
+                    );
                 }
             }
             let open = open.get_or_insert_with(|| Open { key: key.into(), ..Open::default() });
@@ -123,14 +126,14 @@ impl Index<'_> {
         self.check_end(end)
     }
 
-    /// Notes a member of a sample.
+    /// Records a member of a sample.
     fn take(&self, open: &mut Open, name: &str, kind: String, at: u64, size: u64) -> Result<()> {
         if open.kinds.contains(&kind) {
-            return Err(Error::input(format!("`{name}` stands in it twice")));
+            return Err(Error::new(Kind::Damaged, format!("it holds `{name}` twice")));
         }
         match kind.as_str() {
             "cls" => open.cls = Some(self.label(name, at, size, |text| text.trim().parse().ok())?),
-            // What else a description holds is not looked at, nor missed.
+            // A description need not hold a label; nothing else of it is used.
             "json" => {
                 open.json = match self.label(name, at, size, in_json) {
                     Ok(label) => Some(label),
@@ -140,8 +143,8 @@ impl Index<'_> {
             }
             kind if EXTENSIONS.contains(&kind) => {
                 if let Some((other, ..)) = &open.image {
-                    let what = format!("a sample of two images, `{other}` and `{name}`");
-                    return Err(Error::input(what));
+                    let what = format!("a sample has two images, `{other}` and `{name}`");
+                    return Err(Error::new(Kind::Damaged, what));
                 }
                 open.image = Some((name.to_string(), at, size));
             }
@@ -170,7 +173,7 @@ impl Index<'_> {
         })
     }
 
-    /// Notes a sample that is complete.
+    /// Records a complete sample.
     fn finish(&mut self, open: Option<Open>) -> Result<()> {
         let Some(open) = open else { return Ok(()) };
         let key = open.key;
@@ -201,20 +204,20 @@ impl Index<'_> {
     fn check_end(&self, end: u64) -> Result<()> {
         let (start, size) = (end.next_multiple_of(BLOCK), self.source.size());
         if start + 2 * BLOCK > size {
-            return Err(again(Error::input("cut off: the end of the archive is missing")));
+            return Err(truncated("the end of the archive is missing"));
         }
         // Writers fill up to 10 KiB.
         let mut scratch = Vec::new();
         let rest = self.source.read(start..size.min(start + (1 << 16)), &mut scratch)?;
         if rest.iter().any(|&byte| byte != 0) {
-            return Err(Error::input("more follows after the end of the archive")
-                .remedy("join tar files with `tar --concatenate`, not with cat"));
+            return Err(Error::new(Kind::Damaged, "more follows after the end of the archive")
+                .remedy("join tar files with `tar -A`, not with cat"));
         }
         Ok(())
     }
 }
 
-/// What a member's path says, by webdataset's rule; None for what is no part of a sample.
+/// The key and the kind in a member's path, by webdataset's rule; None where it belongs to no sample.
 fn key_and_kind(name: &str) -> Option<(&str, String)> {
     if !name.contains('/') && name.starts_with("__") && name.ends_with("__") {
         return None;
@@ -234,16 +237,22 @@ fn again(error: Error) -> Error {
     error.remedy("copy or download the shard again")
 }
 
-/// What the tar crate complains of is the file's fault, unless a read failed.
+fn truncated(what: &str) -> Error {
+    again(Error::new(Kind::Truncated, format!("cut off: {what}")))
+}
+
+/// Errors of the tar crate are the file's fault, unless a read failed.
 fn refusal(source: io::Error) -> Error {
     let text = source.to_string();
     match source.into_inner().and_then(|inner| inner.downcast::<Error>().ok()) {
         Some(error) => *error,
-        None => again(Error::input(format!("not a sound tar file: {}", printable(&text)))),
+        None => {
+            again(Error::new(Kind::Damaged, format!("not a sound tar file: {}", printable(&text))))
+        }
     }
 }
 
-/// Reads a file for the crate.
+/// Reads a file for the tar crate.
 struct Cursor<'a> {
     source: &'a Source,
     at: u64,
