@@ -2,6 +2,8 @@
 //! [`Progress`], by which long work says how far it is; [`Choice`], settings that are chosen by name; and text
 //! as people read it ([`text`]).
 
+#![deny(missing_docs)]
+
 pub mod choice;
 pub mod error;
 pub mod panics;

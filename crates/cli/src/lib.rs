@@ -1,5 +1,7 @@
 //! What the commands share: flags ([`Common`]), what they print, progress on a terminal ([`progress`]), and how they
-//! begin and end ([`run`]).
+//! begin and end ([`mod@run`]).
+
+#![deny(missing_docs)]
 
 pub mod progress;
 pub mod run;

@@ -15,21 +15,18 @@
 //! of the data, they are taken as class numbers. Every class of the data needs an entry; entries of other classes
 //! do no harm, so that one file serves every subset.
 
+mod parse;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
-
 use crate::dataset::{Classes, Dataset};
 use crate::image::Image;
 use crate::text::{self, grouped};
+use parse::{Entry, parse};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-
-/// A class as the file names it, and its output; None: its images are left out.
-type Entry = (String, Option<u32>);
 
 /// The output of each class of a dataset.
 #[derive(Debug, Clone)]
@@ -209,92 +206,6 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
         }
     }
     Ok(outputs)
-}
-
-fn parse(text: &str) -> Result<Vec<Entry>, String> {
-    let text = text.trim();
-    let entries = match text.chars().next() {
-        Some('{') => {
-            let Pairs(pairs) = serde_json::from_str(text).map_err(|e| e.to_string())?;
-            pairs.into_iter().map(json_entry).collect::<Result<_, _>>()?
-        }
-        Some('[') => {
-            let names: Vec<String> = serde_json::from_str(text).map_err(|e| e.to_string())?;
-            in_order(names)
-        }
-        _ => lines(text)?,
-    };
-    if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
-}
-
-fn in_order(names: Vec<String>) -> Vec<Entry> {
-    names.into_iter().zip(0..).map(|(name, output)| (name, Some(output))).collect()
-}
-
-fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
-    let output = |n: Option<u64>| n.and_then(|n| u32::try_from(n).ok());
-    let name = match &value {
-        Value::Array(names) => names.first().and_then(Value::as_str),
-        other => other.as_str(),
-    };
-    match (&value, name) {
-        (Value::Null, _) => Ok((key, None)),
-        (Value::Number(n), _) => match output(n.as_u64()) {
-            Some(output) => Ok((key, Some(output))),
-            None => Err(format!("class `{key}`: {n} is not the number of an output")),
-        },
-        (_, Some(name)) => match output(key.parse().ok()) {
-            Some(output) => Ok((name.to_string(), Some(output))),
-            None => Err(format!("`{key}` → `{name}`: neither is the number of an output")),
-        },
-        _ => Err(format!("`{key}`: expected the number of an output, found {value}")),
-    }
-}
-
-/// Where every line ends with a number or a dash, classes with outputs; else classes in order.
-fn lines(text: &str) -> Result<Vec<Entry>, String> {
-    let lines = text.lines().map(str::trim);
-    let lines: Vec<&str> = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
-    let is_separator = |c: char| c == ',' || c.is_whitespace();
-    let pair = |line: &&str| -> Option<(String, Option<u32>)> {
-        let (name, last) = line.rsplit_once(is_separator)?;
-        let output = if last == "-" { None } else { Some(last.parse().ok()?) };
-        Some((name.trim_end_matches(is_separator).to_string(), output))
-    };
-    match lines.iter().map(pair).collect() {
-        Some(pairs) => Ok(pairs),
-        // A few lines of another form among many are a mistake.
-        None if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() => {
-            let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
-            Err(format!("`{odd}`: expected a class and the number of its output"))
-        }
-        None => Ok(in_order(lines.into_iter().map(str::to_string).collect())),
-    }
-}
-
-/// A JSON object's entries in order, equal keys included.
-struct Pairs(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("an object of classes and outputs")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = vec![];
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Collect)
-    }
 }
 
 #[cfg(test)]

@@ -16,13 +16,13 @@ impl SplitMix64 {
     /// The generator of one image: what it draws depends on the seed and the image's index, not on
     /// what was drawn for others.
     pub fn of_image(seed: u64, index: usize) -> Self {
-        let start = SplitMix64(seed).next().wrapping_add(index as u64);
+        let start = SplitMix64(seed).bits().wrapping_add(index as u64);
         // Mixed once more: the streams of neighbours then start far apart.
-        SplitMix64(SplitMix64(start).next())
+        SplitMix64(SplitMix64(start).bits())
     }
 
     /// The next 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -36,7 +36,7 @@ impl SplitMix64 {
     pub fn below(&mut self, bound: u64) -> u64 {
         let surplus = bound.wrapping_neg() % bound;
         loop {
-            let product = u128::from(self.next()) * u128::from(bound);
+            let product = u128::from(self.bits()) * u128::from(bound);
             if product as u64 >= surplus {
                 return (product >> 64) as u64;
             }
@@ -45,7 +45,7 @@ impl SplitMix64 {
 
     /// A number of the range, uniformly distributed in steps of 2^-53 of its width.
     pub fn within(&mut self, range: Range<f64>) -> f64 {
-        let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let unit = (self.bits() >> 11) as f64 / (1u64 << 53) as f64;
         range.start + (range.end - range.start) * unit
     }
 }
@@ -58,13 +58,13 @@ mod tests {
     fn the_generator_is_splitmix64() {
         // The reference implementation's first outputs for the seed 1234567.
         let mut random = SplitMix64::new(1234567);
-        let outputs = [(); 3].map(|()| random.next());
+        let outputs = [(); 3].map(|()| random.bits());
         assert_eq!(outputs, [6457827717110365317, 3203168211198807973, 9817491932198370423]);
     }
 
     #[test]
     fn images_and_seeds_draw_their_own_numbers() {
-        let first = |seed, index| SplitMix64::of_image(seed, index).next();
+        let first = |seed, index| SplitMix64::of_image(seed, index).bits();
         assert_eq!(first(3, 7), first(3, 7));
         let all = (0..50).flat_map(|seed| (0..50).map(move |index| (seed, index)));
         let distinct: std::collections::BTreeSet<u64> = all.map(|(s, i)| first(s, i)).collect();

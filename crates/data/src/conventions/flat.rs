@@ -1,6 +1,6 @@
 //! Images in one folder and a file of their labels: ImageNet's validation set as it is distributed.
 //!
-//! Images come sorted by name, which is the order of `ILSVRC2012_val_00000001.JPEG` and its sequels. [`labels`]
+//! Images come sorted by name, which is the order of `ILSVRC2012_val_00000001.JPEG` and the following names. [`labels`]
 //! reads label files; [`classes`] says which class a label stands for.
 
 mod classes;

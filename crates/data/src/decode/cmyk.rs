@@ -1,8 +1,8 @@
-//! JPEGs of four components, from the decoder's planes on: upsampling, YCCK to CMYK, CMYK to RGB.
+//! JPEGs of four components, from the decoder's planes: upsampling, YCCK to CMYK, CMYK to RGB.
 //!
-//! libjpeg-turbo-rs 0.9.0 upsamples such files as far as the padding of their last blocks, which
-//! changes pixels at the right and lower edge, and does not upsample black at all. So this is done
-//! here, as libjpeg does it.
+//! libjpeg-turbo-rs 0.9.0 upsamples such files including the padding of their last blocks, which changes
+//! pixels at the right and lower edges, and does not upsample black at all. So this is done here, as libjpeg
+//! does it.
 //!
 //! Source: libjpeg-turbo, `jdsample.c` ("fancy" upsampling), `jdmainct.c` (the row beyond an edge is
 //! the edge again), `jdcolor.c` (YCCK); Pillow, `Convert.c` (CMYK to RGB).
@@ -29,7 +29,7 @@ impl Plane<'_> {
     /// The samples of the pixel row `y`, at least `pixels` of them.
     fn upsampled(&self, y: usize, pixels: usize) -> Vec<u8> {
         let near = (y / self.down) as isize;
-        // Of the two rows around a pixel row, the other one.
+        // The farther of the two rows around a pixel row.
         let far = if y.is_multiple_of(self.down) { near - 1 } else { near + 1 };
         let weighted = || self.row(near).iter().zip(self.row(far)).map(|(&n, &f)| mix(n, f));
         let mut row = match (self.across, self.down) {
@@ -60,7 +60,7 @@ impl Plane<'_> {
                 .flat_map(|&sample| std::iter::repeat_n(sample, across))
                 .collect(),
         };
-        // One more where the last sample stands for fewer pixels.
+        // There are too many where the last sample stands for fewer pixels.
         row.truncate(pixels);
         row
     }

@@ -12,7 +12,7 @@ use super::{HALF, PRECISION_BITS, Weights};
 /// Taps that one load of 16 bytes holds.
 const GROUP: usize = 4;
 
-/// Rows that are worked on together: what is set up for a column serves all.
+/// Rows that are computed together, so that the set-up of a column serves all of them.
 const ROWS: usize = 4;
 
 /// Bits of `low`, which must not be negative as a 16-bit number.
@@ -63,13 +63,13 @@ pub(super) fn horizontal_rgb(
     let (pairs, needed) = (pairs(columns, groups), needed(groups));
     let out_pixels = out.as_chunks_mut::<3>().0;
     for top in (0..rows).step_by(ROWS) {
-        // Where rows are lacking the last one is done again.
+        // Where fewer rows are left, the last one is done again.
         let all: [usize; ROWS] = std::array::from_fn(|i| (top + i).min(rows - 1));
         let lines = all.map(|row| &pixels[row * line..]);
         let positions = columns.starts.iter().zip(pairs.chunks_exact(groups * GROUP / 2));
         for (column, (start, pairs)) in positions.enumerate() {
             let place = 3 * (start - first);
-            // What comes after a line, the next one, meets weights of zero. After the last there is nothing.
+            // Bytes behind a line, which are the next line's, meet weights of zero. Behind the last there are none.
             let results = if place + needed <= lines[ROWS - 1].len() {
                 let places = lines.map(|line| line[place..].as_ptr());
                 // SAFETY: the processor has AVX2, and the shortest of the lines has the bytes.
@@ -159,7 +159,7 @@ fn mask(indices: &[i8; 16]) -> __m256i {
     _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(indices.as_ptr().cast()) })
 }
 
-/// The weights of all positions, in whole groups; those added are zero.
+/// The weights of all positions, filled up with zeros to whole groups.
 fn pairs(columns: &Weights, groups: usize) -> Vec<Pair> {
     let mut pairs = vec![Pair::default(); columns.starts.len() * groups * GROUP / 2];
     for ((_, from), to) in columns.iter().zip(pairs.chunks_exact_mut(groups * GROUP / 2)) {
