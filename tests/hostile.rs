@@ -1,6 +1,8 @@
 //! Hostile files end in one line and an exit code, within a limit on memory: never in a panic, a signal or
 //! a wrong average. Each was written by hand or found by a fuzzer (fuzz/), and takes 64 KB at most.
 
+#![allow(unsafe_code)]
+
 #[path = "hostile/build.rs"]
 mod build;
 #[path = "hostile/files.rs"]

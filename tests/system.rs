@@ -2,6 +2,8 @@
 //! full, memory that is refused, a power cut. They need strace or root, and say so where they lack it;
 //! with SWA_TESTS_MUST_RUN they fail then. With SWA_TESTS_LONG the sweeps leave nothing out.
 
+#![allow(unsafe_code)]
+
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;

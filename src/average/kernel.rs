@@ -5,6 +5,8 @@
 //! for wider registers, so they compute the same bits (Rust never contracts or reorders floating-point
 //! operations); a test compares them. On 64-bit Arm the scalar ones are in NEON already.
 
+#![allow(unsafe_code)]
+
 mod narrow;
 mod prefetch;
 mod span;

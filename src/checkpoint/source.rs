@@ -1,6 +1,8 @@
 //! An input file: mapped, or read by position where the kernel refuses to map it. The mapping's
 //! `unsafe` lives here and nowhere else.
 
+#![allow(unsafe_code)]
+
 use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;

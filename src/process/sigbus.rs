@@ -9,6 +9,8 @@
 //! A handler may only read memory that is always valid and make system calls. It finds the mappings
 //! and the temporary files in lists that only grow, whose entries are never freed.
 
+#![allow(unsafe_code)]
+
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;

@@ -7,6 +7,8 @@
 //! Only what the window (a crop that follows) needs is computed: an output pixel depends on its own
 //! column's and row's weights alone, so the bytes are those of the whole.
 
+#![allow(unsafe_code)]
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 

@@ -1,6 +1,8 @@
 //! What the processor does not do by itself: its own prefetching ends with each page, and mapped inputs are
 //! read a few hundred bytes to some KiB at a time in turn.
 
+#![allow(unsafe_code)]
+
 /// Bytes from a value to what is asked for with it.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 2048;

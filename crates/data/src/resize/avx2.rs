@@ -5,6 +5,8 @@
 //! 16 bits, for the instruction that multiplies pairs and adds the products. Weights have more than 16 bits:
 //! w = 2^15 high + low, and so is Σ w p.
 
+#![allow(unsafe_code)]
+
 use std::arch::x86_64::*;
 
 use super::{HALF, PRECISION_BITS, Weights};

@@ -132,6 +132,7 @@ fn above_zero(text: &str) -> Result<f64, String> {
     }
 }
 
+#[allow(unsafe_code)]
 fn main() -> ExitCode {
     let (args, matches) = swa_cli::parse_with::<Args>(libtorch::version);
     // SAFETY: no other thread was started, and libtorch was not used.

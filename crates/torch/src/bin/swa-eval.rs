@@ -95,6 +95,7 @@ struct Args {
     common: Common,
 }
 
+#[allow(unsafe_code)]
 fn main() -> ExitCode {
     let (args, matches) = swa_cli::parse_with::<Args>(libtorch::version);
     // SAFETY: no other thread was started, and libtorch was not used.

@@ -5,6 +5,8 @@
 //! built for CUDA) and the machine has NVIDIA's driver, loading it makes the CUDA backend register
 //! itself. All `unsafe` of this is here.
 
+#![allow(unsafe_code)]
+
 use std::path::{Path, PathBuf};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

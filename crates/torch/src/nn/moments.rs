@@ -4,6 +4,8 @@
 //! 100,000 values a channel that is off by 3e-5 of the standard deviation. Here every value enters an
 //! f64 sum, in one pass over memory where libtorch makes two.
 
+#![allow(unsafe_code)]
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
