@@ -1,0 +1,23 @@
+//! Averages checkpoints of one model: `average OUTPUT CHECKPOINT...`
+//!
+//! The output is a file in the format that its name ends in (`.safetensors`, `.pth`), or a folder if the checkpoints
+//! are folders. It must not exist yet.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use swa_tools::Silent;
+use swa_tools::jobs::{Average, Output, average};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
+    let path = paths.next().ok_or("arguments: OUTPUT CHECKPOINT...")?;
+    let output = Output { path, ..Output::default() };
+    let job = Average { checkpoints: paths.collect(), output, ..Average::default() };
+    let averaged = average(&job, &Silent)?;
+    for input in &averaged.inputs {
+        println!("{:.4}  {}", input.share, input.path.display());
+    }
+    println!("{} tensors averaged: {}", averaged.averaged, averaged.output.display());
+    Ok(())
+}
