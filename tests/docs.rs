@@ -7,11 +7,24 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The documents outside `docs`.
+const OTHERS: [&str; 5] =
+    ["CHANGELOG.md", "CONTRIBUTING.md", "README.md", "SECURITY.md", "fixtures/README.md"];
+
 fn documents() -> Vec<(String, String)> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|e| e.unwrap().path());
     let documents = docs.filter(|p| p.extension().is_some_and(|e| e == "md"));
-    let documents = documents.chain([root().join("README.md")]);
+    let documents = documents.chain(OTHERS.map(|name| root().join(name)));
     documents.map(|p| (p.display().to_string(), fs::read_to_string(&p).unwrap())).collect()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 #[test]
@@ -46,14 +59,63 @@ fn the_table_of_formats_is_that_of_the_fixtures() {
     assert!(count > 100, "{count}");
 }
 
+/// Files that CONTRIBUTING names before they are there. Empty it when they are.
+const TO_COME: &[&str] = &["src/formats/mod.rs", "src/weights/mod.rs"];
+
 #[test]
-fn the_documents_name_rooms_that_exist() {
-    let text = fs::read_to_string(root().join("docs/architecture.md")).unwrap();
-    let rooms = text.split('`').skip(1).step_by(2).filter(|word| word.starts_with("src/"));
+fn the_documents_name_files_that_exist() {
+    let rooms = ["src/", "crates/", "tests/", "docs/", "fixtures/", "fuzz/"];
+    for name in ["CONTRIBUTING.md", "SECURITY.md", "docs/architecture.md"] {
+        let text = read(name);
+        let is_room = |word: &&str| rooms.iter().any(|room| word.starts_with(room));
+        // A name in capitals is to be chosen.
+        let files = quoted(&text).filter(is_room).filter(|word| !word.contains("NAME"));
+        let mut count = 0;
+        for file in files.filter(|file| !TO_COME.contains(file)) {
+            // Of a pattern, the folder.
+            let file = match file.split_once('*') {
+                Some((before, _)) => &before[..before.rfind('/').unwrap_or(0)],
+                None => file,
+            };
+            assert!(root().join(file).exists(), "{name}: {file}");
+            count += 1;
+        }
+        assert!(count > 3, "{name}");
+    }
+}
+
+#[test]
+fn every_document_is_in_the_index() {
+    let index = read("docs/README.md");
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.ends_with(".md") && name != "README.md" {
+            assert!(index.contains(&format!("]({name})")), "docs/README.md does not link {name}");
+        }
+    }
+}
+
+/// What it holds, which script made it, with which versions.
+#[test]
+fn every_fixture_is_described() {
+    let text = read("fixtures/README.md");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
     let mut count = 0;
-    for room in rooms {
-        assert!(root().join(room).exists(), "{room}");
+    for entry in fs::read_dir(root().join("fixtures")).unwrap().map(|entry| entry.unwrap()) {
+        if !entry.path().is_dir() {
+            continue;
+        }
+        let name = entry.file_name().into_string().unwrap();
+        let row = rows.iter().find(|row| row.starts_with(&format!("| `{name}/` |")));
+        let row = row.unwrap_or_else(|| panic!("fixtures/README.md does not describe {name}"));
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert!(cells.len() == 4 && cells.iter().all(|cell| !cell.is_empty()), "{name}: {cells:?}");
+        let scripts: Vec<&str> = quoted(cells[2]).filter(|word| word.ends_with(".py")).collect();
+        assert!(!scripts.is_empty(), "{name}: no script");
+        for script in scripts {
+            assert!(entry.path().join(script).exists(), "{name}/{script}");
+        }
         count += 1;
     }
-    assert!(count > 5);
+    assert_eq!(rows.len(), count, "a row of no folder");
 }
