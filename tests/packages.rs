@@ -205,9 +205,9 @@ fn strings(source: &str) -> Vec<(usize, &str)> {
             let length = rest[begin..].find(&mark).unwrap_or(rest.len() - begin);
             found.push((at + begin, &rest[begin..begin + length]));
             (begin + length + mark.len()).min(rest.len())
-        } else if rest.starts_with('"') {
-            let length = closing(&rest[1..]);
-            found.push((at + 1, &rest[1..1 + length]));
+        } else if let Some(text) = rest.strip_prefix('"') {
+            let length = closing(text);
+            found.push((at + 1, &text[..length]));
             (length + 2).min(rest.len())
         } else {
             rest.chars().next().map_or(1, char::len_utf8)
