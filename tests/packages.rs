@@ -121,12 +121,12 @@ fn every_package_is_described_and_linted() {
     }
 }
 
-/// Where library code is. Commands may name flags: `src/bin` and `src/cli` are theirs.
+/// Where library code is, and the commands in it, which may name flags.
 const LIBRARIES: &[&str] = &["crates/base/src", "src", "crates/data/src", "crates/torch/src"];
-const COMMANDS: &[&str] = &["src/bin", "crates/torch/src/bin", "crates/torch/src/cli"];
+const COMMANDS: &[&str] = &["src/bin", "crates/torch/src/bin"];
 
-/// Folders whose messages still name flags. Empty it, never add to it.
-const NOT_YET: &[&str] = &["src/checkpoint", "src/average", "src/output", "crates/torch/src"];
+/// Folders whose messages still name flags. Only ever remove from it.
+const NOT_YET: &[&str] = &["src/checkpoint", "src/average", "src/output", "crates/torch/src/nn"];
 
 /// The library names settings, which a command spells as flags: somebody who calls it from Rust has typed none.
 #[test]
