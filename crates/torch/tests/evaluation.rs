@@ -376,7 +376,7 @@ fn faults_of_a_class_map_are_named() {
     );
     refused(
         "T-shirt 0\nTrouser 1\nPullover 0\n",
-        &["output 0 is that of `Pullover` and of `T-shirt`"],
+        &["`Pullover` and `T-shirt` both have the output 0"],
     );
     refused("T-shirt 0\nTrouser 1\nPullover 10\n", &["class `Pullover`: output 10", "has 10"]);
     refused("T-shirt 0\nTrouser 1\nPullover two\n", &["`Pullover two`"]);
