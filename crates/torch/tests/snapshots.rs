@@ -35,9 +35,9 @@ fn json() {
     let dir = folder();
     let model = "fashion-mnist/ckpt_0040.safetensors";
     let preset = ["--preset", "fashion-mnist"];
-    let with = |args: &[&str]| [&[model], &preset[..], args].concat();
     let run = |name: &str, command: Command, args: &[&str]| {
-        let printed = snapshot_json(on_fashion(command, dir.path(), &with(args)));
+        let all = [&[model], &preset[..], args].concat();
+        let printed = snapshot_json(on_fashion(command, dir.path(), &all));
         assert_snapshot!(name, rounded(&printed));
     };
     run("bn-update", swa_bn_update(), &["-o", "bn.safetensors"]);
