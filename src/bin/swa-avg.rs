@@ -16,9 +16,9 @@ use swa_tools::report::{AverageReport, ContentsReport, VerifyReport};
 use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Error, Result, choices, process};
 
-/// Averages the weights of checkpoints into one model: the exact mean of every floating tensor, rounded
-/// once to the tensor's own type. Integers and booleans come from the last checkpoint. The inputs are
-/// taken in natural order (epoch_9 before epoch_10), wherever they stand.
+/// Averages the weights of checkpoints into one model: the exact mean of every floating-point tensor,
+/// rounded once to the tensor's own type. Integers and booleans come from the last checkpoint. Inputs are
+/// sorted in natural order (epoch_9 before epoch_10), in whatever order they are given.
 #[derive(Parser)]
 #[command(
     name = "swa-avg",
@@ -29,7 +29,7 @@ Examples:
   swa-avg runs/7 --start 161 -o swa.safetensors            epochs 161 and later
   swa-avg 'runs/7/step_*' --every 5000 -o swa.safetensors  the end of each cycle
   swa-avg 'out/checkpoint-*' --last 5 -o averaged_model    folders of Hugging Face models
-  swa-avg lightning/*.ckpt -o swa.pth                      any trainer's files, mixed if need be
+  swa-avg lightning/*.ckpt -o swa.pth                      files of any trainer, even mixed
   swa-avg *.ckpt --like last.ckpt -o resume.ckpt           the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
@@ -39,53 +39,53 @@ Examples:
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
 struct Args {
-    /// Checkpoint files of any trainer (safetensors, .pth, .pt, .ckpt, …), folders with these or with
-    /// a model (Hugging Face, torch.distributed.checkpoint, DeepSpeed), quoted patterns
+    /// Checkpoint files of any trainer (safetensors, .pth, .pt, .ckpt, …), folders that hold such files or
+    /// a model (Hugging Face, torch.distributed.checkpoint, DeepSpeed), or quoted patterns
     #[arg(required = true, value_name = "CHECKPOINT")]
     inputs: Vec<PathBuf>,
 
-    /// The file to write, .safetensors or .pth (as torch.save writes it); a folder, if the inputs are
-    /// folders and it ends in neither
+    /// The file to write: .safetensors, or .pth (as torch.save writes it). If the inputs are folders and
+    /// PATH has neither ending, a folder is written
     #[arg(short, long, value_name = "PATH", required_unless_present_any = ["verify", "list"])]
     output: Option<PathBuf>,
 
-    /// Overwrite the output if it exists (a folder as a whole)
+    /// Overwrite the output if it exists (a folder is replaced as a whole)
     #[arg(long)]
     force: bool,
 
-    /// Print what checkpoints of any format hold, and what of it would be averaged; write nothing
+    /// Print what checkpoints hold and which tensors would be averaged; write nothing
     #[arg(long, conflicts_with_all = ["output", "dry_run", "verify"])]
     list: bool,
 
-    /// Compare files with the checksums in them, and write nothing
+    /// Check files against the checksums stored in them; write nothing
     #[arg(long, conflicts_with_all = ["output", "dry_run", "no_verify"])]
     verify: bool,
 
-    /// Do not compare inputs with the checksums in them
+    /// Do not check inputs against the checksums stored in them
     #[arg(long)]
     no_verify: bool,
 
-    /// Check names, shapes and types and print the plan, but write nothing
+    /// Check names, shapes and types, and print the plan; write nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// The first epoch or step that counts, by the number in the name
+    /// Leave out epochs or steps before S, by the number in the name
     #[arg(long, value_name = "S", help_heading = "Which checkpoints")]
     start: Option<u64>,
 
-    /// Every K-th number, counted from --start or the smallest: the end of each cycle
+    /// Take every K-th number, counted from --start or the smallest: the end of each cycle
     #[arg(long, value_name = "K", help_heading = "Which checkpoints")]
     every: Option<NonZeroU64>,
 
-    /// The last N of those that are left
+    /// Take only the last N of those that remain
     #[arg(long, value_name = "N", help_heading = "Which checkpoints")]
     last: Option<NonZeroUsize>,
 
-    /// Numbers A to B, both included
+    /// Take the numbers from A to B, both included
     #[arg(long, value_name = "A..B", value_parser = parse_range, help_heading = "Which checkpoints")]
     range: Option<RangeInclusive<u64>>,
 
-    /// The number in a name, where it holds several: the first group, or the match
+    /// Find the number in a name that has several: REGEX's first group, or its whole match
     #[arg(
         long,
         value_name = "REGEX",
@@ -94,11 +94,11 @@ struct Args {
     )]
     number: Option<Regex>,
 
-    /// Count positions in natural order, from 1, in place of numbers in names
+    /// Use positions in natural order, from 1, instead of numbers in names
     #[arg(long, help_heading = "Which checkpoints")]
     by_position: bool,
 
-    /// One weight a checkpoint in natural order, of any scale; they are divided by their sum
+    /// One weight for each checkpoint in natural order, of any scale; they are divided by their sum
     #[arg(
         long,
         value_name = "W,...",
@@ -109,7 +109,7 @@ struct Args {
     )]
     weights: Option<Vec<f64>>,
 
-    /// The same from a file: one number a line, or `NAME NUMBER` by file name; # begins a comment
+    /// Read the weights from a file: one number a line, or `NAME NUMBER` by file name; # begins a comment
     #[arg(long, value_name = "FILE", help_heading = "How to average")]
     weights_file: Option<PathBuf>,
 
@@ -117,37 +117,37 @@ struct Args {
     #[arg(long, value_parser = choice::<Dtype>(), default_value = "keep", help_heading = "How to average")]
     dtype: Dtype,
 
-    /// What becomes of batchnorm's running mean and variance
+    /// How to obtain batchnorm's running mean and variance
     #[arg(long, value_parser = choice::<BnStats>(), default_value = "mean", help_heading = "How to average")]
     bn_stats: BnStats,
 
-    /// Average NaN and infinity like numbers; they are counted and said
+    /// Average NaN and infinity like other numbers; they are counted and reported
     #[arg(long, help_heading = "How to average")]
     allow_nonfinite: bool,
 
-    /// Which tensors the output has, where the checkpoints do not have the same
+    /// Which tensors to write if the checkpoints' tensors differ
     #[arg(long, value_parser = choice::<Keys>(), default_value = "strict", help_heading = "Which tensors")]
     keys: Keys,
 
-    /// Only tensors whose name matches; the others are left out of the output
+    /// Include only tensors whose name matches; the others are left out of the output
     #[arg(long, value_name = "REGEX", help_heading = "Which tensors")]
     include: Option<Regex>,
 
-    /// No tensor whose name matches
+    /// Exclude tensors whose name matches
     #[arg(long, value_name = "REGEX", help_heading = "Which tensors")]
     exclude: Option<Regex>,
 
-    /// Write a copy of FILE (.pth, .ckpt) with the result in the place of its weights: optimizer and all else
-    /// stay, so that a trainer resumes from it
+    /// Write a copy of FILE (.pth, .ckpt) with the result in place of its weights. The optimizer and
+    /// everything else stay, so that a trainer can resume from it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["max_shard_size", "keep_names"], help_heading = "Output")]
     like: Option<PathBuf>,
 
-    /// Write a folder of shards with at most so many bytes of tensors (5GB, 500MB)
+    /// Write a folder of shards, each with at most SIZE bytes of tensors (5GB, 500MB)
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Output")]
     max_shard_size: Option<u64>,
 
-    /// Keep the names as the first checkpoint has them, with what wrappers (DDP, torch.compile, FSDP) put
-    /// into them
+    /// Keep names as the first checkpoint has them, including the parts that wrappers (DDP, torch.compile,
+    /// FSDP) add
     #[arg(long, help_heading = "Which tensors")]
     keep_names: bool,
 
@@ -161,7 +161,7 @@ struct Args {
 choices! {
     /// Type of the averaged tensors.
     enum Dtype {
-        Keep = "keep": "Each tensor its own",
+        Keep = "keep": "Each tensor keeps its own",
         F32 = "f32": "32 bits",
         F16 = "f16": "16 bits, up to 65,504",
         Bf16 = "bf16": "16 bits with the range of f32",

@@ -1,6 +1,6 @@
 //! Settings that are chosen by name.
 
-/// One of a few values that have names: what a command line, JSON and metadata call them.
+/// One of a few named values. The command line, JSON and metadata use the names.
 pub trait Choice: Copy + PartialEq + 'static {
     /// All values, in the order in which they are listed.
     const ALL: &'static [Self];
@@ -8,17 +8,17 @@ pub trait Choice: Copy + PartialEq + 'static {
     /// Its name: lower case, words joined by hyphens.
     fn name(self) -> &'static str;
 
-    /// What it means, in a line.
+    /// What it means, in one line.
     fn about(self) -> &'static str;
 
-    /// The value of a name; None if no value has it.
+    /// The value with this name; None if there is none.
     fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|value| value.name() == name)
     }
 }
 
-/// Declares an enum whose values have names: each variant with its name and, in a line, what it means, which is
-/// its documentation as well.
+/// Declares an enum whose values have names. Each variant has its name and one line on what it means, which is
+/// also its documentation.
 #[macro_export]
 macro_rules! choices {
     ($(#[$meta:meta])* $visible:vis enum $choice:ident {

@@ -6,35 +6,35 @@ use std::path::{Path, PathBuf};
 
 use crate::text::{SettingStyle, printable, settings};
 
-/// What may fail with an [`Error`].
+/// The result of what may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 crate::choices! {
-    /// What went wrong. Each kind has the exit code that a command answers with.
+    /// What went wrong. Each kind has an exit code for commands.
     #[non_exhaustive]
     pub enum Kind {
         Usage = "usage":
-            "The request cannot be carried out as it was made",
+            "The request cannot be carried out as given",
         OutputExists = "output-exists":
-            "The output exists, and replacing it was not asked for",
+            "The output exists, and replacing it was not requested",
         NoMatch = "no-match":
             "No checkpoint, model or image matches the request",
         NoDevice = "no-device":
-            "The device is not to be had",
+            "The device is not available",
         Input = "input":
-            "An input is not what it should be, in a way that no other kind names",
+            "An input is wrong in a way that no other kind describes",
         NotACheckpoint = "not-a-checkpoint":
-            "A file is no checkpoint: another kind of file, or empty",
+            "A file is not a checkpoint: another kind of file, or empty",
         Unsupported = "unsupported":
-            "A format, type or operator that is known and not read",
+            "A format, type or operator that is known but not supported",
         Truncated = "truncated":
-            "A file ends before what it says it holds",
+            "A file ends before the contents that it declares",
         Damaged = "damaged":
             "Bytes do not match their checksum, or a structure contradicts itself",
         Hostile = "hostile":
-            "A file asks for an act: code that would run",
+            "A file contains code that would run",
         Mismatch = "mismatch":
-            "Inputs that should go together differ: names, shapes, types, classes",
+            "Inputs that must agree differ: names, shapes, types, classes",
         NotFinite = "not-finite":
             "NaN or infinity in weights, or a mean too large for its type",
         UnknownNetwork = "unknown-network":
@@ -48,7 +48,7 @@ crate::choices! {
         Changed = "changed":
             "An input changed while it was read",
         Limit = "limit":
-            "A limit was hit: a header, pickle or count larger than is read",
+            "A limit was hit: a header, pickle or count is larger than supported",
         OutOfMemory = "out-of-memory":
             "Memory ran out, on the host or on the device",
     }
@@ -76,7 +76,7 @@ impl Kind {
     }
 }
 
-/// Prints as one line, "`file`: tensor `name`: what is wrong; remedy"; a list may follow it.
+/// Prints as one line, "`file`: tensor `name`: what is wrong; remedy"; a list may follow.
 /// Boxed, so that a `Result` stays small.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
@@ -88,13 +88,13 @@ struct Inner {
     tensor: Option<String>,
     what: String,
     remedy: Option<String>,
-    /// Further lines, one a problem, for reports of several.
+    /// One line for each problem, if there are several.
     list: Vec<String>,
     source: Option<io::Error>,
 }
 
 impl Error {
-    /// `what` is wrong, in lower case and without a full stop.
+    /// An error with its cause: `what`, in lower case and without a full stop.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
         let what = what.into();
         let (path, tensor, remedy) = (None, None, None);
@@ -121,7 +121,7 @@ impl Error {
         Self::new(Kind::Limit, what)
     }
 
-    /// A system call that failed: [`Kind::Io`], or [`Kind::NoSpace`]; `doing` completes "cannot …".
+    /// A failed system call: [`Kind::Io`], or [`Kind::NoSpace`]. `doing` completes "cannot …".
     pub fn io(path: &Path, doing: &str, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let kind = match source.kind() {
@@ -135,25 +135,25 @@ impl Error {
         error
     }
 
-    /// Names the file.
+    /// Adds the file.
     pub fn at(mut self, path: &Path) -> Self {
         self.0.path = Some(path.to_path_buf());
         self
     }
 
-    /// Names the tensor.
+    /// Adds the tensor.
     pub fn tensor(mut self, name: &str) -> Self {
         self.0.tensor = Some(name.to_string());
         self
     }
 
-    /// What the user can do, as an imperative.
+    /// Adds what the user can do, as an imperative.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         self.0.remedy = Some(remedy.into());
         self
     }
 
-    /// Problems to list below the line, the first [`LISTED`] of them in full.
+    /// Adds problems to list below the line. The first [`LISTED`] are shown in full.
     pub fn list(mut self, mut problems: Vec<String>) -> Self {
         let more = problems.len().saturating_sub(LISTED);
         problems.truncate(LISTED);
@@ -169,17 +169,17 @@ impl Error {
         self.0.kind
     }
 
-    /// The file that it went wrong with.
+    /// The file that caused it.
     pub fn file(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// The tensor that it went wrong with.
+    /// The tensor that caused it.
     pub fn tensor_name(&self) -> Option<&str> {
         self.0.tensor.as_deref()
     }
 
-    /// The whole message, as [`Display`](fmt::Display) has it, with each setting as `write` spells it.
+    /// The whole message, like that of [`Display`](fmt::Display), with settings spelled by `write`.
     pub fn message(&self, write: &SettingStyle) -> String {
         let mut line = String::new();
         if let Some(path) = &self.0.path {
@@ -200,7 +200,7 @@ impl Error {
         line
     }
 
-    /// What the user can do, with each setting as `write` spells it.
+    /// What the user can do, with settings spelled by `write`.
     pub fn remedy_text(&self, write: &SettingStyle) -> Option<String> {
         self.0.remedy.as_ref().map(|remedy| printable(&settings(remedy, write)))
     }

@@ -1,6 +1,5 @@
-//! What all packages of swa-tools share and none is about: [`Error`], which says what is wrong and what to do;
-//! [`Progress`], by which long work says how far it is; [`Choice`], settings that are chosen by name; and text
-//! as people read it ([`text`]).
+//! What all packages of swa-tools share: [`Error`], which says what is wrong and what to do; [`Progress`], which
+//! long work reports to; [`Choice`], settings that are chosen by name; and text for people and shells ([`text`]).
 
 #![deny(missing_docs)]
 

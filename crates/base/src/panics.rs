@@ -1,5 +1,5 @@
-//! No panic reaches a user as a stack trace: one that is expected (a decoder on a corrupt file) is
-//! caught in silence, any other is one line.
+//! No panic reaches a user as a stack trace. An expected one (a decoder on a corrupt file) is caught silently;
+//! any other is reported in one line.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -9,7 +9,7 @@ thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f`; None if it panicked. The hook of [`in_one_line`] says nothing of it.
+/// Runs `f`; None if it panicked. The hook of [`in_one_line`] does not report such a panic.
 pub fn catch<T>(f: impl FnOnce() -> T) -> Option<T> {
     let before = CAUGHT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(f));
@@ -17,12 +17,12 @@ pub fn catch<T>(f: impl FnOnce() -> T) -> Option<T> {
     result.ok()
 }
 
-/// A line on stderr. Where it cannot be written (`eprintln!` would panic), nobody is there to read it.
+/// Prints a line on stderr. A failure is ignored (`eprintln!` would panic): nobody can read the line.
 pub fn stderr_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-/// Makes panics print one line on stderr. For binaries, once at start.
+/// Makes panics print one line on stderr. Binaries call it once, at the start.
 pub fn in_one_line() {
     std::panic::set_hook(Box::new(|info| {
         if !CAUGHT.get() {

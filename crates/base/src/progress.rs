@@ -1,4 +1,4 @@
-//! How far long work is.
+//! The progress of long work.
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,19 +19,19 @@ impl Unit {
     }
 }
 
-/// Is told how far a job is, from any thread. What is said is never needed for the result.
+/// Receives the progress of a job, from any thread. The result never depends on it.
 pub trait Progress: Sync {
-    /// A stage begins, in which there are `total` to do, `done` of them done before.
+    /// A stage of `total` units begins; `done` of them were done before.
     fn begin(&self, stage: &str, total: u64, done: u64, unit: Unit) {
         let _ = (stage, total, done, unit);
     }
 
-    /// So many more are done.
+    /// `count` more units are done.
     fn advance(&self, count: u64) {
         let _ = count;
     }
 
-    /// What is being done, in a few words, in place of the stage's name.
+    /// What the stage is doing at the moment, in a few words.
     fn detail(&self, text: &str) {
         let _ = text;
     }
@@ -39,13 +39,13 @@ pub trait Progress: Sync {
     /// The stage is over.
     fn end(&self) {}
 
-    /// A remark for people, in a line, before the job is over.
+    /// A note for people, in one line, while the job runs.
     fn note(&self, line: &str) {
         let _ = line;
     }
 }
 
-/// Nobody listens.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

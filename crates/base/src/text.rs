@@ -1,8 +1,8 @@
-//! Text as people read it and shells take it.
+//! Text for people and for shells.
 
 use std::path::Path;
 
-/// Names come from files: control characters (which could drive a terminal) are escaped.
+/// Escapes control characters. Names come from files, and such characters could control a terminal.
 pub fn printable(text: &str) -> String {
     let control = |c: char| {
         c.is_control()
@@ -15,11 +15,11 @@ pub fn printable(text: &str) -> String {
     out
 }
 
-/// How a setting is spelled: its name (lower case, words joined by underscores) and value, if one is named.
+/// Spells a setting, given its name (lower case, words joined by underscores) and its value, if there is one.
 pub type SettingStyle<'a> = dyn Fn(&str, Option<&str>) -> String + 'a;
 
-/// A setting within a message: `setting!("batch_size")`, or `setting!("keys", "union")` with a value. The library
-/// names settings; who shows the message spells them as its users write them (`--batch-size`).
+/// A setting within a message: `setting!("batch_size")`, or `setting!("keys", "union")` with a value. Libraries name
+/// settings; the program that shows the message spells them as its users write them (`--batch-size`).
 #[macro_export]
 macro_rules! setting {
     ($name:literal) => {
@@ -30,7 +30,7 @@ macro_rules! setting {
     };
 }
 
-/// A text with each [`setting!`] in it as `write` spells it.
+/// The text with every [`setting!`] in it spelled by `write`.
 pub fn settings(text: &str, write: &SettingStyle) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -47,7 +47,7 @@ pub fn settings(text: &str, write: &SettingStyle) -> String {
     out + rest
 }
 
-/// A size as people read it, in powers of ten.
+/// A size for people, in powers of ten.
 pub fn megabytes(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -57,7 +57,7 @@ pub fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// A path as it can be typed into a shell.
+/// A path, quoted for a shell if need be.
 pub fn shell_word(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
@@ -68,7 +68,7 @@ pub fn shell_word(path: &Path) -> String {
     }
 }
 
-/// The name of an output derived from an input's: `swa.safetensors` → `swa_bn.safetensors`, and timm's
+/// The path with a suffix before the ending of its name: `swa.safetensors` → `swa_bn.safetensors`, and timm's
 /// `swa.pth.tar` → `swa_bn.pth.tar`.
 pub fn with_suffix(path: &Path, suffix: &str) -> std::path::PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -21,7 +21,7 @@ pub use run::{parse, parse_with, run};
 pub use take::TakeArgs;
 pub use value::{choice, parse_size, positive};
 
-/// The version of the JSON that the commands print: it grows when a field changes its meaning or goes.
+/// The version of the JSON that the commands print. It increases when a field is removed or changes its meaning.
 pub const SCHEMA: u32 = 1;
 
 /// Flags of every command.
@@ -35,7 +35,7 @@ pub struct Common {
     #[arg(long, short, help_heading = "Output")]
     pub quiet: bool,
 
-    /// How progress is shown on stderr
+    /// How to show progress on stderr
     #[arg(long, value_name = "HOW", value_parser = choice::<Shown>(), default_value = "bar",
           help_heading = "Output")]
     pub progress: Shown,
@@ -55,7 +55,7 @@ impl Common {
         print(text.lines().map(printable).collect::<Vec<_>>().join("\n"))
     }
 
-    /// A remark about what is going on, on stderr; silent with --quiet.
+    /// A note about what is going on, on stderr; silent with --quiet.
     pub fn note(&self, line: impl Display) {
         if !self.quiet {
             let line = swa_base::text::settings(&line.to_string(), &run::flag);
@@ -68,7 +68,7 @@ impl Common {
         if self.json { print(json(report)?) } else { Ok(()) }
     }
 
-    /// What shows the progress of jobs as the flags say.
+    /// Shows the progress of jobs in the way that the flags ask for.
     pub fn terminal(&self) -> Terminal<'_> {
         Terminal::new(self)
     }
@@ -83,7 +83,7 @@ pub fn json<T: Serialize>(report: &T) -> Result<String> {
         report: &'a T,
     }
     serde_json::to_string(&Versioned { schema: SCHEMA, report })
-        .map_err(|e| Error::usage(format!("the report is no JSON: {e}")))
+        .map_err(|e| Error::usage(format!("cannot write the report as JSON: {e}")))
 }
 
 /// Prints a line on stdout.

@@ -14,8 +14,8 @@ use crate::Common;
 choices! {
     /// How progress is shown.
     pub enum Shown {
-        Bar = "bar": "A bar, where stderr is a terminal",
-        Json = "json": "A line of JSON at most five times a second: done, total, unit, stage",
+        Bar = "bar": "A bar, if stderr is a terminal",
+        Json = "json": "Lines of JSON, at most five a second: done, total, unit, stage",
         None = "none": "Not at all",
     }
 }
@@ -25,7 +25,7 @@ choices! {
 pub struct Line<'a> {
     /// How many are done.
     pub done: u64,
-    /// Of how many.
+    /// How many there are in all.
     pub total: u64,
     /// What is counted: `bytes` or `images`.
     pub unit: &'static str,
@@ -33,10 +33,10 @@ pub struct Line<'a> {
     pub stage: &'a str,
 }
 
-/// Between two lines of a stage: with its first and last one, at most five a second.
+/// Between two lines of a stage. With its first and last line that makes at most five a second.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Shows the progress of jobs, and prints their remarks.
+/// Shows the progress of jobs, and prints their notes.
 pub struct Terminal<'a> {
     common: &'a Common,
     stage: Mutex<Option<Stage>>,
@@ -118,7 +118,7 @@ impl Progress for Terminal<'_> {
 
 fn line(done: u64, total: u64, unit: Unit, stage: &str) {
     let line = Line { done, total, unit: unit.name(), stage };
-    // Numbers and plain text.
+    // Numbers and plain text always serialise.
     panics::stderr_line(&serde_json::to_string(&line).unwrap_or_default());
 }
 
@@ -129,7 +129,7 @@ fn bar(total: u64, unit: Unit) -> ProgressBar {
     };
     let template = format!("{{msg}} [{{bar:30}}] {counts} {{eta}} left");
     let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-        // Nothing to do about a terminal that cannot be written to.
+        // If the terminal cannot be written to, nothing can be done about it.
         let _ = write!(out, "{:.0}/s", state.per_sec());
     };
     let style = ProgressStyle::with_template(&template).expect("the template is fixed");

@@ -10,7 +10,7 @@ use swa_base::{Choice, Error, Kind, Result, panics};
 
 use crate::{Common, print};
 
-/// What `--json` prints where a command fails.
+/// What `--json` prints when a command fails.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Failure {
     /// What went wrong.
@@ -24,13 +24,13 @@ pub struct ErrorReport {
     pub kind: &'static str,
     /// The command's exit code.
     pub exit_code: u8,
-    /// The message as it stands on stderr.
+    /// The message, as on stderr.
     pub message: String,
-    /// The file that it went wrong with; null where none is to blame.
+    /// The file that caused the error; null if no single file did.
     pub file: Option<String>,
-    /// The tensor that it went wrong with; null where none is to blame.
+    /// The tensor that caused the error; null if no single tensor did.
     pub tensor: Option<String>,
-    /// What can be done, as an imperative; null where the message says all.
+    /// What to do about it, as an imperative; null if the message says it all.
     pub remedy: Option<String>,
 }
 
@@ -56,13 +56,13 @@ impl Failure {
         Failure { error }
     }
 
-    /// On stdout. Where that cannot be written to, stderr has said it.
+    /// Prints it on stdout. If that fails, the error is already on stderr.
     fn print(&self) {
         let _ = crate::json(self).and_then(print);
     }
 }
 
-/// A setting as the command line spells it: `batch_size` is `--batch-size`.
+/// A setting as the command line spells it: `batch_size` becomes `--batch-size`.
 pub fn flag(name: &str, value: Option<&str>) -> String {
     let flag = format!("--{}", name.replace('_', "-"));
     match value {
@@ -71,19 +71,19 @@ pub fn flag(name: &str, value: Option<&str>) -> String {
     }
 }
 
-/// The arguments, and where they come from. Ends the process where they cannot be parsed, or where help or the
-/// version was asked for.
+/// Parses the arguments; the matches tell which of them were given. Ends the process if they cannot be parsed, or if
+/// help or the version was asked for.
 pub fn parse<Args: CommandFactory + FromArgMatches>() -> (Args, ArgMatches) {
     parse_with(|| env!("CARGO_PKG_VERSION").to_string())
 }
 
-/// The same, where `--version` prints more than a number.
+/// The same for a command whose `--version` prints more than a number.
 pub fn parse_with<Args: CommandFactory + FromArgMatches>(
     long_version: fn() -> String,
 ) -> (Args, ArgMatches) {
     panics::in_one_line();
     let mut command = Args::command();
-    // Found out only if it is asked for.
+    // Finding out the version takes time: only if it is asked for.
     if std::env::args_os().any(|argument| argument == "--version") {
         let version: &'static str = long_version().leak();
         command = command.long_version(version);
@@ -103,12 +103,12 @@ pub fn parse_with<Args: CommandFactory + FromArgMatches>(
     }
 }
 
-/// Runs a command: starts its threads, prints its error as one line (and, with --json, as an object) and answers
-/// with its exit code.
+/// Runs a command: starts its threads, prints its error as one line (and, with --json, as an object) and returns its
+/// exit code.
 pub fn run(common: &Common, command: impl FnOnce() -> Result<()>) -> ExitCode {
     match threads(common).and_then(|()| command()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Who closed the pipe has read enough.
+        // The reader closed the pipe: it has read enough.
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             panics::stderr_line(&format!("error: {}", error.message(&flag)));

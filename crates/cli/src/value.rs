@@ -1,20 +1,20 @@
-//! What values flags take.
+//! Parsers of flags' values.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use swa_base::Choice;
 
-/// A setting that is chosen by name: the values and what they mean stand in `--help`.
+/// A setting that is chosen by name. `--help` lists its values and what they mean.
 pub fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
     let values = T::ALL.iter().map(|value| PossibleValue::new(value.name()).help(value.about()));
     PossibleValuesParser::new(values)
-        .map(|name| T::named(&name).expect("the parser lets known names pass"))
+        .map(|name| T::named(&name).expect("the parser accepts known names only"))
 }
 
-/// A number from 1.
+/// A whole number of at least 1.
 pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
-        _ => Err("expected a number from 1".into()),
+        _ => Err("expected a whole number of at least 1".into()),
     }
 }
 
