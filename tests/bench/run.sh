@@ -10,7 +10,8 @@ ${CARGO:-cargo} build --release --locked --example floor
 python3 tests/bench/average.py "$@" >"$measured"
 python3 tests/bench/document.py averaging <"$measured"
 if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
-    ${CARGO:-cargo} build --release --locked --features torch --bin swa-eval --bin swa-bn-update --example preprocess
+    ${CARGO:-cargo} build --release --locked --workspace
+    ${CARGO:-cargo} build --release --locked -p swa-data --example preprocess
     "$PYTHON" tests/bench/networks.py >"$measured"
     python3 tests/bench/document.py networks <"$measured"
 else
