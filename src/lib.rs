@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod output;
 pub mod process;
 pub mod report;
+mod sync;
 
 pub use swa_base::{
     Choice, Error, Kind, Progress, Result, Silent, Unit, choices, error, setting, text,

@@ -250,6 +250,6 @@ fn like_refuses_what_does_not_fit() {
     fails(&mut run(&inputs[0], "x.pth", &["--dtype", "bf16"]), 3, &["is F32", "the model BF16"]);
     fails(&mut run(&inputs[0], "x.safetensors", &[]), 2, &["--like writes a PyTorch file"]);
     let safetensors = file("torch-model/expected.safetensors");
-    fails(&mut run(&safetensors, "x.pth", &[]), 2, &["holds nothing beside its weights"]);
+    fails(&mut run(&safetensors, "x.pth", &[]), 2, &["holds nothing but weights"]);
     assert!(listing(dir.path()).is_empty());
 }

@@ -3,7 +3,7 @@
 use super::exact::Sum;
 use crate::{Error, Result};
 
-/// θ̄ = (Σ w_j θ_j) / W with W = Σ w_j. One weight an input, in their order.
+/// The weights of a mean, θ̄ = (Σ w_j θ_j) / W with W = Σ w_j: one for each input, in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Coefficients {
     weights: Vec<f64>,
@@ -18,15 +18,21 @@ pub struct Coefficients {
     plain: bool,
 }
 
-/// The plain mean of n inputs, which the running form of SWA ends at
-/// (w_swa ← (w_swa·n + w)/(n+1), Izmailov et al. 2018, §3). Divided by n, never multiplied by 1/n:
-/// that rounds once more.
-pub fn mean(n: usize) -> Coefficients {
-    Coefficients::new(vec![1.0; n]).expect("n is not zero")
+/// The plain mean of `n` inputs, which the running form of SWA arrives at
+/// (w_swa ← (w_swa·n + w)/(n+1), Izmailov et al. 2018, §3). The sum is divided by n, never multiplied
+/// by 1/n, which would round once more.
+///
+/// # Errors
+/// `Usage` if `n` is 0.
+pub fn mean(n: usize) -> Result<Coefficients> {
+    Coefficients::new(vec![1.0; n])
 }
 
 impl Coefficients {
-    /// Weights of any scale and sign. Fails if one is not finite or zero, or if they add up to zero.
+    /// Weights of any scale and sign: only their ratios matter.
+    ///
+    /// # Errors
+    /// `Usage` if there are none, if one is zero or not finite, or if their sum is.
     pub fn new(weights: Vec<f64>) -> Result<Self> {
         if weights.is_empty() {
             return Err(Error::usage("no checkpoints to average"));
@@ -42,7 +48,7 @@ impl Coefficients {
         let (divisor, divisor_is_exact) = sum.to_f64();
         if sum.is_zero() || !divisor.is_finite() {
             return Err(Error::usage(format!("the weights add up to {divisor}"))
-                .remedy("they are divided by their sum, which must be another number than zero"));
+                .remedy("they are divided by their sum, which must be finite and not zero"));
         }
         let lowest_bit = |w: &f64| {
             let (_, significand, exponent) = super::exact::parts(*w);
@@ -55,25 +61,26 @@ impl Coefficients {
             divisor,
             divisor_is_exact,
             total: if plain { divisor } else { total },
-            quantum: weights.iter().map(lowest_bit).min().expect("not empty"),
+            quantum: weights.iter().map(lowest_bit).min().unwrap_or(0),
             positive: weights.iter().all(|w| *w > 0.0),
             plain,
             weights,
         })
     }
 
+    /// As they were given, undivided.
     pub fn weights(&self) -> &[f64] {
         &self.weights
     }
 
-    /// W.
+    /// W, rounded to nearest.
     pub fn divisor(&self) -> f64 {
         self.divisor
     }
 
-    /// What an input counts for: w_j / W.
-    pub fn share(&self, input: usize) -> f64 {
-        self.weights[input] / self.divisor
+    /// What each input counts for, w_j / W. They add up to 1.
+    pub fn shares(&self) -> impl Iterator<Item = f64> + '_ {
+        self.weights.iter().map(|weight| weight / self.divisor)
     }
 
     /// Whether all weights are 1.
@@ -81,6 +88,7 @@ impl Coefficients {
         self.plain
     }
 
+    /// Whether all weights are above zero.
     pub fn is_positive(&self) -> bool {
         self.positive
     }
@@ -106,25 +114,27 @@ impl Coefficients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Kind;
 
     #[test]
     fn weights_are_divided_by_their_exact_sum() {
         let thirds = Coefficients::new(vec![1.0, 2.0, 3.0]).unwrap();
         assert_eq!((thirds.divisor(), thirds.quantum(), thirds.total() >= 6.0), (6.0, 0, true));
-        assert!((thirds.share(2) - 0.5).abs() < 1e-15 && thirds.is_positive());
+        assert!((thirds.shares().nth(2).unwrap() - 0.5).abs() < 1e-15 && thirds.is_positive());
         let tiny = Coefficients::new(vec![1.0, 2f64.powi(-60)]).unwrap();
         assert!(!tiny.divisor_is_exact() && tiny.quantum() == -60);
         // Naive addition would lose the 1.
         let large = Coefficients::new(vec![1e300, 1.0, -1e300]).unwrap();
         assert!(large.divisor() == 1.0 && large.divisor_is_exact() && !large.is_positive());
-        assert_eq!(mean(7).weights(), [1.0; 7]);
+        assert_eq!(mean(7).unwrap().weights(), [1.0; 7]);
     }
 
     #[test]
     fn weights_that_cannot_be_divided_by_their_sum_are_refused() {
         let bad = [vec![], vec![1.0, -1.0], vec![f64::NAN], vec![1.0, 0.0], vec![f64::MAX; 2]];
         for weights in bad {
-            assert_eq!(Coefficients::new(weights).unwrap_err().kind().exit_code(), 2);
+            assert_eq!(Coefficients::new(weights).unwrap_err().kind(), Kind::Usage);
         }
+        assert_eq!(mean(0).unwrap_err().kind(), Kind::Usage);
     }
 }

@@ -1,25 +1,28 @@
-//! Carrying out a plan: chunk by chunk, N inputs → sums → one rounding → the output.
+//! Carrying out a plan: chunk by chunk, N inputs → sums → one rounding → the outputs.
 //!
 //! Threads take jobs in order, so that at any time only as many tensors are in flight as there are
 //! threads, files are read front to back, and memory does not depend on their size.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::access::{Access, Way};
-use super::block::{Terms, Worker};
-use super::checking::Checking;
-use super::plan::{Plan, Rule};
-use super::writer::Writer;
-use super::{Float, exact, kernel};
+use super::copy_or_map::{CopyOrMap, Way};
+use super::exact::{self, Sum};
+use super::input_checksums::InputChecksums;
+use super::means::{Found, Job, Mean, Terms, Worker};
+use super::plan::{Member, Sources};
+use super::write_queue::WriteQueue;
+use super::{Float, OutputPlan, Plan, Rule, kernel};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest;
 use crate::output::{Destination, Scatter, Sink};
-use crate::{Error, Result};
+use crate::sync::lock;
+use crate::{Error, Kind, Result, setting};
 
-/// Bytes that a job reads of each input, or writes, whichever has the narrower type: a block of the
+/// Bytes that a job reads of each input, or writes, whichever has the narrowest type: a block of the
 /// digests, and enough for the calls that go with it to cost nothing.
 const JOB: u64 = digest::BLOCK;
 
@@ -29,100 +32,115 @@ const WORTH_ANNOUNCING: u64 = 1 << 16;
 /// Inputs of more bytes than this give back their page tables (32 MiB by then) as they pass by.
 const LARGE: u64 = 16 << 30;
 
-/// Threads at work, each with up to 7 MiB: as one at a time writes to a file, more would mostly wait.
+/// Threads at work, each with up to [`memory_a_thread`]: as one at a time writes to a file, more would
+/// mostly wait.
 pub(super) const MOST_THREADS: usize = 8;
 
-/// Where the output's bytes go, and what is gathered on the way.
+/// Bytes of memory that a thread takes for so many outputs: what it reads into, and three parts of each
+/// output.
+pub(super) fn memory_a_thread(outputs: usize) -> u64 {
+    (1 + 6 * outputs as u64) << 20
+}
+
+/// The pass over the inputs that makes all outputs.
 pub(super) struct Stream<'p, 'a> {
-    pub plan: &'p Plan<'a>,
+    plan: &'p Plan<'a>,
     /// None: everything is computed and nothing written.
-    writer: Option<Writer<'p>>,
-    /// For each tensor.
-    pub outputs: &'p [Output<'p>],
-    pub progress: &'p (dyn Fn(u64) + Sync),
+    queue: Option<WriteQueue<'p>>,
+    outputs: Vec<OutputState<'p, 'a>>,
+    progress: &'p (dyn Fn(u64) + Sync),
     is_large: bool,
-    access: Access,
-    /// Checksums of each tensor's bytes in the output.
-    pub sums: Mutex<Vec<u128>>,
-    scatter: Scatter,
-    /// How many values that are not finite a tensor has.
-    pub nonfinite: Mutex<HashMap<usize, u64>>,
-    /// Checksums of inputs that have some, of tensors in flight.
-    pub checking: Mutex<HashMap<usize, Checking>>,
+    copy_or_map: CopyOrMap,
+    checksums: InputChecksums,
+}
+
+/// Where an output's bytes go.
+pub(super) struct Place<'p> {
+    pub sink: &'p dyn Sink,
+    pub files: usize,
+    /// For each tensor.
+    pub tensors: Vec<TensorPlace<'p>>,
 }
 
 /// Where a tensor goes.
-pub(super) struct Output<'p> {
+pub(super) struct TensorPlace<'p> {
+    /// Number of the file in the sink.
     pub file: usize,
     pub to: Destination<'p>,
+    /// What is added up of its bytes on the way.
     pub checksum: Option<Checksum>,
 }
 
-/// A run of values of one tensor.
-pub(super) struct Job {
-    pub tensor: usize,
-    /// Of values.
-    pub start: usize,
-    pub end: usize,
-    /// How many the tensor has.
-    pub count: usize,
+/// An output on its way, and what is gathered of it.
+struct OutputState<'p, 'a> {
+    plan: &'p OutputPlan<'a>,
+    /// The sum of the weights, exactly.
+    divisor: Sum,
+    /// Empty if nothing is written.
+    tensors: &'p [TensorPlace<'p>],
+    /// Number of its first file in the queue.
+    first_file: usize,
+    /// Of each tensor's bytes.
+    sums: Mutex<Vec<u128>>,
+    scatter: Scatter,
+    /// How many values that are not finite a tensor has.
+    nonfinite: Mutex<HashMap<usize, u64>>,
 }
 
-/// Bytes a value in the inputs and in the output.
-fn widths(plan: &Plan, tensor: usize) -> (u64, u64) {
-    let planned = &plan.tensors[tensor];
-    match planned.rule {
-        Rule::Mean(from) | Rule::Convert(from) => {
-            (from.size() as u64, Float::of(planned.dtype).map_or(0, Float::size) as u64)
-        }
-        Rule::Last => (1, 1),
-    }
-}
-
-/// Values of a tensor: complex ones count twice, and what is only copied goes by bytes.
-fn values(plan: &Plan, tensor: usize) -> u64 {
-    plan.info(tensor).size() / widths(plan, tensor).0
-}
-
-fn values_a_job(plan: &Plan, tensor: usize) -> u64 {
-    let (from, to) = widths(plan, tensor);
-    JOB / from.min(to)
+/// What was gathered of an output.
+pub(super) struct Gathered {
+    /// The checksum of each tensor's bytes, for those that want one.
+    pub sums: Vec<u128>,
+    /// Tensors with values that are not finite, and how many.
+    pub nonfinite: Vec<(usize, u64)>,
 }
 
 impl<'p, 'a> Stream<'p, 'a> {
+    /// `places`: of each output, or none if nothing is to be written.
     pub fn new(
         plan: &'p Plan<'a>,
-        sink: Option<&'p dyn Sink>,
-        outputs: &'p [Output<'p>],
+        places: &'p [Place<'p>],
         progress: &'p (dyn Fn(u64) + Sync),
     ) -> Self {
-        let files = outputs.iter().map(|output| output.file + 1).max().unwrap_or(0);
+        let mut files = 0;
+        let state = |(number, output): (usize, &'p OutputPlan<'a>)| {
+            let place = places.get(number);
+            let first_file = files;
+            files += place.map_or(0, |place| place.files);
+            OutputState {
+                plan: output,
+                divisor: exact::divisor(output.coefficients().weights()),
+                tensors: place.map_or(&[][..], |place| &place.tensors),
+                first_file,
+                sums: Mutex::new(vec![0; output.tensors().len()]),
+                scatter: Scatter::default(),
+                nonfinite: Mutex::default(),
+            }
+        };
+        let outputs = plan.outputs().iter().enumerate().map(state).collect();
+        let sinks: Vec<_> = places.iter().map(|place| (place.sink, place.files)).collect();
         Stream {
             plan,
-            writer: sink.map(|sink| Writer::new(sink, files)),
+            queue: (!places.is_empty()).then(|| WriteQueue::new(&sinks)),
             outputs,
             progress,
             is_large: plan.bytes_to_read() > LARGE,
-            access: Access::new(),
-            sums: Mutex::new(vec![0; plan.tensors.len()]),
-            scatter: Scatter::default(),
-            nonfinite: Mutex::default(),
-            checking: Mutex::default(),
+            copy_or_map: CopyOrMap::new(),
+            checksums: InputChecksums::default(),
         }
     }
 
     /// Does all jobs, or those that can be begun before the deadline. Of several errors the one of the
     /// first job counts, so that the message does not depend on the threads.
     pub fn run(&self, deadline: Option<Instant>) -> Result<()> {
-        // Job j works on part j − firsts[t] of tensor t.
-        let mut firsts = Vec::with_capacity(self.plan.tensors.len());
+        // Job j works on part j − firsts[g] of group g.
+        let groups = self.plan.groups();
+        let mut firsts = Vec::with_capacity(groups.len());
         let mut count = 0usize;
-        for tensor in 0..self.plan.tensors.len() {
+        for group in 0..groups.len() {
             firsts.push(count);
-            let jobs = values(self.plan, tensor).div_ceil(values_a_job(self.plan, tensor));
-            count += jobs as usize;
+            count += self.values(group).div_ceil(self.values_a_job(group));
         }
-        let exact = exact::divisor(self.plan.coefficients.weights());
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
         let error: Mutex<Option<(usize, Error)>> = Mutex::new(None);
@@ -130,7 +148,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             if thread.index() >= MOST_THREADS {
                 return;
             }
-            let mut worker = Worker::new(&self.plan.coefficients, exact.clone());
+            let mut worker = Worker::default();
             let fail = |j: usize, e: Error| {
                 failed.store(true, Ordering::Relaxed);
                 let mut first = lock(&error);
@@ -145,22 +163,18 @@ impl<'p, 'a> Stream<'p, 'a> {
                     break;
                 }
                 // The last one that begins at or before j: empty tensors have no job.
-                let tensor = firsts.partition_point(|&first| first <= j) - 1;
-                let per_job = values_a_job(self.plan, tensor) as usize;
-                let all = values(self.plan, tensor) as usize;
-                let start = (j - firsts[tensor]) * per_job;
-                let job = Job {
-                    tensor,
-                    start,
-                    end: all.min(start + per_job),
-                    count: all.div_ceil(per_job),
-                };
+                let group = firsts.partition_point(|&first| first <= j) - 1;
+                let per_job = self.values_a_job(group);
+                let all = self.values(group);
+                let start = (j - firsts[group]) * per_job;
+                let values = start..all.min(start + per_job);
+                let job = Job { group, values, count: all.div_ceil(per_job) };
                 if let Err(e) = self.job(&job, &mut worker) {
                     fail(j, e);
                 }
             }
-            if let (Some(writer), false) = (&self.writer, failed.load(Ordering::Relaxed))
-                && let Err(e) = writer.finish(&mut worker.pending)
+            if let (Some(queue), false) = (&self.queue, failed.load(Ordering::Relaxed))
+                && let Err(e) = queue.finish(&mut worker.unwritten)
             {
                 fail(count, e);
             }
@@ -171,152 +185,227 @@ impl<'p, 'a> Stream<'p, 'a> {
         }
     }
 
-    fn job(&self, job: &Job, worker: &mut Worker) -> Result<()> {
-        let plan = self.plan;
-        let planned = &plan.tensors[job.tensor];
-        let sources: Vec<(usize, usize)> = match planned.rule {
-            Rule::Mean(_) => (0..plan.inputs.len())
-                .filter_map(|input| Some((input, plan.number(input, job.tensor)?)))
-                .collect(),
-            Rule::Convert(_) | Rule::Last => vec![plan.last(job.tensor)],
+    /// What was gathered of each output.
+    pub fn finish(self) -> Vec<Gathered> {
+        let gathered = |output: OutputState| {
+            let mut nonfinite: Vec<_> = lock(&output.nonfinite).drain().collect();
+            nonfinite.sort();
+            Gathered { sums: std::mem::take(&mut *lock(&output.sums)), nonfinite }
         };
-        let (width, _) = widths(plan, job.tensor);
-        let bytes = job.start as u64 * width..job.end as u64 * width;
+        self.outputs.into_iter().map(gathered).collect()
+    }
+
+    fn rule(&self, member: &Member) -> Rule {
+        self.outputs[member.output()].plan.tensors()[member.tensor()].rule
+    }
+
+    /// Bytes a value in the inputs, and the fewest that it has anywhere. What is only copied goes by bytes.
+    fn widths(&self, group: usize) -> (usize, usize) {
+        let members = self.plan.groups().members(group);
+        let from = members.iter().find_map(|member| self.rule(member).float());
+        let Some(from) = from.map(Float::size) else { return (1, 1) };
+        let to = members.iter().map(|member| match self.rule(member) {
+            Rule::Last => from,
+            Rule::Mean(_) | Rule::Convert(_) => self.outputs[member.output()].to(member).size(),
+        });
+        (from, to.fold(from, usize::min))
+    }
+
+    /// Values of a group's tensors: complex ones count twice.
+    fn values(&self, group: usize) -> usize {
+        self.size(group) as usize / self.widths(group).0
+    }
+
+    fn values_a_job(&self, group: usize) -> usize {
+        JOB as usize / self.widths(group).1
+    }
+
+    /// Bytes of a tensor of the group in an input.
+    fn size(&self, group: usize) -> u64 {
+        let member = self.plan.groups().members(group)[0];
+        self.outputs[member.output()].plan.info(member.tensor()).size()
+    }
+
+    fn job(&self, job: &Job, worker: &mut Worker) -> Result<()> {
+        let (plan, inputs) = (self.plan, self.plan.inputs());
+        let members = plan.groups().members(job.group);
+        let sources = plan.sources(job.group);
+        let rules: Vec<Rule> = members.iter().map(|member| self.rule(member)).collect();
+        let (width, _) = self.widths(job.group);
+        let bytes = (job.values.start * width) as u64..(job.values.end * width) as u64;
         let length = bytes.end - bytes.start;
         let started = Instant::now();
+        let from = rules.iter().find_map(|rule| rule.float());
+        let has_mean = rules.iter().any(|rule| matches!(rule, Rule::Mean(_)));
         // F64 takes the exact path, which reads what is mapped.
-        let (way, is_trial) = match planned.rule {
-            Rule::Mean(Float::F64) | Rule::Convert(Float::F64) => (Way::Mapped, false),
-            Rule::Mean(_) if length >= JOB => (self.access.way(), true),
+        let (way, is_trial) = match from {
+            Some(Float::F64) => (Way::Mapped, false),
+            Some(_) if has_mean && length >= JOB => (self.copy_or_map.way(), true),
             _ => (Way::Copied, false),
         };
-        for &(input, number) in &sources {
+        for &(input, number) in &sources.all {
             if length >= WORTH_ANNOUNCING
-                && let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone())
+                && let Some((file, range)) = inputs[input].locate(number, bytes.clone())
                 && (way == Way::Mapped || !file.is_copied(&range))
             {
                 file.populate(range);
             }
         }
         worker.crcs.clear();
-        if !plan.options.no_verify && self.sums_as_it_reads(planned.rule, &sources) {
-            worker.crcs.resize(sources.len(), crc32fast::Hasher::new());
+        if plan.verify && InputChecksums::sums_as_it_reads(&rules, inputs, &sources.all) {
+            worker.crcs.resize(sources.all.len(), crc32fast::Hasher::new());
         }
-        match planned.rule {
-            Rule::Last => {
-                let (input, number) = sources[0];
-                let copy = plan.inputs[input].load(number, bytes.clone(), &mut worker.scratch)?;
-                if let Some(writer) = &self.writer {
-                    self.sum(job, bytes.start, copy);
-                    let Output { file, to, .. } = &self.outputs[job.tensor];
-                    match to {
-                        Destination::Row(offset) => {
-                            writer.write(*file, copy, offset + bytes.start)?;
-                        }
-                        Destination::Scattered(gather) => writer.alone(*file, |sink| {
-                            self.scatter.put(sink, *file, job.tensor, gather, bytes.start, copy)
-                        })?,
-                    }
-                }
-            }
-            Rule::Mean(from) | Rule::Convert(from) => {
-                let to = Float::of(planned.dtype).expect("planned as a float");
-                let other;
-                let (coefficients, divisor) = match planned.rule {
-                    Rule::Mean(_) if sources.len() == plan.inputs.len() => {
-                        (&plan.coefficients, worker.divisor.clone())
-                    }
-                    rule => {
-                        other = match rule {
-                            Rule::Convert(_) => super::mean(1),
-                            _ => plan.coefficients_of(job.tensor)?,
-                        };
-                        (&other, exact::divisor(other.weights()))
-                    }
-                };
-                let (inputs, sources, divisor) = (plan.inputs, &sources[..], &divisor);
-                let terms = Terms { inputs, sources, way, coefficients, divisor, from, to };
-                self.mean(job, &terms, worker, is_trial.then_some(started))?;
-            }
+        if rules.contains(&Rule::Last) {
+            self.copy(&sources, members, &rules, bytes.clone(), &mut worker.scratch)?;
         }
-        if !plan.options.no_verify {
-            self.check(job, &sources, bytes.clone(), worker)?;
+        if let Some(from) = from {
+            let terms = Terms { inputs, sources: &sources.all, way, from };
+            self.means(job, &terms, &sources, worker, is_trial.then_some(started))?;
+        }
+        if plan.verify {
+            let part = (bytes.clone(), self.size(job.group));
+            self.checksums.add(job, inputs, &sources.all, part, worker)?;
         }
         if self.is_large && length >= WORTH_ANNOUNCING {
-            for &(input, number) in &sources {
-                if let Some((file, range)) = plan.inputs[input].locate(number, bytes.clone()) {
+            for &(input, number) in &sources.all {
+                if let Some((file, range)) = inputs[input].locate(number, bytes.clone()) {
                     file.release(range);
                 }
             }
         }
-        (self.progress)(length * sources.len() as u64);
+        (self.progress)(length * sources.all.len() as u64);
         Ok(())
     }
 
-    /// `trial`: when a job that is timed began.
-    fn mean(
+    /// Copies a part of the members that are the last input's, each source read once.
+    fn copy(
+        &self,
+        sources: &Sources,
+        members: &[Member],
+        rules: &[Rule],
+        bytes: std::ops::Range<u64>,
+        scratch: &mut Vec<u8>,
+    ) -> Result<()> {
+        let is_from =
+            |m: usize, source: usize| rules[m] == Rule::Last && sources.of[m][0] == source;
+        for (source, &(input, number)) in sources.all.iter().enumerate() {
+            if !(0..members.len()).any(|m| is_from(m, source)) {
+                continue;
+            }
+            let copy = self.plan.inputs()[input].load(number, bytes.clone(), scratch)?;
+            let Some(queue) = &self.queue else { continue };
+            for m in (0..members.len()).filter(|&m| is_from(m, source)) {
+                let (output, tensor) = (&self.outputs[members[m].output()], members[m].tensor());
+                output.sum(tensor, bytes.start, copy);
+                match output.tensors[tensor].to {
+                    Destination::Row(offset) => {
+                        queue.write(output.file(tensor), copy, offset + bytes.start)?;
+                    }
+                    Destination::Scattered(_) => output.put(queue, tensor, bytes.start, copy)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes a part of the members that are means. `trial`: when a job that is timed began.
+    fn means(
         &self,
         job: &Job,
         terms: &Terms,
+        sources: &Sources,
         worker: &mut Worker,
         trial: Option<Instant>,
     ) -> Result<()> {
-        let width = terms.to.size();
-        let size = (job.end - job.start) * width;
-        let mut out = worker.pending.buffer(size);
-        let found = terms.average(job.start..job.end, &mut out[..size], worker)?;
+        let members = self.plan.groups().members(job.group);
+        let averaged: Vec<_> = (members.iter().zip(&sources.of))
+            .filter(|(member, _)| self.rule(member).float().is_some())
+            .map(|(member, of)| (&self.outputs[member.output()], member, of))
+            .collect();
+        let size = |to: Float| job.values.len() * to.size();
+        let mut buffers: Vec<Vec<u8>> = (averaged.iter())
+            .map(|(output, member, _)| worker.unwritten.buffer(size(output.to(member))))
+            .collect();
+        let mut means = Vec::with_capacity(averaged.len());
+        for (&(output, member, of), buffer) in averaged.iter().zip(&mut buffers) {
+            let (coefficients, divisor) = match self.rule(member) {
+                Rule::Mean(_) if output.plan.is_complete(member.tensor()) => {
+                    (Cow::Borrowed(output.plan.coefficients()), Cow::Borrowed(&output.divisor))
+                }
+                rule => {
+                    let coefficients = match rule {
+                        Rule::Mean(_) => output.plan.coefficients_of(member.tensor())?,
+                        Rule::Convert(_) | Rule::Last => super::mean(1)?,
+                    };
+                    let divisor = exact::divisor(coefficients.weights());
+                    (Cow::Owned(coefficients), Cow::Owned(divisor))
+                }
+            };
+            let to = output.to(member);
+            let out = &mut buffer[..size(to)];
+            means.push(Mean { of, coefficients, divisor, to, out, found: Found::default() });
+        }
+        terms.average(job.values.clone(), &mut means, worker)?;
         if let Some(started) = trial {
-            let read = (job.end - job.start) * terms.from.size() * terms.sources.len();
-            self.access.took(terms.way, read as u64, started.elapsed());
+            let read = job.values.len() * terms.from.size() * terms.sources.len();
+            self.copy_or_map.took(terms.way, read as u64, started.elapsed());
         }
-        if found.nonfinite_inputs && !self.plan.options.allow_nonfinite {
-            return Err(self.nonfinite_inputs(job.tensor, terms.sources, terms.from));
-        }
-        if found.overflows > 0 {
-            let dtype = self.plan.tensors[job.tensor].dtype;
-            let (name, n) = (self.plan.name(job.tensor), found.overflows);
-            return Err(Error::input(format!("{n} or more means are too large for {dtype:?}"))
-                .tensor(name)
-                .remedy("choose a --dtype with a wider range: bf16 or f32"));
-        }
-        if found.nonfinite > 0 {
-            *lock(&self.nonfinite).entry(job.tensor).or_default() += found.nonfinite;
-        }
-        let Some(writer) = &self.writer else {
-            worker.pending.reuse(out);
-            return Ok(());
-        };
-        let at = (job.start * width) as u64;
-        self.sum(job, at, &out[..size]);
-        let Output { file, to, .. } = &self.outputs[job.tensor];
-        match to {
-            Destination::Row(offset) => {
-                writer.write_later(*file, (out, size), offset + at, &mut worker.pending)
-            }
-            Destination::Scattered(gather) => {
-                let part = &out[..size];
-                let done = writer.alone(*file, |sink| {
-                    self.scatter.put(sink, *file, job.tensor, gather, at, part)
-                });
-                worker.pending.reuse(out);
-                done
+        let found: Vec<Found> = means.into_iter().map(|mean| mean.found).collect();
+        for ((&(output, member, of), found), buffer) in averaged.iter().zip(found).zip(buffers) {
+            self.check(output, member.tensor(), of, found, terms)?;
+            let (to, tensor) = (output.to(member), member.tensor());
+            let at = (job.values.start * to.size()) as u64;
+            let Some(queue) = &self.queue else {
+                worker.unwritten.reuse(buffer);
+                continue;
+            };
+            let part = &buffer[..size(to)];
+            output.sum(tensor, at, part);
+            match output.tensors[tensor].to {
+                Destination::Row(offset) => {
+                    let (file, part) = (output.file(tensor), (buffer, size(to)));
+                    queue.write_later(file, part, offset + at, &mut worker.unwritten)?;
+                }
+                Destination::Scattered(_) => {
+                    output.put(queue, tensor, at, part)?;
+                    worker.unwritten.reuse(buffer);
+                }
             }
         }
+        Ok(())
     }
 
-    /// Adds a part of an output tensor to its checksum.
-    fn sum(&self, job: &Job, at: u64, bytes: &[u8]) {
-        if let Some(kind) = self.outputs[job.tensor].checksum {
-            let part = kind.of_part(at, bytes, self.plan.output_size(job.tensor));
-            let sum = &mut lock(&self.sums)[job.tensor];
-            *sum = kind.add(*sum, part);
+    /// Refuses what may not be written.
+    fn check(
+        &self,
+        output: &OutputState,
+        tensor: usize,
+        of: &[usize],
+        found: Found,
+        terms: &Terms,
+    ) -> Result<()> {
+        if found.nonfinite_inputs && !self.plan.allow_nonfinite {
+            let sources: Vec<_> = of.iter().map(|&source| terms.sources[source]).collect();
+            return Err(self.nonfinite_inputs(output.plan.name(tensor), &sources, terms.from));
         }
+        if found.overflows > 0 {
+            let (dtype, n) = (output.plan.tensors()[tensor].dtype, found.overflows);
+            let what = format!("{n} or more means are too large for {dtype:?}");
+            return Err(Error::new(Kind::NotFinite, what).tensor(output.plan.name(tensor)).remedy(
+                concat!("choose a ", setting!("dtype"), " with a wider range: bf16 or f32"),
+            ));
+        }
+        if found.nonfinite > 0 {
+            *lock(&output.nonfinite).entry(tensor).or_default() += found.nonfinite;
+        }
+        Ok(())
     }
 
     /// Names the inputs whose values are not finite, and how many.
-    fn nonfinite_inputs(&self, tensor: usize, sources: &[(usize, usize)], from: Float) -> Error {
+    fn nonfinite_inputs(&self, name: &str, sources: &[(usize, usize)], from: Float) -> Error {
+        let inputs = self.plan.inputs();
         let count = |&(input, number): &(usize, usize)| -> Result<(usize, usize)> {
-            let bytes = self.plan.inputs[input].bytes(number)?;
+            let bytes = inputs[input].bytes(number)?;
             Ok((input, kernel::count_nonfinite(&bytes, from)))
         };
         let counts: Result<Vec<_>> = sources.iter().map(count).collect();
@@ -324,21 +413,49 @@ impl<'p, 'a> Stream<'p, 'a> {
             Ok(counts) => counts.into_iter().filter(|(_, n)| *n > 0).collect::<Vec<_>>(),
             Err(e) => return e,
         };
-        let (first, n) = counts.first().copied().unwrap_or((0, 0));
+        let (first, n) = counts.first().copied().unwrap_or((sources[0].0, 0));
         let others: Vec<String> = (counts.iter().skip(1))
-            .map(|&(input, n)| {
-                format!("`{}`: {n} as well", self.plan.inputs[input].path().display())
-            })
+            .map(|&(input, n)| format!("`{}`: {n} as well", inputs[input].path().display()))
             .collect();
-        Error::input(format!("{n} of its values are not finite"))
-            .at(self.plan.inputs[first].path())
-            .tensor(self.plan.name(tensor))
-            .remedy("leave out checkpoints from a training that diverged, or --allow-nonfinite")
+        Error::new(Kind::NotFinite, format!("{n} of its values are not finite"))
+            .at(inputs[first].path())
+            .tensor(name)
+            .remedy(concat!(
+                "leave out checkpoints from a training that diverged, or ",
+                setting!("allow_nonfinite")
+            ))
             .list(others)
     }
 }
 
-/// A panic elsewhere does not spoil what these hold.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+impl OutputState<'_, '_> {
+    /// Type of the values that a tensor has here.
+    fn to(&self, member: &Member) -> Float {
+        let dtype = self.plan.tensors()[member.tensor()].dtype;
+        Float::of(dtype).expect("planned as a float")
+    }
+
+    /// Number of a tensor's file in the queue.
+    fn file(&self, tensor: usize) -> usize {
+        self.first_file + self.tensors[tensor].file
+    }
+
+    /// Adds a part of a tensor, from byte `at` on, to its checksum.
+    fn sum(&self, tensor: usize, at: u64, bytes: &[u8]) {
+        if let Some(kind) = self.tensors[tensor].checksum {
+            let part = kind.of_part(at, bytes, self.plan.output_size(tensor));
+            let sum = &mut lock(&self.sums)[tensor];
+            *sum = kind.add(*sum, part);
+        }
+    }
+
+    /// Takes a part of a tensor whose values do not lie in a row.
+    fn put(&self, queue: &WriteQueue, tensor: usize, at: u64, part: &[u8]) -> Result<()> {
+        let Destination::Scattered(gather) = self.tensors[tensor].to else {
+            unreachable!("its values lie in a row")
+        };
+        queue.alone(self.file(tensor), |sink, file| {
+            self.scatter.put(sink, file, tensor, gather, at, part)
+        })
+    }
 }

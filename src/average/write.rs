@@ -1,60 +1,22 @@
-//! From a plan to files: which tensor goes where, then the stream, then the digests, then the names.
+//! From a plan to files: one pass over the inputs, then the digests, then the names.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use super::plan::Plan;
-use super::stream::{MOST_THREADS, Output, Stream, lock};
+use super::stream::{MOST_THREADS, Place, Stream, memory_a_thread};
+use super::target::Files;
+use super::{OutputPlan, Plan, Target};
 use crate::checkpoint::folder::SAFETENSORS;
-use crate::checkpoint::{Checkpoint, Container, TensorInfo};
 use crate::output::{
-    AtomicFile, AtomicFolder, Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout,
-    model_files,
+    AtomicFile, AtomicFolder, AtomicOutput, Sink, check_outputs, commit_all, model_files,
 };
 use crate::{Error, Result};
 
-/// What to write.
-#[derive(Debug)]
-pub enum Target {
-    File {
-        path: PathBuf,
-        format: Format,
-    },
-    /// A PyTorch file as another is, with the result in the place of its weights.
-    Like {
-        path: PathBuf,
-        model: Box<Checkpoint>,
-    },
-    /// A folder as Hugging Face has them: shards of at most so many bytes of tensors, or as the first
-    /// input has them; and the last input's configuration and tokenizer.
-    Folder {
-        path: PathBuf,
-        max_shard: Option<u64>,
-    },
-}
-
-impl Target {
-    /// A safetensors file.
-    pub fn safetensors(path: impl Into<PathBuf>) -> Self {
-        Target::File { path: path.into(), format: Format::Safetensors }
-    }
-
-    pub fn path(&self) -> &PathBuf {
-        match self {
-            Target::File { path, .. } | Target::Like { path, .. } | Target::Folder { path, .. } => {
-                path
-            }
-        }
-    }
-}
-
-/// What was written.
+/// What was written of an output.
 #[derive(Debug)]
 pub struct Written {
-    /// All files together.
+    /// Size in bytes, all files together without configuration and tokenizer.
     pub bytes: u64,
     /// Tensors with means that are not finite, and how many.
     pub nonfinite: Vec<(String, u64)>,
@@ -65,212 +27,175 @@ pub struct Written {
 /// What carrying out a plan will take.
 #[derive(Debug, Clone, Copy)]
 pub struct Estimate {
-    /// From a sample of the inputs, without the writing.
+    /// Seconds, by a sample of the inputs, without the writing.
     pub seconds: f64,
     /// Memory that is not mapped files, in bytes.
     pub memory: u64,
 }
 
-/// The files of the output.
-struct Files<'t> {
-    names: Vec<String>,
-    /// For each the tensors in it.
-    tensors: Vec<Vec<usize>>,
-    layouts: Vec<Box<dyn Layout + 't>>,
-}
-
-impl Files<'_> {
-    fn size(&self) -> u64 {
-        self.layouts.iter().map(|layout| layout.size()).sum()
-    }
-
-    /// Where each tensor goes.
-    fn outputs(&self) -> Vec<Output<'_>> {
-        let mut outputs: Vec<_> =
-            (0..self.tensors.iter().map(Vec::len).sum()).map(|_| None).collect();
-        for (file, (tensors, layout)) in self.tensors.iter().zip(&self.layouts).enumerate() {
-            for (number, &tensor) in tensors.iter().enumerate() {
-                let (to, checksum) = (layout.destination(number), layout.checksum());
-                outputs[tensor] = Some(Output { file, to, checksum });
-            }
-        }
-        outputs.into_iter().map(|output| output.expect("each tensor is in a file")).collect()
-    }
-}
-
 impl Plan<'_> {
-    /// Writes the output: whole and durable under its name, or not at all. `progress` is told how
-    /// many input bytes were dealt with, from any thread.
+    /// Writes the outputs, one to each target, in one pass over the inputs. `progress` is told from any
+    /// thread how many input bytes were dealt with; they add up to [`Plan::bytes_to_read`].
+    ///
+    /// All outputs are written whole and made durable under temporary names before the first gets its own.
+    /// If anything fails, also while they get their names, none has one: what was replaced is back. Only a
+    /// crash of the machine or SIGKILL in the moment in which they are named can leave the first of them
+    /// under their names, each whole, and the others as they were. (On file systems that cannot exchange
+    /// two files, an error at that moment can, too.)
+    ///
+    /// # Errors
+    /// `Usage` if there are not as many targets as outputs, if two are one place, or if one is an input;
+    /// `OutputExists` without `force`; `NotFinite` for values that are not finite, unless they are allowed,
+    /// and for means too large for their type; `Damaged` if an input does not match its checksums;
+    /// `Changed` if it was written to meanwhile; `Mismatch` and `Unsupported` for what a target cannot hold;
+    /// `Io`, `NoSpace`.
     pub fn write(
         &self,
-        target: &Target,
+        targets: &[Target],
         force: bool,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Written> {
-        let files = self.files(target)?;
-        let bytes = files.size();
-        if !self.options.no_verify {
-            self.inputs.iter().try_for_each(|input| input.verify_apart())?;
+    ) -> Result<Vec<Written>> {
+        self.check_targets(targets, force)?;
+        let outputs = self.outputs().iter().zip(targets);
+        let files: Vec<Files> = outputs
+            .clone()
+            .map(|(output, target)| Files::new(output, target))
+            .collect::<Result<_>>()?;
+        if self.verify {
+            self.counting().try_for_each(|input| input.verify_apart())?;
         }
-        let mut copied = vec![];
-        let nonfinite = match target {
-            Target::File { path, .. } | Target::Like { path, .. } => {
-                let output = AtomicFile::create(path, bytes, force)?;
-                let nonfinite = self.fill(&output, &files, progress)?;
-                output.commit()?;
-                nonfinite
+        let opened =
+            targets.iter().zip(&files).map(|(target, files)| Opened::new(target, files, force));
+        let mut opened: Vec<Opened> = opened.collect::<Result<_>>()?;
+        let sinks: Vec<&dyn Sink> = opened.iter().map(Opened::sink).collect();
+        let mut written = self.fill(&sinks, &files, progress)?;
+        for (number, (output, _)) in outputs.enumerate() {
+            if let Opened::Folder(folder) = &mut opened[number] {
+                written[number].copied = complete(folder, output, &files[number])?;
             }
-            Target::Folder { path, .. } => {
-                let sizes = files.names.iter().zip(&files.layouts);
-                let sizes: Vec<_> = sizes.map(|(n, l)| (n.as_str(), l.size())).collect();
-                let mut output = AtomicFolder::create(path, &sizes, force)?;
-                let nonfinite = self.fill(&output, &files, progress)?;
-                let last = self.inputs[self.inputs.len() - 1].path();
-                if last.is_dir() {
-                    for name in model_files(last)? {
-                        let from = last.join(&name);
-                        let bytes =
-                            std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
-                        output.add(&name, &bytes)?;
-                        copied.push(name);
-                    }
-                }
-                if files.names.len() > 1 {
-                    output.add(SAFETENSORS.index, self.index(&files).as_bytes())?;
-                }
-                output.commit()?;
-                nonfinite
-            }
-        };
-        Ok(Written { bytes, nonfinite, copied })
+        }
+        commit_all(opened.into_iter().map(Opened::boxed).collect())?;
+        Ok(written)
+    }
+
+    /// Fails if the outputs cannot be written there; [`Plan::write`] checks the same. Nothing is read or
+    /// written.
+    ///
+    /// # Errors
+    /// `Usage` and `OutputExists`, as of [`Plan::write`].
+    pub fn check_targets(&self, targets: &[Target], force: bool) -> Result<()> {
+        if targets.len() != self.outputs().len() {
+            let (n, m) = (targets.len(), self.outputs().len());
+            return Err(Error::usage(format!("{n} target(s) for {m} output(s)")));
+        }
+        let inputs = self.inputs().iter().flat_map(|input| {
+            std::iter::once(input.path()).chain(input.files().iter().map(|file| file.path()))
+        });
+        let inputs: Vec<PathBuf> = inputs.map(|path| path.to_path_buf()).collect();
+        let outputs: Vec<_> =
+            targets.iter().map(|target| (target.path(), target.is_folder())).collect();
+        check_outputs(&outputs, force, &inputs)
     }
 
     fn fill(
         &self,
-        sink: &dyn Sink,
-        files: &Files,
+        sinks: &[&dyn Sink],
+        files: &[Files],
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Vec<(String, u64)>> {
-        for (file, layout) in files.layouts.iter().enumerate() {
-            layout.begin(sink, file)?;
+    ) -> Result<Vec<Written>> {
+        for (files, sink) in files.iter().zip(sinks) {
+            files.begin(*sink)?;
         }
-        let outputs = files.outputs();
-        let stream = Stream::new(self, Some(sink), &outputs, progress);
+        let places: Vec<Place> =
+            files.iter().zip(sinks).map(|(files, sink)| files.place(*sink)).collect();
+        let stream = Stream::new(self, &places, progress);
         stream.run(None)?;
-        let sums = std::mem::take(&mut *lock(&stream.sums));
-        let mut nonfinite: Vec<_> = lock(&stream.nonfinite).drain().collect();
-        drop(stream);
-        nonfinite.sort();
-        for (file, layout) in files.layouts.iter().enumerate() {
-            let infos: Vec<(TensorInfo, u128)> = (files.tensors[file].iter())
-                .map(|&tensor| (self.output_info(tensor), sums[tensor]))
-                .collect();
-            let infos: Vec<_> = infos.iter().map(|(info, sum)| (info, *sum)).collect();
-            layout.finish(sink, file, &infos)?;
+        let mut written = vec![];
+        for (number, gathered) in stream.finish().into_iter().enumerate() {
+            let (output, files) = (&self.outputs()[number], &files[number]);
+            files.finish(sinks[number], output, &gathered.sums)?;
+            let named = |(tensor, n)| (output.name(tensor).to_string(), n);
+            let nonfinite = gathered.nonfinite.into_iter().map(named).collect();
+            written.push(Written { bytes: files.size(), nonfinite, copied: vec![] });
         }
-        self.inputs.iter().try_for_each(|input| input.check_unchanged())?;
-        Ok(nonfinite.into_iter().map(|(t, n)| (self.name(t).to_string(), n)).collect())
-    }
-
-    /// Size of the output in bytes, all files together. Fails if it cannot be written so.
-    pub fn size(&self, target: &Target) -> Result<u64> {
-        Ok(self.files(target)?.size())
+        self.counting().try_for_each(|input| input.check_unchanged())?;
+        Ok(written)
     }
 
     /// Averages the first tensors for a tenth of a second, and writes nothing.
+    ///
+    /// # Errors
+    /// Those of reading and averaging, as of [`Plan::write`].
     pub fn estimate(&self) -> Result<Estimate> {
-        let done = std::sync::atomic::AtomicU64::new(0);
+        let done = AtomicU64::new(0);
         let count = |bytes| {
-            done.fetch_add(bytes, std::sync::atomic::Ordering::Relaxed);
+            done.fetch_add(bytes, Ordering::Relaxed);
         };
         let started = Instant::now();
-        let stream = Stream::new(self, None, &[], &count);
+        let stream = Stream::new(self, &[], &count);
         stream.run(Some(started + Duration::from_millis(100)))?;
         let share = done.into_inner() as f64 / self.bytes_to_read().max(1) as f64;
         let seconds = started.elapsed().as_secs_f64() / share.max(1e-12);
-        // What a thread reads into and what it writes, and the index.
         let threads = rayon::current_num_threads().min(MOST_THREADS) as u64;
-        Ok(Estimate { seconds, memory: threads * (7 << 20) + 256 * self.tensors.len() as u64 })
-    }
-
-    fn files<'t>(&self, target: &'t Target) -> Result<Files<'t>> {
-        let all: Vec<usize> = (0..self.tensors.len()).collect();
-        let (names, tensors) = match target {
-            Target::File { .. } | Target::Like { .. } => (vec![String::new()], vec![all]),
-            Target::Folder { max_shard: Some(limit), .. } => {
-                let mut shards: Vec<Vec<usize>> = vec![];
-                let mut size = u64::MAX;
-                for tensor in all {
-                    let bytes = self.output_info(tensor).size();
-                    if shards.is_empty() || size.saturating_add(bytes) > *limit {
-                        shards.push(vec![]);
-                        size = 0;
-                    }
-                    size += bytes;
-                    shards.last_mut().expect("one was pushed").push(tensor);
-                }
-                (shard_names(shards.len()), shards)
-            }
-            Target::Folder { max_shard: None, .. } => self.shards_of_first(),
-        };
-        let names = if names.len() == 1 { vec![SAFETENSORS.single.into()] } else { names };
-        let metadata = self.metadata();
-        let layouts = tensors.iter().map(|tensors| -> Result<Box<dyn Layout>> {
-            let infos: Vec<TensorInfo> = tensors.iter().map(|&t| self.output_info(t)).collect();
-            Ok(match target {
-                Target::File { format: Format::Torch, .. } => {
-                    Box::new(TorchLayout::new(infos.iter(), &metadata)?)
-                }
-                Target::Like { model, .. } => {
-                    let names: Vec<&str> = tensors.iter().map(|&t| self.name(t)).collect();
-                    Box::new(LikeLayout::new(model, &names, &infos)?)
-                }
-                _ => Box::new(SafetensorsLayout::new(infos.iter(), &metadata)?),
-            })
-        });
-        let layouts = layouts.collect::<Result<_>>()?;
-        Ok(Files { names, tensors, layouts })
-    }
-
-    /// Each tensor in the shard where the first input has it; what that has not, in the last.
-    fn shards_of_first(&self) -> (Vec<String>, Vec<Vec<usize>>) {
-        let first = &self.inputs[0];
-        let mut shards: Vec<Vec<usize>> = vec![vec![]; first.files().len()];
-        for tensor in 0..self.tensors.len() {
-            let file = self.number(0, tensor).map(|number| first.file_of(number));
-            shards[file.unwrap_or(first.files().len() - 1)].push(tensor);
-        }
-        // Files of other formats are named for what they become.
-        if first.container() != Container::SafetensorsShards {
-            if first.container() != Container::TorchShards {
-                shards = vec![shards.concat()];
-            }
-            shards.retain(|shard| !shard.is_empty());
-            return (shard_names(shards.len()), shards);
-        }
-        let name = |i: usize| {
-            let name = first.files()[i].path().file_name().unwrap_or_default();
-            name.to_string_lossy().into_owned()
-        };
-        let filled = shards.into_iter().enumerate().filter(|(_, shard)| !shard.is_empty());
-        filled.map(|(i, shard)| (name(i), shard)).unzip()
-    }
-
-    /// `model.safetensors.index.json`.
-    fn index(&self, files: &Files) -> String {
-        let files = files.names.iter().zip(&files.tensors);
-        let map: BTreeMap<&str, &str> = files
-            .flat_map(|(file, tensors)| {
-                tensors.iter().map(|&t| (self.output_name(t), file.as_str()))
-            })
-            .collect();
-        let size: u64 = (0..self.tensors.len()).map(|t| self.output_info(t).size()).sum();
-        let index = json!({"metadata": {"total_size": size}, "weight_map": map});
-        serde_json::to_string_pretty(&index).expect("plain JSON") + "\n"
+        let tensors: usize = self.outputs().iter().map(|output| output.tensors().len()).sum();
+        let memory = threads * memory_a_thread(self.outputs().len()) + 256 * tensors as u64;
+        Ok(Estimate { seconds, memory })
     }
 }
 
-/// As Hugging Face names shards.
-fn shard_names(n: usize) -> Vec<String> {
-    (1..=n).map(|i| format!("model-{i:05}-of-{n:05}.safetensors")).collect()
+impl OutputPlan<'_> {
+    /// Size of the output in bytes, all files together.
+    ///
+    /// # Errors
+    /// `Usage`, `Mismatch`, `Unsupported` or `Limit` if the target cannot hold the output.
+    pub fn size(&self, target: &Target) -> Result<u64> {
+        Ok(Files::new(self, target)?.size())
+    }
+}
+
+/// What an output is written to before it has its name.
+enum Opened {
+    File(AtomicFile),
+    Folder(AtomicFolder),
+}
+
+impl Opened {
+    fn new(target: &Target, files: &Files, force: bool) -> Result<Self> {
+        let path = target.path();
+        if !target.is_folder() {
+            return Ok(Opened::File(AtomicFile::create(path, files.size(), force)?));
+        }
+        let sizes = files.names.iter().zip(&files.layouts);
+        let sizes: Vec<_> = sizes.map(|(name, layout)| (name.as_str(), layout.size())).collect();
+        Ok(Opened::Folder(AtomicFolder::create(path, &sizes, force)?))
+    }
+
+    fn sink(&self) -> &dyn Sink {
+        match self {
+            Opened::File(file) => file,
+            Opened::Folder(folder) => folder,
+        }
+    }
+
+    fn boxed(self) -> Box<dyn AtomicOutput> {
+        match self {
+            Opened::File(file) => Box::new(file),
+            Opened::Folder(folder) => Box::new(folder),
+        }
+    }
+}
+
+/// Adds what a model's folder holds beside its tensors; returns the names of the files that were copied.
+fn complete(folder: &mut AtomicFolder, output: &OutputPlan, files: &Files) -> Result<Vec<String>> {
+    let last = output.inputs()[output.inputs().len() - 1].path();
+    let copied = if last.is_dir() { model_files(last)? } else { vec![] };
+    for name in &copied {
+        let from = last.join(name);
+        let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
+        folder.add(name, &bytes)?;
+    }
+    if files.names.len() > 1 {
+        folder.add(SAFETENSORS.index, files.index(output).as_bytes())?;
+    }
+    Ok(copied)
 }

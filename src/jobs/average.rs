@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::{say_selected, say_taken};
-use crate::average::{self, Coefficients, Estimate, Plan, Rule, Target};
+use crate::average::{self, Coefficients, Estimate, OutputPlan, Plan, Rule, Target};
 use crate::checkpoint::select::{Criteria, base_name, select};
 use crate::checkpoint::{Checkpoint, Take};
-use crate::output::{Format, atomic, check_folder};
+use crate::output::{Format, check_folder, check_target};
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -112,34 +112,34 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     if !coefficients.is_positive() {
         progress.note("note: some weights are negative");
     }
-    let plan = Plan::new(&inputs, coefficients, options.options.clone())?;
-    say_keys(progress, &plan);
+    let plan = Plan::new(&inputs, [coefficients], options.options.clone())?;
+    let planned = &plan.outputs()[0];
+    say_keys(progress, planned);
     let (bytes, nonfinite, estimate) = match options.dry_run {
-        true => (plan.size(&target)?, vec![], Some(plan.estimate()?)),
+        true => (planned.size(&target)?, vec![], Some(plan.estimate()?)),
         false => {
             progress.begin("averaging", plan.bytes_to_read(), 0, Unit::Bytes);
-            let force = options.output.force;
-            let written = plan.write(&target, force, &|bytes| progress.advance(bytes))?;
+            let (targets, force) = (std::slice::from_ref(&target), options.output.force);
+            let written = plan.write(targets, force, &|bytes| progress.advance(bytes))?;
             progress.end();
+            let written = written.into_iter().next().expect("one output");
             (written.bytes, written.nonfinite, None)
         }
     };
     for (name, n) in &nonfinite {
         progress.note(&format!("note: tensor `{name}`: {n} means are not finite"));
     }
-    let averaged = plan.tensors().iter().filter(|t| matches!(t.rule, Rule::Mean(_))).count();
-    let counted = |(i, input): (usize, &Checkpoint)| Counted {
-        path: input.path().to_path_buf(),
-        share: plan.coefficients().share(i),
-    };
+    let averaged = planned.tensors().iter().filter(|t| matches!(t.rule, Rule::Mean(_))).count();
+    let counted =
+        |(input, share): (&Checkpoint, f64)| Counted { path: input.path().to_path_buf(), share };
     Ok(Averaged {
-        output: target.path().clone(),
+        output: target.path().to_path_buf(),
         written: !options.dry_run,
-        inputs: inputs.iter().enumerate().map(counted).collect(),
+        inputs: inputs.iter().zip(planned.coefficients().shares()).map(counted).collect(),
         is_weighted: !matches!(options.weights, Weights::Equal),
         left_out: selection.left_out,
         averaged,
-        copied: plan.tensors().len() - averaged,
+        copied: planned.tensors().len() - averaged,
         nonfinite,
         bytes,
         bytes_read: plan.bytes_to_read(),
@@ -158,7 +158,7 @@ fn target(options: &Average, inputs: &[Checkpoint]) -> Result<Target> {
     let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
     let format = Format::of(&path);
     if let Some(like) = like {
-        atomic::check_target(&path, force, &paths)?;
+        check_target(&path, force, &paths)?;
         if format == Some(Format::Safetensors) {
             return Err(Error::usage(concat!(setting!("like"), " writes a PyTorch file"))
                 .at(&path)
@@ -177,7 +177,7 @@ fn target(options: &Average, inputs: &[Checkpoint]) -> Result<Target> {
         check_folder(&path, force, &paths)?;
         return Ok(Target::Folder { path, max_shard: *max_shard_size });
     }
-    atomic::check_target(&path, force, &paths)?;
+    check_target(&path, force, &paths)?;
     Ok(Target::File { path, format: format.unwrap_or(Format::Safetensors) })
 }
 
@@ -185,7 +185,7 @@ impl Weights {
     /// One an input.
     fn coefficients(&self, paths: &[PathBuf]) -> Result<Coefficients> {
         let weights = match self {
-            Weights::Equal => return Ok(average::mean(paths.len())),
+            Weights::Equal => return average::mean(paths.len()),
             Weights::Each(weights) => weights.clone(),
             Weights::File(file) => weights_of(file, paths)?,
         };
@@ -238,7 +238,7 @@ fn weights_of(file: &Path, paths: &[PathBuf]) -> Result<Vec<f64>> {
 }
 
 /// What the output lacks or has more than some inputs.
-fn say_keys(progress: &dyn Progress, plan: &Plan) {
+fn say_keys(progress: &dyn Progress, plan: &OutputPlan) {
     const SHOWN: usize = 20;
     let list = |names: &[&str], what: &str| {
         if !names.is_empty() {

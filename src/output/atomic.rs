@@ -3,122 +3,54 @@
 //! The bytes go to `.NAME.swa-RANDOM.tmp` beside the target; [`AtomicFile::commit`] fsyncs it,
 //! renames it to its name and fsyncs the folder. Whatever happens before the rename, the old file
 //! stays as it was. The temporary file is removed on an error, on SIGINT, SIGTERM and SIGHUP (see
-//! [`super::signals`]); after a SIGKILL the next run for the same target removes it.
+//! [`crate::process`]); after a SIGKILL the next run for the same target removes it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::Sink;
-use super::temporary::{self, Pending, rename, rename_error, reserve, sync_folder};
-use crate::process::signals::naming;
+use super::commit::{AtomicOutput, commit_all};
+use super::layout::Sink;
+use super::places::resolve_file;
+use super::temporary::{
+    self, Temporary, exchange, is_at, rename, rename_error, reserve, sync_folder,
+};
 use crate::{Error, Result};
 
+/// A file that has its name only when it is complete; dropped before that it leaves nothing behind.
+#[derive(Debug)]
 pub struct AtomicFile {
     /// What links lead to.
     target: PathBuf,
     folder: PathBuf,
     file: File,
     replace: bool,
-    temporary: Pending,
+    temporary: Temporary,
+    named: Named,
 }
 
-/// Fails if `path` cannot become an output file: it exists and `force` is not given, it is not a regular
-/// file, its folder is missing, or it is one of `inputs`. To be called before any work is done.
-pub fn check_target(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> {
-    let (target, _, exists) = resolve(path, force)?;
-    refuse_inputs(path, &target, exists, inputs)
-}
-
-/// [`check_target`] of several outputs, each with the flag that names it; no two may be one file.
-pub fn check_targets(targets: &[(&str, &Path)], force: bool, inputs: &[PathBuf]) -> Result<()> {
-    let mut seen: Vec<(&str, PathBuf)> = vec![];
-    for &(flag, path) in targets {
-        let (target, folder, exists) = resolve(path, force)?;
-        refuse_inputs(path, &target, exists, inputs)?;
-        // A file that is not there yet has no canonical path, its folder has.
-        let folder = folder.canonicalize().unwrap_or(folder);
-        let place = folder.join(target.file_name().unwrap_or_default());
-        if let Some((other, _)) = seen.iter().find(|(_, seen)| *seen == place) {
-            return Err(Error::usage(format!("{other} and {flag} name the same file"))
-                .at(path)
-                .remedy("give each a file of its own"));
-        }
-        seen.push((flag, place));
-    }
-    Ok(())
-}
-
-pub(super) fn refuse_inputs(
-    path: &Path,
-    target: &Path,
-    exists: bool,
-    inputs: &[PathBuf],
-) -> Result<()> {
-    let same = |input: &&PathBuf| std::fs::canonicalize(input).is_ok_and(|input| input == target);
-    match inputs.iter().find(same) {
-        Some(_) if exists => Err(Error::usage("is an input as well as the output")
-            .at(path)
-            .remedy("leave it out, or write to another name")),
-        _ => Ok(()),
-    }
-}
-
-/// The file behind the links, its folder, and whether it exists.
-fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
-    let (target, folder, exists) = behind_links(path)?;
-    if exists {
-        let meta = std::fs::metadata(&target).map_err(|e| Error::io(path, "stat", e))?;
-        if !meta.is_file() {
-            let what = if meta.is_dir() { "is a folder" } else { "is not a regular file" };
-            return Err(Error::usage(what).at(path).remedy("name a file to write"));
-        }
-        if !force {
-            return Err(exists_already(path));
-        }
-    }
-    Ok((target, folder, exists))
-}
-
-pub(super) fn exists_already(path: &Path) -> Error {
-    Error::usage("exists already").at(path).remedy("--force overwrites it, or name another file")
-}
-
-/// What the links lead to, its folder, and whether it exists.
-pub(super) fn behind_links(path: &Path) -> Result<(PathBuf, PathBuf, bool)> {
-    let (target, exists) = match std::fs::canonicalize(path) {
-        Ok(target) => (target, true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            if path.is_symlink() {
-                return Err(Error::usage("is a link that leads nowhere")
-                    .at(path)
-                    .remedy("remove it"));
-            }
-            (path.to_path_buf(), false)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::usage("its folder is not a folder").at(path));
-        }
-        Err(e) => return Err(Error::io(path, "open", e)),
-    };
-    if target.file_name().is_none() {
-        return Err(Error::usage("names no file").at(path).remedy("name a file to write"));
-    }
-    let folder = match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    };
-    if !folder.is_dir() {
-        return Err(Error::usage("its folder does not exist").at(path).remedy("create it first"));
-    }
-    Ok((target, folder, exists))
+/// How the file got its name.
+#[derive(Debug, Clone, Copy)]
+enum Named {
+    /// It has none yet.
+    No,
+    /// Nothing had it before.
+    Newly,
+    /// What had it before is gone.
+    InPlaceOfAnother,
+    /// What had it before has the temporary name.
+    InExchange,
 }
 
 impl AtomicFile {
-    /// Opens a temporary file of `size` bytes beside `path`, its space reserved.
+    /// Opens a temporary file of `size` bytes beside `path`, its space reserved. A file that is replaced
+    /// hands on its mode.
+    ///
+    /// # Errors
+    /// As of [`check_target`]; `NoSpace`, `Io`.
     pub fn create(path: &Path, size: u64, force: bool) -> Result<Self> {
-        let (target, folder, exists) = resolve(path, force)?;
+        let (target, folder, exists) = resolve_file(path, force)?;
         let (temporary, file) = temporary::create(&folder, &target, false)?;
         if exists {
             std::fs::metadata(&target)
@@ -126,10 +58,14 @@ impl AtomicFile {
                 .map_err(|e| Error::io(path, "keep its mode", e))?;
         }
         reserve(&file, &folder, path, size)?;
-        Ok(AtomicFile { target, folder, file, replace: force, temporary })
+        let (replace, named) = (force, Named::No);
+        Ok(AtomicFile { target, folder, file, replace, temporary, named })
     }
 
     /// Writes at a position; any thread may.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.target, "write", e))
     }
@@ -140,20 +76,28 @@ impl AtomicFile {
     }
 
     /// Cuts the file to so many bytes.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn truncate(&self, size: u64) -> Result<()> {
         self.file.set_len(size).map_err(|e| Error::io(&self.target, "write", e))
     }
 
+    /// Reads what was written.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let read = self.file.read_exact_at(bytes, offset);
+        read.map_err(|e| Error::io(&self.target, "read again", e))
+    }
+
     /// Makes the file durable and gives it its name.
-    pub fn commit(mut self) -> Result<()> {
-        self.file.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))?;
-        let naming = naming();
-        rename(self.temporary.path(), &self.target, self.replace)
-            .map_err(|e| rename_error(&self.target, e))?;
-        self.temporary.keep();
-        drop(naming);
-        // The rename itself is durable only when the folder is.
-        sync_folder(&self.folder, &self.target)
+    ///
+    /// # Errors
+    /// `OutputExists` if the name was taken meanwhile and may not be replaced; `Io`.
+    pub fn commit(self) -> Result<()> {
+        commit_all(vec![Box::new(self)])
     }
 }
 
@@ -163,13 +107,55 @@ impl Sink for AtomicFile {
     }
 
     fn read_at(&self, _: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let read = self.file.read_exact_at(bytes, offset);
-        read.map_err(|e| Error::io(&self.target, "read again", e))
+        self.read_at(bytes, offset)
+    }
+}
+
+impl AtomicOutput for AtomicFile {
+    fn make_durable(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))
+    }
+
+    fn take_name(&mut self, keep: bool) -> Result<()> {
+        let exists = std::fs::symlink_metadata(&self.target).is_ok();
+        if keep && exists && self.replace {
+            match exchange(self.temporary.path(), &self.target) {
+                // The temporary name is the old file's now.
+                Ok(true) => {
+                    self.named = Named::InExchange;
+                    return Ok(());
+                }
+                Ok(false) => {}
+                Err(e) => return Err(Error::io(&self.target, "replace", e)),
+            }
+        }
+        rename(self.temporary.path(), &self.target, self.replace)
+            .map_err(|e| rename_error(&self.target, e))?;
+        self.temporary.keep();
+        self.named = if exists { Named::InPlaceOfAnother } else { Named::Newly };
+        Ok(())
+    }
+
+    fn withdraw(&mut self) {
+        // Nothing is left to tell the user about: the error that led here is on its way.
+        match self.named {
+            Named::Newly if is_at(&self.file, &self.target) => {
+                drop(std::fs::remove_file(&self.target))
+            }
+            Named::InExchange => drop(exchange(self.temporary.path(), &self.target)),
+            _ => {}
+        }
+    }
+
+    fn complete(self: Box<Self>) -> Result<()> {
+        // The rename itself is durable only when the folder is.
+        sync_folder(&self.folder, &self.target)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::check_target;
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
@@ -245,23 +231,6 @@ mod tests {
         assert!(check_target(&link, true, &[]).is_ok());
         let error = check_target(&link, true, &[file]).unwrap_err().to_string();
         assert!(error.contains("is an input"), "{error}");
-    }
-
-    #[test]
-    fn two_outputs_are_two_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (dir.path().join("a"), dir.path().join("./sub/../a"));
-        std::fs::create_dir(dir.path().join("sub")).unwrap();
-        let other = dir.path().join("b");
-        assert!(check_targets(&[("--x", &a), ("--y", &other)], false, &[]).is_ok());
-        for exists in [false, true] {
-            let error = check_targets(&[("--x", &a), ("--y", &b)], true, &[]).unwrap_err();
-            assert!(error.to_string().contains("--x and --y name the same file"), "{error}");
-            if !exists {
-                std::fs::write(&a, "x").unwrap();
-            }
-        }
-        assert!(check_targets(&[("--x", &other), ("--y", &a)], false, &[]).is_err());
     }
 
     #[test]

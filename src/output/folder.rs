@@ -6,66 +6,34 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
-
-use super::Sink;
-use super::atomic::{behind_links, exists_already, refuse_inputs};
+use super::commit::AtomicOutput;
+use super::layout::Sink;
+use super::places::resolve_folder;
 use super::temporary::{
-    self, Pending, remove_flat_folder, rename, rename_error, reserve, sync_folder,
+    self, Temporary, exchange, is_at, remove_flat_folder, rename, rename_error, reserve,
+    sync_folder,
 };
-use crate::checkpoint::folder::SAFETENSORS;
-use crate::process::signals::naming;
 use crate::{Error, Result};
 
-pub struct AtomicFolder {
+/// A folder that has its name only when it is complete; dropped before that it leaves nothing behind.
+pub(crate) struct AtomicFolder {
     /// What links lead to.
     target: PathBuf,
     parent: PathBuf,
     exists: bool,
     replace: bool,
+    /// The temporary name is the old folder's.
+    exchanged: bool,
     // Fields are dropped in this order: the files go before their folder.
-    files: Vec<(File, Pending)>,
-    temporary: Pending,
+    files: Vec<(File, Temporary)>,
+    temporary: Temporary,
     folder: File,
-}
-
-/// Fails if `path` cannot become an output folder: it exists and `force` is not given, it holds
-/// anything but a model, its parent is missing, or it is one of `inputs`.
-pub fn check_folder(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<()> {
-    let (target, _, exists) = resolve(path, force)?;
-    refuse_inputs(path, &target, exists, inputs)
-}
-
-fn resolve(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
-    let (target, parent, exists) = behind_links(path)?;
-    if exists {
-        if !target.is_dir() {
-            return Err(Error::usage("is not a folder").at(path).remedy("name a folder to write"));
-        }
-        if !force {
-            return Err(exists_already(path));
-        }
-        // It goes as a whole, so nothing else may be in it.
-        let entries: Vec<_> = std::fs::read_dir(&target)
-            .and_then(Iterator::collect)
-            .map_err(|e| Error::io(path, "list", e))?;
-        let is_file = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_file());
-        let holds_model =
-            [SAFETENSORS.index, SAFETENSORS.single].iter().any(|name| target.join(name).is_file());
-        let replaceable = holds_model && entries.iter().all(is_file);
-        if !entries.is_empty() && !replaceable {
-            return Err(Error::usage("is a folder that holds more than one model's files")
-                .at(path)
-                .remedy("name another: --force replaces the whole folder"));
-        }
-    }
-    Ok((target, parent, exists))
 }
 
 impl AtomicFolder {
     /// Opens a temporary folder beside `path` with files of these sizes, their space reserved.
     pub fn create(path: &Path, files: &[(&str, u64)], force: bool) -> Result<Self> {
-        let (target, parent, exists) = resolve(path, force)?;
+        let (target, parent, exists) = resolve_folder(path, force)?;
         let (temporary, folder) = temporary::create(&parent, &target, true)?;
         if exists {
             std::fs::metadata(&target)
@@ -73,8 +41,16 @@ impl AtomicFolder {
                 .map_err(|e| Error::io(path, "keep its mode", e))?;
         }
         let (replace, open) = (force, vec![]);
-        let mut output =
-            AtomicFolder { target, parent, exists, replace, files: open, temporary, folder };
+        let mut output = AtomicFolder {
+            target,
+            parent,
+            exists,
+            replace,
+            exchanged: false,
+            files: open,
+            temporary,
+            folder,
+        };
         for (name, size) in files {
             let file = output.open(name)?;
             reserve(&file.0, &output.parent, path, *size)?;
@@ -83,10 +59,11 @@ impl AtomicFolder {
         Ok(output)
     }
 
-    fn open(&self, name: &str) -> Result<(File, Pending)> {
-        let pending = Pending::new(&self.temporary.path().join(name));
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(pending.path());
-        Ok((file.map_err(|e| self.fail(name, "create", e))?, pending))
+    fn open(&self, name: &str) -> Result<(File, Temporary)> {
+        let temporary = Temporary::new(&self.temporary.path().join(name));
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(temporary.path());
+        Ok((file.map_err(|e| self.fail(name, "create", e))?, temporary))
     }
 
     /// Adds a small file.
@@ -101,68 +78,83 @@ impl AtomicFolder {
         Error::io(&self.target.join(name), doing, e)
     }
 
-    /// Makes everything durable and gives the folder its name.
-    pub fn commit(mut self) -> Result<()> {
-        for (file, pending) in &self.files {
-            let name = pending.path().file_name().unwrap_or_default().to_string_lossy();
+    /// Old and new change places; false where the file system cannot, after the old one was removed.
+    fn exchange(&self) -> Result<bool> {
+        let fail = |e| Error::io(&self.target, "replace", e);
+        let exchanged = exchange(self.temporary.path(), &self.target).map_err(fail)?;
+        if !exchanged {
+            // The new one is complete and durable under its temporary name.
+            remove_flat_folder(&self.target).map_err(fail)?;
+        }
+        Ok(exchanged)
+    }
+}
+
+impl Sink for AtomicFolder {
+    fn write_at(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()> {
+        let (file, temporary) = &self.files[file];
+        file.write_all_at(bytes, offset).map_err(|e| {
+            let name = temporary.path().file_name().unwrap_or_default();
+            self.fail(&name.to_string_lossy(), "write", e)
+        })
+    }
+
+    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let (file, temporary) = &self.files[file];
+        file.read_exact_at(bytes, offset).map_err(|e| {
+            let name = temporary.path().file_name().unwrap_or_default();
+            self.fail(&name.to_string_lossy(), "read again", e)
+        })
+    }
+}
+
+impl AtomicOutput for AtomicFolder {
+    fn make_durable(&self) -> Result<()> {
+        for (file, temporary) in &self.files {
+            let name = temporary.path().file_name().unwrap_or_default().to_string_lossy();
             file.sync_all().map_err(|e| self.fail(&name, "fsync", e))?;
         }
-        self.folder.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))?;
-        let naming = naming();
-        let fail = |e| rename_error(&self.target, e);
-        let exchanged = self.exists && self.exchange()?;
-        if !exchanged {
-            rename(self.temporary.path(), &self.target, self.replace).map_err(fail)?;
+        self.folder.sync_all().map_err(|e| Error::io(&self.target, "fsync", e))
+    }
+
+    /// An old folder is kept whether or not that is asked for: it cannot be replaced in one step otherwise.
+    fn take_name(&mut self, _: bool) -> Result<()> {
+        self.exchanged = self.exists && self.exchange()?;
+        if !self.exchanged {
+            rename(self.temporary.path(), &self.target, self.replace)
+                .map_err(|e| rename_error(&self.target, e))?;
         }
         // The new files lie under the target's name now; under the temporary one, if at all, the old.
-        self.files.drain(..).for_each(|(_, mut pending)| pending.keep());
-        drop(naming);
+        self.files.drain(..).for_each(|(_, mut temporary)| temporary.keep());
+        Ok(())
+    }
+
+    fn withdraw(&mut self) {
+        // Nothing is left to tell the user about: the error that led here is on its way.
+        let new = match (self.exchanged, self.exists) {
+            (true, _) if matches!(exchange(self.temporary.path(), &self.target), Ok(true)) => {
+                self.temporary.path()
+            }
+            (false, false) if is_at(&self.folder, &self.target) => &self.target,
+            _ => return,
+        };
+        drop(remove_flat_folder(new));
+    }
+
+    fn complete(mut self: Box<Self>) -> Result<()> {
         sync_folder(&self.parent, &self.target)?;
-        if exchanged {
+        if self.exchanged {
             let old = self.temporary.path();
             remove_flat_folder(old).map_err(|e| Error::io(old, "remove the old folder", e))?;
         }
         self.temporary.keep();
         Ok(())
     }
-
-    /// Old and new change places; false where the file system cannot, after the old one was removed.
-    fn exchange(&self) -> Result<bool> {
-        let flags = RenameFlags::EXCHANGE;
-        match rustix::fs::renameat_with(CWD, self.temporary.path(), CWD, &self.target, flags) {
-            Ok(()) => Ok(true),
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                // The new one is complete and durable under its temporary name.
-                remove_flat_folder(&self.target)
-                    .map_err(|e| Error::io(&self.target, "replace", e))?;
-                Ok(false)
-            }
-            Err(e) => Err(Error::io(&self.target, "replace", e)),
-        }
-    }
-}
-
-impl Sink for AtomicFolder {
-    fn write_at(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()> {
-        let (file, pending) = &self.files[file];
-        file.write_all_at(bytes, offset).map_err(|e| {
-            let name = pending.path().file_name().unwrap_or_default();
-            self.fail(&name.to_string_lossy(), "write", e)
-        })
-    }
-
-    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let (file, pending) = &self.files[file];
-        file.read_exact_at(bytes, offset).map_err(|e| {
-            let name = pending.path().file_name().unwrap_or_default();
-            self.fail(&name.to_string_lossy(), "read again", e)
-        })
-    }
 }
 
 /// Names of the files that belong to the model in a folder but hold no weights: configuration,
 /// tokenizer, code. Not those of the trainer.
-pub fn model_files(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     const KINDS: [&str; 8] = ["json", "txt", "model", "jinja", "py", "spm", "tiktoken", "vocab"];
     const TRAINER: [&str; 1] = ["trainer_state.json"];
     let mut names = Vec::new();
@@ -186,7 +178,9 @@ pub fn model_files(folder: &Path) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commit::commit_all;
     use super::*;
+    use crate::checkpoint::folder::SAFETENSORS;
 
     const SINGLE: &str = SAFETENSORS.single;
 
@@ -211,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let output = model(dir.path(), "m", false).unwrap();
         assert!(!dir.path().join("m").exists());
-        output.commit().unwrap();
+        commit_all(vec![Box::new(output)]).unwrap();
         assert_eq!(listing(dir.path()), ["m"]);
         assert_eq!(listing(&dir.path().join("m")), ["config.json", SINGLE]);
         assert_eq!(std::fs::read(dir.path().join("m").join(SINGLE)).unwrap(), b"new");
@@ -226,10 +220,10 @@ mod tests {
         std::fs::create_dir(&old).unwrap();
         std::fs::write(old.join(SINGLE), "old").unwrap();
         std::fs::write(old.join("README.md"), "old").unwrap();
-        assert!(model(dir.path(), "m", false).err().unwrap().to_string().contains("--force"));
+        assert!(model(dir.path(), "m", false).err().unwrap().to_string().contains("`force`"));
         let output = model(dir.path(), "m", true).unwrap();
         assert_eq!(std::fs::read(old.join(SINGLE)).unwrap(), b"old");
-        output.commit().unwrap();
+        commit_all(vec![Box::new(output)]).unwrap();
         assert_eq!(listing(&old), ["config.json", SINGLE]);
         assert_eq!(listing(dir.path()), ["m"]);
         std::fs::create_dir(old.join("runs")).unwrap();

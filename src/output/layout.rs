@@ -1,30 +1,40 @@
-//! Where everything goes in a file to be written, known before its first byte. A format is one file here.
+//! Where everything goes in a file to be written, known before its first byte. Each format is a file beside
+//! this one.
 
 use std::path::Path;
 
-use super::Sink;
 use crate::Result;
 use crate::checkpoint::TensorInfo;
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::gather::Gather;
 
+/// Takes bytes at a position, from any thread.
+pub(crate) trait Sink: Sync {
+    /// Writes to the n-th of the files.
+    fn write_at(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()>;
+
+    /// Reads what was written.
+    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()>;
+}
+
 /// Where a tensor's bytes go.
-#[derive(Debug)]
-pub enum Destination<'a> {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Destination<'a> {
     /// One after the other, from this byte of the file on.
     Row(u64),
-    /// As the gather would read them. The bytes between belong to others.
+    /// Where the gather would read them. The bytes between belong to others.
     Scattered(&'a Gather),
 }
 
-pub trait Layout: Sync {
+/// The layout of one file.
+pub(crate) trait Layout: Sync {
     /// Size of the file in bytes.
     fn size(&self) -> u64;
 
-    /// Of the tensor of this number, in the order they were given in.
+    /// Where a tensor goes, by its number in the order in which they were given.
     fn destination(&self, tensor: usize) -> Destination<'_>;
 
-    /// What `finish` must be told of each tensor's bytes.
+    /// The checksum of each tensor's bytes that `finish` needs.
     fn checksum(&self) -> Option<Checksum>;
 
     /// Writes what the tensors do not change, before the first of them.
@@ -39,13 +49,14 @@ pub trait Layout: Sync {
 /// The formats of single files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// safetensors, with the digests of the tools in its metadata.
     Safetensors,
     /// As `torch.save` writes it.
     Torch,
 }
 
 impl Format {
-    /// By the end of a name, if it says so.
+    /// The one that a name ends in: `.safetensors`, or `.pth`, `.pt`, `.ckpt`, `.bin` and `.tar` for PyTorch's.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {

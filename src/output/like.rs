@@ -1,17 +1,20 @@
-//! Writing a PyTorch file as another is, byte for byte, with other weights in it: optimizer, scheduler and
-//! whatever else it holds stay as they were, so that a trainer resumes from it.
+//! Writing a copy of a PyTorch file with other weights in it: optimizer, scheduler and whatever else it holds
+//! stay as they were, byte for byte, so that a trainer can resume from it.
 
-use super::Sink;
-use super::layout::{Destination, Layout};
+use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::torch::{self, Storage};
 use crate::checkpoint::{Checkpoint, Extent, TensorInfo};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result, setting};
+
+/// The setting that names the file to copy.
+const LIKE: &str = setting!("like");
 
 /// Bytes that are copied at once.
 const PART: u64 = 1 << 20;
 
-pub struct LikeLayout<'a> {
+/// Where everything goes in a copy of another file.
+pub(crate) struct LikeLayout<'a> {
     model: &'a Checkpoint,
     /// Numbers of the tensors in it.
     tensors: Vec<usize>,
@@ -25,10 +28,9 @@ impl<'a> LikeLayout<'a> {
     pub fn new(model: &'a Checkpoint, names: &[&str], infos: &[TensorInfo]) -> Result<Self> {
         let at = |e: Error| e.at(model.path());
         if !model.container().is_torch_file() {
-            let what =
-                format!("is {}, which holds nothing beside its weights", model.container().name());
-            return Err(at(Error::usage(format!("--like: {what}"))
-                .remedy("leave out --like, or name a .pth or .ckpt file")));
+            let what = format!("is {}, which holds nothing but weights", model.container().name());
+            return Err(at(Error::usage(format!("{LIKE}: {what}"))
+                .remedy(format!("leave out {LIKE}, or name a .pth or .ckpt file"))));
         }
         let mut problems = vec![];
         let mut tensors = vec![];
@@ -58,9 +60,11 @@ impl<'a> LikeLayout<'a> {
             tensors.push(number);
         }
         if !problems.is_empty() {
-            let what = format!("--like: {} tensor(s) of the model do not fit", problems.len());
-            return Err(at(Error::input(what)
-                .remedy("name a checkpoint of the same model and type, or leave out --like")
+            let what = format!("{LIKE}: {} tensor(s) do not match the model's", problems.len());
+            return Err(at(Error::new(Kind::Mismatch, what)
+                .remedy(format!(
+                    "name a checkpoint of the same model and type, or leave out {LIKE}"
+                ))
                 .list(problems)));
         }
         let source = &model.files()[0];

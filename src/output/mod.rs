@@ -1,9 +1,11 @@
-//! Writing: a file or a folder that appears whole or not at all, and the formats that go into it.
+//! Writing: files and folders that appear whole or not at all, and the formats that go into them.
 
-pub mod atomic;
+mod atomic;
+mod commit;
 mod folder;
 mod layout;
 mod like;
+mod places;
 mod rewrite;
 mod safetensors;
 mod scatter;
@@ -12,22 +14,15 @@ mod temporary;
 mod torch;
 
 pub use atomic::AtomicFile;
-pub use folder::{AtomicFolder, check_folder, model_files};
-pub use layout::{Destination, Format, Layout};
-pub use like::LikeLayout;
+pub(crate) use commit::{AtomicOutput, commit_all};
+pub(crate) use folder::{AtomicFolder, model_files};
+pub use layout::Format;
+pub(crate) use layout::{Destination, Layout, Sink};
+pub(crate) use like::LikeLayout;
+pub(crate) use places::check_outputs;
+pub use places::{check_folder, check_target, check_targets};
 pub use rewrite::{FileTarget, rewrite, write_safetensors};
 pub use safetensors::SafetensorsLayout;
 pub(crate) use scatter::Scatter;
 pub use stream::write_stream;
-pub use torch::TorchLayout;
-
-use crate::Result;
-
-/// What takes bytes at a position, from any thread.
-pub trait Sink: Sync {
-    /// Writes to the n-th of the files.
-    fn write_at(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()>;
-
-    /// Reads again what was written.
-    fn read_at(&self, file: usize, bytes: &mut [u8], offset: u64) -> Result<()>;
-}
+pub(crate) use torch::TorchLayout;

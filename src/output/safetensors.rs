@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::Sink;
-use super::layout::{Destination, Layout};
+use super::AtomicFile;
+use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest::{self, DIGEST_KEY};
 use crate::checkpoint::{MAX_HEADER, TensorInfo};
 use crate::{Error, Result};
 
-/// Where everything goes in a file to be written.
+/// Where everything goes in a safetensors file to be written.
 #[derive(Debug)]
 pub struct SafetensorsLayout {
     /// The length and the JSON header, padded to a multiple of 8 bytes.
@@ -29,6 +29,9 @@ pub struct SafetensorsLayout {
 
 impl SafetensorsLayout {
     /// Tensors follow each other in the order given; metadata keys are sorted.
+    ///
+    /// # Errors
+    /// `Limit` if the header would be longer than the format allows.
     pub fn new<'a>(
         tensors: impl Iterator<Item = &'a TensorInfo>,
         metadata: &BTreeMap<String, String>,
@@ -68,6 +71,25 @@ impl SafetensorsLayout {
         offsets.iter_mut().for_each(|offset| *offset += start);
         let metadata = digest::of_metadata(metadata);
         Ok(SafetensorsLayout { head, digests, metadata, offsets, size })
+    }
+
+    /// Size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Where a tensor's bytes begin in the file. Panics if there is no tensor of this number.
+    pub fn offset(&self, tensor: usize) -> u64 {
+        self.offsets[tensor]
+    }
+
+    /// Writes the header to a file that has all tensors. These are given again, each with the
+    /// [`Checksum::Digest`] of its bytes.
+    ///
+    /// # Errors
+    /// `NoSpace`, `Io`.
+    pub fn write_header(&self, file: &AtomicFile, tensors: &[(&TensorInfo, u128)]) -> Result<()> {
+        file.write_at(&self.sealed(tensors), 0)
     }
 
     /// The head, with the digests of the tensors, in the order given, put into it.

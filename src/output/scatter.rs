@@ -1,11 +1,12 @@
 //! Tensors whose values do not lie in a row in the output: gathered whole, then put where they belong.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
-use super::Sink;
+use super::layout::Sink;
 use crate::Result;
 use crate::checkpoint::gather::Gather;
+use crate::sync::lock;
 
 /// Tensors in flight, by number.
 #[derive(Default)]
@@ -29,7 +30,7 @@ impl Scatter {
         part: &[u8],
     ) -> Result<()> {
         let whole = {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = lock(&self.0);
             let size = gather.shape.iter().product::<u64>() as usize * gather.width;
             let whole =
                 all.entry(tensor).or_insert_with(|| Whole { bytes: vec![0; size], missing: size });

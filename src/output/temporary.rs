@@ -1,29 +1,31 @@
 //! What an output is before it has its name: `.NAME.swa-RANDOM.tmp` beside the target, locked while its
 //! process lives, so that the next run can tell what dead ones left.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
 use crate::process::sigbus::{Entry, TEMPORARY, c_path};
-use crate::{Error, Result};
-use std::ffi::CString;
+use crate::{Error, Kind, Result, setting};
 
 /// The type of tmpfs in statfs(2).
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
-/// A path that signal handlers remove while this value lives.
-pub(super) struct Pending {
+/// A path that is removed when this value is dropped, and by signal handlers until then.
+#[derive(Debug)]
+pub(super) struct Temporary {
     path: PathBuf,
     entry: Option<&'static Entry<CString>>,
 }
 
-impl Pending {
+impl Temporary {
     pub fn new(path: &Path) -> Self {
-        Pending { path: path.to_path_buf(), entry: c_path(path).map(|path| TEMPORARY.push(path)) }
+        Temporary { path: path.to_path_buf(), entry: c_path(path).map(|path| TEMPORARY.push(path)) }
     }
 
     pub fn path(&self) -> &Path {
@@ -37,7 +39,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for Temporary {
     fn drop(&mut self) {
         if self.path.as_os_str().is_empty() {
             return;
@@ -50,7 +52,7 @@ impl Drop for Pending {
 
 /// Makes a temporary name for `target` in `folder` and creates it there, with mode 0666 or 0777 less the
 /// umask, and locks it.
-pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(Pending, File)> {
+pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(Temporary, File)> {
     remove_stale(folder, target);
     let prefix = temporary_prefix(target);
     let fail = |doing: &str, e| Err(Error::io(target, doing, e));
@@ -59,7 +61,7 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(P
         let random = RandomState::new().hash_one(std::process::id());
         let path = folder.join(format!("{prefix}{random:016x}.tmp"));
         // Known to the signal handlers before it exists.
-        let mut pending = Pending::new(&path);
+        let mut temporary = Temporary::new(&path);
         let created = match is_folder {
             true => std::fs::create_dir(&path).and_then(|()| File::open(&path)),
             false => OpenOptions::new().read(true).write(true).create_new(true).open(&path),
@@ -67,7 +69,7 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(P
         let file = match created {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                pending.keep();
+                temporary.keep();
                 continue;
             }
             Err(e) => return fail("create a temporary file beside it", e),
@@ -76,7 +78,7 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(P
         // have no locks; there nothing is taken for stale either.
         match file.lock() {
             Err(e) if !lacks_locks(&e) => return fail("lock its temporary file", e),
-            _ => return Ok((pending, file)),
+            _ => return Ok((temporary, file)),
         }
     }
 }
@@ -128,10 +130,29 @@ pub(super) fn rename(temporary: &Path, target: &Path, replace: bool) -> io::Resu
     std::fs::rename(temporary, target)
 }
 
+/// Exchanges two files or folders; false where the file system cannot.
+pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
+    match rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether a path leads to an open file or folder.
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
 /// An error of [`rename`] for users.
 pub(super) fn rename_error(target: &Path, e: io::Error) -> Error {
     if e.kind() == io::ErrorKind::AlreadyExists {
-        return Error::usage("appeared while this ran").at(target).remedy("--force overwrites it");
+        return Error::new(Kind::OutputExists, "appeared while this ran")
+            .at(target)
+            .remedy(concat!(setting!("force"), " overwrites it"));
     }
     Error::io(target, "rename to its name", e)
 }

@@ -8,11 +8,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::Sink;
-use super::layout::{Destination, Layout};
+use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::{Dtype, TensorInfo};
-use crate::{Error, METADATA_ENTRY, Result};
+use crate::{Error, Kind, METADATA_ENTRY, Result};
 
 /// Name of the folder in the zip file, as PyTorch gives it when it writes to a buffer.
 const ROOT: &str = "archive";
@@ -37,8 +36,8 @@ struct Entry {
     content: Option<Vec<u8>>,
 }
 
-/// A file to be written.
-pub struct TorchLayout {
+/// Where everything goes in a PyTorch file to be written.
+pub(crate) struct TorchLayout {
     /// Small ones, then one a tensor, then small ones.
     entries: Vec<Entry>,
     /// Number of the first tensor's entry.
@@ -275,7 +274,8 @@ fn classes(info: &TensorInfo) -> Result<(&'static str, Option<&'static str>)> {
         Dtype::F8_E5M2FNUZ => (UNTYPED, Some("float8_e5m2fnuz")),
         Dtype::F8_E8M0 => (UNTYPED, Some("float8_e8m0fnu")),
         other => {
-            return Err(Error::input(format!("type {other:?} has no storage in a PyTorch file"))
+            let what = format!("type {other:?} has no storage in a PyTorch file");
+            return Err(Error::new(Kind::Unsupported, what)
                 .tensor(&info.name)
                 .remedy("write safetensors"));
         }

@@ -7,7 +7,7 @@ use swa_base::Result;
 use swa_tools::checkpoint::checksum::Checksum;
 use swa_tools::checkpoint::digest::BLOCK;
 use swa_tools::checkpoint::{Dtype, TensorInfo};
-use swa_tools::output::{AtomicFile, Destination, Layout, SafetensorsLayout, Sink};
+use swa_tools::output::{AtomicFile, SafetensorsLayout};
 
 /// A safetensors file of `labels` `[images]`, I64, and `logits` `[models, images, classes]`, F32; the images in
 /// the order in which they were visited.
@@ -39,17 +39,10 @@ impl Plan {
         self.tensors[0].shape[0]
     }
 
-    fn start(&self, tensor: usize) -> u64 {
-        match self.layout.destination(tensor) {
-            Destination::Row(offset) => offset,
-            Destination::Scattered(_) => unreachable!("safetensors has rows"),
-        }
-    }
-
     /// Where a model's row begins.
     fn row(&self, model: usize, row: usize) -> u64 {
         let rows = (model * self.images() + row) as u64;
-        self.start(1) + rows * self.classes as u64 * 4
+        self.layout.offset(1) + rows * self.classes as u64 * 4
     }
 }
 
@@ -80,10 +73,10 @@ impl LogitsFile {
             self.shrink(labels.len())?;
         }
         let bytes: Vec<u8> = labels.iter().flat_map(|&x| i64::from(x).to_le_bytes()).collect();
-        self.file.write_at(&bytes, self.plan.start(0))?;
+        self.file.write_at(&bytes, self.plan.layout.offset(0))?;
         let sums = [self.checksum(0)?, self.checksum(1)?];
         let sums = [(&self.plan.tensors[0], sums[0]), (&self.plan.tensors[1], sums[1])];
-        self.plan.layout.finish(&self.file, 0, &sums)?;
+        self.plan.layout.write_header(&self.file, &sums)?;
         self.file.commit()
     }
 
@@ -104,7 +97,7 @@ impl LogitsFile {
     fn checksum(&self, tensor: usize) -> Result<u128> {
         let (kind, size) = (Checksum::Digest, self.plan.tensors[tensor].size());
         let mut sum = 0;
-        self.blocks(self.plan.start(tensor), size, |at, bytes| {
+        self.blocks(self.plan.layout.offset(tensor), size, |at, bytes| {
             sum = kind.add(sum, kind.of_part(at, bytes, size));
             Ok(())
         })?;
@@ -121,7 +114,7 @@ impl LogitsFile {
         let mut buffer = vec![0; BLOCK as usize];
         for at in (0..length).step_by(BLOCK as usize) {
             let bytes = &mut buffer[..BLOCK.min(length - at) as usize];
-            self.file.read_at(0, bytes, start + at)?;
+            self.file.read_at(bytes, start + at)?;
             take(at, bytes)?;
         }
         Ok(())

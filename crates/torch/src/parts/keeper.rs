@@ -8,7 +8,7 @@ use super::file;
 use super::{Content, Part, Seen, Tell, differences};
 use swa_base::{Error, Result, setting};
 use swa_data::loader::Portion;
-use swa_tools::{output::atomic, process::signals};
+use swa_tools::{output::check_target, process::signals};
 
 /// Time between two writings of the state.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -46,7 +46,7 @@ impl<C: Content> Keeper<C> {
     /// `Input` where the state is of another pass or part, `Usage` where the file cannot become one.
     pub fn open(mut part: Part<C>, state: Option<&Path>, tell: Tell) -> Result<Self> {
         if let Some(path) = state {
-            atomic::check_target(path, true, &[])?;
+            check_target(path, true, &[])?;
             if path.exists() {
                 resume(&mut part, path)?;
             }

@@ -17,15 +17,15 @@ pub(super) enum Way {
 }
 
 /// What is known of the two ways.
-pub(super) struct Access {
+pub(super) struct CopyOrMap {
     tried: AtomicUsize,
     /// The least nanoseconds a MiB, of what was copied and mapped.
     least: [AtomicU64; 2],
 }
 
-impl Access {
+impl CopyOrMap {
     pub fn new() -> Self {
-        Access { tried: AtomicUsize::new(0), least: [u64::MAX; 2].map(AtomicU64::new) }
+        CopyOrMap { tried: AtomicUsize::new(0), least: [u64::MAX; 2].map(AtomicU64::new) }
     }
 
     /// For the next job of full size; it is to be told how long that took.
@@ -56,21 +56,21 @@ mod tests {
 
     /// The way after trials that take so many microseconds a MiB, copied and mapped.
     fn after(copied: &[u64], mapped: &[u64]) -> Way {
-        let access = Access::new();
+        let copy_or_map = CopyOrMap::new();
         for (&copied, &mapped) in copied.iter().zip(mapped) {
             for (way, time) in [(Way::Copied, copied), (Way::Mapped, mapped)] {
-                assert_eq!(access.way(), way);
-                access.took(way, 3 << 20, Duration::from_micros(3 * time));
+                assert_eq!(copy_or_map.way(), way);
+                copy_or_map.took(way, 3 << 20, Duration::from_micros(3 * time));
             }
         }
-        access.way()
+        copy_or_map.way()
     }
 
     #[test]
     fn threads_that_ask_at_once_try_both() {
-        let access = Access::new();
+        let copy_or_map = CopyOrMap::new();
         let asked = std::thread::scope(|scope| {
-            let ask = || (0..TRIALS).map(|_| access.way()).collect::<Vec<_>>();
+            let ask = || (0..TRIALS).map(|_| copy_or_map.way()).collect::<Vec<_>>();
             let threads = [scope.spawn(ask), scope.spawn(ask)];
             threads.map(|thread| thread.join().unwrap()).concat()
         });

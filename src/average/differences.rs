@@ -1,4 +1,4 @@
-//! In what checkpoints that should be of one model differ.
+//! How checkpoints that should be of one model differ.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,16 @@ use crate::checkpoint::{Checkpoint, TensorInfo};
 pub(super) struct Differences {
     /// Shapes and types, one line each.
     pub problems: Vec<String>,
-    /// Names that not all have, one line each.
+    /// Names that some lack, one line each.
     pub absent: Vec<String>,
-    /// Tensors that the first has not: (input, number), each name once.
+    /// Tensors that the first lacks: (input, number), each name once.
     pub extra: Vec<(u32, u32)>,
 }
 
-/// Compares all inputs with the first, and names that the first has not among themselves, as far as the
+/// Compares all inputs with the first, and what the first lacks among themselves, as far as the
 /// names are `wanted`.
-pub(super) fn differences(inputs: &[Checkpoint], wanted: &dyn Fn(&str) -> bool) -> Differences {
-    let first = &inputs[0];
+pub(super) fn differences(inputs: &[&Checkpoint], wanted: &dyn Fn(&str) -> bool) -> Differences {
+    let first = inputs[0];
     let mut found = Differences::default();
     let mut met: HashSet<&str> = HashSet::new();
     for (number, other) in inputs.iter().enumerate().skip(1) {
