@@ -270,14 +270,27 @@ fn finish_bounded_scalar(
         round: impl Fn(f64) -> [u8; N],
     ) {
         let error = (error / divisor).abs();
-        for (i, (&sum, out)) in sum.iter().zip(out.as_chunks_mut::<N>().0).enumerate() {
+        // The result, and whether it is the only one.
+        let bounded = |sum: f64| {
             let mean = sum / divisor;
             // The division and the divisor round by 2^-53 of the mean each.
             let error = (error + mean.abs() * 2f64.powi(-51)) * (1.0 + 1e-9);
             let (low, high) = (round(mean - error), round(mean + error));
-            *out = low;
-            if low != high || !mean.is_finite() {
-                doubtful.push(i);
+            (low, (low == high) & mean.is_finite())
+        };
+        // A loop that only computes, which fills registers, and one that is rarely run for the places.
+        const LANES: usize = 32;
+        let out = out.as_chunks_mut::<N>().0;
+        for (line, (sums, out)) in sum.chunks(LANES).zip(out.chunks_mut(LANES)).enumerate() {
+            let mut all_certain = true;
+            for (&sum, out) in sums.iter().zip(&mut *out) {
+                let (result, certain) = bounded(sum);
+                *out = result;
+                all_certain &= certain;
+            }
+            if !all_certain {
+                let doubted = (0..sums.len()).filter(|&i| !bounded(sums[i]).1);
+                doubtful.extend(doubted.map(|i| line * LANES + i));
             }
         }
     }
