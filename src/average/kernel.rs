@@ -84,6 +84,9 @@ thread_local! {
 
 vectorised!(accumulate_any(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float,
     weights: &[f64]) -> Span, accumulate_avx512, accumulate_avx2, accumulate_scalar);
+vectorised!(add_any(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float, weights: &[f64]) -> (),
+    add_avx512, add_avx2, add_scalar);
+vectorised!(span_any(values: &[u8], from: Float) -> Span, span_avx512, span_avx2, span_scalar);
 vectorised!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
     finish_exact_avx512, finish_exact_avx2, finish_exact_scalar);
 vectorised!(finish_bounded_any(sum: &[f64], divisor: f64, error: f64, to: Float, out: &mut [u8],
@@ -104,6 +107,18 @@ pub fn accumulate(
     assert!(!inputs.is_empty() && inputs.len() == weights.len());
     assert!(inputs.iter().all(|bytes| bytes.len() == sum.len() * from.size()));
     accumulate_any(sum, is_new, inputs, from, weights)
+}
+
+/// [`accumulate`] of inputs whose spans are known.
+pub fn add(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float, weights: &[f64]) {
+    assert!(!inputs.is_empty() && inputs.len() == weights.len());
+    assert!(inputs.iter().all(|bytes| bytes.len() == sum.len() * from.size()));
+    add_any(sum, is_new, inputs, from, weights)
+}
+
+/// The span of an input's values; not of F64.
+pub fn span(values: &[u8], from: Float) -> Span {
+    span_any(values, from)
 }
 
 /// Writes the plain means of a few inputs of a 16-bit type, summed in f32. Adds to `left` the number of
@@ -149,9 +164,52 @@ fn accumulate_scalar(
     from: Float,
     weights: &[f64],
 ) -> Span {
+    accumulate_with::<true>(sum, is_new, inputs, from, weights)
+}
+
+#[inline(always)]
+fn add_scalar(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float, weights: &[f64]) {
+    accumulate_with::<false>(sum, is_new, inputs, from, weights);
+}
+
+/// Runs `$run` with the function that decodes a value of a type.
+macro_rules! decoding {
+    ($from:expr, $run:ident) => {
+        match $from {
+            Float::F64 => unreachable!("sums of F64 take the exact path"),
+            Float::F32 => $run!(f32::from_le_bytes),
+            Float::F16 => $run!(|b| f16_to_f32(u16::from_le_bytes(b))),
+            Float::BF16 => $run!(|b| bf16_to_f32(u16::from_le_bytes(b))),
+            Float::E4M3 | Float::E5M2 | Float::E4M3Fnuz | Float::E5M2Fnuz => {
+                let table = $from.table();
+                $run!(|[code]| table[code as usize])
+            }
+        }
+    };
+}
+
+#[inline(always)]
+fn span_scalar(values: &[u8], from: Float) -> Span {
+    macro_rules! run {
+        ($value:expr) => {
+            Span::EMPTY.over(values.as_chunks().0, $value)
+        };
+    }
+    decoding!(from, run)
+}
+
+/// `SPAN`: whether the span of the inputs is wanted.
+#[inline(always)]
+fn accumulate_with<const SPAN: bool>(
+    sum: &mut [f64],
+    is_new: bool,
+    inputs: &[&[u8]],
+    from: Float,
+    weights: &[f64],
+) -> Span {
     /// `K` inputs at once, so that the sums stay in registers while these are added.
     #[inline(always)]
-    fn some<const N: usize, const K: usize, const UNIT: bool>(
+    fn some<const N: usize, const K: usize, const UNIT: bool, const SPAN: bool>(
         sum: &mut [f64],
         is_new: bool,
         inputs: &[&[u8]],
@@ -162,8 +220,10 @@ fn accumulate_scalar(
         let weights: [f64; K] = std::array::from_fn(|k| weights[k]);
         // Two loops, each of one width: the second finds in the cache what the first read.
         let mut span = Span::EMPTY;
-        for values in inputs {
-            span = span.over(values, &value);
+        if SPAN {
+            for values in inputs {
+                span = span.over(values, &value);
+            }
         }
         for (i, sum) in sum.iter_mut().enumerate() {
             // Stored once: for all that the compiler knows, inputs and sums overlap. −0 is the neutral
@@ -178,7 +238,7 @@ fn accumulate_scalar(
         span
     }
     #[inline(always)]
-    fn all<const N: usize, const UNIT: bool>(
+    fn all<const N: usize, const UNIT: bool, const SPAN: bool>(
         sum: &mut [f64],
         is_new: bool,
         inputs: &[&[u8]],
@@ -188,35 +248,26 @@ fn accumulate_scalar(
         let (mut span, mut is_new) = (Span::EMPTY, is_new);
         for (inputs, weights) in inputs.chunks(4).zip(weights.chunks(4)) {
             span = span.with(match inputs.len() {
-                1 => some::<N, 1, UNIT>(sum, is_new, inputs, weights, &value),
-                2 => some::<N, 2, UNIT>(sum, is_new, inputs, weights, &value),
-                3 => some::<N, 3, UNIT>(sum, is_new, inputs, weights, &value),
-                _ => some::<N, 4, UNIT>(sum, is_new, inputs, weights, &value),
+                1 => some::<N, 1, UNIT, SPAN>(sum, is_new, inputs, weights, &value),
+                2 => some::<N, 2, UNIT, SPAN>(sum, is_new, inputs, weights, &value),
+                3 => some::<N, 3, UNIT, SPAN>(sum, is_new, inputs, weights, &value),
+                _ => some::<N, 4, UNIT, SPAN>(sum, is_new, inputs, weights, &value),
             });
             is_new = false;
         }
         span
     }
-    // The plain mean is what it is mostly.
+    // The plain mean is the usual case.
     let any_unit = weights.iter().all(|&weight| weight == 1.0);
-    macro_rules! any {
+    macro_rules! run {
         ($value:expr) => {
             match any_unit {
-                true => all::<_, true>(sum, is_new, inputs, weights, $value),
-                false => all::<_, false>(sum, is_new, inputs, weights, $value),
+                true => all::<_, true, SPAN>(sum, is_new, inputs, weights, $value),
+                false => all::<_, false, SPAN>(sum, is_new, inputs, weights, $value),
             }
         };
     }
-    match from {
-        Float::F64 => unreachable!("sums of F64 take the exact path"),
-        Float::F32 => any!(f32::from_le_bytes),
-        Float::F16 => any!(|b| f16_to_f32(u16::from_le_bytes(b))),
-        Float::BF16 => any!(|b| bf16_to_f32(u16::from_le_bytes(b))),
-        Float::E4M3 | Float::E5M2 | Float::E4M3Fnuz | Float::E5M2Fnuz => {
-            let table = from.table();
-            any!(|[code]| table[code as usize])
-        }
-    }
+    decoding!(from, run)
 }
 
 #[inline(always)]

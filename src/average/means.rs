@@ -116,23 +116,28 @@ impl Terms<'_> {
     ) -> Result<()> {
         let Worker { buffers, sums, doubtful, left, crcs, .. } = worker;
         let inputs = self.load(self.sources, &values, buffers, crcs)?;
-        let width = self.from.size();
-        for mean in means {
+        let (width, n) = (self.from.size(), values.len());
+        let (several, mut wide) = (means.len() > 1, false);
+        for mean in &mut *means {
+            let is_narrow = width == 2 && mean.coefficients.is_plain();
+            if several && !is_narrow {
+                wide = true;
+                continue;
+            }
             let mut own = [&[][..]; TOGETHER];
             own.iter_mut().zip(mean.of).for_each(|(own, &source)| *own = inputs[source]);
             let inputs = &own[..mean.of.len()];
-            let size = mean.to.size();
             left.clear();
-            let length = if width == 2 && mean.coefficients.is_plain() {
-                let out = &mut mean.out[at * size..(at + values.len()) * size];
+            let length = if is_narrow {
+                let out = &mut mean.out[at * mean.to.size()..][..n * mean.to.size()];
                 kernel::narrow(inputs, self.from, mean.to, out, left);
                 PIECE
             } else {
-                left.extend(0..values.len().div_ceil(BLOCK));
+                left.extend(0..n.div_ceil(BLOCK));
                 BLOCK
             };
             for start in left.iter().map(|number| number * length) {
-                let end = values.len().min(start + length);
+                let end = n.min(start + length);
                 let mut parts = [&[][..]; TOGETHER];
                 for (part, bytes) in parts.iter_mut().zip(inputs) {
                     *part = &bytes[start * width..end * width];
@@ -141,11 +146,26 @@ impl Terms<'_> {
                 let sums = sums_of(sums, end - start);
                 let weights = mean.coefficients.weights();
                 let span = kernel::accumulate(sums, true, parts, self.from, weights);
-                mean.finish(sums, span, self.from, at + start, doubtful);
-                if !doubtful.is_empty() {
-                    let block = values.start + start..values.start + end;
-                    self.exactly(block, doubtful, mean, at + start)?;
+                let block = values.start + start..values.start + end;
+                self.finish(mean, sums, span, block, at + start, doubtful)?;
+            }
+        }
+        if !wide {
+            return Ok(());
+        }
+        // Several means of the same inputs, block by block: each input's span is found once.
+        for start in (0..n).step_by(BLOCK) {
+            let end = n.min(start + BLOCK);
+            let parts = Parts::of(&inputs, start * width..end * width, self.from);
+            let sums = sums_of(sums, end - start);
+            for mean in &mut *means {
+                if width == 2 && mean.coefficients.is_plain() {
+                    continue;
                 }
+                let weights = mean.coefficients.weights();
+                let span = parts.add(mean.of.iter().copied(), sums, true, weights);
+                let block = values.start + start..values.start + end;
+                self.finish(mean, sums, span, block, at + start, doubtful)?;
             }
         }
         Ok(())
@@ -170,41 +190,52 @@ impl Terms<'_> {
             let crcs = crcs.get_mut(group * TOGETHER..).unwrap_or_default();
             let inputs = self.load(sources, &values, buffers, crcs)?;
             let sources = group * TOGETHER..group * TOGETHER + sources.len();
-            for (m, mean) in means.iter().enumerate() {
-                let first = added[m];
-                let of = &mean.of[first..];
-                let of = &of[..of.partition_point(|&source| source < sources.end)];
-                if of.is_empty() {
-                    continue;
-                }
-                added[m] += of.len();
-                let weights = &mean.coefficients.weights()[first..added[m]];
-                let sums = sums[m * n..][..n].chunks_mut(BLOCK);
-                let spans = &mut spans[m * blocks..][..blocks];
-                for (i, (sums, span)) in sums.zip(spans).enumerate() {
-                    let mut parts = [&[][..]; TOGETHER];
-                    for (part, &source) in parts.iter_mut().zip(of) {
-                        let bytes = inputs[source - sources.start];
-                        *part = &bytes[i * BLOCK * width..][..sums.len() * width];
-                    }
-                    let parts = &parts[..of.len()];
-                    let more = kernel::accumulate(sums, first == 0, parts, self.from, weights);
-                    *span = span.with(more);
+            // Which inputs of each mean are among these.
+            let more = means.iter().zip(&added).map(|(mean, &first)| {
+                first..mean.of.partition_point(|&source| source < sources.end)
+            });
+            let more: Vec<Range<usize>> = more.collect();
+            for i in 0..blocks {
+                let block = i * BLOCK..n.min((i + 1) * BLOCK);
+                let bytes = block.start * width..block.end * width;
+                let parts = match means.len() {
+                    1 => Parts::without_spans(&inputs, bytes, self.from),
+                    _ => Parts::of(&inputs, bytes, self.from),
+                };
+                for (m, mean) in means.iter().enumerate().filter(|(m, _)| !more[*m].is_empty()) {
+                    let weights = &mean.coefficients.weights()[more[m].clone()];
+                    let of = mean.of[more[m].clone()].iter().map(|source| source - sources.start);
+                    let sums = &mut sums[m * n..][block.clone()];
+                    let span = parts.add(of, sums, added[m] == 0, weights);
+                    let so_far = &mut spans[m * blocks + i];
+                    *so_far = so_far.with(span);
                 }
             }
+            added.iter_mut().zip(more).for_each(|(added, more)| *added = more.end);
         }
         for (m, mean) in means.iter_mut().enumerate() {
             let sums = sums[m * n..][..n].chunks(BLOCK);
             for (i, (sums, &span)) in sums.zip(&spans[m * blocks..]).enumerate() {
-                let at = at + i * BLOCK;
-                mean.finish(sums, span, self.from, at, doubtful);
-                if !doubtful.is_empty() {
-                    let start = values.start + i * BLOCK;
-                    self.exactly(start..start + sums.len(), doubtful, mean, at)?;
-                }
+                let start = i * BLOCK;
+                let block = values.start + start..values.start + start + sums.len();
+                self.finish(mean, sums, span, block, at + start, doubtful)?;
             }
         }
         Ok(())
+    }
+
+    /// Writes the means of a block to place `at`, those that are not certain by the exact path.
+    fn finish(
+        &self,
+        mean: &mut Mean,
+        sums: &[f64],
+        span: Span,
+        block: Range<usize>,
+        at: usize,
+        doubtful: &mut Vec<usize>,
+    ) -> Result<()> {
+        mean.finish(sums, span, self.from, at, doubtful);
+        if doubtful.is_empty() { Ok(()) } else { self.exactly(block, doubtful, mean, at) }
     }
 
     /// The bytes of a chunk in some sources, added to their CRCs if these are wanted. What comes from a
@@ -274,6 +305,54 @@ impl Terms<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The same block of some inputs.
+struct Parts<'b> {
+    parts: [&'b [u8]; TOGETHER],
+    /// Of each, if they are shared by several means.
+    spans: Option<[Span; TOGETHER]>,
+    from: Float,
+}
+
+impl<'b> Parts<'b> {
+    fn without_spans(inputs: &[&'b [u8]], bytes: Range<usize>, from: Float) -> Self {
+        let mut parts = [&[][..]; TOGETHER];
+        parts.iter_mut().zip(inputs).for_each(|(part, input)| *part = &input[bytes.clone()]);
+        Parts { parts, spans: None, from }
+    }
+
+    fn of(inputs: &[&'b [u8]], bytes: Range<usize>, from: Float) -> Self {
+        let parts = Self::without_spans(inputs, bytes, from);
+        let mut spans = [Span::EMPTY; TOGETHER];
+        for (span, part) in spans.iter_mut().zip(&parts.parts[..inputs.len()]) {
+            *span = kernel::span(part, from);
+        }
+        Parts { spans: Some(spans), ..parts }
+    }
+
+    /// Adds some of them to the sums; returns their span.
+    fn add(
+        &self,
+        of: impl Iterator<Item = usize>,
+        sums: &mut [f64],
+        is_new: bool,
+        weights: &[f64],
+    ) -> Span {
+        let (mut own, mut span) = ([&[][..]; TOGETHER], Span::EMPTY);
+        for (own, source) in own.iter_mut().zip(of) {
+            *own = self.parts[source];
+            if let Some(spans) = &self.spans {
+                span = span.with(spans[source]);
+            }
+        }
+        let own = &own[..weights.len()];
+        if self.spans.is_none() {
+            return kernel::accumulate(sums, is_new, own, self.from, weights);
+        }
+        kernel::add(sums, is_new, own, self.from, weights);
+        span
     }
 }
 

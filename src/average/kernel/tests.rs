@@ -107,6 +107,14 @@ proptest! {
                 let span = accumulate(&mut sum, false, &inputs, from, weights);
                 (bits(sum), span)
             });
+            // The same in two steps.
+            let parted = in_all_registers(|| {
+                let (mut sum, mut all) = (vec![0.5; n], Span::EMPTY);
+                add(&mut sum, false, &inputs, from, weights);
+                inputs.iter().for_each(|bytes| all = all.with(super::span(bytes, from)));
+                (bits(sum), all)
+            });
+            prop_assert_eq!(&parted, &(sum.clone(), span));
             // What a new sum held does not count.
             let (new, _) = in_all_registers(|| {
                 let mut sum = vec![0.5; n];
