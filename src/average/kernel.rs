@@ -320,11 +320,13 @@ fn finish_bounded_scalar(
         doubtful: &mut Vec<usize>,
         round: impl Fn(f64) -> [u8; N],
     ) {
-        let error = (error / divisor).abs();
+        // Outside the normal numbers nothing is known of it: all values are doubtful then.
+        let inverse = 1.0 / divisor;
+        let error = if inverse.is_normal() { (error * inverse).abs() } else { f64::INFINITY };
         // The result, and whether it is the only one.
         let bounded = |sum: f64| {
-            let mean = sum / divisor;
-            // The division and the divisor round by 2^-53 of the mean each.
+            let mean = sum * inverse;
+            // The divisor, its inverse and the product round by 2^-53 of the mean each.
             let error = (error + mean.abs() * 2f64.powi(-51)) * (1.0 + 1e-9);
             let (low, high) = (round(mean - error), round(mean + error));
             (low, (low == high) & mean.is_finite())
