@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use swa_tools::output::atomic;
+use swa_tools::output::check_targets;
 use swa_tools::{Result, setting};
 
 /// Which files to write of an evaluation.
@@ -37,6 +37,6 @@ impl Files {
 
     /// Fails if a file cannot be written, is one of `inputs` or is given twice.
     pub(super) fn check(&self, inputs: &[PathBuf]) -> Result<()> {
-        atomic::check_targets(&self.given(), self.force, inputs)
+        check_targets(&self.given(), self.force, inputs)
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use swa_tools::checkpoint::Take;
-use swa_tools::output::atomic;
+use swa_tools::output::check_target;
 use swa_tools::{Choice, Error, Progress, Result};
 
 use super::sharing::{digests, names};
@@ -41,7 +41,7 @@ pub struct MergeStats {
 pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Updated> {
     let started = Instant::now();
     let output = &options.output;
-    atomic::check_target(&output.path, output.force, &options.parts)?;
+    check_target(&output.path, output.force, &options.parts)?;
     let set = Set::open(&options.parts)?;
     set.expect_tool(TOOL)?;
     let model = ModelFile::open(progress, &options.take, &options.model, Some(output))?;

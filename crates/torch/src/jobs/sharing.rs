@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Map, Value, json};
 use swa_tools::checkpoint::select::base_name;
 use swa_tools::checkpoint::{Checkpoint, digest};
-use swa_tools::output::atomic;
+use swa_tools::output::check_target;
 use swa_tools::{Error, Progress, Result, TRANSFORM_KEY, setting};
 
 use crate::parts::{self, Content, Identity, Keeper, Part, Shard, Tell};
@@ -96,7 +96,7 @@ impl Sharing {
                 .remedy(concat!("give ", setting!("resume"), " a name of its own")));
         }
         match &self.save {
-            Some(path) => atomic::check_target(path, self.force, inputs),
+            Some(path) => check_target(path, self.force, inputs),
             None => Ok(()),
         }
     }

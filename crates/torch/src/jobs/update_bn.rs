@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use regex::Regex;
 use swa_data::loader::Portion;
-use swa_tools::output::atomic;
+use swa_tools::output::check_target;
 use swa_tools::text::megabytes;
 use swa_tools::{Choice, Error, Progress, Result, TRANSFORM_KEY, Unit, choices, setting};
 
@@ -118,7 +118,7 @@ impl UpdateBn {
         }
         match &self.output {
             // Writing over the model itself is what `force` is for here.
-            Some(output) => atomic::check_target(&output.path, output.force, &[]),
+            Some(output) => check_target(&output.path, output.force, &[]),
             None => Ok(()),
         }
     }
