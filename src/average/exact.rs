@@ -7,9 +7,9 @@
 use num_bigint::{BigInt, BigUint, Sign};
 use num_traits::{ToPrimitive, Zero};
 
-use super::float::{Float, Format};
+use super::float::{Float, FloatFormat};
 
-/// (negative, m, e): |x| = m·2^e. `x` is finite.
+/// The sign, significand and exponent of a finite number: (is negative, m, e) with |x| = m·2^e.
 pub fn parts(x: f64) -> (bool, u64, i32) {
     let bits = x.to_bits();
     let fraction = bits & ((1 << 52) - 1);
@@ -99,7 +99,7 @@ impl Sum {
 
     /// self / divisor, rounded once; and whether nothing was lost. The divisor is not zero; a quotient
     /// of zero is positive.
-    fn over(&self, divisor: &Sum, format: Format) -> (u64, bool) {
+    fn over(&self, divisor: &Sum, format: FloatFormat) -> (u64, bool) {
         let exponent = self.exponent - divisor.exponent;
         if self.is_zero() {
             return (0, true);
@@ -142,7 +142,7 @@ fn bits(m: u64) -> u32 {
 
 /// The format's code for ±(q + something below 1, if `more`)·2^exponent, and whether it is equal.
 /// `q` is not zero, and has more bits than the format if `more`.
-fn round(negative: bool, q: u128, more: bool, exponent: i32, format: Format) -> (u64, bool) {
+fn round(negative: bool, q: u128, more: bool, exponent: i32, format: FloatFormat) -> (u64, bool) {
     let precision = format.precision;
     let leading = exponent + (127 - q.leading_zeros() as i32);
     // Exponent of the last bit that the format keeps.
@@ -169,7 +169,7 @@ fn round(negative: bool, q: u128, more: bool, exponent: i32, format: Format) -> 
     (code | (negative as u64) << (width + precision - 1), exact)
 }
 
-fn exponent_bits(format: Format) -> i32 {
+fn exponent_bits(format: FloatFormat) -> i32 {
     // The largest exponent is 2^(bits − 1) − 1.
     (format.max_exponent + 1).ilog2() as i32 + 1
 }
@@ -207,8 +207,9 @@ pub(super) fn divisor(weights: &[f64]) -> Sum {
     Sum::of(weights.iter().map(|&w| (1.0, w)))
 }
 
-/// n / d · 2^exponent, rounded once. `d` is positive.
+/// n / d · 2^exponent, rounded once to nearest, ties to even. Panics unless `d` is positive.
 pub fn quotient(n: BigInt, d: BigInt, exponent: i32) -> f64 {
+    assert!(d.sign() == Sign::Plus, "the divisor is not positive");
     let (n, d) = (Sum { integer: Integer::Big(n), exponent }, Integer::Big(d));
     f64::from_bits(n.over(&Sum { integer: d, exponent: 0 }, Float::F64.format()).0)
 }

@@ -5,9 +5,13 @@ use crate::checkpoint::Dtype;
 /// The types whose values are averaged. The 8-bit ones are only read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Float {
+    /// IEEE 754 binary64.
     F64,
+    /// IEEE 754 binary32.
     F32,
+    /// IEEE 754 binary16.
     F16,
+    /// The upper half of binary32.
     BF16,
     /// OCP 8-bit, 4 exponent bits, no infinity (`torch.float8_e4m3fn`).
     E4M3,
@@ -21,7 +25,7 @@ pub enum Float {
 
 /// A binary format: values are integers of `precision` bits times powers of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Format {
+pub struct FloatFormat {
     /// Bits of the significand, the hidden one included.
     pub precision: i32,
     /// Exponent of the smallest normal value.
@@ -30,7 +34,7 @@ pub struct Format {
     pub max_exponent: i32,
 }
 
-impl Format {
+impl FloatFormat {
     /// Every value is a multiple of two to this power.
     pub fn quantum(self) -> i32 {
         self.min_exponent - (self.precision - 1)
@@ -68,7 +72,7 @@ impl Float {
         }
     }
 
-    /// Bytes a value.
+    /// Size of a value in bytes.
     pub fn size(self) -> usize {
         match self {
             Float::F64 => 8,
@@ -78,7 +82,8 @@ impl Float {
         }
     }
 
-    pub fn format(self) -> Format {
+    /// Its binary format.
+    pub fn format(self) -> FloatFormat {
         let (precision, min_exponent, max_exponent) = match self {
             Float::F64 => (53, -1022, 1023),
             Float::F32 => (24, -126, 127),
@@ -89,11 +94,11 @@ impl Float {
             Float::E4M3Fnuz => (4, -7, 7),
             Float::E5M2Fnuz => (3, -15, 15),
         };
-        Format { precision, min_exponent, max_exponent }
+        FloatFormat { precision, min_exponent, max_exponent }
     }
 
     /// A magnitude that this type holds with room to spare: half of its largest power of two.
-    pub fn safe(self) -> f64 {
+    pub(super) fn safe(self) -> f64 {
         2f64.powi(self.format().max_exponent - 1)
     }
 
@@ -103,6 +108,7 @@ impl Float {
     }
 
     /// The value coded by `size()` little-endian bytes.
+    /// Panics if there are not so many.
     pub fn decode(self, bytes: &[u8]) -> f64 {
         let two = || u16::from_le_bytes([bytes[0], bytes[1]]);
         match self {
@@ -115,7 +121,7 @@ impl Float {
     }
 
     /// The values of all codes of an 8-bit type.
-    pub fn table(self) -> &'static [f32; 256] {
+    pub(super) fn table(self) -> &'static [f32; 256] {
         static E4M3: [f32; 256] = table(Float::E4M3);
         static E5M2: [f32; 256] = table(Float::E5M2);
         static E4M3_FNUZ: [f32; 256] = table(Float::E4M3Fnuz);

@@ -130,13 +130,21 @@ pub fn narrow(inputs: &[&[u8]], from: Float, to: Float, out: &mut [u8], left: &m
     narrow_any(inputs, from, to, out, left)
 }
 
+/// The values in another type, little-endian, each rounded once to nearest, ties to even; what is too large
+/// becomes infinity. Panics for the 8-bit types, which are not written.
+pub fn round_to_float(values: &[f64], to: Float) -> Vec<u8> {
+    let mut bytes = vec![0; values.len() * to.size()];
+    finish_exact(values, 1.0, to, &mut bytes);
+    bytes
+}
+
 /// Writes sum / divisor, rounded once to nearest-even, where both are exact and finite.
 pub fn finish_exact(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) {
     assert_eq!(out.len(), sum.len() * to.size());
     finish_exact_any(sum, divisor, to, out)
 }
 
-/// How many of the values are NaN or infinite.
+/// How many values of this type, little-endian, are NaN or infinite.
 pub fn count_nonfinite(values: &[u8], float: Float) -> usize {
     values.chunks_exact(float.size()).filter(|value| !float.decode(value).is_finite()).count()
 }

@@ -23,7 +23,7 @@ impl<'a> Plan<'a> {
     /// no output has in common may differ.
     ///
     /// # Errors
-    /// `Usage` without columns, or if a column has not an entry for each input. `Mismatch` with one
+    /// `Usage` without columns, or if a column lacks an entry for an input. `Mismatch` with one
     /// report of every name, shape and type in which the inputs of an output differ. `Unsupported` for
     /// types that have no average, `Input` if no tensor is left.
     pub fn new(

@@ -79,7 +79,7 @@ pub struct Averaged {
     pub bytes: u64,
     /// Of the inputs.
     pub bytes_read: u64,
-    /// Batchnorm layers, whose statistics are those of other weights now.
+    /// Batchnorm layers, whose statistics no longer match the averaged weights.
     pub batchnorm_layers: usize,
     /// What it would take, where nothing was written.
     pub estimate: Option<Estimate>,
@@ -114,7 +114,7 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     }
     let plan = Plan::new(&inputs, [coefficients], options.options.clone())?;
     let planned = &plan.outputs()[0];
-    say_keys(progress, planned);
+    note_keys(progress, planned);
     let (bytes, nonfinite, estimate) = match options.dry_run {
         true => (planned.size(&target)?, vec![], Some(plan.estimate()?)),
         false => {
@@ -237,8 +237,8 @@ fn weights_of(file: &Path, paths: &[PathBuf]) -> Result<Vec<f64>> {
     }
 }
 
-/// What the output lacks or has more than some inputs.
-fn say_keys(progress: &dyn Progress, plan: &OutputPlan) {
+/// Notes which tensors only some inputs have.
+fn note_keys(progress: &dyn Progress, plan: &OutputPlan) {
     const SHOWN: usize = 20;
     let list = |names: &[&str], what: &str| {
         if !names.is_empty() {

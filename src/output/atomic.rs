@@ -70,7 +70,7 @@ impl AtomicFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io(&self.target, "write", e))
     }
 
-    /// Writes some of the bytes and says how many.
+    /// Writes some of the bytes and returns how many.
     pub(super) fn write_some_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         self.file.write_at(bytes, offset)
     }

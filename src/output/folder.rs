@@ -31,7 +31,8 @@ pub(crate) struct AtomicFolder {
 }
 
 impl AtomicFolder {
-    /// Opens a temporary folder beside `path` with files of these sizes, their space reserved.
+    /// Opens a temporary folder beside `path` with files of these sizes, their space reserved. A folder that is
+    /// replaced hands on its mode.
     pub fn create(path: &Path, files: &[(&str, u64)], force: bool) -> Result<Self> {
         let (target, parent, exists) = resolve_folder(path, force)?;
         let (temporary, folder) = temporary::create(&parent, &target, true)?;
@@ -152,8 +153,8 @@ impl AtomicOutput for AtomicFolder {
     }
 }
 
-/// Names of the files that belong to the model in a folder but hold no weights: configuration,
-/// tokenizer, code. Not those of the trainer.
+/// Names of the files in a folder that belong to the model but hold no weights: configuration, tokenizer,
+/// code. The trainer's own files are left out.
 pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     const KINDS: [&str; 8] = ["json", "txt", "model", "jinja", "py", "spm", "tiktoken", "vocab"];
     const TRAINER: [&str; 1] = ["trainer_state.json"];

@@ -1,4 +1,4 @@
-//! Writing tensors that are at hand: a checkpoint again with other bytes for some of its tensors.
+//! Writing tensors that are in memory: a checkpoint with some of its tensors replaced.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -6,22 +6,30 @@ use std::path::Path;
 
 use super::layout::{Destination, Format, Layout};
 use super::{AtomicFile, LikeLayout, SafetensorsLayout, Scatter, TorchLayout};
-use crate::Result;
 use crate::checkpoint::{Checkpoint, TensorInfo};
+use crate::{Error, Result};
 
 /// A single file to write.
 #[derive(Debug, Clone, Copy)]
 pub struct FileTarget<'a> {
+    /// Where.
     pub path: &'a Path,
+    /// Its format.
     pub format: Format,
-    /// A PyTorch file that is copied, with the tensors in the place of its weights.
+    /// A PyTorch file to copy, with the tensors in the place of its weights.
     pub like: Option<&'a Checkpoint>,
     /// Whether an existing file is replaced.
     pub force: bool,
 }
 
-/// Writes the tensors under the names that the checkpoint's file gives them, in the target's
-/// format. `metadata` is left out of copies of other files. `replaced` is by name, without what wrappers put into it.
+/// Writes a checkpoint's tensors under the names that they have in its file, in the target's format.
+/// `replaced` holds other bytes for some of them, by the name without wrappers' prefixes. A copy of another
+/// file ([`FileTarget::like`]) keeps that file's metadata; `metadata` is not used then.
+///
+/// # Errors
+/// As of [`AtomicFile::create`] and [`AtomicFile::commit`]; `Mismatch` if `like` has other tensors;
+/// `Unsupported` for types that the format lacks; `Changed` if the checkpoint was written to meanwhile;
+/// `Usage` if replaced bytes are not as many as the tensor has.
 pub fn rewrite(
     checkpoint: &Checkpoint,
     target: &FileTarget,
@@ -49,7 +57,7 @@ pub fn rewrite(
     write(layout.as_ref(), &tensors, &bytes, path, force, &|| checkpoint.check_unchanged())
 }
 
-/// Writes tensors, whose bytes are asked for one after the other; `check` may still refuse the file before it
+/// Writes tensors whose bytes are requested one after the other. `check` may still refuse the file before it
 /// has its name.
 fn write<'b>(
     layout: &dyn Layout,
@@ -65,7 +73,10 @@ fn write<'b>(
     let mut sums = Vec::with_capacity(tensors.len());
     for (i, info) in tensors.iter().enumerate() {
         let bytes = bytes(i)?;
-        assert_eq!(bytes.len() as u64, info.size());
+        if bytes.len() as u64 != info.size() {
+            let what = format!("{} bytes were given for {}", bytes.len(), info.size());
+            return Err(Error::usage(what).tensor(&info.name));
+        }
         let sum = layout.checksum().map_or(0, |kind| kind.of_part(0, &bytes, info.size()));
         sums.push((info, sum));
         match layout.destination(i) {
@@ -78,7 +89,11 @@ fn write<'b>(
     output.commit()
 }
 
-/// Writes tensors to a safetensors file.
+/// Writes tensors, with their bytes row by row and little-endian, to a safetensors file.
+///
+/// # Errors
+/// As of [`AtomicFile::create`] and [`AtomicFile::commit`]; `Limit` for too long a header; `Usage` if a tensor
+/// has not as many bytes as its shape and type need.
 pub fn write_safetensors(
     tensors: &[(TensorInfo, Vec<u8>)],
     metadata: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Writing from front to back what has no known size.
+//! Writing a file of unknown size from front to back.
 
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -6,7 +6,10 @@ use std::path::Path;
 use super::AtomicFile;
 use crate::{Error, Result};
 
-/// Writes a file that `fill` fills. It appears whole or not at all.
+/// Writes a file with what `fill` writes. It appears whole or not at all.
+///
+/// # Errors
+/// As of [`AtomicFile::create`] and [`AtomicFile::commit`]; an error of `fill` becomes `Io` or `NoSpace`.
 pub fn write_stream(
     path: &Path,
     force: bool,

@@ -21,7 +21,7 @@ pub use methods::{Accumulator, Method, Statistics};
 pub use movement::{Movement, distance, movements};
 pub use stability::{MIN_BATCHES, Stability, StandardError};
 use swa_data::Batch;
-use swa_tools::average::{Float, kernel};
+use swa_tools::average::{Float, count_nonfinite, round_to_float};
 use swa_tools::checkpoint::{Checkpoint, Dtype};
 use swa_tools::output::{FileTarget, rewrite};
 use swa_tools::{Error, METADATA_KEY, Result};
@@ -232,9 +232,8 @@ pub fn write(
             let Some(float) = Float::of(info.dtype).filter(|float| float.is_written()) else {
                 continue;
             };
-            let mut bytes = vec![0; info.size() as usize];
-            kernel::finish_exact(values, 1.0, float, &mut bytes);
-            if kernel::count_nonfinite(&bytes, float) > 0 {
+            let bytes = round_to_float(values, float);
+            if count_nonfinite(&bytes, float) > 0 {
                 return Err(Error::input(format!("the new values do not fit {:?}", info.dtype))
                     .at(checkpoint.path())
                     .tensor(&name)
