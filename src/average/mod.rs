@@ -84,6 +84,7 @@ mod kernel;
 mod means;
 mod options;
 mod output_plan;
+mod output_state;
 mod plan;
 mod stream;
 mod target;

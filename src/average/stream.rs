@@ -4,21 +4,20 @@
 //! threads, files are read front to back, and memory does not depend on their size.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use super::copy_or_map::{CopyOrMap, Way};
-use super::exact::{self, Sum};
+use super::exact;
 use super::input_checksums::InputChecksums;
 use super::means::{Found, Job, Mean, Terms, Worker};
+use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
 use super::write_queue::WriteQueue;
 use super::{Float, OutputPlan, Plan, Rule, kernel};
-use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest;
-use crate::output::{Destination, Scatter, Sink};
+use crate::output::Destination;
 use crate::sync::lock;
 use crate::{Error, Kind, Result, setting};
 
@@ -54,47 +53,6 @@ pub(super) struct Stream<'p, 'a> {
     checksums: InputChecksums,
 }
 
-/// Where an output's bytes go.
-pub(super) struct Place<'p> {
-    pub sink: &'p dyn Sink,
-    pub files: usize,
-    /// For each tensor.
-    pub tensors: Vec<TensorPlace<'p>>,
-}
-
-/// Where a tensor goes.
-pub(super) struct TensorPlace<'p> {
-    /// Number of the file in the sink.
-    pub file: usize,
-    pub to: Destination<'p>,
-    /// What is added up of its bytes on the way.
-    pub checksum: Option<Checksum>,
-}
-
-/// An output on its way, and what is gathered of it.
-struct OutputState<'p, 'a> {
-    plan: &'p OutputPlan<'a>,
-    /// The sum of the weights, exactly.
-    divisor: Sum,
-    /// Empty if nothing is written.
-    tensors: &'p [TensorPlace<'p>],
-    /// Number of its first file in the queue.
-    first_file: usize,
-    /// Of each tensor's bytes.
-    sums: Mutex<Vec<u128>>,
-    scatter: Scatter,
-    /// How many values that are not finite a tensor has.
-    nonfinite: Mutex<HashMap<usize, u64>>,
-}
-
-/// What was gathered of an output.
-pub(super) struct Gathered {
-    /// The checksum of each tensor's bytes, for those that want one.
-    pub sums: Vec<u128>,
-    /// Tensors with values that are not finite, and how many.
-    pub nonfinite: Vec<(usize, u64)>,
-}
-
 impl<'p, 'a> Stream<'p, 'a> {
     /// `places`: of each output, or none if nothing is to be written.
     pub fn new(
@@ -104,18 +62,9 @@ impl<'p, 'a> Stream<'p, 'a> {
     ) -> Self {
         let mut files = 0;
         let state = |(number, output): (usize, &'p OutputPlan<'a>)| {
-            let place = places.get(number);
-            let first_file = files;
+            let (place, first_file) = (places.get(number), files);
             files += place.map_or(0, |place| place.files);
-            OutputState {
-                plan: output,
-                divisor: exact::divisor(output.coefficients().weights()),
-                tensors: place.map_or(&[][..], |place| &place.tensors),
-                first_file,
-                sums: Mutex::new(vec![0; output.tensors().len()]),
-                scatter: Scatter::default(),
-                nonfinite: Mutex::default(),
-            }
+            OutputState::new(output, place, first_file)
         };
         let outputs = plan.outputs().iter().enumerate().map(state).collect();
         let sinks: Vec<_> = places.iter().map(|place| (place.sink, place.files)).collect();
@@ -187,12 +136,7 @@ impl<'p, 'a> Stream<'p, 'a> {
 
     /// What was gathered of each output.
     pub fn finish(self) -> Vec<Gathered> {
-        let gathered = |output: OutputState| {
-            let mut nonfinite: Vec<_> = lock(&output.nonfinite).drain().collect();
-            nonfinite.sort();
-            Gathered { sums: std::mem::take(&mut *lock(&output.sums)), nonfinite }
-        };
-        self.outputs.into_iter().map(gathered).collect()
+        self.outputs.into_iter().map(OutputState::finish).collect()
     }
 
     fn rule(&self, member: &Member) -> Rule {
@@ -396,7 +340,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             ));
         }
         if found.nonfinite > 0 {
-            *lock(&output.nonfinite).entry(tensor).or_default() += found.nonfinite;
+            output.count_nonfinite(tensor, found.nonfinite);
         }
         Ok(())
     }
@@ -425,37 +369,5 @@ impl<'p, 'a> Stream<'p, 'a> {
                 setting!("allow_nonfinite")
             ))
             .list(others)
-    }
-}
-
-impl OutputState<'_, '_> {
-    /// Type of the values that a tensor has here.
-    fn to(&self, member: &Member) -> Float {
-        let dtype = self.plan.tensors()[member.tensor()].dtype;
-        Float::of(dtype).expect("planned as a float")
-    }
-
-    /// Number of a tensor's file in the queue.
-    fn file(&self, tensor: usize) -> usize {
-        self.first_file + self.tensors[tensor].file
-    }
-
-    /// Adds a part of a tensor, from byte `at` on, to its checksum.
-    fn sum(&self, tensor: usize, at: u64, bytes: &[u8]) {
-        if let Some(kind) = self.tensors[tensor].checksum {
-            let part = kind.of_part(at, bytes, self.plan.output_size(tensor));
-            let sum = &mut lock(&self.sums)[tensor];
-            *sum = kind.add(*sum, part);
-        }
-    }
-
-    /// Takes a part of a tensor whose values do not lie in a row.
-    fn put(&self, queue: &WriteQueue, tensor: usize, at: u64, part: &[u8]) -> Result<()> {
-        let Destination::Scattered(gather) = self.tensors[tensor].to else {
-            unreachable!("its values lie in a row")
-        };
-        queue.alone(self.file(tensor), |sink, file| {
-            self.scatter.put(sink, file, tensor, gather, at, part)
-        })
     }
 }

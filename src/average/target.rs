@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::OutputPlan;
-use super::stream::{Place, TensorPlace};
+use super::output_state::{Place, TensorPlace};
 use crate::Result;
 use crate::checkpoint::folder::SAFETENSORS;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::stream::{MOST_THREADS, Place, Stream, memory_a_thread};
+use super::output_state::Place;
+use super::stream::{MOST_THREADS, Stream, memory_a_thread};
 use super::target::Files;
 use super::{OutputPlan, Plan, Target};
 use crate::checkpoint::folder::SAFETENSORS;
