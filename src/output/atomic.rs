@@ -48,7 +48,7 @@ impl AtomicFile {
     /// hands on its mode.
     ///
     /// # Errors
-    /// As of [`check_target`]; `NoSpace`, `Io`.
+    /// As of [`check_target`](super::check_target); `NoSpace`, `Io`.
     pub fn create(path: &Path, size: u64, force: bool) -> Result<Self> {
         let (target, folder, exists) = resolve_file(path, force)?;
         let (temporary, file) = temporary::create(&folder, &target, false)?;
