@@ -7,7 +7,7 @@ use super::block::Worker;
 use super::plan::Rule;
 use super::stream::{Job, Stream, lock};
 use crate::Result;
-use crate::checkpoint::checksum::Checksum;
+use crate::tensors::checksum::Checksum;
 
 /// What is known of a tensor in flight.
 pub(super) struct Checking {

@@ -8,8 +8,8 @@ use swa_base::{Choice, choices};
 
 use super::compare::{Differences, differences};
 use super::{Coefficients, Float};
-use crate::checkpoint::select::base_name;
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, is_running_statistic};
+use crate::select::base_name;
 use crate::{Error, METADATA_KEY, Result, TRANSFORM_KEY};
 
 choices! {

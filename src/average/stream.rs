@@ -14,9 +14,9 @@ use super::checking::Checking;
 use super::plan::{Plan, Rule};
 use super::writer::Writer;
 use super::{Float, exact, kernel};
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::digest;
 use crate::output::{Destination, Scatter, Sink};
+use crate::tensors::checksum::Checksum;
+use crate::tensors::digest;
 use crate::{Error, Result};
 
 /// Bytes that a job reads of each input, or writes, whichever has the narrower type: a block of the

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::plan::Plan;
 use super::stream::{MOST_THREADS, Output, Stream, lock};
-use crate::checkpoint::folder::SAFETENSORS;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
+use crate::formats::shards::SAFETENSORS;
 use crate::output::{
     AtomicFile, AtomicFolder, Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout,
     model_files,

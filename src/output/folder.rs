@@ -13,7 +13,7 @@ use super::atomic::{behind_links, exists_already, refuse_inputs};
 use super::temporary::{
     self, Pending, remove_flat_folder, rename, rename_error, reserve, sync_folder,
 };
-use crate::checkpoint::folder::SAFETENSORS;
+use crate::formats::shards::SAFETENSORS;
 use crate::process::signals::naming;
 use crate::{Error, Result};
 

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::Sink;
 use crate::Result;
-use crate::checkpoint::TensorInfo;
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::gather::Gather;
+use crate::tensors::TensorInfo;
+use crate::tensors::checksum::Checksum;
+use crate::tensors::gather::Gather;
 
 /// Where a tensor's bytes go.
 #[derive(Debug)]

@@ -3,9 +3,10 @@
 
 use super::Sink;
 use super::layout::{Destination, Layout};
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::torch::{self, Storage};
 use crate::checkpoint::{Checkpoint, Extent, TensorInfo};
+use crate::formats::torch;
+use crate::tensors::checksum::Checksum;
+use crate::tensors::view::Storage;
 use crate::{Error, Result};
 
 /// Bytes that are copied at once.
@@ -90,7 +91,7 @@ impl Layout for LikeLayout<'_> {
 
     fn destination(&self, tensor: usize) -> Destination<'_> {
         match self.model.extent(self.tensors[tensor]) {
-            Extent::Row(start) => Destination::Row(start),
+            Extent::Contiguous(start) => Destination::Row(start),
             Extent::Gathered(gather) => Destination::Scattered(gather),
         }
     }

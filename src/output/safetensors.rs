@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::Sink;
 use super::layout::{Destination, Layout};
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::digest::{self, DIGEST_KEY};
-use crate::checkpoint::{MAX_HEADER, TensorInfo};
+use crate::tensors::checksum::Checksum;
+use crate::tensors::digest::{self, DIGEST_KEY};
+use crate::tensors::{MAX_HEADER, TensorInfo};
 use crate::{Error, Result};
 
 /// Where everything goes in a file to be written.
@@ -103,7 +103,7 @@ impl Layout for SafetensorsLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Dtype;
+    use crate::tensors::Dtype;
 
     #[test]
     fn the_reference_implementation_reads_it() {

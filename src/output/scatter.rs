@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Sink;
 use crate::Result;
-use crate::checkpoint::gather::Gather;
+use crate::tensors::gather::Gather;
 
 /// Tensors in flight, by number.
 #[derive(Default)]

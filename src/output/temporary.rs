@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
-use crate::process::sigbus::{Entry, TEMPORARY, c_path};
+use crate::process::temporary::{Registered, register};
 use crate::{Error, Result};
-use std::ffi::CString;
 
 /// The type of tmpfs in statfs(2).
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
@@ -18,12 +17,12 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// A path that signal handlers remove while this value lives.
 pub(super) struct Pending {
     path: PathBuf,
-    entry: Option<&'static Entry<CString>>,
+    registered: Option<Registered>,
 }
 
 impl Pending {
     pub fn new(path: &Path) -> Self {
-        Pending { path: path.to_path_buf(), entry: c_path(path).map(|path| TEMPORARY.push(path)) }
+        Pending { path: path.to_path_buf(), registered: register(path) }
     }
 
     pub fn path(&self) -> &Path {
@@ -32,7 +31,7 @@ impl Pending {
 
     /// It is not temporary any more.
     pub fn keep(&mut self) {
-        self.entry.take().inspect(|entry| entry.remove());
+        self.registered = None;
         self.path.clear();
     }
 }
@@ -44,7 +43,7 @@ impl Drop for Pending {
         }
         // Nothing is left to tell the user about: the error that led here is on its way.
         let _ = std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir(&self.path));
-        self.entry.inspect(|entry| entry.remove());
+        self.registered = None;
     }
 }
 

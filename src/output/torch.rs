@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::Sink;
 use super::layout::{Destination, Layout};
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::{Dtype, TensorInfo};
+use crate::tensors::checksum::Checksum;
+use crate::tensors::{Dtype, TensorInfo};
 use crate::{Error, METADATA_ENTRY, Result};
 
 /// Name of the folder in the zip file, as PyTorch gives it when it writes to a buffer.
