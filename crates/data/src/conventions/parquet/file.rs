@@ -16,8 +16,8 @@ use crate::text::grouped;
 use swa_base::panics;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, setting};
-use swa_tools::store::Source;
 use swa_tools::select::base_name;
+use swa_tools::store::Source;
 
 /// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
@@ -147,7 +147,7 @@ impl File {
             reader.skip_records(first)?;
             read_rows(&mut reader, end - first)
         })?;
-        // Uncompressed, they are parts of the mapped file.
+        // Uncompressed, they are parts of the file where that is in memory anyway.
         let in_memory = whole(&self.source).unwrap_or_default().as_ptr_range();
         let mut size = 0;
         for value in &values {
@@ -271,7 +271,7 @@ fn whole(source: &Source) -> Option<&[u8]> {
 /// A file as the crate wants to read it.
 struct Chunks {
     source: Arc<Source>,
-    /// The whole file, where it is mapped.
+    /// The whole file, where it can be had without a copy.
     in_memory: Option<Bytes>,
 }
 
