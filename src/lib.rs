@@ -1,18 +1,29 @@
 //! Stochastic Weight Averaging after training: average checkpoints.
 //!
-//! - [`checkpoint`] reads: a file becomes an index of tensors and byte extents, and the format ends
-//!   there. [`checkpoint::select`] turns arguments into an ordered list of inputs.
+//! - [`select`] turns arguments into an ordered list of inputs.
+//! - [`checkpoint`] reads: a file becomes an index of tensors and byte extents. Below it, [`store`] has the bytes,
+//!   `formats` makes tensors of them, and `weights` knows where each trainer keeps the weights.
 //! - [`average`] plans what becomes of every tensor, then streams the inputs through one kernel.
 //! - [`output`] writes a file that appears whole or not at all.
 //! - [`process`] is what a command does on signals.
+//!
+//! # Inputs that change while they are read
+//! Inputs are mapped, and another process may write to a mapped file at any time. That cannot make an average look
+//! right that is not: every input is checked before the output gets its name, and one that changed is an error
+//! ([`Kind::Changed`]). But the slices that are read do change under the reader; see [`store`] for what this means.
 
 pub mod average;
 pub mod checkpoint;
+mod formats;
 pub mod jobs;
 pub mod output;
 pub mod process;
 pub mod report;
+pub mod select;
+pub mod store;
 mod sync;
+mod tensors;
+mod weights;
 
 pub use swa_base::{
     Choice, Error, Kind, Progress, Result, Silent, Unit, choices, error, setting, text,

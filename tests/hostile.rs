@@ -175,7 +175,7 @@ fn files_of_one_layout_are_read_by_their_own_pickles() {
     assert_eq!(average(&later(0, 3.0)), Ok((2.0, 0.0)));
     std::fs::write(path("a.pt"), &first).unwrap();
     let error = average(&elsewhere).unwrap_err();
-    assert!(error.contains("b.pt") && error.contains("beside its data"), "{error}");
+    assert!(error.contains("b.pt") && error.contains("its local header"), "{error}");
     let error = average(&file(&w, b"middle", 3.0, 4.0)).unwrap_err();
     assert!(error.contains("byte order `middle`"), "{error}");
 }

@@ -82,7 +82,7 @@ fn a_file_without_digests_says_so() {
     fails(
         swa_avg().current_dir(&dir).args(["b", "-o", "out"]),
         3,
-        &["has not one digest a tensor"],
+        &["does not have one digest per tensor"],
     );
 }
 
@@ -158,10 +158,10 @@ fn a_shard_that_is_missing_or_foreign_is_named() {
     command.current_dir(&dir).args(["checkpoint-*", "-o", "swa"]);
     fails(&mut command, 3, &["checkpoint-9`: shard `model-00002-of-00002.safetensors` is missing"]);
     save(&shard, &[f32s("d", &[1.0; 8])]);
-    fails(&mut command, 3, &["tensor `c`", "has it not"]);
+    fails(&mut command, 3, &["tensor `c`", "does not have it"]);
     let index = dir.path().join("checkpoint-9/model.safetensors.index.json");
     std::fs::write(index, r#"{"weight_map":{"a":"../../etc/passwd"}}"#).unwrap();
-    fails(&mut command, 3, &["which is no file name"]);
+    fails(&mut command, 3, &["which is not a file name"]);
     assert_eq!(listing(dir.path()), ["checkpoint-10", "checkpoint-9"]);
 }
 

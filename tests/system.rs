@@ -229,7 +229,8 @@ impl Scene {
             let Some((call, _)) = line.split_once('(') else { continue };
             let Some(call) = call.split(' ').next_back() else { continue };
             is_early &= !line.contains(".tmp\"");
-            if call.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            // A resumed call has its name elsewhere.
+            if !call.is_empty() && call.bytes().all(|b| b.is_ascii_alphanumeric()) {
                 *calls.entry(call.to_string()).or_default() += is_early as usize;
             }
         }

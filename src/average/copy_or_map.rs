@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::checkpoint::COLD;
+use crate::store::COLD;
 
 /// Jobs of each way that are timed; the quickest counts, as anything may disturb the others.
 const TRIALS: usize = 4;

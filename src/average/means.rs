@@ -11,7 +11,8 @@ use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
 use super::write_queue::Unwritten;
 use super::{Coefficients, Float};
 use crate::Result;
-use crate::checkpoint::{COLD, Checkpoint};
+use crate::checkpoint::Checkpoint;
+use crate::store::COLD;
 
 /// Bytes of each input that pass through the fast path together: worth a call, and few enough that those
 /// of [`TOGETHER`] inputs stay in a core's own caches.

@@ -8,8 +8,8 @@ use swa_base::Choice;
 use super::differences::{Differences, differences};
 use super::options::{Keys, Options, Rule, rule};
 use super::{Coefficients, Column};
-use crate::checkpoint::select::base_name;
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
+use crate::select::base_name;
 use crate::{Error, Kind, METADATA_KEY, Result, TRANSFORM_KEY, setting};
 
 /// One tensor of an output.

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::OutputPlan;
 use super::output_state::{Place, TensorPlace};
 use crate::Result;
-use crate::checkpoint::folder::SAFETENSORS;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
+use crate::formats::shards::SAFETENSORS;
 use crate::output::{Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout};
 
 /// What to write an output to.

@@ -8,7 +8,7 @@ use super::output_state::Place;
 use super::stream::{MOST_THREADS, Stream, memory_a_thread};
 use super::target::Files;
 use super::{OutputPlan, Plan, Target};
-use crate::checkpoint::folder::SAFETENSORS;
+use crate::formats::shards::SAFETENSORS;
 use crate::output::{
     AtomicFile, AtomicFolder, AtomicOutput, Sink, check_outputs, commit_all, model_files,
 };

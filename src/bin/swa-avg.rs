@@ -10,9 +10,9 @@ use regex::Regex;
 use swa_cli::{Common, TakeArgs, choice, parse_size};
 use swa_tools::average::{self, BnStats, Float, Keys};
 use swa_tools::checkpoint::Take;
-use swa_tools::checkpoint::select::{Criteria, parse_range};
 use swa_tools::jobs::{self, Average, Averaged, List, Output, Verify, Weights};
 use swa_tools::report::{AverageReport, ContentsReport, VerifyReport};
+use swa_tools::select::{Criteria, parse_range};
 use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Error, Result, choices, process};
 

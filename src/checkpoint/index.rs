@@ -1,24 +1,23 @@
-//! The index: names, types and shapes, and where the bytes are.
+//! The index: names, types and shapes, and where the bytes are. Checkpoints of one model share it.
 
-use super::TensorInfo;
-use super::contents::Place;
-use super::names;
-use crate::{Error, Result};
+use crate::tensors::TensorInfo;
+use crate::tensors::contents::Location;
+use crate::weights::names;
+use crate::{Error, Kind, Result, setting};
 
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub tensors: Vec<TensorInfo>,
-    pub places: Vec<Place>,
-    /// The names as the file has them, if wrappers were taken out of any.
+    pub locations: Vec<Location>,
+    /// The names in the file, if any had a wrapper's part.
     pub written: Option<Vec<Box<str>>>,
-    /// Numbers of the tensors, sorted by name.
+    /// Indices of the tensors, sorted by name.
     by_name: Vec<u32>,
 }
 
 impl Index {
-    /// Takes wrappers out of the names. Of two tensors with one name none is taken: which was meant is
-    /// unknown.
-    pub fn new(mut tensors: Vec<TensorInfo>, places: Vec<Place>) -> Result<Self> {
+    /// Strips wrappers' parts from the names. Two tensors with one name are an error: nothing tells which is meant.
+    pub fn new(mut tensors: Vec<TensorInfo>, locations: Vec<Location>) -> Result<Self> {
         let mut written: Option<Vec<Box<str>>> = None;
         if tensors.iter().any(|t| names::is_wrapped(&t.name)) {
             written = Some(tensors.iter().map(|t| t.name.as_str().into()).collect());
@@ -33,14 +32,18 @@ impl Index {
                 Some(written) => {
                     let [a, b] = [twice[0], twice[1]].map(|i| &written[i as usize]);
                     (
-                        format!("is what both `{a}` and `{b}` come to"),
-                        "say which are the weights with --weights-key, or save them apart",
+                        format!("is the name of both `{a}` and `{b}` without wrappers"),
+                        concat!(
+                            "say which are the weights with ",
+                            setting!("weights_key"),
+                            ", or save them apart"
+                        ),
                     )
                 }
             };
-            return Err(Error::input(what).tensor(name(&twice[0])).remedy(remedy));
+            return Err(Error::new(Kind::Damaged, what).tensor(name(&twice[0])).remedy(remedy));
         }
-        Ok(Index { by_name, tensors, places, written })
+        Ok(Index { by_name, tensors, locations, written })
     }
 
     pub fn position(&self, name: &str) -> Option<usize> {
@@ -51,12 +54,12 @@ impl Index {
         Some(self.by_name[found] as usize)
     }
 
-    /// Numbers of the tensors, sorted by name.
+    /// Indices of the tensors, sorted by name.
     pub fn by_name(&self) -> impl Iterator<Item = usize> {
         self.by_name.iter().map(|&i| i as usize)
     }
 
-    /// The name as the file has it.
+    /// The name in the file.
     pub fn written_name(&self, tensor: usize) -> &str {
         match &self.written {
             Some(written) => &written[tensor],
@@ -64,19 +67,19 @@ impl Index {
         }
     }
 
-    /// The places in the order of another index, if both have the same names, types and shapes.
-    pub fn places_like(&self, other: &Index) -> Option<Vec<Place>> {
+    /// The locations in the order of another index, if both have the same names, types and shapes.
+    pub fn locations_like(&self, other: &Index) -> Option<Vec<Location>> {
         if self.tensors.len() != other.tensors.len() {
             return None;
         }
-        let mut places = self.places.clone();
+        let mut locations = self.locations.clone();
         for (i, j) in self.by_name().zip(other.by_name()) {
             if self.tensors[i] != other.tensors[j] || self.written_name(i) != other.written_name(j)
             {
                 return None;
             }
-            places[j] = self.places[i];
+            locations[j] = self.locations[i];
         }
-        Some(places)
+        Some(locations)
     }
 }

@@ -1,33 +1,12 @@
-//! Reading checkpoints: every format ends here, at an index of tensors and byte extents.
+//! Open checkpoints: the index of names, types and shapes, and the bytes of each tensor.
 //!
-//! Nothing after this room knows which trainer wrote a file. A checkpoint is one file or a folder of
-//! shards; a format is one file here that turns a file's header into entries.
+//! Nothing from here on knows which trainer wrote a file; the formats end below. No tensor is read before it is
+//! asked for.
 
-pub mod checksum;
-mod contents;
-mod deepspeed;
 pub mod digest;
-mod distributed;
-mod flax;
-pub(crate) mod folder;
-pub(crate) mod gather;
-mod hdf5;
-mod headers;
 mod index;
-mod names;
-mod npy;
-mod npz;
 mod open;
-pub mod pickle;
-mod safetensors;
-pub mod select;
-mod sniff;
-mod source;
-pub(crate) mod torch;
-mod tree;
 mod verify;
-mod weights;
-mod zip;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -35,89 +14,71 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use ::safetensors::Dtype;
-
 use rayon::prelude::*;
 use serde_json::{Map, Value};
 
+use crate::formats::Template;
+pub use crate::formats::{Container, pickle};
+pub use crate::store::Source;
+use crate::tensors::contents::{Location, Region, StoredChecksums};
+use crate::tensors::gather::Gather;
+pub use crate::tensors::{Dtype, MAX_HEADER, TensorInfo, checksum};
+use crate::weights::names;
+pub use crate::weights::{Take, Taken};
 use crate::{METADATA_KEY, Result};
-pub use contents::Container;
-use contents::{Place, Rest, Seals};
-use gather::Gather;
-use headers::Headers;
 use index::Index;
-pub use safetensors::MAX_HEADER;
-pub(crate) use source::COLD;
-pub use source::Source;
-pub use weights::{Take, Taken};
-use zip::Archive;
 
-/// One tensor: its values lie row by row, little-endian.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorInfo {
-    pub name: String,
-    pub dtype: Dtype,
-    pub shape: Vec<usize>,
-}
-
-impl TensorInfo {
-    /// Number of values.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Size in bytes.
-    pub fn size(&self) -> u64 {
-        self.len() as u64 * self.dtype.bitsize() as u64 / 8
-    }
-}
-
-/// How the values of a tensor lie in its file.
+/// Where the values of a tensor are in its file.
 pub(crate) enum Extent<'a> {
-    /// One after the other, from this byte on.
-    Row(u64),
+    /// One after the other, from this offset on.
+    Contiguous(u64),
     Gathered(&'a Gather),
 }
 
-/// An open checkpoint: the index and the files behind it. Of checkpoints opened together those of one
-/// model share names, types and shapes.
+/// An open checkpoint: the index and the files behind it. Checkpoints of one model that are opened together share
+/// names, types and shapes.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
     container: Container,
     files: Vec<Source>,
-    /// Of safetensors files.
-    headers: Option<Headers>,
-    /// Of a file of torch.save that others are compared with.
-    archive: Option<Archive>,
+    /// What others are compared with when they are opened, to share the index.
+    template: Option<Template>,
     index: Arc<Index>,
-    /// Where the index's tensors lie in this checkpoint, if not where the index says.
-    places: Option<Vec<Place>>,
+    /// Where the tensors are in this checkpoint, if not where the index says.
+    locations: Option<Vec<Location>>,
     gathers: Arc<Vec<Gather>>,
     /// By file.
-    seals: Arc<Vec<Seals>>,
+    checksums: Arc<Vec<StoredChecksums>>,
     /// Bytes with a checksum that are not those of one tensor.
-    rest: Arc<Vec<Rest>>,
+    regions: Arc<Vec<Region>>,
     metadata: Arc<BTreeMap<String, String>>,
     taken: Arc<Taken>,
 }
 
 impl Checkpoint {
-    /// Maps a file, or the files of a folder that holds a model, and reads the index; no tensor is read.
+    /// Opens a file, or the files of a folder that holds a model, and reads the index; no tensor is read.
+    ///
+    /// # Errors
+    /// `Usage` or `NoMatch` where the path leads to nothing that could be one; `NotACheckpoint`, `Unsupported`,
+    /// `Truncated`, `Damaged`, `Hostile`, `Mismatch` or `Input` by what is wrong with it; `Limit` where it claims
+    /// more than is read; `Io` where it cannot be read.
     pub fn open(path: &Path) -> Result<Self> {
         Self::open_with(path, &Take::default())
     }
 
     /// The same, of the weights that are meant.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`]; `Input` or `NoMatch` where these weights are not in it.
     pub fn open_with(path: &Path, take: &Take) -> Result<Self> {
         open::open(path, take, None)
     }
 
     /// Opens checkpoints of one model: what they have in common is held once.
+    ///
+    /// # Errors
+    /// The first error in the order of the paths, of [`Checkpoint::open_with`].
     pub fn open_all(paths: &[PathBuf], take: &Take) -> Result<Vec<Self>> {
         let Some((first, others)) = paths.split_first() else { return Ok(vec![]) };
         let first = Self::open_with(first, take)?;
@@ -134,39 +95,40 @@ impl Checkpoint {
         self.container
     }
 
-    /// Which of the weights in the file these are.
+    /// Which of the weights in the file were taken.
     pub fn taken(&self) -> &Taken {
         &self.taken
     }
 
-    /// The name that a tensor has in the file, before wrappers were taken out of it.
+    /// The name that a tensor has in the file, with the wrappers' parts.
     pub fn written_name(&self, tensor: usize) -> &str {
         self.index.written_name(tensor)
     }
 
-    /// Whether a tensor is a counter of the wrapper that was taken out of the names.
+    /// Whether a tensor is the counter of an averaged model whose wrapper was stripped from the names.
     pub fn is_counter(&self, tensor: usize) -> bool {
         self.index.written.is_some()
             && names::COUNTERS.contains(&self.index.tensors[tensor].name.as_str())
     }
 
-    /// Parts of wrappers that were taken out of names.
+    /// The wrappers' parts that were stripped from names.
     pub fn stripped(&self) -> Vec<&'static str> {
         let written = self.index.written.as_deref().unwrap_or_default();
         let has = |part: &&&str| written.iter().any(|name| name.split('.').any(|p| p == **part));
         names::WRAPPERS.iter().filter(has).copied().collect()
     }
 
+    /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The files it consists of: one, or the shards in the order of their names.
+    /// The files that it consists of: one, or the shards in the order of their names.
     pub fn files(&self) -> &[Source] {
         &self.files
     }
 
-    /// In the order of their bytes in the file, or in that of the checkpoint it was opened with.
+    /// The tensors, in the order of their bytes in the file, or in that of the checkpoint it was opened with.
     pub fn tensors(&self) -> &[TensorInfo] {
         &self.index.tensors
     }
@@ -176,70 +138,80 @@ impl Checkpoint {
         Arc::ptr_eq(&self.index, &other.index)
     }
 
+    /// The metadata of its files, without the digests of these tools.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
+    /// The index of a tensor in [`Checkpoint::tensors`].
     pub fn position(&self, name: &str) -> Option<usize> {
         self.index.position(name)
     }
 
+    /// A tensor by its name.
     pub fn get(&self, name: &str) -> Option<&TensorInfo> {
         self.position(name).map(|i| &self.index.tensors[i])
     }
 
-    /// How the values of a tensor lie in the file.
+    /// Where the values of a tensor are in the file.
     pub(crate) fn extent(&self, tensor: usize) -> Extent<'_> {
-        match self.place(tensor) {
-            Place::Row { start, .. } => Extent::Row(start),
-            Place::Gathered(number) => Extent::Gathered(&self.gathers[number as usize]),
+        match self.location(tensor) {
+            Location::Contiguous { start, .. } => Extent::Contiguous(start),
+            Location::Gathered(number) => Extent::Gathered(&self.gathers[number as usize]),
         }
     }
 
-    /// The bytes between its first and its last value, of a tensor in one file.
+    /// The bytes from the first value to the last, of a tensor in one piece of one file.
     pub(crate) fn span(&self, tensor: usize) -> Range<u64> {
         match self.extent(tensor) {
-            Extent::Row(start) => start..start + self.tensors()[tensor].size(),
+            Extent::Contiguous(start) => start..start + self.tensors()[tensor].size(),
             Extent::Gathered(gather) => gather.span(),
         }
     }
 
-    fn place(&self, tensor: usize) -> Place {
-        self.places.as_ref().unwrap_or(&self.index.places)[tensor]
+    fn location(&self, tensor: usize) -> Location {
+        self.locations.as_ref().unwrap_or(&self.index.locations)[tensor]
     }
 
-    /// Number of the file that holds a tensor, or its first value.
+    /// Index of the file that holds a tensor, or its first value.
     pub fn file_of(&self, tensor: usize) -> usize {
-        match self.place(tensor) {
-            Place::Row { file, .. } => file as usize,
-            Place::Gathered(number) => {
-                self.gathers[number as usize].parts.first().map_or(0, |part| part.file as usize)
+        match self.location(tensor) {
+            Location::Contiguous { file, .. } => file as usize,
+            Location::Gathered(number) => {
+                let slabs = &self.gathers[number as usize].slabs;
+                slabs.first().map_or(0, |slab| slab.file as usize)
             }
         }
     }
 
-    /// The file that holds a part of a tensor, and where; none if the values do not lie in a row.
+    /// The file that holds a part of a tensor, and where; None if the values are not contiguous.
     pub(crate) fn locate(&self, tensor: usize, bytes: Range<u64>) -> Option<(&Source, Range<u64>)> {
-        match self.place(tensor) {
-            Place::Row { file, start, .. } => {
+        match self.location(tensor) {
+            Location::Contiguous { file, start, .. } => {
                 Some((&self.files[file as usize], start + bytes.start..start + bytes.end))
             }
-            Place::Gathered(_) => None,
+            Location::Gathered(_) => None,
         }
     }
 
-    /// A part of a tensor's bytes, whole values: mapped, or put together in `scratch`.
+    /// A part of a tensor's bytes, which begins and ends with whole values: in memory, or put together in `scratch`.
+    ///
+    /// # Errors
+    /// `Changed` if a file has become shorter, `Io` where reading fails.
+    ///
+    /// # Panics
+    /// If there is no such tensor, or `bytes` reaches beyond it.
     pub fn read<'a>(
         &'a self,
         tensor: usize,
         bytes: Range<u64>,
         scratch: &'a mut Vec<u8>,
     ) -> Result<&'a [u8]> {
-        match self.place(tensor) {
-            Place::Row { file, start, .. } => {
+        match self.location(tensor) {
+            Location::Contiguous { file, start, .. } => {
                 self.files[file as usize].read(start + bytes.start..start + bytes.end, scratch)
             }
-            Place::Gathered(number) => {
+            Location::Gathered(number) => {
                 self.gathers[number as usize].read(&self.files, bytes, scratch)?;
                 Ok(scratch)
             }
@@ -260,18 +232,21 @@ impl Checkpoint {
     }
 
     /// All bytes of a tensor.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::read`].
+    ///
+    /// # Panics
+    /// If there is no such tensor.
     pub fn bytes(&self, tensor: usize) -> Result<Cow<'_, [u8]>> {
         let bytes = 0..self.index.tensors[tensor].size();
+        if bytes.is_empty() {
+            return Ok(Cow::Borrowed(&[]));
+        }
         if let Some((file, range)) = self.locate(tensor, bytes.clone())
-            && (file.is_mapped() || range.is_empty())
+            && let Some(bytes) = file.in_memory(range)
         {
-            // No scratch is used, so it need not live on.
-            let (start, end) = (range.start as usize, range.end as usize);
-            return Ok(Cow::Borrowed(if range.is_empty() {
-                &[]
-            } else {
-                &file.mapped()[start..end]
-            }));
+            return Ok(Cow::Borrowed(bytes));
         }
         let mut scratch = Vec::new();
         self.read(tensor, bytes, &mut scratch)?;
@@ -279,18 +254,21 @@ impl Checkpoint {
     }
 
     /// Fails if a file was replaced or written to since it was opened.
+    ///
+    /// # Errors
+    /// `Changed` if one was, `Io` where that cannot be told.
     pub fn check_unchanged(&self) -> Result<()> {
         self.files.iter().try_for_each(Source::check_unchanged)
     }
 
-    /// What the tools recorded in the file so far; an empty object if nothing readable.
+    /// What these tools recorded in the file; an empty object if nothing, or nothing that can be read.
     pub fn provenance(&self) -> Map<String, Value> {
         let text = self.metadata.get(METADATA_KEY);
         text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// Names of the batchnorm layers, in file order: those with a running mean and a running
-    /// variance, by PyTorch's naming.
+    /// Names of the batchnorm layers, in the order of the tensors: those with a running mean and a running variance, by
+    /// PyTorch's names.
     pub fn batchnorm_layers(&self) -> Vec<&str> {
         let tensors = self.index.tensors.iter();
         tensors

@@ -1,40 +1,46 @@
-//! Checking a checkpoint against the checksums in it: the digests that the tools write, the CRCs of zip
-//! files.
+//! Verifying a checkpoint by the checksums in it: the digests that these tools write, and the CRCs of zip files.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::checksum::Checksum;
-use super::contents::{NO_SEAL, Place, Seals};
-use super::digest::{self, BLOCK};
-use super::torch::Storage;
-use super::{Checkpoint, Source};
-use crate::{Error, Result};
+use super::Checkpoint;
+use crate::store::Source;
+use crate::tensors::checksum::Checksum;
+use crate::tensors::contents::{Location, NO_CHECKSUM, Region, StoredChecksums};
+use crate::tensors::digest::{self, BLOCK};
+use crate::tensors::view::Storage;
+use crate::{Error, Kind, Result, setting};
 
-const REMEDY: &str = "copy it again, or average again; if another tool changed the file and kept its \
-                      metadata, --no-verify skips this";
+const REMEDY: &str = concat!(
+    "copy it again, or average again; if another tool changed the file and kept its metadata, ",
+    setting!("no_verify"),
+    " skips this"
+);
 
-/// Where in a file a tensor's checksum stands.
-enum Seal {
+/// Offset of a tensor's checksum in its file.
+enum Stored {
     Digest(u64),
     Crc(u64),
 }
 
 impl Checkpoint {
-    /// Whether every file has checksums.
+    /// Whether every file has a checksum.
     pub fn has_checksums(&self) -> bool {
-        let rest = |file: usize| self.rest.iter().any(|rest| rest.file as usize == file);
-        let seals = self.seals.iter().enumerate();
-        seals.len() > 0 && seals.into_iter().all(|(i, seals)| *seals != Seals::None || rest(i))
+        let region = |file: usize| self.regions.iter().any(|region| region.file as usize == file);
+        let checksums = self.checksums.iter().enumerate();
+        checksums.len() > 0
+            && checksums
+                .into_iter()
+                .all(|(i, checksums)| *checksums != StoredChecksums::None || region(i))
     }
 
-    /// How many tensors have bytes that a checksum of their files covers: their own, or that of a storage
-    /// that they are a view of.
+    /// How many tensors a checksum in their files covers: one of their own, or that of a storage of which they are
+    /// views.
     pub fn tensors_with_checksum(&self) -> usize {
-        let mut covered: Vec<(u32, Range<u64>)> = (self.rest.iter())
-            .filter(|rest| rest.storage.crc.is_some())
-            .map(|rest| (rest.file, rest.storage.bytes.clone()))
+        let mut covered: Vec<(u32, Range<u64>)> = (self.regions.iter())
+            .filter(|region| region.storage.crc.is_some())
+            .map(|region| (region.file, region.storage.bytes.clone()))
             .collect();
         covered.sort_by_key(|(file, bytes)| (*file, bytes.start));
         let is_covered = |file: u32, bytes: Range<u64>| {
@@ -44,22 +50,25 @@ impl Checkpoint {
                 *other == file && bytes.end <= storage.end
             })
         };
-        let has_one = |&tensor: &usize| match self.place(tensor) {
+        let has_one = |&tensor: &usize| match self.location(tensor) {
             _ if self.tensors()[tensor].is_empty() || self.checksum(tensor).is_some() => true,
-            Place::Row { file, start, .. } => {
+            Location::Contiguous { file, start, .. } => {
                 is_covered(file, start..start + self.tensors()[tensor].size())
             }
-            Place::Gathered(number) => {
+            Location::Gathered(number) => {
                 let gather = &self.gathers[number as usize];
-                gather.parts.iter().all(|part| is_covered(part.file, part.span(gather.width)))
+                gather.slabs.iter().all(|slab| is_covered(slab.file, slab.span(gather.width)))
             }
         };
         (0..self.tensors().len()).filter(has_one).count()
     }
 
-    /// Reads everything and compares it with the checksums that the file has; files without are passed
-    /// over. `progress` is told of bytes, from any thread. Fails on the first difference, by file and
-    /// tensor.
+    /// Reads everything that has a checksum and compares it. `progress` is told of bytes as they are read, from any
+    /// thread.
+    ///
+    /// # Errors
+    /// `Damaged` on the first difference, with file and tensor; `Changed` if a file changed meanwhile, `Io` where
+    /// reading fails.
     pub fn verify(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<()> {
         self.verify_apart()?;
         let results: Vec<Result<()>> = (0..self.tensors().len())
@@ -87,21 +96,21 @@ impl Checkpoint {
         self.check_unchanged()
     }
 
-    /// Compares what is not compared tensor by tensor: the metadata with its digest, and bytes of which
-    /// tensors are only parts or views with their CRCs.
+    /// Verifies what is not verified tensor by tensor: the metadata by their digest, and storages and members, of which
+    /// tensors are only parts, by their CRCs.
     pub(crate) fn verify_apart(&self) -> Result<()> {
         let digest = digest::hex(digest::of_metadata(&self.metadata));
-        for (file, seals) in self.files.iter().zip(self.seals.iter()) {
-            let Seals::Digests(at) = *seals else { continue };
+        for (file, checksums) in self.files.iter().zip(self.checksums.iter()) {
+            let StoredChecksums::Digests(at) = *checksums else { continue };
             if digit_text(file, at)? != digest {
-                return Err(Error::input("its metadata do not match their digest")
+                return Err(Error::new(Kind::Damaged, "its metadata do not match their digest")
                     .at(file.path())
                     .remedy(REMEDY));
             }
         }
-        let check = |rest: &super::contents::Rest| -> Result<()> {
-            let file = &self.files[rest.file as usize];
-            let Storage { bytes, crc: Some([place, _]) } = &rest.storage else { return Ok(()) };
+        let check = |region: &Region| -> Result<()> {
+            let file = &self.files[region.file as usize];
+            let Storage { bytes, crc: Some([place, _]) } = &region.storage else { return Ok(()) };
             let (expected, mut scratch) = (crc_at(file, *place)?, vec![]);
             let starts = (bytes.start..bytes.end).step_by(BLOCK as usize);
             let mut hasher = crc32fast::Hasher::new();
@@ -110,51 +119,53 @@ impl Checkpoint {
                 hasher.update(file.read(part, &mut scratch)?);
             }
             if hasher.finalize() != expected {
-                return Err(damaged(file, &rest.name));
+                return Err(damaged(file, &region.name));
             }
             Ok(())
         };
-        self.rest.par_iter().map(check).collect::<Vec<_>>().into_iter().collect()
+        self.regions.par_iter().map(check).collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn seal(&self, tensor: usize) -> Option<(&Source, Seal)> {
-        let Place::Row { file, seal, .. } = self.place(tensor) else { return None };
-        let seal = match (&self.seals[file as usize], seal) {
-            (Seals::None, _) | (_, NO_SEAL) => return None,
-            (Seals::Digests(at), rank) => {
-                Seal::Digest(at + digest::position(1 + rank as usize) as u64)
-            }
-            (Seals::Crcs(places), number) => Seal::Crc(places[number as usize]),
+    fn stored_checksum(&self, tensor: usize) -> Option<(&Source, Stored)> {
+        let Location::Contiguous { file, checksum, .. } = self.location(tensor) else {
+            return None;
         };
-        Some((&self.files[file as usize], seal))
+        let checksum = match (&self.checksums[file as usize], checksum) {
+            (StoredChecksums::None, _) | (_, NO_CHECKSUM) => return None,
+            (StoredChecksums::Digests(at), rank) => {
+                Stored::Digest(at + digest::position(1 + rank as usize) as u64)
+            }
+            (StoredChecksums::Crcs(places), number) => Stored::Crc(places[number as usize]),
+        };
+        Some((&self.files[file as usize], checksum))
     }
 
-    /// How a tensor's bytes are summed up for [`Checkpoint::compare`], if the file has a checksum of them.
+    /// The kind of a tensor's checksum, for [`Checkpoint::compare`]; None if the file has none.
     pub(crate) fn checksum(&self, tensor: usize) -> Option<Checksum> {
-        self.seal(tensor).map(|(_, seal)| match seal {
-            Seal::Digest(_) => Checksum::Digest,
-            Seal::Crc(_) => Checksum::Crc,
+        self.stored_checksum(tensor).map(|(_, checksum)| match checksum {
+            Stored::Digest(_) => Checksum::Digest,
+            Stored::Crc(_) => Checksum::Crc,
         })
     }
 
-    /// Fails if the sum over a tensor's bytes is not what the file says.
+    /// Fails if the checksum of a tensor's bytes is not the one in the file.
     pub(crate) fn compare(&self, tensor: usize, sum: u128) -> Result<()> {
-        let Some((file, seal)) = self.seal(tensor) else { return Ok(()) };
+        let Some((file, checksum)) = self.stored_checksum(tensor) else { return Ok(()) };
         let name = self.written_name(tensor);
-        let is_equal = match seal {
-            Seal::Digest(at) => {
+        let is_equal = match checksum {
+            Stored::Digest(at) => {
                 let mut info = self.tensors()[tensor].clone();
                 info.name = name.to_string();
                 digit_text(file, at)? == digest::hex(digest::of_tensor(sum, &info))
             }
-            Seal::Crc(at) => crc_at(file, at)? as u128 == sum,
+            Stored::Crc(at) => crc_at(file, at)? as u128 == sum,
         };
         if is_equal { Ok(()) } else { Err(damaged(file, name)) }
     }
 }
 
 fn damaged(file: &Source, name: &str) -> Error {
-    Error::input("its bytes do not match their checksum: the file is damaged")
+    Error::new(Kind::Damaged, "its bytes do not match their checksum: the file is damaged")
         .at(file.path())
         .tensor(name)
         .remedy(REMEDY)

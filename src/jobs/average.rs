@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::{say_selected, say_taken};
 use crate::average::{self, Coefficients, Estimate, OutputPlan, Plan, Rule, Target};
-use crate::checkpoint::select::{Criteria, base_name, select};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::output::{Format, check_folder, check_target};
+use crate::select::{Criteria, base_name, select};
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.

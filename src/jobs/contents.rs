@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::say_selected;
 use crate::average::{self, Rule, rule};
-use crate::checkpoint::select::{Criteria, select};
 use crate::checkpoint::{Checkpoint, Take};
+use crate::select::{Criteria, select};
 use crate::{Progress, Result, choices};
 
 /// Which checkpoints to look into.

@@ -10,8 +10,8 @@ pub use contents::{Contents, Fate, List, Listed, list};
 pub use verify::{Verified, VerifiedFile, Verify, verify};
 
 use crate::Progress;
-use crate::checkpoint::select::Selection;
 use crate::checkpoint::{Checkpoint, Taken};
+use crate::select::Selection;
 
 /// Remarks about what was selected.
 fn say_selected(progress: &dyn Progress, selection: &Selection) {

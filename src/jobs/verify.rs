@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::say_selected;
-use crate::checkpoint::select::{Criteria, select};
 use crate::checkpoint::{Checkpoint, Take};
+use crate::select::{Criteria, select};
 use crate::{Error, Progress, Result, Unit};
 
 /// Which files to compare with the checksums in them.

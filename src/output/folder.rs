@@ -181,7 +181,7 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
 mod tests {
     use super::super::commit::commit_all;
     use super::*;
-    use crate::checkpoint::folder::SAFETENSORS;
+    use crate::formats::shards::SAFETENSORS;
 
     const SINGLE: &str = SAFETENSORS.single;
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use crate::Result;
-use crate::checkpoint::TensorInfo;
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::gather::Gather;
+use crate::tensors::TensorInfo;
+use crate::tensors::checksum::Checksum;
+use crate::tensors::gather::Gather;
 
 /// Takes bytes at a position, from any thread.
 pub(crate) trait Sink: Sync {

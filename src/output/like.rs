@@ -2,10 +2,10 @@
 //! stay as they were, byte for byte, so that a trainer can resume from it.
 
 use super::layout::{Destination, Layout, Sink};
-use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::torch::{self, Storage};
 use crate::checkpoint::{Checkpoint, Extent, TensorInfo};
+use crate::tensors::checksum::Checksum;
 use crate::{Error, Kind, Result, setting};
+use crate::{formats::torch, tensors::view::Storage};
 
 /// The setting that names the file to copy.
 const LIKE: &str = setting!("like");
@@ -94,7 +94,7 @@ impl Layout for LikeLayout<'_> {
 
     fn destination(&self, tensor: usize) -> Destination<'_> {
         match self.model.extent(self.tensors[tensor]) {
-            Extent::Row(start) => Destination::Row(start),
+            Extent::Contiguous(start) => Destination::Row(start),
             Extent::Gathered(gather) => Destination::Scattered(gather),
         }
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::folder::SAFETENSORS;
+use crate::formats::shards::SAFETENSORS;
 use crate::{Error, Kind, Result, setting};
 
 /// Fails if `path` cannot become an output file. To be called before any work is done.

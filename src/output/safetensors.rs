@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::AtomicFile;
 use super::layout::{Destination, Layout, Sink};
-use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::digest::{self, DIGEST_KEY};
 use crate::checkpoint::{MAX_HEADER, TensorInfo};
+use crate::tensors::checksum::Checksum;
 use crate::{Error, Result};
 
 /// Where everything goes in a safetensors file to be written.
@@ -125,7 +125,7 @@ impl Layout for SafetensorsLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Dtype;
+    use crate::tensors::Dtype;
 
     #[test]
     fn the_reference_implementation_reads_it() {

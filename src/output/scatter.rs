@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use super::layout::Sink;
 use crate::Result;
-use crate::checkpoint::gather::Gather;
 use crate::sync::lock;
+use crate::tensors::gather::Gather;
 
 /// Tensors in flight, by number.
 #[derive(Default)]

@@ -1,7 +1,6 @@
 //! What an output is before it has its name: `.NAME.swa-RANDOM.tmp` beside the target, locked while its
 //! process lives, so that the next run can tell what dead ones left.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -10,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
-use crate::process::sigbus::{Entry, TEMPORARY, c_path};
+use crate::process::temporary::{Registered, register};
 use crate::{Error, Kind, Result, setting};
 
 /// The type of tmpfs in statfs(2).
@@ -20,12 +19,12 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 #[derive(Debug)]
 pub(super) struct Temporary {
     path: PathBuf,
-    entry: Option<&'static Entry<CString>>,
+    registered: Option<Registered>,
 }
 
 impl Temporary {
     pub fn new(path: &Path) -> Self {
-        Temporary { path: path.to_path_buf(), entry: c_path(path).map(|path| TEMPORARY.push(path)) }
+        Temporary { path: path.to_path_buf(), registered: register(path) }
     }
 
     pub fn path(&self) -> &Path {
@@ -34,7 +33,7 @@ impl Temporary {
 
     /// It is not temporary any more.
     pub fn keep(&mut self) {
-        self.entry.take().inspect(|entry| entry.remove());
+        self.registered = None;
         self.path.clear();
     }
 }
@@ -46,7 +45,7 @@ impl Drop for Temporary {
         }
         // Nothing is left to tell the user about: the error that led here is on its way.
         let _ = std::fs::remove_file(&self.path).or_else(|_| std::fs::remove_dir(&self.path));
-        self.entry.inspect(|entry| entry.remove());
+        self.registered = None;
     }
 }
 

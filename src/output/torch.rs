@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::layout::{Destination, Layout, Sink};
-use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::{Dtype, TensorInfo};
+use crate::tensors::checksum::Checksum;
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
 /// Name of the folder in the zip file, as PyTorch gives it when it writes to a buffer.

@@ -2,13 +2,18 @@
 //!
 //! For binaries: a library does nothing of this unless [`watch`] is called.
 
-pub mod sigbus;
+mod list;
+pub(crate) mod sigbus;
 pub mod signals;
+pub(crate) mod temporary;
 
 use crate::{Error, Result};
 
-/// Installs the handlers: on SIGINT, SIGTERM and SIGHUP temporary files are removed; where a mapped input shrinks
-/// while it is read, one line says so.
+/// Installs the handlers: SIGINT, SIGTERM and SIGHUP remove the temporary files before the process ends, and if a
+/// mapped input shrinks while it is read, one line says so.
+///
+/// # Errors
+/// [`Kind::Limit`](crate::Kind::Limit) if the system refuses a handler or a thread.
 pub fn watch() -> Result<()> {
     signals::remove_temporary_files_on_signals()
         .and_then(|()| sigbus::install())

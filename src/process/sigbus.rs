@@ -1,83 +1,28 @@
-//! What happens when another process truncates a mapped input: the next touch of a page that is gone
-//! raises SIGBUS, whose default is to die without a word.
+//! What happens when another process truncates a mapped input: the next access to a page that is gone raises
+//! SIGBUS, which kills the process without a message by default.
 //!
-//! [`install`] answers it with one line that names the file, removes the temporary files and leaves
-//! with the exit code for "an input changed". Nothing is unwound: there is no value to go on with. For
-//! binaries; a library's user who does not call it gets the default, and the old output stays in place
-//! either way.
+//! [`install`] answers it with one line that names the file, removes the temporary files and exits with the code
+//! for "an input changed". Nothing is unwound: the interrupted read has no value to return. For binaries; a
+//! library's user who does not call it gets the default, and the old output stays in place either way.
 //!
-//! A handler may only read memory that is always valid and make system calls. It finds the mappings
-//! and the temporary files in lists that only grow, whose entries are never freed.
+//! A handler may only read memory that is always valid and make system calls, which [`List`] allows for.
 
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::list::{List, Listed};
+use super::temporary::{TEMPORARY, c_path};
 use crate::Kind;
 use crate::text::printable;
 
-/// A list that a signal handler may read while a thread adds to it.
-pub struct List<T: 'static> {
-    first: OnceLock<&'static Entry<T>>,
-}
-
-/// Part of the list until [`Entry::remove`].
-#[derive(Debug)]
-pub struct Entry<T: 'static> {
-    value: T,
-    alive: AtomicBool,
-    next: OnceLock<&'static Entry<T>>,
-}
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T> List<T> {
-    pub const fn new() -> Self {
-        List { first: OnceLock::new() }
-    }
-
-    /// Appends. The entry is never freed.
-    pub fn push(&self, value: T) -> &'static Entry<T> {
-        let entry = Entry { value, alive: AtomicBool::new(true), next: OnceLock::new() };
-        let entry: &'static Entry<T> = Box::leak(Box::new(entry));
-        let mut end = &self.first;
-        while end.set(entry).is_err() {
-            end = &end.get().expect("it is set").next;
-        }
-        entry
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &'static T> {
-        let next = |entry: &&'static Entry<T>| entry.next.get().copied();
-        std::iter::successors(self.first.get().copied(), next)
-            .filter(|entry| entry.alive.load(Ordering::Acquire))
-            .map(|entry| &entry.value)
-    }
-}
-
-impl<T> Entry<T> {
-    pub fn remove(&self) {
-        self.alive.store(false, Ordering::Release);
-    }
-
-    pub fn is_alive(&self) -> bool {
-        self.alive.load(Ordering::Acquire)
-    }
-}
-
 /// A mapped file, as the handler needs it.
-#[derive(Debug)]
-pub struct Mapping {
-    addresses: std::ops::Range<usize>,
+struct Mapping {
+    addresses: Range<usize>,
     path: CString,
     size: u64,
     /// "error: `file`: ".
@@ -88,29 +33,37 @@ pub struct Mapping {
 
 static MAPPINGS: List<Mapping> = List::new();
 
-/// Paths of the temporary files to remove.
-pub static TEMPORARY: List<CString> = List::new();
-
-/// A path for system calls; None if it holds a zero byte, which no open path does.
-pub fn c_path(path: &Path) -> Option<CString> {
-    CString::new(path.as_os_str().as_bytes()).ok()
+/// Has the handler name a file if reading its mapping fails.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    _listed: Listed<Mapping>,
 }
 
-/// Makes a mapping known to the handler, until the entry is removed.
-pub fn watch(path: &Path, bytes: &[u8]) -> Option<&'static Entry<Mapping>> {
-    let start = bytes.as_ptr() as usize;
+/// Makes a mapping known to the handler. The value must be dropped before the mapping is.
+pub(crate) fn watch(path: &Path, bytes: &[u8]) -> Option<Watched> {
     let shown = printable(&path.to_string_lossy());
     let size = bytes.len() as u64;
-    Some(MAPPINGS.push(Mapping {
-        addresses: start..start + bytes.len().next_multiple_of(1 << 16),
+    let mapping = Mapping {
+        addresses: addresses(bytes),
         path: c_path(path)?,
         size,
         head: format!("error: `{shown}`: "),
         shrank: format!("shrank from {size} to "),
-    }))
+    };
+    Some(Watched { _listed: MAPPINGS.push(mapping) })
+}
+
+/// Where a fault concerns this mapping: its bytes and not one more, since the next page may be another file's.
+/// Nothing reads past the last byte, and an address that a kernel rounds down is still in here.
+fn addresses(bytes: &[u8]) -> Range<usize> {
+    let start = bytes.as_ptr() as usize;
+    start..start + bytes.len()
 }
 
 /// Installs the handler for this process.
+///
+/// # Errors
+/// What sigaction(2) reports.
 pub fn install() -> io::Result<()> {
     // SAFETY: the structure is plain data for which zeroes are valid; the handler has the signature
     // that SA_SIGINFO asks for and does only what a handler may.
@@ -128,26 +81,34 @@ pub fn install() -> io::Result<()> {
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn handle(_: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: the kernel passes a valid siginfo_t, whose address is set for SIGBUS; everything else
-    // is system calls on memory that is never freed.
+    // SAFETY: the kernel passes a valid siginfo_t, whose address is set for SIGBUS.
+    let address = unsafe { (*info).si_addr() as usize };
+    MAPPINGS.each(|mapping| {
+        if mapping.addresses.contains(&address) {
+            leave(mapping);
+        }
+    });
+    // Not one of ours: the access repeats, and the default applies.
+    // SAFETY: a plain system call.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+}
+
+/// Says what happened to a file and ends the process.
+fn leave(mapping: &Mapping) -> ! {
+    if LEAVING.swap(true, Ordering::AcqRel) {
+        loop {
+            // SAFETY: a plain system call.
+            unsafe { libc::pause() }; // another thread is about to exit with the same message
+        }
+    }
+    // SAFETY: system calls on memory that is valid: the list's values are borrowed, the rest lies on the stack.
     unsafe {
-        let address = (*info).si_addr() as usize;
-        let Some(mapping) = MAPPINGS.iter().find(|m| m.addresses.contains(&address)) else {
-            // Not ours: the access repeats, and the default applies.
-            libc::signal(libc::SIGBUS, libc::SIG_DFL);
-            return;
-        };
-        if LEAVING.swap(true, Ordering::AcqRel) {
-            loop {
-                libc::pause(); // another thread is on its way out with the same message
-            }
-        }
-        for path in TEMPORARY.iter() {
+        TEMPORARY.each(|path| {
             libc::unlink(path.as_ptr());
-        }
-        for path in TEMPORARY.iter() {
+        });
+        TEMPORARY.each(|path| {
             libc::rmdir(path.as_ptr()); // folders, empty now
-        }
+        });
         let mut stat: libc::stat = std::mem::zeroed();
         let size = match libc::stat(mapping.path.as_ptr(), &mut stat) {
             0 => stat.st_size as u64,
@@ -191,11 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn a_list_shows_what_was_added_and_not_removed() {
-        let list: &'static List<i32> = Box::leak(Box::new(List::new()));
-        let entries = [1, 2, 3].map(|n| list.push(n));
-        entries[1].remove();
-        assert_eq!(list.iter().copied().collect::<Vec<_>>(), [1, 3]);
-        assert!(entries[0].is_alive() && !entries[1].is_alive());
+    fn a_fault_in_the_next_page_is_not_blamed_on_this_file() {
+        let memory = [0u8; 8192];
+        let (file, next) = memory.split_at(4000);
+        assert!(addresses(file).contains(&(&raw const file[3999] as usize)));
+        assert!(!addresses(file).contains(&(next.as_ptr() as usize)));
     }
 }

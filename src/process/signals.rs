@@ -1,11 +1,11 @@
-//! What the binaries do on signals: leave nothing half done behind.
+//! What a command does when it is told to end: it leaves no temporary file behind.
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Mutex, MutexGuard};
 
-use crate::process::sigbus::TEMPORARY;
+use super::temporary::TEMPORARY;
 
 /// Held while a file gets its name, and by the thread that ends the process on a signal: so no file
 /// appears after "interrupted".
@@ -20,15 +20,19 @@ type Act = Box<dyn FnOnce() + Send>;
 /// What is to be saved before the process ends.
 static BEFORE: Mutex<Option<Act>> = Mutex::new(None);
 
-/// Has `act` run, by the thread that ends the process on a signal, before anything is removed. The last one
-/// given counts.
+/// Has `act` run, by the thread that ends the process on a signal, before anything is removed. A later call
+/// replaces it.
 pub fn before_dying(act: impl FnOnce() + Send + 'static) {
     *BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(act));
 }
 
-/// On SIGINT, SIGTERM or SIGHUP: runs what [`before_dying`] was given, removes the temporary files, then dies by the same signal; but not on
-/// those that the parent chose to ignore, as nohup does. A file size limit becomes an error of the write
-/// instead of a signal. For binaries, once at start; a library's user has handlers of his own.
+/// On SIGINT, SIGTERM or SIGHUP: runs what [`before_dying`] was given, removes the temporary files, then dies by
+/// the same signal. Signals that the parent chose to ignore, as nohup does, stay ignored. Exceeding the file size
+/// limit becomes an error of the write instead of a signal. For binaries, once at start: a program that uses the
+/// library has handlers of its own.
+///
+/// # Errors
+/// What the system reports when it refuses a handler or the thread that waits for signals.
 pub fn remove_temporary_files_on_signals() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
     signal_hook::flag::register(SIGXFSZ, std::sync::Arc::new(false.into()))?;
@@ -40,13 +44,9 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
             let act = BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             act.into_iter().for_each(|act| act());
             let _naming = naming();
-            for path in TEMPORARY.iter() {
-                let _ = std::fs::remove_file(OsStr::from_bytes(path.to_bytes()));
-            }
-            // Folders, empty now.
-            for path in TEMPORARY.iter() {
-                let _ = std::fs::remove_dir(OsStr::from_bytes(path.to_bytes()));
-            }
+            let name = |path: &CString| OsStr::from_bytes(path.to_bytes()).to_os_string();
+            TEMPORARY.each(|path| drop(std::fs::remove_file(name(path))));
+            TEMPORARY.each(|path| drop(std::fs::remove_dir(name(path)))); // folders, empty now
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     })?;

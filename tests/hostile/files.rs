@@ -169,15 +169,15 @@ pub fn zips() -> Vec<Case> {
     vec![
         ("whole", vec![("x.pt", whole.clone())], 0, ""),
         ("a descriptor within the next entry", vec![("x.pt", descriptor)], 3, "overlaps"),
-        ("a local header of another name", with(data.0 + 30, b"X"), 3, "beside its data"),
-        ("a local header of another method", with(data.0 + 8, b"\x08"), 3, "beside its data"),
-        ("a local header of another CRC", with(data.0 + 14, b"\x08"), 3, "beside its data"),
+        ("a local header of another name", with(data.0 + 30, b"X"), 3, "its local header"),
+        ("a local header of another method", with(data.0 + 8, b"\x08"), 3, "its local header"),
+        ("a local header of another CRC", with(data.0 + 14, b"\x08"), 3, "its local header"),
         ("a local header's long extra", with(data.0 + 28, b"\xff\xff"), 3, "outside"),
         ("a local header's overlap", with(data.0 + 28, b"\x10\0"), 3, "overlaps"),
         ("an entry beyond the file", with(data.1 + 20, &[0xfe; 8]), 3, "outside"),
         ("a size without its 64-bit field", with(data.1 + 20, &[0xff; 8]), 3, "64-bit"),
         ("two sizes", with(data.1 + 24, b"\x01"), 3, "stored of"),
-        ("a wrong CRC", with(at(central, 0) + 16, b"\x01"), 3, "beside its data"),
+        ("a wrong CRC", with(at(central, 0) + 16, b"\x01"), 3, "its local header"),
         ("a directory elsewhere", with(end + 16, b"\0\0\0\0"), 3, "not where it says"),
         ("too many entries", with(end + 10, b"\xfe\xff"), 3, "too short"),
         ("too few entries", with(end + 10, b"\x01\0"), 3, "more than its entries"),
@@ -213,9 +213,9 @@ pub fn digests() -> Vec<Case> {
     let wide = " ".repeat(60_000);
     vec![
         ("digests far from their key", file(&wide, &entry), 3, "digest"),
-        ("too few digests", file("", &entry[..32]), 3, "not one digest a tensor"),
-        ("no digests", file(&wide, ""), 3, "not one digest a tensor"),
-        ("very long digests", file("", &"0".repeat(60_000)), 3, "not one digest a tensor"),
+        ("too few digests", file("", &entry[..32]), 3, "not have one digest per tensor"),
+        ("no digests", file(&wide, ""), 3, "not have one digest per tensor"),
+        ("very long digests", file("", &"0".repeat(60_000)), 3, "not have one digest per tensor"),
     ]
 }
 
@@ -279,7 +279,7 @@ pub fn legacies() -> Vec<Case> {
             "more than the storages",
             legacy(&stored(b"N"), &keys, &four.repeat(2)),
             3,
-            "more follows",
+            "more bytes follow",
         ),
         (
             "a view beyond its storage",

@@ -54,14 +54,14 @@ pub fn folders() -> Vec<Case> {
             3,
             "too large",
         ),
-        ("a path as a name", one(&[16], &whole, "../x.distcp", fine.clone()), 3, "no file name"),
+        ("a path as a name", one(&[16], &whole, "../x.distcp", fine.clone()), 3, "not a file name"),
         (
             "an absolute path as a name",
             one(&[16], &whole, "/etc/passwd", fine.clone()),
             3,
-            "no file name",
+            "not a file name",
         ),
-        ("a name with a zero", one(&[16], &whole, "a\0", fine.clone()), 3, "no file name"),
+        ("a name with a zero", one(&[16], &whole, "a\0", fine.clone()), 3, "not a file name"),
         (
             "chunks that overlap",
             one(&[16], &[(&[0], &[8]), (&[4], &[8])], "__0_0.distcp", fine.clone()),
@@ -110,13 +110,13 @@ pub fn folders() -> Vec<Case> {
             "a shard's path",
             vec![("model.safetensors.index.json", br#"{"weight_map":{"w":"../x"}}"#.to_vec())],
             3,
-            "no file name",
+            "not a file name",
         ),
         (
             "a shard's absolute path",
             vec![("model.safetensors.index.json", br#"{"weight_map":{"w":"/x"}}"#.to_vec())],
             3,
-            "no file name",
+            "not a file name",
         ),
     ]);
     states

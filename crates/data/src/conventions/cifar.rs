@@ -19,7 +19,7 @@ use crate::split::Split;
 use crate::text::grouped;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::Source;
+use swa_tools::store::Source;
 
 pub(super) const HOLDS: &str = "a folder with CIFAR's files (`data_batch_1.bin` or `data_batch_1`)";
 

@@ -28,7 +28,7 @@ use crate::text::grouped;
 use file::{File, Page, PageId};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::select::natural;
+use swa_tools::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with parquet files of Hugging Face";
 

@@ -24,7 +24,7 @@ use crate::text::grouped;
 use shard::Shard;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::select::natural;
+use swa_tools::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with tar shards (WebDataset)";
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use swa_data::ClassMap;
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::checkpoint::select::base_name;
+use swa_tools::select::base_name;
 use swa_tools::{Choice, Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
 
 use super::sharing::Pass;

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use swa_tools::checkpoint::select::base_name;
 use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::check_target;
+use swa_tools::select::base_name;
 use swa_tools::{Error, Progress, Result, TRANSFORM_KEY, setting};
 
 use crate::parts::{self, Content, Identity, Keeper, Part, Shard, Tell};

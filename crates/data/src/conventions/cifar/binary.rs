@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{File, PIXELS, Pixels};
 use crate::text::grouped;
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::Source;
-use swa_tools::checkpoint::select::base_name;
+use swa_tools::select::base_name;
+use swa_tools::store::Source;
 
 /// The largest file of names that is read, in bytes: it lists at most a hundred words.
 const MAX_NAMES: u64 = 1 << 16;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::{File, PIXELS, Pixels};
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::Source;
 use swa_tools::checkpoint::pickle::{Id, Pickle, Value};
-use swa_tools::checkpoint::select::base_name;
+use swa_tools::select::base_name;
+use swa_tools::store::Source;
 
 /// The largest pickle that is read, in bytes: six times the size of CIFAR-100's training images.
 const MAX_FILE: usize = 1 << 30;

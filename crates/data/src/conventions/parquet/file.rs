@@ -16,8 +16,8 @@ use crate::text::grouped;
 use swa_base::panics;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, setting};
-use swa_tools::checkpoint::Source;
-use swa_tools::checkpoint::select::base_name;
+use swa_tools::select::base_name;
+use swa_tools::store::Source;
 
 /// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
@@ -147,11 +147,11 @@ impl File {
             reader.skip_records(first)?;
             read_rows(&mut reader, end - first)
         })?;
-        // Uncompressed, they are parts of the mapped file.
-        let mapped = self.source.mapped().as_ptr_range();
+        // Uncompressed, they are parts of the file where that is in memory anyway.
+        let in_memory = whole(&self.source).unwrap_or_default().as_ptr_range();
         let mut size = 0;
         for value in &values {
-            let in_file = mapped.contains(&value.data().as_ptr());
+            let in_file = in_memory.contains(&value.data().as_ptr());
             size += size_of::<ByteArray>() as u64 + if in_file { 0 } else { value.len() as u64 };
         }
         let mut values = values.into_iter();
@@ -263,26 +263,32 @@ fn unsound(kind: Kind, what: &str) -> Error {
         .remedy("copy or download the file again")
 }
 
+/// All bytes of a file, where they can be had without a copy.
+fn whole(source: &Source) -> Option<&[u8]> {
+    source.in_memory(0..source.size())
+}
+
 /// A file as the crate wants to read it.
 struct Chunks {
     source: Arc<Source>,
-    /// The whole file, where it is mapped.
-    mapped: Option<Bytes>,
+    /// The whole file, where it can be had without a copy.
+    in_memory: Option<Bytes>,
 }
 
 impl Chunks {
     fn new(source: Arc<Source>) -> Self {
-        let mapped = source.is_mapped().then(|| Bytes::from_owner(Mapped(source.clone())));
-        Chunks { source, mapped }
+        let in_memory = whole(&source).is_some();
+        let in_memory = in_memory.then(|| Bytes::from_owner(InMemory(source.clone())));
+        Chunks { source, in_memory }
     }
 }
 
 /// Keeps the mapping alive as long as a part of it is in use.
-struct Mapped(Arc<Source>);
+struct InMemory(Arc<Source>);
 
-impl AsRef<[u8]> for Mapped {
+impl AsRef<[u8]> for InMemory {
     fn as_ref(&self) -> &[u8] {
-        self.0.mapped()
+        whole(&self.0).unwrap_or_default()
     }
 }
 
@@ -304,7 +310,7 @@ impl ChunkReader for Chunks {
         let Some(end) = end else {
             return Err(ParquetError::EOF(format!("cut off: {length} bytes at {start}")));
         };
-        match &self.mapped {
+        match &self.in_memory {
             Some(bytes) => Ok(bytes.slice(start as usize..end as usize)),
             None => {
                 let mut scratch = Vec::new();

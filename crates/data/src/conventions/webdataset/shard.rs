@@ -12,8 +12,8 @@ use crate::decode;
 use crate::listing::EXTENSIONS;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-use swa_tools::checkpoint::Source;
-use swa_tools::checkpoint::select::base_name;
+use swa_tools::select::base_name;
+use swa_tools::store::Source;
 
 /// A block of a tar file; two of zeros end it.
 const BLOCK: u64 = 512;

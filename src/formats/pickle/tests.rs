@@ -1,0 +1,158 @@
+use super::*;
+use crate::Kind;
+
+fn parse(bytes: &[u8]) -> Pickle {
+    Pickle::parse(bytes).unwrap()
+}
+
+fn fails(bytes: &[u8]) -> Error {
+    Pickle::parse(bytes).unwrap_err()
+}
+
+#[test]
+fn values_of_every_protocol_are_read() {
+    // pickle.dumps({'a': [1, 2.5, None, True], 'b': (b'xy', -3)}, protocol=N), Python 3.11.
+    let written: [&[u8]; 3] = [
+        b"(dp0\nVa\np1\n(lp2\nI1\naF2.5\naNaI01\nasVb\np3\n(c_codecs\nencode\np4\n(Vxy\np5\nVlatin1\np6\ntp7\nRp8\nI-3\ntp9\ns.",
+        b"\x80\x02}q\x00(X\x01\x00\x00\x00aq\x01]q\x02(K\x01G@\x04\x00\x00\x00\x00\x00\x00N\x88eX\x01\x00\x00\x00bq\x03c_codecs\nencode\nq\x04X\x02\x00\x00\x00xyq\x05X\x06\x00\x00\x00latin1q\x06\x86q\x07Rq\x08J\xfd\xff\xff\xff\x86q\tu.",
+        b"\x80\x05\x95-\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x01a\x94]\x94(K\x01G@\x04\x00\x00\x00\x00\x00\x00N\x88e\x8c\x01b\x94C\x02xy\x94J\xfd\xff\xff\xff\x86\x94u.",
+    ];
+    for bytes in written {
+        let pickle = parse(bytes);
+        let list = pickle.elements(pickle.get(pickle.root(), "a").unwrap()).unwrap();
+        let values: Vec<_> = list.iter().map(|&id| pickle.value(id).clone()).collect();
+        assert_eq!(values, [Value::Int(1), Value::Float(2.5), Value::None, Value::Bool(true)]);
+        let pair = pickle.elements(pickle.get(pickle.root(), "b").unwrap()).unwrap();
+        assert_eq!(pickle.int(pair[1]), Some(-3));
+        assert_eq!(pickle.length, bytes.len());
+    }
+}
+
+#[test]
+fn calls_are_not_made_and_keep_their_names() {
+    // An argparse.Namespace(lr=1): copyreg-free, as protocol 2 writes it.
+    let bytes =
+        b"\x80\x02cargparse\nNamespace\nq\x00)\x81q\x01}q\x02X\x02\x00\x00\x00lrq\x03K\x01sb.";
+    let pickle = parse(bytes);
+    assert_eq!(pickle.called(pickle.root()), Some("argparse.Namespace"));
+    assert_eq!(pickle.describe(pickle.root()), "a `argparse.Namespace`");
+    let lr = pickle.field(pickle.root(), "lr").unwrap();
+    assert_eq!(pickle.int(lr), Some(1));
+}
+
+#[test]
+fn ordered_dicts_are_dicts_and_their_attributes_are_left() {
+    let bytes = b"\x80\x02ccollections\nOrderedDict\n)R(U\x01aK\x01U\x01aK\x02u}U\x09_metadataNsb.";
+    let pickle = parse(bytes);
+    // Of two items with one key the later counts.
+    assert_eq!(pickle.get(pickle.root(), "a").and_then(|id| pickle.int(id)), Some(2));
+    assert_eq!(pickle.get(pickle.root(), "_metadata"), None);
+}
+
+#[test]
+fn code_that_acts_is_refused_by_name_wherever_it_stands() {
+    let names = [
+        "posix\nsystem",
+        "os\nsystem",
+        "nt\nsystem",
+        "commands\nPopen",
+        "subprocess\nPopen",
+        "__builtin__\neval",
+        "builtins\nexec",
+        "builtins\nsetattr",
+        "sys\nexit",
+        "runpy\nrun_path",
+        "importlib\nimport_module",
+        "importlib.util\nfind_spec",
+        "ctypes\nCDLL",
+        "socket\nsocket",
+        "shutil\nrmtree",
+        "torch.hub\nload",
+        "torch.hub.x\ny",
+        "pathlib\nos.system",
+        "types\nCodeType",
+    ];
+    for name in names {
+        let error = fails(format!("]c{name}\na.").as_bytes());
+        assert_eq!(error.kind(), Kind::Hostile);
+        let dotted = name.replace('\n', ".");
+        assert!(error.to_string().contains(&format!("`{dotted}`")), "{error}");
+    }
+    let stack = b"\x80\x04\x8c\x05posix\x8c\x06system\x93.";
+    assert!(fails(stack).to_string().contains("`posix.system`"));
+    for name in ["builtins\ndict", "__builtin__\nset", "argparse\nNamespace", "osx\nsystem"] {
+        parse(format!("c{name}\n.").as_bytes());
+    }
+}
+
+#[test]
+fn methods_of_harmless_classes_are_names_and_others_are_refused() {
+    let call = |class: &str, name: &str| {
+        let [class, name] = [format!("c{class}\n"), format!("V{name}\n")];
+        format!("cbuiltins\ngetattr\n({class}{name}tR.").into_bytes()
+    };
+    parse(&call("mmengine.logging\nHistoryBuffer", "mean"));
+    for bytes in [
+        call("mmengine.logging\nHistoryBuffer", "__globals__"),
+        call("builtins\nobject", "mean"),
+        b"cbuiltins\ngetattr\n(NVmean\ntR.".to_vec(),
+    ] {
+        assert!(fails(&bytes).to_string().contains("`builtins.getattr`"));
+    }
+}
+
+#[test]
+fn bombs_end_at_a_limit() {
+    let deep = [vec![b']'; 30_000], vec![b'a'; 29_999], vec![b'.']].concat();
+    // A long tuple, made a list again and again.
+    let mut copies = b"(".to_vec();
+    copies.extend([b'N'; 20_000]);
+    copies.extend(b"t\x85q\x00cbuiltins\nlist\nq\x01(");
+    copies.extend([&b"h\x01h\x00R"[..]; 8000].concat());
+    copies.extend(b"t.");
+    for bytes in [deep, copies] {
+        assert_eq!(fails(&bytes).kind(), Kind::Limit);
+    }
+}
+
+#[test]
+fn a_value_within_itself_is_no_endless_loop() {
+    let pickle = parse(b"]q\x00h\x00a.");
+    assert_eq!(pickle.elements(pickle.root()).unwrap(), [pickle.root()]);
+}
+
+#[test]
+fn long_integers() {
+    let cases: [(&[u8], Value); 5] = [
+        (b"\x8a\x00.", Value::Int(0)),
+        (b"\x8a\x01\xff.", Value::Int(-1)),
+        (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\x7f\x00.", Value::Int(i64::MAX)),
+        (b"\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x00.", Value::BigInt),
+        (b"L123456789012345678901234567890L\n.", Value::BigInt),
+    ];
+    for (bytes, expected) in cases {
+        let pickle = parse(bytes);
+        assert_eq!(*pickle.value(pickle.root()), expected);
+    }
+}
+
+#[test]
+fn bad_programs_are_refused() {
+    let cases: [(&[u8], &str); 9] = [
+        (b"", "ends within"),
+        (b".", "not there"),
+        (b"K", "ends within"),
+        (b"h\x05.", "memo that was not put"),
+        (b"e.", "no mark"),
+        (b"Na.", "not there"),
+        (b"NNa.", "not a list"),
+        (b"\x80\x06.", "protocol 6"),
+        (b"\xff.", "unknown instruction 0xff"),
+    ];
+    for (bytes, expected) in cases {
+        let text = fails(bytes).to_string();
+        assert!(text.contains(expected), "{expected:?} not in {text:?}");
+    }
+    // A length beyond the file costs nothing.
+    fails(b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f");
+}

@@ -1,0 +1,311 @@
+//! What the arguments name: files, patterns, folders.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use crate::formats::shards::{MODELS, Names};
+use crate::formats::{endings, marker};
+use crate::store;
+use crate::store::names::{base_name, natural};
+use crate::{Error, Kind, Result};
+
+/// Whether a file is something else that trainers keep beside the weights.
+fn is_other_state(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "optimizer.pt",
+        "optimizer.bin",
+        "scheduler.pt",
+        "scheduler.bin",
+        "scaler.pt",
+        "training_args.bin",
+    ];
+    NAMES.contains(&name) || name.starts_with("rng_state") || name.ends_with("optim_states.pt")
+        // Marian's optimizer.
+        || name.ends_with(".optimizer.npz")
+}
+
+/// All checkpoints that the arguments name, in their order.
+pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for argument in arguments {
+        let pattern = argument.to_string_lossy();
+        if store::exists(argument) || !pattern.contains(['*', '?', '[']) {
+            let found = checkpoints(argument)?;
+            if found.is_empty() {
+                return Err(holds_none(argument));
+            }
+            paths.extend(found);
+        } else {
+            paths.extend(matches(&pattern)?);
+        }
+    }
+    Ok(paths)
+}
+
+/// The checkpoints that a pattern matches. Folders without any, as `runs/logs` for `runs/*`, are skipped.
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let (mut paths, mut empty) = (Vec::new(), None);
+    for path in store::of(Path::new(pattern)).matches(pattern)? {
+        let checkpoints = checkpoints(&path)?;
+        if checkpoints.is_empty() {
+            empty.get_or_insert(path);
+        }
+        paths.extend(checkpoints);
+    }
+    match empty {
+        _ if !paths.is_empty() => Ok(paths),
+        Some(folder) => Err(holds_none(&folder)),
+        None => Err(Error::new(Kind::NoMatch, format!("no file matches `{pattern}`"))
+            .remedy("check the folder and the file names")),
+    }
+}
+
+fn holds_none(folder: &Path) -> Error {
+    Error::new(Kind::NoMatch, "holds no checkpoints (files or model folders)").at(folder).remedy(
+        format!(
+            "name checkpoint files (*.{}) or their folder",
+            endings().collect::<Vec<_>>().join(", *.")
+        ),
+    )
+}
+
+/// The checkpoints that one path names: itself, or those in a folder, if any.
+fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
+    if store::is_folder(path) {
+        return in_folder(path);
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let name = base_name(path);
+    // The only way to name a sharded model that has snapshots beside it.
+    let is_index = |names: &Names| name == names.index && store::is_file(path);
+    if MODELS.iter().any(is_index) {
+        return Ok(vec![folder.to_path_buf()]);
+    }
+    static SHARD: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"-[0-9]+-of-[0-9]+\.(safetensors|bin)$").expect("it is fixed")
+    });
+    let has_index = || MODELS.iter().any(|names| store::is_file(&folder.join(names.index)));
+    if SHARD.is_match(&name) && has_index() {
+        return Err(Error::usage("is one shard of a model")
+            .at(path)
+            .remedy(format!("name its folder, `{}`", folder.display())));
+    }
+    Ok(vec![path.to_path_buf()])
+}
+
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (mut files, mut models) = (Vec::new(), Vec::new());
+    for path in store::list(folder)? {
+        let name = base_name(&path);
+        if name.starts_with('.') {
+            continue;
+        } else if store::is_folder(&path) {
+            if marker(&path)?.is_some() {
+                models.push(path);
+            }
+        } else if extension(&path).is_some() && !is_other_state(&name) {
+            files.push(path);
+        }
+    }
+    let pattern = |tail: &str| {
+        let folder = glob::Pattern::escape(&folder.to_string_lossy());
+        format!("'{}/{tail}'", folder.trim_end_matches('/'))
+    };
+    if let Some(own) = marker(folder)? {
+        // Accelerate and DeepSpeed keep the model one folder deeper.
+        if models.iter().all(|inner| own.parent() == Some(inner)) {
+            // Without a trailing slash, which would follow a link.
+            return Ok(vec![folder.components().as_path().to_path_buf()]);
+        }
+        let snapshots = pattern(&common_pattern(&models));
+        let own = own.display();
+        return Err(Error::usage("holds a model, and folders with further ones")
+            .at(folder)
+            .remedy(format!("name {snapshots} for those in its folders, or `{own}` for its own")));
+    }
+    let mut kinds: Vec<&str> = endings().collect();
+    kinds.retain(|kind| files.iter().any(|file| extension(file) == Some(kind)));
+    let mut patterns: Vec<String> =
+        kinds.iter().map(|kind| pattern(&format!("*.{kind}"))).collect();
+    if !models.is_empty() {
+        patterns.push(pattern(&common_pattern(&models)));
+    }
+    if patterns.len() < 2 {
+        return Ok([files, models].concat());
+    }
+    let what = match models.is_empty() {
+        true => "holds checkpoint files of several kinds",
+        false => "holds checkpoint files and model folders",
+    };
+    let remedy = format!("name one of them as a pattern: {}", patterns.join(" or "));
+    Err(Error::usage(what).at(folder).remedy(remedy))
+}
+
+/// The ending of a file's name, if it is one of checkpoints.
+fn extension(path: &Path) -> Option<&'static str> {
+    let own = path.extension()?;
+    endings().find(|known| own.eq_ignore_ascii_case(known))
+}
+
+/// `checkpoint-*/` for checkpoint-500 and checkpoint-1000, `*/` if the names have no common prefix.
+fn common_pattern(folders: &[PathBuf]) -> String {
+    let mut names: Vec<String> = folders.iter().map(|folder| base_name(folder)).collect();
+    names.sort_by(|a, b| natural(a, b));
+    let mut common = names[0].as_str();
+    for name in &names {
+        while !name.starts_with(common) {
+            let mut shorter = common.chars();
+            shorter.next_back();
+            common = shorter.as_str();
+        }
+    }
+    let common = common.trim_end_matches(|c: char| c.is_ascii_digit());
+    format!("{}*/", glob::Pattern::escape(common))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Runs, fails};
+    use super::*;
+    use crate::select::{Criteria, select};
+
+    #[test]
+    fn a_model_folder_is_one_checkpoint() {
+        let runs = Runs::new(&["a/model.safetensors", "a/config.json", "a/onnx/x.safetensors"]);
+        assert_eq!(runs.select(&["a"]), ["a"]);
+        let runs = Runs::new(&[
+            "a/model.safetensors.index.json",
+            "a/model-00001-of-00002.safetensors",
+            "a/model-00002-of-00002.safetensors",
+        ]);
+        assert_eq!(runs.select(&["a"]), ["a"]);
+        assert_eq!(runs.select(&["a/"]), ["a"]);
+    }
+
+    #[test]
+    fn a_folder_is_the_files_in_it() {
+        let runs = Runs::new(&[
+            "e_10.safetensors",
+            "e_9.safetensors",
+            ".e_8.safetensors",
+            "log.txt",
+            "deeper/e_7.safetensors",
+        ]);
+        assert_eq!(runs.select(&[""]), ["e_9.safetensors", "e_10.safetensors"]);
+        // A link that leads nowhere stays, to be reported.
+        std::os::unix::fs::symlink("gone", runs.path("e_11.safetensors")).unwrap();
+        assert_eq!(runs.select(&[""]).len(), 3);
+    }
+
+    #[test]
+    fn a_folder_is_the_model_folders_in_it() {
+        let runs = Runs::new(&[
+            "checkpoint-1000/model.safetensors",
+            "checkpoint-500/model.safetensors.index.json",
+            ".cache/model.safetensors",
+            "logs/events",
+        ]);
+        assert_eq!(runs.select(&[""]), ["checkpoint-500", "checkpoint-1000"]);
+        // A link that leads nowhere stays, to be reported.
+        std::os::unix::fs::symlink("gone", runs.path("logs/model.safetensors")).unwrap();
+        assert_eq!(runs.select(&[""]).len(), 3);
+    }
+
+    #[test]
+    fn a_folder_of_files_and_model_folders_is_an_error() {
+        let runs =
+            Runs::new(&["e.safetensors", "c-50/model.safetensors", "c-51/model.safetensors"]);
+        let (path, error) = (runs.path(""), runs.fails(&[""]));
+        let path = path.to_str().unwrap().trim_end_matches('/');
+        assert!(error.contains("holds checkpoint files and model folders; name one"), "{error}");
+        assert!(error.ends_with(&format!("'{path}/*.safetensors' or '{path}/c-*/'")), "{error}");
+        // And what it says works.
+        assert_eq!(runs.select(&["*.safetensors"]), ["e.safetensors"]);
+        assert_eq!(runs.select(&["c-*/"]), ["c-50", "c-51"]);
+    }
+
+    #[test]
+    fn a_folder_without_checkpoints_is_an_error() {
+        let runs = Runs::new(&["logs/x.txt", "logs/.hidden.safetensors"]);
+        std::fs::create_dir(runs.path("empty")).unwrap();
+        for folder in ["", "logs", "empty"] {
+            let error = runs.fails(&[folder]);
+            let what = "holds no checkpoints (files or model folders);";
+            assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_model_beside_its_snapshots_is_ambiguous() {
+        let snapshots = ["checkpoint-500/model.safetensors", "checkpoint-50/model.safetensors"];
+        let runs = Runs::new(&[snapshots[0], snapshots[1], "model.safetensors"]);
+        let error = runs.fails(&[""]);
+        assert!(error.contains("/checkpoint-*/' for those"), "{error}");
+        assert!(error.contains("/model.safetensors` for its own"), "{error}");
+        assert_eq!(runs.select(&["checkpoint-*/"]), ["checkpoint-50", "checkpoint-500"]);
+        assert_eq!(runs.select(&["model.safetensors"]), ["model.safetensors"]);
+        // In shards, its index names it.
+        let index = "run/model.safetensors.index.json";
+        let runs = Runs::new(&["run/a/model.safetensors", "run/b/model.safetensors", index]);
+        let error = runs.fails(&["run"]);
+        assert!(error.contains("/run/*/' for those"), "{error}");
+        assert!(error.contains("/model.safetensors.index.json` for its own"), "{error}");
+        assert_eq!(runs.select(&["run/*/"]), ["run/a", "run/b"]);
+        assert_eq!(runs.select(&[index]), ["run"]);
+    }
+
+    #[test]
+    fn a_shard_is_an_error() {
+        let shard = "a/model-00001-of-00003.safetensors";
+        let runs = Runs::new(&["a/model.safetensors.index.json", shard]);
+        let folder = runs.path("a");
+        for argument in [shard, "a/*.safetensors"] {
+            let error = runs.fails(&[argument]);
+            let tail = format!("is one shard of a model; name its folder, `{}`", folder.display());
+            assert!(error.ends_with(&tail), "{error}");
+        }
+        // Without an index beside it, it is a file as any other.
+        let runs = Runs::new(&[shard]);
+        assert_eq!(runs.select(&[shard]), [shard]);
+    }
+
+    #[test]
+    fn a_pattern_passes_over_folders_without_checkpoints() {
+        let runs = Runs::new(&["logs/x", "c-9/model.safetensors", "c-10/model.safetensors"]);
+        assert_eq!(runs.select(&["*"]), ["c-9", "c-10"]);
+        assert!(runs.fails(&["l*"]).contains("logs`: holds no checkpoints"));
+        assert!(runs.fails(&["x*"]).starts_with("no file matches `"));
+    }
+
+    #[test]
+    fn a_pattern_expands_the_folders_it_matches() {
+        let runs = Runs::new(&["a/e_1.safetensors", "b/e_2.safetensors", "c/model.safetensors"]);
+        assert_eq!(runs.select(&["[ab]"]), ["a/e_1.safetensors", "b/e_2.safetensors"]);
+        assert_eq!(runs.select(&["*"]).len(), 3);
+        let runs = Runs::new(&["a/model.safetensors", "a/b/model.safetensors", "c/x.safetensors"]);
+        assert!(runs.fails(&["*"]).contains("holds a model, and folders"));
+    }
+
+    #[test]
+    fn folders_named_like_patterns_are_folders() {
+        let runs = Runs::new(&["r[1]/e.safetensors", "r[1]/c/model.safetensors"]);
+        let error = runs.fails(&["r[1]"]);
+        assert!(error.contains("/r[[]1[]]/*.safetensors'"), "{error}");
+        assert_eq!(runs.select(&["r[[]1[]]/*/"]), ["r[1]/c"]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_reported_when_opened() {
+        let missing = Path::new("/nowhere/epoch_3.safetensors").to_path_buf();
+        let found = select(std::slice::from_ref(&missing), &Criteria::default()).unwrap();
+        assert_eq!(found.paths, [missing]);
+        assert!(select(&[], &Criteria::default()).unwrap().paths.is_empty());
+        assert!(fails(&["/nowhere/*"], &Criteria::default()).starts_with("no file matches"));
+        assert!(fails(&["/nowhere/a**"], &Criteria::default()).starts_with("bad pattern"));
+    }
+}

@@ -1,0 +1,64 @@
+//! An example of a regular expression that would find the numbers, for the error that asks for one.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::name_parts::{Name, find};
+
+/// An expression that finds a number in the `shown` name, and different ones in the others: `epoch=(\d+)`.
+pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> String {
+    let does = |pattern: &str, run: &str| {
+        let Ok(regex) = Regex::new(pattern) else { return false };
+        let number = |path: &Path| find(&regex, &path.to_string_lossy())?.parse::<u64>().ok();
+        let found: Option<HashSet<u64>> = paths.iter().map(|path| number(path)).collect();
+        found.is_some_and(|found| found.len() > 1 || paths.len() == 1)
+            && number(&paths[shown]) == run.parse().ok()
+            && !pattern.contains('\'')
+    };
+    // By the word before the number, or else by what surrounds it.
+    let after_word = name.texts.iter().zip(&name.runs).filter_map(|(text, run)| {
+        let word = text.trim_start_matches(|c: char| !c.is_alphabetic());
+        (!word.is_empty()).then(|| (format!(r"{}(\d+)", regex::escape(word)), *run))
+    });
+    let between = name.texts.windows(2).zip(&name.runs).map(|(texts, run)| {
+        (format!(r"{}(\d+){}", regex::escape(texts[0]), regex::escape(texts[1])), *run)
+    });
+    let mut patterns = after_word.chain(between);
+    let found = patterns.find(|(pattern, run)| does(pattern, run));
+    found.map_or(r"epoch=(\d+)".into(), |(pattern, _)| pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(paths: &[&str], name: &str) -> String {
+        let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
+        regex(&paths, 0, &Name::of(name))
+    }
+
+    #[test]
+    fn the_example_is_a_word_before_a_number_that_tells_the_paths_apart() {
+        let paths = ["v2-epoch=3-step=40", "v2-epoch=4-step=50"];
+        assert_eq!(example(&paths, paths[0]), r"epoch=(\d+)");
+        let paths = ["resnet50_epoch_3", "vgg16_epoch_4"];
+        assert_eq!(example(&paths, paths[0]), r"epoch_(\d+)");
+        assert_eq!(example(&["a.b3_4"], "a.b3_4"), r"a\.b(\d+)");
+    }
+
+    #[test]
+    fn without_words_the_example_is_what_stands_between() {
+        assert_eq!(example(&["3-400", "4-500"], "3-400"), r"(\d+)\-");
+        // `run7-x` would give 7 for every path.
+        let paths = ["/run7-x/1_3-400", "/run7-x/1_4-500"];
+        assert_eq!(example(&paths, "1_3-400"), r"_(\d+)\-");
+    }
+
+    #[test]
+    fn an_example_that_would_not_do_is_not_given() {
+        assert_eq!(example(&["it's3_4", "x5_6"], "it's3_4"), r"_(\d+)");
+        assert_eq!(example(&["a3b4", "c5d6"], "a3b4"), r"epoch=(\d+)");
+    }
+}

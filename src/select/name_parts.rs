@@ -1,0 +1,122 @@
+//! The parts of names: text and runs of digits, without extensions.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use crate::store::{self, names::base_name};
+
+/// Extensions with a digit.
+const EXTENSIONS: [&str; 4] = ["h5", "hdf5", "pt2", "t7"];
+
+/// A name split at its numbers: text, run, text, …, text.
+pub(super) struct Name<'a> {
+    /// One more than runs.
+    pub texts: Vec<&'a str>,
+    /// Runs of digits.
+    pub runs: Vec<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    pub fn of(name: &'a str) -> Self {
+        let (mut texts, mut runs, mut rest) = (vec![], vec![], name);
+        while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+            let (text, run) = rest.split_at(start);
+            let end = run.find(|c: char| !c.is_ascii_digit()).unwrap_or(run.len());
+            texts.push(text);
+            runs.push(&run[..end]);
+            rest = &run[end..];
+        }
+        texts.push(rest);
+        Name { texts, runs }
+    }
+
+    /// The texts between the runs.
+    pub fn between(&self) -> &[&'a str] {
+        &self.texts[1..self.runs.len()]
+    }
+}
+
+/// What to look for numbers in: the names, without extensions. If no file's name has one
+/// (`checkpoint-500/model.safetensors`), that is the name of the folder, unless it holds several of the inputs.
+pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
+    // `.` and a bare file name have a folder, too. This does not ask the file system, and fails for the empty path
+    // only.
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    let paths: Vec<(PathBuf, bool)> =
+        paths.iter().map(|path| (absolute(path), store::is_folder(path))).collect();
+    let own = |path: &Path, is_dir: bool| {
+        let name = base_name(path);
+        if is_dir { name } else { without_extensions(&name).to_string() }
+    };
+    let has_digits = |name: &str| name.contains(|c: char| c.is_ascii_digit());
+    let mut own: Vec<String> = paths.iter().map(|(path, is_dir)| own(path, *is_dir)).collect();
+    let mut files = paths.iter().zip(&own).filter(|((_, is_dir), _)| !is_dir);
+    if files.any(|(_, name)| has_digits(name)) {
+        return own;
+    }
+    let mut below: HashMap<&Path, usize> = HashMap::new();
+    for (path, _) in &paths {
+        path.ancestors().skip(1).for_each(|folder| *below.entry(folder).or_default() += 1);
+    }
+    for ((path, is_dir), name) in paths.iter().zip(&mut own) {
+        if let (false, Some(folder)) = (is_dir, path.parent())
+            && below[folder] == 1
+        {
+            *name = base_name(folder);
+        }
+    }
+    own
+}
+
+/// What an expression finds in a text: the first group of the first match, or all of it if there is no group.
+pub(super) fn find<'a>(regex: &Regex, text: &'a str) -> Option<&'a str> {
+    let found = regex.captures(text)?;
+    found.get(1).or(found.get(0)).map(|m| m.as_str())
+}
+
+/// `epoch_3` for `epoch_3.pth.tar`; the `.5` of `model_0.5` is not an extension.
+fn without_extensions(name: &str) -> &str {
+    let mut name = name;
+    while let Some((rest, extension)) = name.rsplit_once('.')
+        && (EXTENSIONS.contains(&extension) || !extension.contains(|c: char| c.is_ascii_digit()))
+    {
+        name = rest;
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folders_name_has_no_extension() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("epoch.3.final");
+        let other = dir.path().join("epoch.4.5");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        assert_eq!(names(&[folder, other]), ["epoch.3.final", "epoch.4.5"]);
+    }
+
+    #[test]
+    fn extensions_do_not_count() {
+        for (name, stem) in [
+            ("epoch_3.safetensors", "epoch_3"),
+            ("epoch_3.pth.tar", "epoch_3"),
+            ("epoch_3.h5", "epoch_3"),
+            ("epoch_3.", "epoch_3"),
+            ("model_0.5", "model_0.5"),
+            ("model_0.5.safetensors", "model_0.5"),
+            ("ckpt.3.safetensors", "ckpt.3"),
+            ("model.epoch3.best.pt", "model.epoch3"),
+            ("last", "last"),
+            (".safetensors", ""),
+            ("", ""),
+        ] {
+            assert_eq!(without_extensions(name), stem, "{name}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The number of a checkpoint: epoch or step, as its name or a regular expression gives it.
+
+use std::num::{IntErrorKind, ParseIntError};
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::example;
+use super::name_parts::{Name, find, names};
+use crate::{Error, Result, setting};
+
+/// A number for every path; None if no name has one.
+pub(super) fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u64>>> {
+    if let Some(regex) = number {
+        return paths.iter().map(|path| matched(path, regex)).collect::<Result<_>>().map(Some);
+    }
+    let names = names(paths);
+    let names: Vec<Name> = names.iter().map(|name| Name::of(name)).collect();
+    if names.iter().all(|name| name.runs.is_empty()) {
+        return Ok(None);
+    }
+    if let Some(i) = names.iter().position(|name| name.runs.is_empty()) {
+        return Err(Error::usage("has no number in its name")
+            .at(&paths[i])
+            .remedy(concat!("leave it out, or count with ", setting!("by_position"))));
+    }
+    let Some(run) = counting_run(&names) else {
+        let i = names.iter().position(|name| name.runs.len() > 1).expect("else the run is clear");
+        let (all, example) = (names[i].runs.join(", "), example::regex(paths, i, &names[i]));
+        return Err(Error::usage(format!("has several numbers in its name ({all})"))
+            .at(&paths[i])
+            .remedy(format!(
+                "pick one with {}, such as {} '{example}'",
+                setting!("number", "REGEX"),
+                setting!("number")
+            )));
+    };
+    let parse = |(path, name): (&PathBuf, &Name)| {
+        name.runs[run].parse().map_err(|_| {
+            let what = format!("its number {} is too large", name.runs[run]);
+            Error::usage(what).at(path).remedy(concat!(
+                "pick another with ",
+                setting!("number"),
+                ", or use ",
+                setting!("by_position")
+            ))
+        })
+    };
+    paths.iter().zip(&names).map(parse).collect::<Result<_>>().map(Some)
+}
+
+/// The number that the expression finds in a path.
+fn matched(path: &Path, regex: &Regex) -> Result<u64> {
+    let text = path.to_string_lossy();
+    let Some(found) = find(regex, &text) else {
+        return Err(Error::usage(format!(
+            "{} '{regex}' matches nothing in its path",
+            setting!("number")
+        ))
+        .at(path)
+        .remedy("use one that matches every checkpoint, or leave this one out"));
+    };
+    found.parse().map_err(|e: ParseIntError| {
+        let large = *e.kind() == IntErrorKind::PosOverflow;
+        let why = if large { "too large a number" } else { "no number" };
+        Error::usage(format!("{} '{regex}' finds `{found}`, {why}", setting!("number")))
+            .at(path)
+            .remedy("put the digits in a group, as in 'epoch=([0-9]+)'")
+    })
+}
+
+/// Which run of digits numbers the checkpoints: the only one, or the only one that differs between names that are
+/// otherwise the same.
+fn counting_run(names: &[Name]) -> Option<usize> {
+    let first = names.first()?;
+    if names.iter().all(|name| name.runs.len() == 1) {
+        return Some(0);
+    }
+    if names.iter().any(|n| n.runs.len() != first.runs.len() || n.between() != first.between()) {
+        return None;
+    }
+    let value = |name: &Name, run: usize| name.runs[run].trim_start_matches('0').to_string();
+    let varies = |run: &usize| names.iter().any(|name| value(name, *run) != value(first, *run));
+    let mut varying = (0..first.runs.len()).filter(varies);
+    varying.next().filter(|_| varying.next().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(paths: &[&str]) -> Result<Option<Vec<u64>>> {
+        numbers(&paths.iter().map(PathBuf::from).collect::<Vec<_>>(), None)
+    }
+
+    fn by(regex: &str, paths: &[&str]) -> Result<Option<Vec<u64>>> {
+        let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
+        numbers(&paths, Some(&Regex::new(regex).unwrap()))
+    }
+
+    fn numbered(paths: &[&str]) -> Vec<u64> {
+        of(paths).unwrap().unwrap()
+    }
+
+    fn fails(result: Result<Option<Vec<u64>>>) -> String {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), crate::Kind::Usage);
+        error.to_string()
+    }
+
+    #[test]
+    fn the_only_number_of_a_name_counts() {
+        assert_eq!(numbered(&["/r1/epoch_3.safetensors", "/r2/swa-12.pt"]), [3, 12]);
+        assert_eq!(numbered(&["/r/7"]), [7]);
+    }
+
+    #[test]
+    fn leading_zeros_are_decimal() {
+        assert_eq!(numbered(&["/r/e_010.safetensors", "/r/e_0.safetensors"]), [10, 0]);
+        // And do not make a number another one.
+        assert_eq!(numbered(&["/r/v2_1", "/r/v02_10"]), [1, 10]);
+    }
+
+    #[test]
+    fn the_only_number_that_varies_counts() {
+        assert_eq!(numbered(&["/r/resnet50_epoch_3.pt", "/r/resnet50_epoch_4.pt"]), [3, 4]);
+        assert_eq!(numbered(&["/r/3_of_90.pt", "/r/20_of_90.pt"]), [3, 20]);
+        // What stands around them may differ.
+        assert_eq!(numbered(&["/r/a1_epoch_3", "/r/b1_epoch_4_ema"]), [3, 4]);
+    }
+
+    #[test]
+    fn several_numbers_need_an_expression() {
+        let several = "has several numbers in its name";
+        let error =
+            fails(of(&["/r/epoch=3-step=400.safetensors", "/r/epoch=4-step=500.safetensors"]));
+        assert_eq!(
+            error,
+            format!(
+                "`/r/epoch=3-step=400.safetensors`: {several} (3, 400); pick one with `number` \
+                 REGEX, such as `number` 'epoch=(\\d+)'"
+            )
+        );
+        // None varies.
+        assert!(fails(of(&["/r/a1_2"])).contains(several));
+        assert!(fails(of(&["/a/a1_2", "/b/a1_2"])).contains(several));
+        // Built differently.
+        assert!(fails(of(&["/r/a1_e2", "/r/a1_s3"])).contains(several));
+        let error = fails(of(&["/r/epoch_1", "/r/epoch_2_v2"]));
+        assert!(error.starts_with("`/r/epoch_2_v2`") && error.contains("epoch_(\\d+)"), "{error}");
+    }
+
+    #[test]
+    fn names_without_numbers_have_none() {
+        assert_eq!(of(&["/r7/a.safetensors", "/r7/b.h5"]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_name_without_number_among_others_is_an_error() {
+        let error = fails(of(&["/r/epoch_3.safetensors", "/r/last.safetensors"]));
+        assert_eq!(
+            error,
+            "`/r/last.safetensors`: has no number in its name; leave it out, or count with `by_position`"
+        );
+    }
+
+    #[test]
+    fn files_of_one_name_take_their_folders_number() {
+        let paths = ["/r1/checkpoint-500/model.safetensors", "/r1/checkpoint-1000/model.h5"];
+        assert_eq!(numbered(&paths), [500, 1000]);
+        assert_eq!(numbered(&paths[..1]), [500]);
+        // Not beside a file with a number of its own.
+        let error = fails(of(&[paths[0], "/r1/epoch_3.pt"]));
+        assert!(error.starts_with("`/r1/checkpoint-500/model.safetensors`: has no"), "{error}");
+        // r1 holds the others too: it is not the number of `last`.
+        let error = fails(of(&[paths[0], paths[1], "/r1/last.safetensors"]));
+        assert!(error.starts_with("`/r1/last.safetensors`: has no number"), "{error}");
+    }
+
+    #[test]
+    fn a_number_too_large_is_an_error() {
+        let error = fails(of(&["/r/e_18446744073709551616", "/r/e_1"]));
+        assert!(error.contains("its number 18446744073709551616 is too large"), "{error}");
+        assert_eq!(numbered(&["/r/e_00000000000000000018446744073709551615"]), [u64::MAX]);
+    }
+
+    #[test]
+    fn an_expression_looks_at_the_whole_path() {
+        let paths = ["/run4/epoch=3-step=40", "/run5/epoch=010-step=50"];
+        assert_eq!(by(r"epoch=(\d+)", &paths).unwrap().unwrap(), [3, 10]);
+        // All it matches where it has no group, and the first match of several.
+        assert_eq!(by(r"\d+", &paths).unwrap().unwrap(), [4, 5]);
+        assert_eq!(by(r"(?:step=)(\d)(\d)", &paths).unwrap().unwrap(), [4, 5]);
+    }
+
+    #[test]
+    fn an_expression_that_finds_no_number_is_an_error() {
+        let error = fails(by(r"step=(\d+)", &["/r/step=1", "/r/last"]));
+        assert!(
+            error.starts_with(r"`/r/last`: `number` 'step=(\d+)' matches nothing in its path;"),
+            "{error}"
+        );
+        let error = fails(by(r"step=.*", &["/r/step=1"]));
+        assert!(error.contains("`number` 'step=.*' finds `step=1`, no number"), "{error}");
+        let error = fails(by(r"x*", &["/r/step=1"]));
+        assert!(error.contains("finds ``, no number"), "{error}");
+        let error = fails(by(r"\d+", &["/r/99999999999999999999"]));
+        assert!(error.contains("too large a number"), "{error}");
+    }
+
+    #[test]
+    fn names_that_are_no_unicode_have_numbers_too() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = |name: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(name));
+        let paths = [path(b"/r/\xff_3.pt"), path(b"/r/\xfe_4.\xff")];
+        assert_eq!(numbers(&paths, None).unwrap().unwrap(), [3, 4]);
+        let regex = Regex::new(r"(\d+)\.").unwrap();
+        assert_eq!(numbers(&paths, Some(&regex)).unwrap().unwrap(), [3, 4]);
+    }
+}

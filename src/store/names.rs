@@ -1,0 +1,73 @@
+//! Names of files: their order, and what a name written in a file may be.
+
+use std::cmp::Ordering;
+use std::path::Path;
+
+/// Numbers in names sort as numbers: `epoch_9` before `epoch_010`.
+pub fn natural(a: &str, b: &str) -> Ordering {
+    let (mut x, mut y) = (a, b);
+    loop {
+        let (p, q) = (digits(x), digits(y));
+        let order = if !p.is_empty() && !q.is_empty() {
+            let (m, n) = (p.trim_start_matches('0'), q.trim_start_matches('0'));
+            (x, y) = (&x[p.len()..], &y[q.len()..]);
+            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
+        } else {
+            match (x.chars().next(), y.chars().next()) {
+                (Some(c), Some(d)) => {
+                    (x, y) = (&x[c.len_utf8()..], &y[d.len_utf8()..]);
+                    c.cmp(&d)
+                }
+                (None, None) => return a.cmp(b),
+                (c, d) => return c.cmp(&d),
+            }
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
+fn digits(text: &str) -> &str {
+    &text[..text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len()]
+}
+
+/// The last component of a path, as metadata and tables name a file.
+pub fn base_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Whether a name that stands in a file can be that of a file beside it: never a path.
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', '\0'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_sort_as_numbers() {
+        let mut names =
+            ["epoch_010", "epoch_9", "step_100", "step_10", "a", "epoch_9b", "epoch_09"];
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(
+            names,
+            ["a", "epoch_09", "epoch_9", "epoch_9b", "epoch_010", "step_10", "step_100"]
+        );
+    }
+
+    #[test]
+    fn numbers_longer_than_any_integer_sort_too() {
+        let (a, b) = ("x99999999999999999999999", "x100000000000000000000000");
+        assert_eq!(natural(a, b), Ordering::Less);
+    }
+
+    #[test]
+    fn a_path_is_no_file_name() {
+        assert!(is_file_name("model-00001-of-00002.safetensors"));
+        for name in ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "a\0"] {
+            assert!(!is_file_name(name), "{name:?}");
+        }
+    }
+}

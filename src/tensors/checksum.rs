@@ -1,0 +1,73 @@
+//! Checksums of a tensor's bytes, computed part by part in any order.
+
+use super::digest;
+
+/// How a tensor's bytes are summed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checksum {
+    /// The digest of these tools, see [`checkpoint::digest`](crate::checkpoint::digest). Parts must begin at a block's boundary.
+    Digest,
+    /// CRC-32, as zip files have it.
+    Crc,
+}
+
+impl Checksum {
+    /// The contribution of a part that begins at byte `start` of `total`. Contributions are combined by
+    /// [`Checksum::add`]; that of no bytes is 0.
+    pub fn of_part(self, start: u64, part: &[u8], total: u64) -> u128 {
+        match self {
+            Checksum::Digest => {
+                let first = start / digest::BLOCK;
+                let blocks = part.chunks(digest::BLOCK as usize).enumerate();
+                blocks.fold(0u128, |sum, (i, block)| {
+                    sum.wrapping_add(digest::of_block(first + i as u64, block))
+                })
+            }
+            Checksum::Crc => Self::of_crc(crc32fast::hash(part), total - start - part.len() as u64),
+        }
+    }
+
+    /// The contribution of a part whose CRC is known, with so many bytes after it.
+    pub fn of_crc(crc: u32, after: u64) -> u128 {
+        shifted(crc, after) as u128
+    }
+
+    /// Combines two contributions.
+    pub fn add(self, a: u128, b: u128) -> u128 {
+        match self {
+            Checksum::Digest => a.wrapping_add(b),
+            Checksum::Crc => a ^ b,
+        }
+    }
+}
+
+/// A CRC shifted past so many further bytes. CRCs are linear: the CRC of a whole is the exclusive or of those of its
+/// parts, each shifted past what follows it.
+fn shifted(crc: u32, after: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial_len(crc, 0);
+    hasher.combine(&crc32fast::Hasher::new_with_initial_len(0, after));
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_in_any_order_make_the_whole() {
+        let bytes: Vec<u8> = (0..3 * digest::BLOCK + 77).map(|i| (i * i / 32) as u8).collect();
+        let (n, block) = (bytes.len() as u64, digest::BLOCK as usize);
+        for (kind, whole) in [
+            (Checksum::Crc, crc32fast::hash(&bytes) as u128),
+            (Checksum::Digest, digest::of_blocks(&bytes)),
+        ] {
+            assert_eq!(kind.of_part(0, &bytes, n), whole);
+            let cuts = [0, 2 * block, block, 3 * block];
+            let ends = [block, 3 * block, 2 * block, bytes.len()];
+            let shares =
+                cuts.iter().zip(ends).map(|(&a, b)| kind.of_part(a as u64, &bytes[a..b], n));
+            assert_eq!(shares.fold(0, |a, b| kind.add(a, b)), whole);
+        }
+        assert_eq!(Checksum::Crc.of_part(0, &[], 0), 0);
+    }
+}

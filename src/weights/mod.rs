@@ -1,0 +1,270 @@
+//! Where in a checkpoint the weights are: at the root or under the key that its trainer writes, as trained or
+//! averaged. docs/formats.md lists what the trainers write.
+
+pub(crate) mod names;
+mod trainers;
+pub(crate) mod tree;
+mod variables;
+
+use std::rc::Rc;
+
+use crate::error::LISTED;
+use crate::{Error, Kind, Result, setting};
+pub(crate) use trainers::OTHER;
+use trainers::{AVERAGED, RAW, WeightSet, has_any};
+use tree::{Node, short};
+pub(crate) use variables::find_variables;
+
+/// How deep weights are looked for.
+const DEPTH: usize = 4;
+
+/// How deep dicts within the weights are followed: as deep as pickles may nest.
+const MAX_DEPTH: usize = 256;
+
+/// Longest name of a tensor in bytes, including the keys of the dicts that it is in.
+const MAX_NAME: usize = 1000;
+
+/// Which of the weights in a file to take. By default the trained ones, where their trainer keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Take {
+    /// The average that the trainer kept, instead of the trained weights.
+    pub ema: bool,
+    /// The keys that lead to the weights, joined by dots; None to look for them.
+    pub key: Option<String>,
+}
+
+/// Which of the weights in a file were taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The keys that lead to them, joined by dots; empty for the root.
+    pub key: String,
+    /// Whether they are an average that the trainer kept.
+    pub is_average: bool,
+    /// Whether the file also holds such an average, which was not taken.
+    pub has_average: bool,
+    /// What else is at the file's root: key and description.
+    pub others: Vec<(String, String)>,
+}
+
+type Shared<T> = Rc<Node<T>>;
+
+/// The named tensors of the weights, and where they were.
+pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(String, T)>, Taken)> {
+    let choice = match &take.key {
+        Some(key) => Choice {
+            place: WeightSet { key: key.clone(), node: descend(root, key)?, prefix: "" },
+            is_average: false,
+            has_average: false,
+        },
+        None => choose(root, take.ema)?,
+    };
+    let Choice { place: WeightSet { key, node, prefix }, is_average, has_average } = choice;
+    let mut tensors = vec![];
+    collect(&node, prefix, !key.is_empty(), "", &mut tensors)?;
+    let is_average = trainers::take_means(&mut tensors) || is_average;
+    if tensors.is_empty() {
+        let place = if key.is_empty() { "at its root".into() } else { format!("under `{key}`") };
+        return Err(Error::new(Kind::NotACheckpoint, format!("holds no tensors {place}"))
+            .list(candidates(root)));
+    }
+    if take.ema && !is_average {
+        return Err(no_average(root));
+    }
+    let first = key.split('.').next().unwrap_or_default();
+    let is_other = |(name, node): &&(Rc<str>, Shared<T>)| match key.is_empty() {
+        true => !node.is_tensor() || !name.starts_with(prefix),
+        false => **name != *first,
+    };
+    let others = root.items().iter().filter(is_other);
+    let others = others.map(|(name, node)| (short(name), node.describe())).collect();
+    Ok((tensors, Taken { key, is_average, has_average, others }))
+}
+
+fn no_average<T>(root: &Shared<T>) -> Error {
+    Error::input("holds no averaged (EMA) weights")
+        .remedy(concat!(
+            "leave out ",
+            setting!("ema"),
+            ", or name them with ",
+            setting!("weights_key")
+        ))
+        .list(candidates(root))
+}
+
+/// The dict that keys lead to. They are joined by dots, and may contain dots themselves.
+fn descend<T>(root: &Shared<T>, key: &str) -> Result<Shared<T>> {
+    fn below<T>(node: &Shared<T>, key: &str) -> Option<Shared<T>> {
+        if let Some(found) = node.get(key) {
+            return Some(found.clone());
+        }
+        let dots = key.match_indices('.').map(|(at, _)| at);
+        dots.filter_map(|at| below(node.get(&key[..at])?, &key[at + 1..])).next()
+    }
+    let found = below(root, key).filter(|node| matches!(**node, Node::Dict(_)));
+    found.ok_or_else(|| {
+        let what = format!("{} {key}: no such dict in it", setting!("weights_key"));
+        Error::new(Kind::NoMatch, what).list(candidates(root))
+    })
+}
+
+struct Choice<T> {
+    place: WeightSet<T>,
+    is_average: bool,
+    has_average: bool,
+}
+
+fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
+    refuse_modules(root)?;
+    // Composer keeps everything under one key.
+    let state = root.get("state").filter(|state| root.tensors() == 0 && has_any(state, &RAW));
+    let start = state.unwrap_or(root);
+    let full = |mut place: WeightSet<T>| {
+        if state.is_some() {
+            place.key = format!("state.{}", place.key);
+        }
+        place
+    };
+    let mut raw = trainers::raw(start);
+    if raw.len() > 1 {
+        return Err(ambiguous(root));
+    }
+    let averaged = trainers::averaged(start);
+    let has_average = averaged.is_some();
+    match (raw.pop(), averaged) {
+        (Some(place), None) => {
+            Ok(Choice { place: full(place), is_average: false, has_average: false })
+        }
+        (Some(place), Some(_)) if !ema => {
+            Ok(Choice { place: full(place), is_average: false, has_average })
+        }
+        (_, Some(place)) => Ok(Choice { place: full(place), is_average: true, has_average: false }),
+        (None, None) => match only_candidate(root)? {
+            Some((key, node)) => {
+                let place = WeightSet { key, node, prefix: "" };
+                Ok(Choice { place, is_average: false, has_average: false })
+            }
+            None => {
+                Err(Error::new(Kind::NotACheckpoint, "holds no weights: no dict of tensors in it")
+                    .remedy("save model.state_dict()")
+                    .list(candidates(root)))
+            }
+        },
+    }
+}
+
+/// Refuses whole pickled modules: only their own code knows the names of their weights.
+fn refuse_modules<T>(root: &Node<T>) -> Result<()> {
+    let under = RAW.iter().chain(&AVERAGED).filter_map(|key| Some((*key, root.get(key)?)));
+    let all = under.map(|(key, node)| (key, &**node)).chain([("", root)]);
+    for (key, node) in all {
+        let Node::Foreign(class) = node else { continue };
+        // If there are weights under another key, it is ignored like any other object.
+        if key.is_empty() || !has_any(root, &RAW) && root.tensors() == 0 {
+            let place = if key.is_empty() { "is".into() } else { format!("holds, as `{key}`,") };
+            return Err(Error::new(
+                Kind::Unsupported,
+                format!("{place} a whole pickled `{class}`, not a state dict"),
+            )
+            .remedy("load it where it was saved and save model.state_dict()"));
+        }
+    }
+    Ok(())
+}
+
+/// The only dict of tensors in a file, if there is exactly one.
+fn only_candidate<T>(root: &Shared<T>) -> Result<Option<(String, Shared<T>)>> {
+    let (mut found, mut count) = (None, 0);
+    walk(root, &mut vec![], DEPTH, &mut |keys, node| {
+        count += 1;
+        found.get_or_insert_with(|| (keys.join("."), node.clone()));
+    });
+    if count > 1 { Err(ambiguous(root)) } else { Ok(found) }
+}
+
+fn ambiguous<T>(root: &Shared<T>) -> Error {
+    Error::input("holds several sets of weights")
+        .remedy(concat!("name the one that is meant with ", setting!("weights_key")))
+        .list(candidates(root))
+}
+
+/// The dicts that directly hold tensors, one line each.
+fn candidates<T>(root: &Shared<T>) -> Vec<String> {
+    let mut lines = vec![];
+    walk(root, &mut vec![], DEPTH, &mut |keys, node: &Shared<T>| {
+        // Lines that will not be shown need no name.
+        let shown = if lines.len() < LISTED { keys } else { &[] };
+        let name = if keys.is_empty() { "(the root)".into() } else { short(&shown.join(".")) };
+        lines.push(format!("{name}: {} tensors", node.tensors()));
+    });
+    lines
+}
+
+/// Visits the dicts that directly hold tensors, and nothing within those.
+fn walk<'a, T>(
+    node: &'a Shared<T>,
+    keys: &mut Vec<&'a str>,
+    depth: usize,
+    visit: &mut dyn FnMut(&[&str], &Shared<T>),
+) {
+    if node.tensors() > 0 {
+        return visit(keys, node);
+    }
+    for (name, inner) in node.items() {
+        if depth > 0 && !OTHER.contains(&&**name) {
+            keys.push(name);
+            walk(inner, keys, depth - 1, visit);
+            keys.pop();
+        }
+    }
+}
+
+/// Adds the tensors of a dict, and of dicts within it if `nested`. At the root those are other things.
+fn collect<T: Clone>(
+    node: &Node<T>,
+    prefix: &str,
+    nested: bool,
+    path: &str,
+    tensors: &mut Vec<(String, T)>,
+) -> Result<()> {
+    for (name, value) in node.items() {
+        let Some(rest) = name.strip_prefix(prefix) else { continue };
+        // Nested names multiply, so lengths are checked before names are joined.
+        if path.len() + rest.len() > MAX_NAME {
+            match **value {
+                Node::List(_) | Node::Plain(_) => continue,
+                _ => {
+                    let what = format!("its name is longer than {MAX_NAME} bytes");
+                    return Err(Error::limit(what).tensor(&short(name)));
+                }
+            }
+        }
+        let full = if path.is_empty() { rest.to_string() } else { format!("{path}.{rest}") };
+        match &**value {
+            Node::Tensor(tensor) => tensors.push((full, tensor.clone())),
+            Node::Unreadable(why) => {
+                let what = format!("it is {why}, which cannot be averaged");
+                return Err(Error::new(Kind::Unsupported, what).tensor(&full));
+            }
+            // State of a module's own, which may be anything.
+            Node::Foreign(_) if name.ends_with("_extra_state") => {}
+            Node::Foreign(class) => {
+                return Err(Error::new(
+                    Kind::Unsupported,
+                    format!("it is an object `{class}` among the weights, which cannot be read"),
+                )
+                .tensor(&full)
+                .remedy("save model.state_dict() alone"));
+            }
+            Node::Dict(_) if nested && path.split('.').count() < MAX_DEPTH => {
+                collect(value, "", nested, &full, tensors)?;
+            }
+            Node::Dict(_) if value.all_tensors(DEPTH) > 0 && !OTHER.contains(&&**name) => {
+                return Err(Error::input("it is a dict of tensors beside tensors")
+                    .tensor(&full)
+                    .remedy(concat!("say which are the weights with ", setting!("weights_key"))));
+            }
+            Node::Dict(_) | Node::List(_) | Node::Plain(_) => {}
+        }
+    }
+    Ok(())
+}
