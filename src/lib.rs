@@ -12,6 +12,8 @@
 //! right that is not: every input is checked before the output gets its name, and one that changed is an error
 //! ([`Kind::Changed`]). But the slices that are read do change under the reader; see [`store`] for what this means.
 
+#![deny(missing_docs)]
+
 pub mod average;
 pub mod checkpoint;
 mod formats;
