@@ -180,3 +180,29 @@ fn a_folder_that_holds_other_things_is_not_replaced() {
     let text = fails(&mut command, 2, &["checkpoint-9"]);
     assert!(text.contains("input"), "{text}");
 }
+
+/// A file may have checksums for some of its tensors alone: nothing is promised of the others.
+#[test]
+fn tensors_without_a_checksum_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(fixtures().join("formats/torch-model/ckpt_0000.pth")).unwrap();
+    // In the directory at the end: a signature, 42 bytes, the name. The CRC stands 16 bytes in, in the local header
+    // 14 bytes in, or behind the data; 0 means that it was not computed.
+    let name = b"/data/0";
+    let ends =
+        |at: &usize| bytes[*at..].starts_with(name) && !bytes[at + name.len()].is_ascii_digit();
+    let at = (0..bytes.len() - name.len()).rfind(ends).unwrap();
+    let entry = (0..at).rfind(|&at| bytes[at..].starts_with(b"PK\x01\x02")).unwrap();
+    let crc: [u8; 4] = bytes[entry + 16..entry + 20].try_into().unwrap();
+    assert_ne!(crc, [0; 4]);
+    for at in 0..bytes.len() - 4 {
+        if bytes[at..at + 4] == crc {
+            bytes[at..at + 4].fill(0);
+        }
+    }
+    std::fs::write(dir.path().join("part.pth"), bytes).unwrap();
+    let verified = text(swa_avg().current_dir(&dir).args(["--verify", "part.pth"]));
+    assert!(verified.contains("are as they were written; 1 have no checksum"), "{verified}");
+    let json = text(swa_avg().current_dir(&dir).args(["--verify", "part.pth", "--json"]));
+    assert!(json.contains("\"without_checksum\":[1]"), "{json}");
+}
