@@ -1,12 +1,15 @@
 //! Networks on libtorch: recompute the batchnorm statistics of an averaged model, evaluate models.
 //!
-//! - [`jobs`] is what can be done: plain options in, an outcome out. Start here.
-//! - [`report`] puts outcomes into words, JSON, CSV and SVG.
-//! - [`session`] opens what a pass needs: data, pixels, models, a device.
-//! - [`bn_update`] and [`evaluate`] are the two passes; [`parts`] shares a pass between processes.
+//! - [`jobs`] is where to start: plain options in, an outcome out.
+//! - [`report`] turns outcomes into text, JSON, CSV and SVG.
+//! - [`session`] has the options that jobs share: data, pixels, networks, device.
+//! - [`bn_update`] and [`evaluate`] are the arithmetic of the two passes; [`parts`] shares a pass between processes.
 //! - [`nn`] holds the networks.
 //!
-//! A program that uses this calls [`nn::libtorch::prepare`] first.
+//! Each imports only what is below it in this list (`tests/rooms.rs`). A program that uses this crate calls
+//! [`nn::libtorch::prepare`] first.
+
+#![deny(missing_docs)]
 
 pub mod bn_update;
 pub mod evaluate;

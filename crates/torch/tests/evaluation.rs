@@ -34,8 +34,8 @@ fn collected(golden: &Value, competing: Option<Vec<u32>>) -> Evaluation {
         golden["logits"].as_array().unwrap().iter().map(numbers32).collect();
     let classes = logits[0].len() / labels.len();
     let members = (0..logits.len()).collect();
-    let wanted = Wanted { ensemble: Some(members), top: true, competing };
-    let mut collector = Collector::new(logits.len(), classes, wanted, None);
+    let options = CollectOptions { ensemble: Some(members), top: true, competing };
+    let mut collector = Collector::new(logits.len(), classes, options, None);
     for start in (0..labels.len()).step_by(50) {
         let labels = labels[start..].iter().take(50).copied().collect::<Vec<_>>();
         let n = labels.len();

@@ -1,4 +1,4 @@
-//! swa-eval: flags, the job that they ask for, and what it came to.
+//! swa-eval: flags, the job that they ask for, and its report.
 
 #[path = "flags/mod.rs"]
 mod flags;

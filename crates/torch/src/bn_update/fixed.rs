@@ -17,13 +17,15 @@ pub const UNIT: i32 = -240;
 /// Bytes in a file.
 pub const BYTES: usize = WORDS * 8;
 
+/// A sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed([u64; WORDS]);
 
 impl Fixed {
+    /// The empty sum.
     pub const ZERO: Fixed = Fixed([0; WORDS]);
 
-    /// What took a term that is not finite, or grew too large: no number from then on.
+    /// The sum after a term that is not finite, or after it grew too large: not a number from then on.
     const LOST: Fixed = Fixed([0, 0, 0, 0, 0, 0, 1 << 63]);
 
     /// Adds factor · x.
@@ -46,6 +48,7 @@ impl Fixed {
         self.add_term(false, words(m as u128 * m as u128, factor), 2 * exponent);
     }
 
+    /// Adds another sum.
     pub fn merge(&mut self, other: &Self) {
         if *self == Self::LOST || *other == Self::LOST {
             *self = Self::LOST;
@@ -101,7 +104,7 @@ impl Fixed {
         }
     }
 
-    /// In units; None if it is no number.
+    /// In units; None if it is not a number.
     pub fn to_integer(self) -> Option<BigInt> {
         (self != Self::LOST).then(|| BigInt::from_signed_bytes_le(&self.to_bytes()))
     }
@@ -115,6 +118,7 @@ impl Fixed {
         bytes
     }
 
+    /// What [`Fixed::to_bytes`] gave.
     pub fn from_bytes(bytes: &[u8; BYTES]) -> Self {
         let (words, _) = bytes.as_chunks::<8>();
         Fixed(std::array::from_fn(|i| u64::from_le_bytes(words[i])))

@@ -1,13 +1,11 @@
-//! Statistics layer by layer, all earlier layers normalising by their *new* statistics: what the
-//! model sees in use. The other methods let every layer normalise by the batch, so that what a later
-//! layer sees depends on the batch size.
+//! Statistics layer by layer, all earlier layers normalising by their *new* statistics, as they do at inference. The
+//! other methods normalise every layer by the batch, so that the input of a later layer depends on the batch size.
 //!
-//! The forward pass of every batch waits in the first batchnorm layer whose statistics are not
-//! known. When all have come there, what they saw gives the layer's statistics, and each goes on to
-//! the next. A waiting pass is a coroutine: its stack holds the activations it still needs, whatever
-//! the network looks like. Where the memory for them ends, a pass is dropped and runs from the
-//! pixels again, through the layers known by then. So both ends are one algorithm, with the same
-//! results: all activations cached, or one pass over the data a layer.
+//! The forward pass of every batch waits in the first batchnorm layer whose statistics are not yet known. When all
+//! have reached it, their moments give the layer's statistics, and each goes on to the next layer. A waiting pass is a
+//! coroutine: its stack holds the activations it still needs, whatever the network looks like. When memory for them
+//! runs out, a pass is dropped and later runs from the pixels again, through the layers known by then. All activations
+//! cached and one pass over the data a layer are thus the two ends of one algorithm, with the same results.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,34 +14,34 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use tch::Tensor;
 
-use super::{Accumulator, Method, Outcome, Stability, Statistics, checked};
-use crate::nn::batch_norm::one_value;
+use super::methods::{Accumulator, Method, Statistics};
+use super::outcome::{Outcome, checked};
+use super::stability::Stability;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::moments::ChannelMoments;
-use crate::nn::{self, Fault, Model, Network, Pass, with_smaller_batch};
+use crate::nn::{self, ChannelMoments, Fault, Model, Network, Pass, one_value, with_smaller_batch};
 use swa_base::text::megabytes;
 use swa_base::{Error, Kind, Progress, Result, setting};
 use swa_data::Batch;
 
-/// Of a coroutine's stack, bytes of address space: memory is taken for what is touched.
+/// Address space of a coroutine's stack, in bytes. Only what is touched takes memory.
 const STACK: usize = 4 << 20;
 
-/// What a layer saw of a batch.
-struct Seen {
+/// A layer without statistics that a forward pass has reached, and the moments of its input.
+struct Reached {
     layer: usize,
     moments: ChannelMoments,
 }
 
-/// A forward pass that hands over what the next unknown layer sees, and waits there.
-type Forward = Coroutine<(), Seen, Result<()>>;
+/// A forward pass that yields the moments at the next layer without statistics, and waits there.
+type Forward = Coroutine<(), Reached, Result<()>>;
 
-/// By layer, mean and variance on the network's device, once they are known. All passes look here.
+/// By layer, mean and variance on the network's device, once they are known. All passes share it.
 type Known = Rc<RefCell<Vec<Option<[Tensor; 2]>>>>;
 
-/// How far the work is, told after each batch.
+/// How far the work is, reported after each batch.
 pub struct Step<'a> {
-    /// Of the layers, in the order in which the forward pass comes to them, from 1.
+    /// The number of the layer in the order in which the forward pass reaches them, from 1.
     pub step: usize,
     /// The layer's name.
     pub layer: &'a str,
@@ -52,20 +50,19 @@ pub struct Step<'a> {
 }
 
 impl Step<'_> {
-    /// Tells it, with how many layers there are.
-    pub fn say(&self, layers: usize, progress: &dyn Progress) {
+    /// Reports it; there are so many layers in all.
+    pub(crate) fn say(&self, layers: usize, progress: &dyn Progress) {
         progress.detail(&format!("layer {} of {layers}, {}", self.step, self.layer));
         progress.advance(self.images as u64);
     }
 }
 
-/// Computes the statistics of all layers, and counts the forward passes that were begun: one a batch
-/// where all had room. The pixels of all `images` stay in memory; forward passes stay as far as
-/// `budget` allows.
+/// Computes the statistics of all layers. Also returns how many forward passes were begun: one a batch if all fitted
+/// in memory. The pixels of all `images` stay in memory; forward passes stay as far as `budget` allows.
 ///
 /// # Errors
-/// `Limit` where the pixels do not fit the budget, `Input` for a layer that is never reached.
-pub fn run(
+/// `Limit` if the pixels do not fit the budget; else as [`of_batches`].
+pub(crate) fn run(
     model: &Model,
     input: &Input,
     batches: impl Iterator<Item = Result<Batch>>,
@@ -76,7 +73,12 @@ pub fn run(
     of_batches(model, input, &hold(batches, images, budget)?, budget, progress)
 }
 
-/// The same for batches that are in memory.
+/// The statistics of all layers from batches that are in memory, and how many forward passes were begun: one a batch
+/// if all fitted into `budget`.
+///
+/// # Errors
+/// `Input` if there is no image, a layer is never reached or gets a single value a channel; `NotFinite`, `OutOfMemory`;
+/// those of libtorch.
 pub fn of_batches(
     model: &Model,
     input: &Input,
@@ -88,7 +90,7 @@ pub fn of_batches(
     let mut passes = Passes::new(model, input, batches, budget);
     let mut layers: Vec<Option<Statistics>> = vec![None; model.batchnorms.len()];
     for step in 1..=layers.len() {
-        // None: all passes have come to their end.
+        // None: all passes have ended.
         let Some((layer, statistics)) = passes.next_layer(step, progress)? else { break };
         layers[layer] = Some(statistics);
     }
@@ -98,8 +100,11 @@ pub fn of_batches(
     Ok((Outcome { standard_error, ..outcome }, passes.begun))
 }
 
-/// Keeps the batches, if their pixels fit.
-pub fn hold(
+/// Loads the batches, if their pixels fit the budget.
+///
+/// # Errors
+/// `Limit` if they do not; those of the batches.
+pub(crate) fn hold(
     batches: impl Iterator<Item = Result<Batch>>,
     images: usize,
     budget: &Budget,
@@ -133,9 +138,9 @@ struct Passes<'a> {
     batches: &'a [Batch],
     budget: &'a Budget,
     known: Known,
-    /// By batch; None: to be run from the pixels.
+    /// By batch; None: to run from the pixels.
     waiting: Vec<Option<Forward>>,
-    /// How many may wait, since the device's memory ended at more.
+    /// How many may wait: with more, the device ran out of memory.
     most: usize,
     /// Forward passes so far.
     begun: usize,
@@ -157,7 +162,7 @@ impl<'a> Passes<'a> {
         }
     }
 
-    /// Brings all passes to the next layer and computes its statistics, by which it then normalises.
+    /// Runs all passes to the next layer and computes its statistics, by which it normalises from then on.
     fn next_layer(
         &mut self,
         step: usize,
@@ -166,13 +171,13 @@ impl<'a> Passes<'a> {
         let mut sums: Option<(usize, Accumulator)> = None;
         let mut total = 0;
         for (i, batch) in self.batches.iter().enumerate() {
-            let Some((forward, seen)) = self.advance(i)? else { continue };
-            let description = &self.model.batchnorms[seen.layer];
+            let Some((forward, reached)) = self.advance(i)? else { continue };
+            let description = &self.model.batchnorms[reached.layer];
             let (layer, sums) = sums.get_or_insert_with(|| {
-                (seen.layer, Accumulator::new(Method::Layerwise, &[description.channels]))
+                (reached.layer, Accumulator::new(Method::Layerwise, &[description.channels]))
             });
-            assert_eq!(*layer, seen.layer, "the layers' order does not depend on the images");
-            let ChannelMoments { values, mean, squares } = seen.moments;
+            assert_eq!(*layer, reached.layer, "the layers' order does not depend on the images");
+            let ChannelMoments { values, mean, squares } = reached.moments;
             // One value has no variance, and adds none.
             let divisor = (values - 1).max(1) as f64;
             let variance: Vec<f64> = squares.into_iter().map(|s| s / divisor).collect();
@@ -193,8 +198,8 @@ impl<'a> Passes<'a> {
         Ok(Some((layer, statistics)))
     }
 
-    /// Runs the pass of batch `i` to the next layer. None: it has come to its end.
-    fn advance(&mut self, i: usize) -> Result<Option<(Forward, Seen)>> {
+    /// Runs the pass of batch `i` to the next layer; None if it ended.
+    fn advance(&mut self, i: usize) -> Result<Option<(Forward, Reached)>> {
         loop {
             let forward = match self.waiting[i].take() {
                 Some(forward) => Ok(forward),
@@ -203,12 +208,12 @@ impl<'a> Passes<'a> {
             let error = match forward {
                 Err(error) => error,
                 Ok(mut forward) => match forward.resume(()) {
-                    CoroutineResult::Yield(seen) => return Ok(Some((forward, seen))),
+                    CoroutineResult::Yield(reached) => return Ok(Some((forward, reached))),
                     CoroutineResult::Return(Ok(())) => return Ok(None),
                     CoroutineResult::Return(Err(error)) => error,
                 },
             };
-            // A GPU's memory cannot be asked for: where it ends, waiting passes make room.
+            // How much memory a GPU has left is unknown. When it runs out, waiting passes make room.
             if error.kind() != Kind::OutOfMemory || !self.make_room() {
                 return Err(with_smaller_batch(error, self.batches[i].n));
             }
@@ -220,8 +225,9 @@ impl<'a> Passes<'a> {
         let x = self.input.tensor(batch)?;
         let x = x.f_to_kind(self.model.precision.kind()).map_err(Fault::from)?;
         let (network, known) = (Rc::clone(&self.model.network), Rc::clone(&self.known));
-        let stack = DefaultStack::new(STACK)
-            .map_err(|e| Error::limit(format!("no memory for a coroutine's stack: {e}")))?;
+        let stack = DefaultStack::new(STACK).map_err(|e| {
+            Error::new(Kind::OutOfMemory, format!("no memory for a coroutine's stack: {e}"))
+        })?;
         Ok(Coroutine::with_stack(stack, move |yielder, ()| forward(&*network, &x, &known, yielder)))
     }
 
@@ -242,19 +248,19 @@ impl<'a> Passes<'a> {
     }
 }
 
-/// The coroutine: a forward pass that normalises by what is known and waits where nothing is.
+/// The coroutine: a forward pass that normalises by the statistics that are known, and waits at a layer without.
 fn forward(
     network: &dyn Network,
     x: &Tensor,
     known: &Known,
-    yielder: &Yielder<(), Seen>,
+    yielder: &Yielder<(), Reached>,
 ) -> Result<()> {
     let given = |layer: usize, x: &Tensor| -> nn::Result<[Tensor; 2]> {
         if known.borrow()[layer].is_none() {
-            yielder.suspend(Seen { layer, moments: ChannelMoments::of(x)? });
+            yielder.suspend(Reached { layer, moments: ChannelMoments::of(x)? });
         }
         let known = known.borrow();
-        let statistics = known[layer].as_ref().expect("it goes on when they are known");
+        let statistics = known[layer].as_ref().expect("it resumes when they are known");
         Ok(statistics.each_ref().map(Tensor::shallow_clone))
     };
     Ok(network.forward(x, &mut Pass::Given(&given)).map(drop)?)

@@ -1,6 +1,6 @@
 //! From batch moments to running statistics: exact sums of f64 moments, one rounding at the end.
 //!
-//! Of batch b a layer sees m_b = N_b·H·W values a channel, with mean μ_b and unbiased variance u_b.
+//! In batch b a layer gets m_b = N_b·H·W values a channel, with mean μ_b and unbiased variance u_b.
 
 use num_bigint::BigInt;
 use rayon::prelude::*;
@@ -11,7 +11,21 @@ use super::fixed::{Fixed, UNIT};
 use swa_tools::average::quotient;
 
 choices! {
-    /// How batches are combined.
+    /// How the statistics of batches are combined. In batch b, with N_b images, a layer gets m_b = N_b·H·W values a
+    /// channel, with mean μ_b and unbiased variance u_b. Each method assumes something else:
+    ///
+    /// - `cma` takes the means of μ_b and of u_b, every batch counting the same. It assumes that all batches have the
+    ///   same size: images of a smaller last batch count more. The variance between batches is missing, so it expects
+    ///   batches large enough for their means to agree. This is `torch.optim.swa_utils.update_bn`.
+    /// - `weighted` weights both means by N_b. It assumes only that images have the same number of values; the variance
+    ///   between batches is missing here too. This is the SWA authors' code.
+    /// - `pooled` takes mean and variance of all values together, (Σx² − (Σx)²/W) / (W − 1) with W = Σ m_b. How images
+    ///   are split into batches does not matter for this layer's input, but that input still depends on the split:
+    ///   every earlier layer normalises by its batch, as in training. This is precise batchnorm (Wu & Johnson 2021,
+    ///   "Rethinking 'Batch' in BatchNorm").
+    /// - `layerwise` is `pooled` one layer after the other, all layers before it normalising by their new statistics. It
+    ///   assumes nothing about batches: each layer gets what it gets at inference. All images must be at hand for every
+    ///   layer ([`layerwise`](super::layerwise)).
     pub enum Method {
         Cma = "cma":
             "Mean of the batches' statistics, every batch counting the same (PyTorch's update_bn)",
@@ -26,15 +40,16 @@ choices! {
 /// One layer's running statistics, one value a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statistics {
+    /// `[channels]`.
     pub mean: Vec<f64>,
-    /// Unbiased.
+    /// Unbiased, `[channels]`.
     pub variance: Vec<f64>,
 }
 
 /// Sums over batches, for all layers of a network: exact, so that neither the order of the batches nor
 /// their distribution over processes changes a bit of the result.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Accumulator {
+pub(crate) struct Accumulator {
     method: Method,
     pub(super) layers: Vec<Layer>,
 }
@@ -57,7 +72,7 @@ impl Accumulator {
         Accumulator { method, layers: channels.iter().map(layer).collect() }
     }
 
-    /// Adds what a layer saw of a batch of `images` with `values` values a channel.
+    /// Adds the moments of a layer over a batch of `images` with `values` values a channel; `variance` is unbiased.
     pub fn add(
         &mut self,
         layer: usize,
@@ -88,11 +103,12 @@ impl Accumulator {
         }
     }
 
+    /// How the batches are combined.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// Each value rounded once; NaN where the moments were not finite. None for a layer that saw nothing.
+    /// Each value rounded once; NaN where the moments were not finite. None for a layer that was never reached.
     pub fn finish(&self) -> Vec<Option<Statistics>> {
         let finish = |layer: &Layer| {
             let weight = BigInt::from(layer.weight);

@@ -1,29 +1,32 @@
-//! How far the statistics moved: what the averaged ones were off by.
+//! How far the statistics moved: by how much the averaged ones were off.
 
 use serde::Serialize;
 
-use super::{Outcome, Statistics};
-use crate::nn::batch_norm::Layer;
+use super::methods::Statistics;
+use super::outcome::Outcome;
+use crate::nn::Layer;
 use swa_tools::checkpoint::Checkpoint;
 
-/// Added to variances, so that a dead channel has a scale.
+/// Added to variances, so that a channel that never varies has a scale.
 const EPS: f64 = 1e-5;
 
-/// One layer's move, over its channels. With σ the new standard deviation:
+/// How far one layer's statistics moved, over its channels. σ is a channel's new standard deviation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Movement {
+    /// The layer's name, or `all`.
     pub layer: String,
+    /// How many channels it has.
     pub channels: usize,
     /// Root mean square of (new mean − old mean) / σ.
     pub mean_shift: f64,
     /// Geometric mean of σ / old standard deviation.
     pub std_ratio: f64,
-    /// Root mean square of √(mean shift² + ln(std ratio)²): 0 is no move.
+    /// Root mean square of √(mean shift² + ln(std ratio)²); 0 if nothing moved.
     pub moved: f64,
 }
 
-/// The layers' moves, farthest first, and that of all channels together.
-pub fn movements(
+/// How far each layer moved, farthest first, and all channels together.
+pub(crate) fn movements(
     checkpoint: &Checkpoint,
     model: &[Layer],
     outcome: &Outcome,
@@ -40,8 +43,8 @@ pub fn movements(
     (layers, all.movement("all"))
 }
 
-/// The move of all channels together ([`Movement::moved`]), layer by layer.
-pub fn distance(old: &[Statistics], new: &[Statistics]) -> f64 {
+/// How far all channels moved together ([`Movement::moved`]).
+pub(crate) fn distance(old: &[Statistics], new: &[Statistics]) -> f64 {
     let mut all = Sums::default();
     old.iter().zip(new).for_each(|(old, new)| all.add(&Sums::of(old, new)));
     all.movement("all").moved

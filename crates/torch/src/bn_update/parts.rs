@@ -3,11 +3,11 @@
 
 use super::fixed::{BYTES, Fixed, WORDS};
 use super::methods::{Accumulator, Layer};
-use crate::parts::{Content, file};
-use swa_base::{Error, Result};
+use crate::parts::{Content, read_tensor};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 
-/// More than any pass sees a channel.
+/// More values a channel than any pass has.
 const MOST_VALUES: u64 = 1 << 62;
 
 impl Accumulator {
@@ -42,16 +42,18 @@ impl Content for Accumulator {
 
     fn merge(&mut self, file: &Checkpoint) -> Result<()> {
         let [weight, means, squares] =
-            self.shapes().map(|(name, shape)| file::tensor(file, name, Dtype::U64, &shape));
+            self.shapes().map(|(name, shape)| read_tensor(file, name, Dtype::U64, &shape));
         let (weight, means, squares) = (weight?, means?, squares?);
         let (weights, _) = weight.as_chunks::<8>();
         let (mut means, mut squares) =
             (means.as_chunks::<BYTES>().0.iter(), squares.as_chunks::<BYTES>().0.iter());
         for (layer, weight) in self.layers.iter_mut().zip(weights) {
-            // Far from where the batches that follow could overflow it.
+            // So far below the largest u64 that later batches cannot overflow it.
             let sum = layer.weight.checked_add(u64::from_le_bytes(*weight));
             layer.weight = sum.filter(|&sum| sum < MOST_VALUES).ok_or_else(|| {
-                Error::input("holds more values than there can be").at(file.path()).tensor("weight")
+                Error::new(Kind::Damaged, "holds more values than there can be")
+                    .at(file.path())
+                    .tensor("weight")
             })?;
             let channels = layer.means.iter_mut().zip(&mut layer.squares);
             for ((m, s), (mean, square)) in channels.zip(means.by_ref().zip(squares.by_ref())) {

@@ -1,6 +1,6 @@
-//! Have enough images been seen? The standard error of the statistics, from how batches differ.
+//! Were there enough images? The standard error of the statistics, estimated from how batches differ.
 //!
-//! Of batch b a layer sees m_b values a channel, with mean μ_b and biased variance v_b. The estimate
+//! In batch b a layer gets m_b values a channel, with mean μ_b and biased variance v_b. The estimate
 //! of the mean is M = Σ m_b μ_b / W, that of the variance V = Σ m_b (v_b + (μ_b − M)²) / W, W = Σ m_b.
 //! Batches are independent draws, so that over B of them
 //!
@@ -9,27 +9,27 @@
 //! the second is the delta method, in which a smaller last batch counts by its values. Values within a
 //! batch are not taken as independent: pixels of an image are not.
 
-use super::channels;
-use crate::nn::batch_norm;
+use crate::nn;
 
-/// Added to variances, so that a dead channel has a scale.
+/// Added to variances, so that a channel that never varies has a scale.
 const EPS: f64 = 1e-5;
 
 /// Fewer batches say too little about how batches differ.
-pub const MIN_BATCHES: usize = 10;
+pub(crate) const MIN_BATCHES: usize = 10;
 
-/// A layer's, in standard deviations of its channels: the root mean square over them of
-/// √(SE(mean)² + SE(σ)²) / σ, the measure in which [`super::Movement`] has moves.
+/// The standard error of a layer's statistics, in standard deviations of its channels: the root mean square over them
+/// of √(SE(mean)² + SE(σ)²) / σ, comparable to [`Movement::moved`](super::Movement::moved).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StandardError {
-    /// Position in [`crate::nn::Model::batchnorms`].
+    /// Position in [`Model::batchnorms`](crate::nn::Model::batchnorms).
     pub layer: usize,
+    /// The error.
     pub error: f64,
 }
 
-/// What a number of batches says about the error of their statistics.
+/// The estimate of the standard error, batch by batch.
 #[derive(Debug)]
-pub struct Stability {
+pub(crate) struct Stability {
     layers: Vec<Layer>,
 }
 
@@ -54,8 +54,9 @@ struct Channel {
 }
 
 impl Stability {
-    pub fn new(layers: &[batch_norm::Layer]) -> Self {
-        Self::of(&channels(layers))
+    /// For a model's layers.
+    pub fn new(layers: &[nn::Layer]) -> Self {
+        Self::of(&layers.iter().map(|layer| layer.channels).collect::<Vec<_>>())
     }
 
     /// `channels`: of each layer.
@@ -65,7 +66,7 @@ impl Stability {
         Stability { layers: channels.iter().map(layer).collect() }
     }
 
-    /// Adds what a layer saw of a batch with `values` values a channel; `variance` is unbiased.
+    /// Adds the moments of a layer over a batch with `values` values a channel; `variance` is unbiased.
     pub fn add(&mut self, layer: usize, values: usize, mean: &[f64], variance: &[f64]) {
         let Layer { batches, weight, channels } = &mut self.layers[layer];
         let m = values as f64;
@@ -79,7 +80,7 @@ impl Stability {
         }
     }
 
-    /// That of the layer whose statistics are least certain. None before all have seen two batches.
+    /// The error of the layer whose statistics are least certain; None before all layers have two batches.
     pub fn largest(&self) -> Option<StandardError> {
         let errors = self.layers.iter().map(Layer::error).enumerate();
         let errors = errors.map(|(layer, error)| Some(StandardError { layer, error: error? }));
@@ -126,6 +127,7 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bn_update::methods::{Accumulator, Method};
 
     /// The formulas of the head of this file, word for word.
     fn plain(batches: &[(usize, f64, f64)]) -> f64 {
@@ -195,7 +197,7 @@ mod tests {
         const TRIALS: usize = 400;
         for _ in 0..TRIALS {
             let mut stability = Stability::of(&[1]);
-            let mut sums = super::super::Accumulator::new(super::super::Method::Pooled, &[1]);
+            let mut sums = Accumulator::new(Method::Pooled, &[1]);
             for _ in 0..30 {
                 // Four images of eight values, each with an offset of its own.
                 let mut values = Vec::new();

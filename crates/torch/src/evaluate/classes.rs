@@ -13,7 +13,7 @@ pub struct ClassList {
 }
 
 impl ClassList {
-    /// `outputs`: that of each class, below `heads`, the number of outputs. `names`: of each class, where
+    /// `outputs`: the output of each class, below `heads`, the number of outputs. `names`: the name of each class, if
     /// the data have names.
     pub fn new(outputs: Vec<u32>, names: Option<Vec<String>>, heads: usize) -> Self {
         let mut classes = vec![None; heads];
@@ -22,10 +22,12 @@ impl ClassList {
         ClassList { outputs, names, classes }
     }
 
+    /// How many classes the data have.
     pub fn len(&self) -> usize {
         self.outputs.len()
     }
 
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.outputs.is_empty()
     }
@@ -35,7 +37,7 @@ impl ClassList {
         self.outputs[class]
     }
 
-    /// The class that an output stands for.
+    /// The class that an output stands for, if any.
     pub fn of_output(&self, output: u32) -> Option<usize> {
         self.classes[output as usize]
     }
@@ -45,7 +47,7 @@ impl ClassList {
         self.classes.iter().all(Option::is_some)
     }
 
-    /// A class's name, where the data have names.
+    /// A class's name, if the data have names.
     pub fn name(&self, class: usize) -> Option<&str> {
         self.names.as_ref()?.get(class).map(String::as_str)
     }

@@ -2,30 +2,31 @@
 
 use rayon::prelude::*;
 
+use super::evaluation::{CollectOptions, Evaluation, Record};
 use super::logits::LogitsFile;
 use super::scores::{Outcome, Score, TOP, largest, log_add, log_softmax};
-use super::{Evaluation, Record, Wanted};
-use crate::parts::Seen;
+use crate::parts::BatchSummary;
 use swa_base::{Error, Result};
 use swa_data::Batch;
 
-/// Takes each model's logits and keeps what is wanted of them.
+/// Takes each model's logits batch by batch ([`Collector::open`], [`Collector::add`], [`Collector::close`]) and keeps
+/// the outcomes, and what the options ask for.
 pub struct Collector<'a> {
-    wanted: Wanted,
+    options: CollectOptions,
     logits: Option<LogitsFile>,
     evaluation: Evaluation,
-    /// Of the rows since the last [`Collector::close`], [rows · classes]: ln Σ of the members'
-    /// probabilities. Logarithms: a probability may be too small for a number.
+    /// For the rows since the last [`Collector::close`], [rows · classes]: ln of the sum of the members'
+    /// probabilities. Logarithms, as a probability may underflow.
     mixture: Vec<f64>,
     /// Rows before those.
     closed: usize,
     /// Where closed batches go.
     keep: Option<Keep<'a>>,
     /// Open batches.
-    seen: Vec<Seen>,
-    /// Rows that went there.
+    open: Vec<BatchSummary>,
+    /// Rows that went to `keep`.
     kept: usize,
-    turn: Option<Turn>,
+    group: Option<Group>,
     classes: usize,
     /// Whether each output competes.
     competes: Option<Vec<bool>>,
@@ -33,37 +34,42 @@ pub struct Collector<'a> {
     top: usize,
 }
 
-/// Where a group of models is that takes its turn on a block of batches.
-struct Turn {
+/// How far a group of models is with a block of batches.
+struct Group {
     /// The number of its first model.
     model: usize,
     /// The first row of its next batch.
     row: usize,
 }
 
-type Keep<'a> = Box<dyn FnMut(&[Seen], Evaluation) -> Result<()> + 'a>;
+type Keep<'a> = Box<dyn FnMut(&[BatchSummary], Evaluation) -> Result<()> + 'a>;
 
 impl<'a> Collector<'a> {
-    /// For so many models, with heads of `classes` outputs.
-    pub fn new(models: usize, classes: usize, wanted: Wanted, logits: Option<LogitsFile>) -> Self {
-        let competes = wanted.competing.as_ref().map(|outputs| {
+    /// For so many models, with heads of `classes` outputs. All logits also go to the file `logits`, if there is one.
+    pub fn new(
+        models: usize,
+        classes: usize,
+        options: CollectOptions,
+        logits: Option<LogitsFile>,
+    ) -> Self {
+        let competes = options.competing.as_ref().map(|outputs| {
             let mut competes = vec![false; classes];
             outputs.iter().for_each(|&output| competes[output as usize] = true);
             competes
         });
-        let outputs = wanted.competing.as_ref().map_or(classes, Vec::len);
-        let evaluation = Evaluation::empty(models, wanted.ensemble.is_some());
+        let outputs = options.competing.as_ref().map_or(classes, Vec::len);
+        let evaluation = Evaluation::empty(models, options.ensemble.is_some());
         Collector {
-            top: if wanted.top { TOP.min(outputs) } else { 0 },
-            wanted,
+            top: if options.top { TOP.min(outputs) } else { 0 },
+            options,
             logits,
             evaluation,
             mixture: vec![],
             closed: 0,
             keep: None,
-            seen: vec![],
+            open: vec![],
             kept: 0,
-            turn: None,
+            group: None,
             classes,
             competes,
         }
@@ -71,33 +77,39 @@ impl<'a> Collector<'a> {
 
     /// Closed batches go to `keep`, with what was collected of them, and are not in the evaluation that
     /// [`Collector::finish`] gives.
-    pub fn keep_with(self, keep: impl FnMut(&[Seen], Evaluation) -> Result<()> + 'a) -> Self {
+    pub(crate) fn keep_with(
+        self,
+        keep: impl FnMut(&[BatchSummary], Evaluation) -> Result<()> + 'a,
+    ) -> Self {
         Collector { keep: Some(Box::new(keep)), ..self }
     }
 
     /// Opens a batch: returns the number of its first row.
     pub fn open(&mut self, batch: &Batch) -> usize {
-        if let Some(turn) = &mut self.turn {
-            turn.row += batch.n;
-            return turn.row - batch.n;
+        if let Some(group) = &mut self.group {
+            group.row += batch.n;
+            return group.row - batch.n;
         }
         if self.keep.is_some() {
-            self.seen.push(Seen::of(batch));
+            self.open.push(BatchSummary::of(batch));
         }
         let first = self.evaluation.labels.len();
         self.evaluation.images.extend(batch.indices.iter().map(|&index| index as u64));
         self.evaluation.labels.extend(batch.labels.iter().map(|&label| label as u32));
-        if self.wanted.ensemble.is_some() {
+        if self.options.ensemble.is_some() {
             let cells = self.mixture.len() + batch.n * self.classes;
             self.mixture.resize(cells, f64::NEG_INFINITY);
         }
         first
     }
 
-    /// Takes a model's logits, [rows · classes], of an open batch, by its first row. A model's batches come
+    /// Takes a model's logits, [rows · classes], of an open batch, by its first row. The batches of a model come
     /// in order.
+    ///
+    /// # Errors
+    /// Those of writing the file of logits.
     pub fn add(&mut self, model: usize, first: usize, mut logits: Vec<f32>) -> Result<()> {
-        let model = model + self.turn.as_ref().map_or(0, |turn| turn.model);
+        let model = model + self.group.as_ref().map_or(0, |group| group.model);
         if let Some(file) = &self.logits {
             file.write(model, self.kept + first, &logits)?;
         }
@@ -113,7 +125,7 @@ impl<'a> Collector<'a> {
         rows.zip(log_p.par_chunks_exact_mut(self.classes)).for_each(|(z, p)| log_softmax(z, p));
         let labels = &self.evaluation.labels[first..];
         self.evaluation.models[model].extend(self.classes, &logits, &log_p, labels, self.top);
-        if self.wanted.ensemble.as_ref().is_some_and(|members| members.contains(&model)) {
+        if self.options.ensemble.as_ref().is_some_and(|members| members.contains(&model)) {
             let start = (first - self.closed) * self.classes;
             let mixture = &mut self.mixture[start..][..log_p.len()];
             let pairs = mixture.par_iter_mut().zip(&log_p).with_min_len(1024);
@@ -122,32 +134,35 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Opens a block of batches, on which groups of models take turns: of each group, the batches are
-    /// opened and closed as if there were no others.
+    /// Opens a block of batches, on which groups of models run in turn. For each group, the batches are
+    /// opened and closed as if there were no other groups.
     pub(super) fn open_block(&mut self, block: &[Batch]) {
         for batch in block {
             self.open(batch);
         }
     }
 
-    /// It is the turn of the group whose first model has this number.
-    pub(super) fn turn_of(&mut self, model: usize) {
-        self.turn = Some(Turn { model, row: self.closed });
+    /// Begins with the group whose first model has this number.
+    pub(super) fn begin_group(&mut self, model: usize) {
+        self.group = Some(Group { model, row: self.closed });
     }
 
-    /// All had their turn.
+    /// Closes the block after the last group.
     pub(super) fn close_block(&mut self) -> Result<()> {
-        self.turn = None;
+        self.group = None;
         self.close()
     }
 
-    /// Closes the open batches: every model's logits were given.
+    /// Closes the open batches, once the logits of every model were given.
+    ///
+    /// # Errors
+    /// Those of keeping the state of the pass.
     pub fn close(&mut self) -> Result<()> {
-        if self.turn.is_some() {
+        if self.group.is_some() {
             return Ok(());
         }
         if let (Some(members), Some(ensemble)) =
-            (&self.wanted.ensemble, &mut self.evaluation.ensemble)
+            (&self.options.ensemble, &mut self.evaluation.ensemble)
         {
             let count = (members.len() as f64).ln();
             self.mixture.iter_mut().for_each(|p| *p -= count);
@@ -163,14 +178,14 @@ impl<'a> Collector<'a> {
             Evaluation::empty(self.evaluation.models.len(), self.evaluation.ensemble.is_some());
         let evaluation = std::mem::replace(&mut self.evaluation, empty);
         self.kept += evaluation.labels.len();
-        let seen = std::mem::take(&mut self.seen);
-        keep(&seen, evaluation)
+        let batches = std::mem::take(&mut self.open);
+        keep(&batches, evaluation)
     }
 
-    /// The evaluation, and the file of logits, to be finished.
+    /// The evaluation, and the file of logits, still to be completed.
     ///
     /// # Errors
-    /// `Input` where there was no image.
+    /// `Input` if there was no image.
     pub fn finish(self) -> Result<(Evaluation, Option<LogitsFile>)> {
         if self.evaluation.labels.is_empty() {
             return Err(Error::input("no image was left to evaluate on"));
@@ -178,8 +193,8 @@ impl<'a> Collector<'a> {
         Ok((self.evaluation, self.logits))
     }
 
-    /// The file of logits, to be finished; the evaluation was kept elsewhere.
-    pub fn into_logits(self) -> Option<LogitsFile> {
+    /// The file of logits, still to be completed; the evaluation was kept elsewhere.
+    pub(crate) fn into_logits(self) -> Option<LogitsFile> {
         self.logits
     }
 }

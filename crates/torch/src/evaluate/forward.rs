@@ -8,13 +8,14 @@ use swa_base::Result;
 
 /// How many images go through a network at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AtATime {
+pub(crate) struct AtATime {
+    /// At most.
     pub images: usize,
-    /// Whether there may be fewer where memory runs out.
+    /// Whether to go on with fewer if memory runs out.
     pub may_shrink: bool,
 }
 
-/// Of each model [images, classes], f32. `bytes`: an uploaded batch. On a GPU the work is queued, not
+/// The logits of each model, [images, classes], f32. `bytes`: an uploaded batch. On a GPU the work is queued, not
 /// done, when this returns; memory is taken when it is queued.
 pub(super) fn queue(
     models: &[Model],

@@ -1,4 +1,4 @@
-//! A file of every logit, written as they come: nothing but the labels waits for the end.
+//! A file of all logits, written batch by batch; only the labels wait for the end.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use swa_tools::checkpoint::{Dtype, TensorInfo};
 use swa_tools::output::{AtomicFile, SafetensorsLayout};
 
 /// A safetensors file of `labels` `[images]`, I64, and `logits` `[models, images, classes]`, F32; the images in
-/// the order in which they were visited.
+/// the order of the pass.
 pub struct LogitsFile {
     file: AtomicFile,
     plan: Plan,
@@ -48,7 +48,10 @@ impl Plan {
 
 impl LogitsFile {
     /// Reserves the space for so many images.
-    pub fn create(
+    ///
+    /// # Errors
+    /// `OutputExists` unless `force`; those of writing.
+    pub(crate) fn create(
         path: &Path,
         force: bool,
         models: usize,
@@ -61,14 +64,13 @@ impl LogitsFile {
     }
 
     /// Writes a model's logits, [rows · classes], from row `first` on.
-    pub fn write(&self, model: usize, first: usize, logits: &[f32]) -> Result<()> {
+    pub(super) fn write(&self, model: usize, first: usize, logits: &[f32]) -> Result<()> {
         let bytes: Vec<u8> = logits.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.file.write_at(&bytes, self.plan.row(model, first))
     }
 
-    /// Completes the file, whose rows are as many as the labels: fewer than there was space for where
-    /// images were left out.
-    pub fn finish(mut self, labels: &[u32]) -> Result<()> {
+    /// Completes the file. It gets a row for each label: fewer than there was space for if images were left out.
+    pub(crate) fn finish(mut self, labels: &[u32]) -> Result<()> {
         if labels.len() < self.plan.images() {
             self.shrink(labels.len())?;
         }
@@ -80,7 +82,7 @@ impl LogitsFile {
         self.file.commit()
     }
 
-    /// Moves the rows to where they stand among so many; that is never behind where they are.
+    /// Moves the rows to where they belong in a file of so many; that is never behind where they are.
     fn shrink(&mut self, images: usize) -> Result<()> {
         let plan = Plan::new(self.plan.models, images, self.plan.classes)?;
         let length = images as u64 * plan.classes as u64 * 4;
@@ -93,7 +95,7 @@ impl LogitsFile {
         Ok(())
     }
 
-    /// Of a tensor's bytes, as they stand in the file.
+    /// The checksum of a tensor's bytes, read from the file.
     fn checksum(&self, tensor: usize) -> Result<u128> {
         let (kind, size) = (Checksum::Digest, self.plan.tensors[tensor].size());
         let mut sum = 0;

@@ -20,23 +20,28 @@ pub struct Tally {
 /// The images whose confidence lies in one interval: bin i holds i/15 < confidence ≤ (i+1)/15.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bin {
+    /// How many.
     pub n: usize,
+    /// How many have their label ranked first.
     pub correct: usize,
     /// The sum of their confidences.
     pub confidence: f64,
 }
 
 impl Bin {
+    /// Share of its images whose label ranks first; NaN without images.
     pub fn accuracy(&self) -> f64 {
         self.correct as f64 / self.n as f64
     }
 
+    /// Mean confidence of its images; NaN without images.
     pub fn mean_confidence(&self) -> f64 {
         self.confidence / self.n as f64
     }
 }
 
 impl Tally {
+    /// Of all outcomes of a model.
     pub fn of(outcomes: &[Outcome]) -> Self {
         let mut tally = Tally::default();
         outcomes.iter().for_each(|outcome| tally.add(outcome));
@@ -55,10 +60,12 @@ impl Tally {
         bin.confidence += outcome.confidence;
     }
 
+    /// How many images.
     pub fn n(&self) -> usize {
         self.n
     }
 
+    /// How many have their label ranked first.
     pub fn correct(&self) -> usize {
         self.correct
     }
@@ -85,12 +92,12 @@ impl Tally {
         self.bins.iter().map(gap).sum::<f64>() / self.n as f64
     }
 
-    /// By confidence, from 0 to 1.
+    /// The bins by confidence, from 0 to 1.
     pub fn bins(&self) -> &[Bin; BINS] {
         &self.bins
     }
 
-    /// 95 % interval of top-1.
+    /// 95 % interval of top-1, as shares (Wilson 1927).
     pub fn interval(&self) -> (f64, f64) {
         wilson(self.correct, self.n)
     }
@@ -109,17 +116,18 @@ pub fn wilson(correct: usize, n: usize) -> (f64, f64) {
     (low, high)
 }
 
-/// Two models on the same images, compared by McNemar's exact test: of the images on which exactly one of
-/// them is right, is the split what a fair coin gives?
+/// Two models on the same images, compared by McNemar's exact test (McNemar 1947): of the images on which exactly one
+/// of them is right, is the split what a fair coin gives?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct McNemar {
-    /// Images that the first alone has right.
+    /// Images that only the first has right.
     pub first: u64,
-    /// Images that the second alone has right.
+    /// Images that only the second has right.
     pub second: u64,
 }
 
 impl McNemar {
+    /// Of outcomes on the same images in the same order.
     pub fn of(first: &[Outcome], second: &[Outcome]) -> Self {
         let count = |a: &[Outcome], b: &[Outcome]| {
             a.iter().zip(b).filter(|(a, b)| a.top1 && !b.top1).count() as u64

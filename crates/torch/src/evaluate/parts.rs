@@ -3,72 +3,11 @@
 //! `confidence` F64, [models, images]; where the best outputs are kept, `best` U32 and `share` F32,
 //! [models, images, outputs].
 
-use super::{Evaluation, Outcome, Record};
-use crate::parts::{Content, file};
-use swa_base::{Error, Result};
+use super::evaluation::{Evaluation, Record};
+use super::scores::Outcome;
+use crate::parts::{Content, read_tensor};
+use swa_base::Result;
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
-
-impl Evaluation {
-    /// With nothing in it, for so many models.
-    pub fn empty(models: usize, with_ensemble: bool) -> Self {
-        Evaluation {
-            models: vec![Record::default(); models],
-            ensemble: with_ensemble.then(Record::default),
-            ..Evaluation::default()
-        }
-    }
-
-    /// Adds what was collected elsewhere of the same models.
-    pub fn append(&mut self, other: Evaluation) {
-        self.images.extend(other.images);
-        self.labels.extend(other.labels);
-        let own = self.models.iter_mut().chain(&mut self.ensemble);
-        for (own, other) in own.zip(other.models.into_iter().chain(other.ensemble)) {
-            own.outcomes.extend(other.outcomes);
-            own.top.extend(other.top);
-        }
-    }
-
-    /// Brings the images into the order of the data set, in which sums over them do not depend on how the
-    /// pass was shared. `outputs`: of the networks.
-    ///
-    /// # Errors
-    /// `Input` where there is no image, one twice, or an output that the networks do not have.
-    pub fn in_order(self, outputs: usize) -> Result<Self> {
-        if self.labels.is_empty() {
-            return Err(Error::input("no image was left to evaluate on"));
-        }
-        let is_known = |&output: &u32| (output as usize) < outputs;
-        let predicted = self.records().flat_map(|r| &r.outcomes).map(|o| &o.predicted);
-        let best = self.records().flat_map(|r| &r.top).map(|(output, _)| output);
-        if !self.labels.iter().chain(predicted).chain(best).all(is_known) {
-            return Err(Error::input(format!("a part has an output from {outputs} on")));
-        }
-        if self.images.is_sorted_by(|a, b| a < b) {
-            return Ok(self);
-        }
-        let mut order: Vec<usize> = (0..self.images.len()).collect();
-        order.sort_by_key(|&i| self.images[i]);
-        if let Some(pair) = order.windows(2).find(|w| self.images[w[0]] == self.images[w[1]]) {
-            let image = self.images[pair[0]];
-            return Err(Error::input(format!("the parts have image {image} twice")));
-        }
-        let sorted = |record: &Record| {
-            let best = record.top.len() / order.len();
-            let top = order.iter().flat_map(|&i| &record.top[i * best..][..best]);
-            Record {
-                outcomes: order.iter().map(|&i| record.outcomes[i]).collect(),
-                top: top.copied().collect(),
-            }
-        };
-        Ok(Evaluation {
-            images: order.iter().map(|&i| self.images[i]).collect(),
-            labels: order.iter().map(|&i| self.labels[i]).collect(),
-            models: self.models.iter().map(sorted).collect(),
-            ensemble: self.ensemble.as_ref().map(sorted),
-        })
-    }
-}
 
 impl Content for Evaluation {
     fn tensors(&self) -> Vec<(TensorInfo, Vec<u8>)> {
@@ -108,7 +47,7 @@ impl Content for Evaluation {
     fn merge(&mut self, part: &Checkpoint) -> Result<()> {
         let n = part.get("image").and_then(|info| info.shape.first().copied()).unwrap_or(0);
         let each = [self.records().count(), n];
-        let read = |name: &str, dtype, shape: &[usize]| file::tensor(part, name, dtype, shape);
+        let read = |name: &str, dtype, shape: &[usize]| read_tensor(part, name, dtype, shape);
         let u32s = |bytes: &[u8]| -> Vec<u32> {
             bytes.as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect()
         };

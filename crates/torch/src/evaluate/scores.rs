@@ -1,9 +1,9 @@
-//! What a network's outputs say of one image: pure arithmetic.
+//! The score of one image: pure arithmetic on a network's outputs.
 
-/// How many of the best outputs are looked at.
+/// How many of the best outputs count for top-5.
 pub const TOP: usize = 5;
 
-/// What a model made of one image. Outputs are numbered as the network has them.
+/// How a model did on one image. Outputs are numbered as the network has them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Outcome {
     /// The output with the largest score.
@@ -19,9 +19,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// `scores` are what is ranked, `log_p` their probabilities' logarithms: two logits that differ may
-    /// have probabilities that do not.
-    pub fn of<T: Score>(scores: &[T], log_p: &[f64], label: u32) -> Self {
+    /// `scores` are ranked, `log_p` are the logarithms of their probabilities: logits that differ may have
+    /// probabilities that do not.
+    pub(super) fn of<T: Score>(scores: &[T], log_p: &[f64], label: u32) -> Self {
         let own = scores[label as usize];
         let ahead =
             |(output, &score): (usize, &T)| score > own || score == own && output < label as usize;

@@ -12,20 +12,18 @@ use swa_data::{Batch, ClassMap, Loader, Order, Split, Transform};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Choice, Error, Kind, Progress, Result, Unit, setting};
 
-use super::evaluate::open;
-use super::update_bn::since;
-use super::{Row, say_skipped};
+use super::common::{note_skipped, open, since};
+use super::evaluated::Row;
 use crate::bn_update::{
     Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
 };
-use crate::evaluate::{self, AtATime, Collector, Record, Wanted};
-use crate::nn::batch_norm::Layer;
+use crate::evaluate::{self, AtATime, CollectOptions, Collector, Record};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{Freeze, Model, Recognised};
+use crate::nn::{Freeze, Layer, Model, Recognised};
 use crate::session::{self, DEFAULT_BATCH, Purpose, Session};
 
-/// Which model, which data, and where statistics are computed from.
+/// Options of [`compare_stats()`]: which model, which data, and what to compute statistics from.
 #[derive(Debug, Clone)]
 pub struct CompareStats {
     /// A checkpoint file, or a folder that holds a model.
@@ -44,13 +42,13 @@ pub struct CompareStats {
     pub memory: Option<u64>,
 }
 
-/// How the model does with each of the statistics.
+/// The outcome of [`compare_stats()`]: how the model does with each of the statistics.
 pub struct Compared {
     /// The model.
     pub model: PathBuf,
     /// The averaged statistics first.
     pub origins: Vec<Origin>,
-    /// What the table shows, an origin a row.
+    /// The figures, a row for each origin.
     pub rows: Vec<Row>,
     /// Training images that statistics were computed from.
     pub bn_images: usize,
@@ -75,12 +73,11 @@ pub struct Origin {
     pub name: &'static str,
     /// How far they are from the averaged ones, in standard deviations of a channel.
     pub moved: f64,
-    /// The mean difference of the images' nll to that with the averaged ones, paired by image, and its standard
-    /// error.
+    /// The mean difference in nll to the averaged ones, paired by image, and its standard error.
     pub nll: (f64, f64),
 }
 
-/// What recomputing did to the negative log-likelihood, with 95 % certainty.
+/// What recomputing did to the negative log-likelihood, at 95 % confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It fell.
@@ -108,13 +105,15 @@ impl Compared {
     }
 }
 
-/// The statistics that a model could have, by where they come from.
+/// Statistics by the name of where they come from.
 type Origins = Vec<(&'static str, Vec<Statistics>)>;
 
 /// Evaluates the model with each of the statistics, in one pass over the data.
 ///
 /// # Errors
-/// Those of [`Session::open`] and of images; `Mismatch` where the last checkpoint is of another network.
+/// `NoDevice`, `UnknownNetwork`, `Mismatch` if data and model do not go together or the last checkpoint is of another
+/// network, `BadImage`, `NotFinite`, `Limit` if the training images do not fit in memory, `OutOfMemory`; those of
+/// reading.
 pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<Compared> {
     let started = Instant::now();
     let checkpoints = open(std::slice::from_ref(&options.model), &options.data, progress)?;
@@ -158,7 +157,7 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
     })
 }
 
-/// Those in the model's own file.
+/// The statistics in a model's own file.
 fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statistics>> {
     let of = |layer: &Layer| Statistics::of(checkpoint, &layer.name);
     let all: Option<Vec<Statistics>> = layers.iter().map(of).collect();
@@ -168,7 +167,7 @@ fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statis
     })
 }
 
-/// Those of the last checkpoint, which must be of the same network.
+/// The statistics of the last checkpoint, which must be of the same network.
 fn kept(last: &Checkpoint, model: &Model, data: &session::Options) -> Result<Vec<Statistics>> {
     if !data.networks.no_verify {
         last.verify(&|_| {})?;
@@ -217,7 +216,7 @@ impl CompareStats {
                 setting!("memory")
             ))
         })?;
-        say_skipped(progress, &loader.bad());
+        note_skipped(progress, &loader.bad());
         Ok(batches)
     }
 
@@ -238,7 +237,7 @@ impl CompareStats {
         let images = &self.data.images;
         let order = images.order(session.dataset.as_ref(), false);
         progress.begin("evaluating", order.len() as u64, 0, Unit::Images);
-        // What is augmented is what the statistics are from.
+        // Augmentation is for the images that statistics are computed from.
         let transform = Transform { training: None, ..session.transform.clone() };
         let dataset = session.dataset.clone();
         let (batch_size, allow_bad) = (self.batch_size(), images.allow_bad);
@@ -246,19 +245,22 @@ impl CompareStats {
             Loader::of_portion(dataset, order, transform, batch_size, allow_bad, Portion::ALL)?;
         let step = |n| progress.advance(n as u64);
         let restricted = session.class_map.as_ref().filter(|_| self.class_map_restrict);
-        let wanted = Wanted { competing: restricted.map(ClassMap::outputs), ..Wanted::default() };
-        let mut collector = Collector::new(models.len(), model.classes, wanted, None);
+        let collect = CollectOptions {
+            competing: restricted.map(ClassMap::outputs),
+            ..CollectOptions::default()
+        };
+        let mut collector = Collector::new(models.len(), model.classes, collect, None);
         let may_shrink = images.batch_size.is_none();
         let mut at_a_time = AtATime { images: batch_size, may_shrink };
         evaluate::run(&models, input, &mut loader, &mut at_a_time, &mut collector, &step)?;
         progress.end();
-        say_skipped(progress, &loader.bad());
+        note_skipped(progress, &loader.bad());
         let (evaluation, _) = collector.finish()?;
         Ok((evaluation.models, loader.bad()))
     }
 }
 
-/// Those of every method, from the same batches.
+/// The statistics of every method, from the same batches.
 fn recomputed(
     model: &Model,
     input: &Input,
@@ -298,7 +300,7 @@ fn paired(first: &Record, other: &Record) -> (f64, f64) {
     let each = || first.outcomes.iter().zip(&other.outcomes).map(|(a, b)| b.nll - a.nll);
     let mean = each().sum::<f64>() / n;
     let squares: f64 = each().map(|d| (d - mean).powi(2)).sum();
-    // Of one image nothing is known.
+    // A single image tells nothing about the error.
     let error = if n > 1.0 { (squares / (n - 1.0) / n).sqrt() } else { f64::INFINITY };
     (mean, error)
 }

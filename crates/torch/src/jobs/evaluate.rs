@@ -9,18 +9,19 @@ use swa_tools::checkpoint::Checkpoint;
 use swa_tools::select::base_name;
 use swa_tools::{Choice, Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
 
-use super::sharing::Pass;
-use super::update_bn::since;
-use super::{About, Evaluated, Files, SavedPart, Sharing, State, say_skipped};
-use crate::evaluate::{self, AtATime, Collector, LogitsFile, Turns, Wanted};
+use super::common::{note_skipped, open, since};
+use super::evaluated::{About, Evaluated};
+use super::files::Files;
+use super::sharing::{Pass, SavedPart, Sharing, State};
+use crate::evaluate::{self, AtATime, CollectOptions, Collector, Groups, LogitsFile};
 use crate::nn::input::Input;
-use crate::parts::{Keeper, Seen};
+use crate::parts::{BatchSummary, Keeper};
 use crate::session::{self, Pace, Purpose, Session, Speed};
 
-/// The name in parts.
+/// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-eval";
 
-/// Which models, which data, and what to find out.
+/// Options of [`evaluate()`]: which models, which data, and what to keep.
 #[derive(Debug, Clone)]
 pub struct Evaluate {
     /// Checkpoint files or folders with a model, in the order of the rows.
@@ -33,14 +34,14 @@ pub struct Evaluate {
     pub models_at_once: Option<usize>,
     /// With a class map: outputs that stand for no class of the data do not compete.
     pub class_map_restrict: bool,
-    /// Files to write of it: checked before the pass; [`crate::report::write_files`] writes them.
+    /// Files to make of the outcome. They are checked before the pass; `report::write_files` writes them.
     pub files: Files,
-    /// Sharing the pass, and going on after an interruption.
+    /// Sharing the pass, and resuming it.
     pub sharing: Sharing,
 }
 
-/// What came of it.
-#[allow(clippy::large_enum_variant)] // one of them exists at a time
+/// The outcome of [`evaluate()`].
+#[allow(clippy::large_enum_variant)] // there is one at a time
 pub enum Evaluation {
     /// The models' outcomes.
     Whole(Evaluated),
@@ -52,8 +53,9 @@ pub enum Evaluation {
 /// a pass.
 ///
 /// # Errors
-/// `Usage` for settings that do not go together, before anything is read; those of [`Session::open`], of images, and
-/// of writing.
+/// `Usage` for settings that do not go together and `OutputExists`, before anything is read; `NoDevice`,
+/// `UnknownNetwork`, `Mismatch` if data and models do not go together, `BadImage`, `NotFinite` for logits,
+/// `OutOfMemory`; those of reading and writing.
 pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluation> {
     let started = Instant::now();
     options.check()?;
@@ -73,7 +75,7 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
     let restricted = session.class_map.as_ref().filter(|_| options.class_map_restrict);
     let competing = restricted.map(ClassMap::outputs);
     let competitors = competing.as_ref().map_or(outputs, Vec::len);
-    let wanted = Wanted { ensemble, top: options.files.predictions.is_some(), competing };
+    let collect = CollectOptions { ensemble, top: options.files.predictions.is_some(), competing };
     let about = About::new(names, &session, competitors, options.class_map_restrict);
     let batch_size = options.data.images.batch_size.unwrap_or_else(|| session.largest_batch());
     let pass = Pass {
@@ -83,12 +85,14 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
         images,
         batch_size,
         allow_bad: options.data.images.allow_bad,
-        settings: options.settings(&session, &wanted, batch_size),
+        settings: options.settings(&session, &collect, batch_size),
     };
-    let empty = evaluate::Evaluation::empty(models, wanted.ensemble.is_some());
+    let empty = evaluate::Evaluation::empty(models, collect.ensemble.is_some());
     let keeper = options.sharing.begin(pass, json!(about), empty, progress)?;
-    let keep = |seen: &[Seen], some: evaluate::Evaluation| keeper.add(seen, |all| all.append(some));
-    let collector = Collector::new(models, outputs, wanted, logits).keep_with(keep);
+    let keep = |batches: &[BatchSummary], some: evaluate::Evaluation| {
+        keeper.add(batches, |all| all.append(some))
+    };
+    let collector = Collector::new(models, outputs, collect, logits).keep_with(keep);
     let running = Running { options, session: &session, checkpoints: &checkpoints };
     let (logits, speed, at_a_time) =
         running.run(order, batch_size, collector, &keeper, progress)?;
@@ -112,19 +116,6 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
         logits,
         state: State::of(keeper),
     }))
-}
-
-/// Opens the models' files.
-pub(super) fn open(
-    models: &[PathBuf],
-    data: &session::Options,
-    progress: &dyn Progress,
-) -> Result<Vec<Checkpoint>> {
-    let take = &data.networks.take;
-    let checkpoints: Vec<Checkpoint> =
-        models.iter().map(|path| Checkpoint::open_with(path, take)).collect::<Result<_>>()?;
-    swa_tools::jobs::say_taken(progress, &checkpoints);
-    Ok(checkpoints)
 }
 
 /// What the models and the ensemble are called, in the order of [`evaluate::Evaluation::records`].
@@ -155,7 +146,7 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Gives the file of logits back, and says how fast it went and how many images went through at a time.
+    /// Returns the file of logits, the speed, and how many images went through at a time.
     fn run(
         &self,
         order: Vec<usize>,
@@ -167,7 +158,7 @@ impl Running<'_> {
         let Running { options, session, checkpoints } = *self;
         let images = order.len();
         let allow_bad = options.data.images.allow_bad;
-        let mut loader = session.loader(order, batch_size, allow_bad, keeper.portion())?;
+        let mut loader = session.loader(order, batch_size, allow_bad, keeper.remaining())?;
         let input = Input::new(&session.transform, session.device)?;
         let done = keeper.with(|part| part.progress.images);
         let pace = Pace::start(progress, "evaluating", images, done, loader.waited());
@@ -180,15 +171,15 @@ impl Running<'_> {
             let load = |i: usize| networks.load(&checkpoints[i], None, session.setup);
             let is_kept = options.sharing.resume.is_some();
             let (count, at_once) = (models.len(), session.at_once);
-            let turns = Turns { count, at_once, load: &load, is_kept };
-            turns.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+            let groups = Groups { count, at_once, load: &load, is_kept };
+            groups.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
         } else {
             let loader = &mut loader;
             evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
         }
         keeper.finish(loader.skipped());
         let speed = pace.finish(keeper.with(|part| part.progress.images) - done);
-        say_skipped(progress, &loader.bad());
+        note_skipped(progress, &loader.bad());
         let fewer = at_a_time.images;
         if fewer < batch_size {
             progress.note(&format!(
@@ -202,21 +193,21 @@ impl Running<'_> {
 }
 
 impl Evaluate {
-    /// What decides the outcome, but for the models and the data.
-    fn settings(&self, session: &Session, wanted: &Wanted, batch_size: usize) -> Value {
+    /// What determines the outcome, apart from the models and the data.
+    fn settings(&self, session: &Session, collect: &CollectOptions, batch_size: usize) -> Value {
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "batch_size": batch_size,
             "precision": self.data.networks.precision.name(),
             "seed": self.data.images.seed,
-            "ensemble": wanted.ensemble,
-            "competing": wanted.competing,
-            "best": wanted.top,
+            "ensemble": collect.ensemble,
+            "competing": collect.competing,
+            "best": collect.top,
             "augmentation": session.augmentation,
         })
     }
 
-    /// Refuses what does not go together, before any work is done.
+    /// Fails if settings do not go together, before any work is done.
     fn check(&self) -> Result<()> {
         if self.models.is_empty() {
             return Err(Error::new(Kind::NoMatch, "no model is given"));

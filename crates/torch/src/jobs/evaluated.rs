@@ -1,4 +1,4 @@
-//! What an evaluation came to.
+//! The outcome of an evaluation.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use swa_data::{ClassMap, Dataset};
 
-use super::State;
+use super::sharing::State;
 use crate::evaluate::{self, ClassList, LogitsFile, McNemar, Record, Tally};
 use crate::session::{Session, Speed};
 
-/// All that a whole pass was and collected.
+/// The outcome of a whole pass: what every model did on every image.
 pub struct Evaluated {
-    /// What the models, the classes and the ensemble are called.
+    /// The names of the models, the classes and the ensemble.
     pub about: About,
     /// Each model's outcome on each image.
     pub evaluation: evaluate::Evaluation,
@@ -31,27 +31,27 @@ pub struct Evaluated {
     pub speed: Option<Speed>,
     /// From the beginning of the job to its end.
     pub seconds: f64,
-    /// The data, where they are at hand: images have names then.
+    /// The data, which know the names of the images; None of merged parts.
     pub dataset: Option<Arc<dyn Dataset>>,
-    /// The file of logits, to be finished with the others.
+    /// The file of logits, still to be completed (`report::write_files`).
     pub logits: Option<LogitsFile>,
-    /// What was kept of the pass while it ran.
+    /// The state file of the pass.
     pub state: State,
 }
 
-/// A model, or the ensemble, and how it did.
+/// The figures of a model, or of the ensemble.
 #[derive(Debug, Clone)]
 pub struct Row {
-    /// Of the model.
+    /// The model's name.
     pub name: String,
     /// Counts and sums over the images.
     pub tally: Tally,
-    /// How it compares with the first: the difference in top-1 and the test of it; None of the first itself.
+    /// The difference of its top-1 to that of the first model, as a share, and the test of it; None for the first.
     pub difference: Option<(f64, McNemar)>,
 }
 
 impl Row {
-    /// A row a record, the first one's first.
+    /// A row for each record, compared with the first.
     pub fn all<'a>(names: &[String], records: impl Iterator<Item = &'a Record>) -> Vec<Row> {
         let mut first: Option<(&Record, f64)> = None;
         let row = |(name, record): (&String, &'a Record)| {
@@ -72,7 +72,7 @@ impl Evaluated {
         Row::all(&self.about.names, self.evaluation.records())
     }
 
-    /// The models that are no better than guessing among so many outputs: rarely is that the training's fault.
+    /// The models that are no better than guessing among the competing outputs, which is rarely the fault of training.
     pub fn guessing(&self) -> Vec<&str> {
         let chance = 1.0 / self.about.competitors as f64;
         let records = self.about.names.iter().zip(self.evaluation.records());
@@ -82,19 +82,19 @@ impl Evaluated {
     }
 }
 
-/// What is said of an evaluation beside its outcomes: it is known before the pass, and kept in its parts.
+/// What reports need in addition to the outcomes. It is known before the pass, and kept in its parts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct About {
-    /// What the models and the ensemble are called.
+    /// The names of the models, then of the ensemble.
     pub names: Vec<String>,
-    /// Of the networks.
+    /// How many outputs the networks have.
     pub outputs: usize,
-    /// Outputs that compete.
+    /// How many outputs compete.
     pub competitors: usize,
     /// The output of each class.
     classes: Vec<u32>,
     class_names: Option<Vec<String>>,
-    /// The class map, where one was given.
+    /// The class map, if one was given.
     pub class_map: Option<ClassMapUsed>,
 }
 
@@ -136,7 +136,7 @@ impl About {
         }
     }
 
-    /// As a part has it; None if that is broken.
+    /// From the notes of a part; None if they are damaged.
     pub(super) fn of_part(notes: &Value) -> Option<Self> {
         let about: About = serde_json::from_value(notes.clone()).ok()?;
         about.classes.iter().all(|&output| (output as usize) < about.outputs).then_some(about)

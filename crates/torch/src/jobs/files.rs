@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use swa_tools::output::check_targets;
 use swa_tools::{Result, setting};
 
-/// Which files to write of an evaluation.
+/// Which files to make of an evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     /// CSV: each class's top-1 with its interval.
     pub per_class: Option<PathBuf>,
-    /// CSV: which class was taken for which, a matrix a model.
+    /// CSV: a confusion matrix for each model.
     pub confusion: Option<PathBuf>,
-    /// SVG: accuracy against confidence, a panel a model.
+    /// SVG: a reliability diagram (accuracy against confidence) for each model.
     pub reliability: Option<PathBuf>,
     /// CSV: each image's label and its likeliest classes.
     pub predictions: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Those that are to be written, each with its setting's name.
+    /// The files to write, each with its setting's name.
     pub(super) fn given(&self) -> Vec<(&'static str, &Path)> {
         let all = [
             (setting!("per_class"), &self.per_class),
@@ -35,7 +35,7 @@ impl Files {
         all.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))).collect()
     }
 
-    /// Fails if a file cannot be written, is one of `inputs` or is given twice.
+    /// Fails if a file cannot be written, is one of `inputs`, or is given twice.
     pub(super) fn check(&self, inputs: &[PathBuf]) -> Result<()> {
         check_targets(&self.given(), self.force, inputs)
     }

@@ -1,44 +1,47 @@
-//! The evaluation that the parts of a pass make together.
+//! An evaluation from the parts of a pass.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use swa_tools::{Error, Progress, Result, TRANSFORM_KEY};
+use swa_tools::{Error, Kind, Progress, Result, TRANSFORM_KEY};
 
+use super::common::{note_skipped, since};
 use super::evaluate::TOOL;
-use super::update_bn::since;
-use super::{About, Evaluated, Files, State, say_skipped};
+use super::evaluated::{About, Evaluated};
+use super::files::Files;
+use super::sharing::State;
 use crate::evaluate;
 use crate::parts::{Part, Set};
 
-/// The parts of a pass over data.
+/// Options of [`merge_outcomes()`].
 #[derive(Debug, Clone)]
 pub struct MergeOutcomes {
     /// All parts, in any order.
     pub parts: Vec<PathBuf>,
     /// How many images may have been left out in all parts together.
     pub allow_bad: usize,
-    /// Files to write of it: checked first; [`crate::report::write_files`] writes them.
+    /// Files to make of the outcome. They are checked first; `report::write_files` writes them.
     pub files: Files,
 }
 
-/// What one process would have found that does all parts. Neither models nor data are read.
+/// The outcome that a single process would have had. Neither models nor data are read.
 ///
 /// # Errors
-/// `Input` for parts of different passes, missing or repeated ones; those of reading.
+/// `Mismatch` for parts of different passes; `Input` if one is missing, repeated or unfinished; `Damaged`, `BadImage`;
+/// those of reading.
 pub fn merge_outcomes(options: &MergeOutcomes, progress: &dyn Progress) -> Result<Evaluated> {
     let started = Instant::now();
     options.files.check(&options.parts)?;
     let set = Set::open(&options.parts)?;
     set.expect_tool(TOOL)?;
     let about = About::of_part(set.notes())
-        .ok_or_else(|| Error::input("the parts do not say what they are about"))?;
+        .ok_or_else(|| Error::new(Kind::Damaged, "the parts do not say what they are about"))?;
     let models = set.models().len();
     let with_ensemble = !set.identity().get("settings")["ensemble"].is_null();
     let empty = evaluate::Evaluation::empty(models, with_ensemble);
     let Part { identity, progress: found, content } = set.merge(empty, options.allow_bad)?;
     let skipped = found.lines();
-    say_skipped(progress, &skipped);
+    note_skipped(progress, &skipped);
     let settings = identity.get("settings");
     Ok(Evaluated {
         evaluation: content.in_order(about.outputs)?,

@@ -5,17 +5,17 @@ use std::time::Instant;
 
 use swa_tools::checkpoint::Take;
 use swa_tools::output::check_target;
-use swa_tools::{Choice, Error, Progress, Result};
+use swa_tools::{Choice, Error, Kind, Progress, Result};
 
+use super::common::{note_skipped, since};
 use super::sharing::{digests, names};
-use super::update_bn::{TOOL, of_part, since};
-use super::updated::ModelFile;
-use super::{Output, Updated, say_skipped};
+use super::update_bn::{TOOL, of_part};
+use super::updated::{ModelFile, Output, Updated};
 use crate::bn_update::{self, Method};
 use crate::nn::{Freeze, Recognised};
 use crate::parts::Set;
 
-/// Which model, and the parts of a pass over data.
+/// Options of [`merge_stats()`].
 #[derive(Debug, Clone)]
 pub struct MergeStats {
     /// The model that the parts were made with.
@@ -34,10 +34,11 @@ pub struct MergeStats {
     pub allow_bad: usize,
 }
 
-/// Writes the model that one process would have written that does all parts.
+/// Writes the model that a single process would have written. No images are read.
 ///
 /// # Errors
-/// `Input` for parts of different passes, of another model, missing or repeated ones; those of reading and writing.
+/// `Mismatch` for parts of different passes or of another model; `Input` if one is missing, repeated or unfinished;
+/// `Damaged`, `BadImage`, `OutputExists`; those of reading and writing.
 pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Updated> {
     let started = Instant::now();
     let output = &options.output;
@@ -57,10 +58,11 @@ pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Upda
     let Recognised { arch, batchnorms, .. } =
         Recognised::of(checkpoint, options.arch.as_deref(), &freeze)?;
     let method = settings["method"].as_str().and_then(Method::named);
-    let method = method.ok_or_else(|| Error::input("the parts name no method that is known"))?;
+    let method = method
+        .ok_or_else(|| Error::new(Kind::Damaged, "the parts name no method that is known"))?;
     let part = set.merge(bn_update::accumulator(&batchnorms, method), options.allow_bad)?;
     let collected = of_part(&arch.name, &batchnorms, &part)?;
-    say_skipped(progress, &collected.skipped);
+    note_skipped(progress, &collected.skipped);
     let updated = model.write(collected, output)?;
     Ok(Updated { seconds: since(started), ..updated })
 }

@@ -1,6 +1,5 @@
-//! What can be done with models and data: each job takes plain options, says how far it is to a
-//! [`swa_tools::Progress`], and returns an outcome. Jobs print nothing; [`crate::report`] puts outcomes into words,
-//! JSON, CSV and SVG.
+//! The jobs: each takes plain options, reports to a [`swa_tools::Progress`], and returns an outcome. Jobs print
+//! nothing; [`crate::report`] turns outcomes into text, JSON, CSV and SVG.
 //!
 //! | options | job | outcome |
 //! |---|---|---|
@@ -10,6 +9,7 @@
 //! | [`MergeOutcomes`] | [`merge_outcomes`] | [`Evaluated`] |
 //! | [`CompareStats`] | [`compare_stats`] | [`Compared`] |
 
+mod common;
 mod compare_stats;
 mod evaluate;
 mod evaluated;
@@ -19,8 +19,6 @@ mod merge_stats;
 mod sharing;
 mod update_bn;
 mod updated;
-
-use swa_tools::Progress;
 
 pub use compare_stats::{CompareStats, Compared, Origin, Verdict, compare_stats};
 pub use evaluate::{Evaluate, Evaluation, evaluate};
@@ -32,15 +30,7 @@ pub use sharing::{SavedPart, Sharing, State};
 pub use update_bn::{Order, Update, UpdateBn, update_bn};
 pub use updated::{Output, Settings, Updated};
 
-/// The architectures that are recognised, a line each.
+/// The architectures that are recognised: a line each, with what is free in their names.
 pub fn architectures() -> Vec<&'static str> {
     crate::nn::models::list()
-}
-
-/// Says which images were left out.
-fn say_skipped(progress: &dyn Progress, lines: &[String]) {
-    if !lines.is_empty() {
-        progress.note(&format!("warning: {} image(s) left out:", lines.len()));
-        lines.iter().for_each(|line| progress.note(&format!("  {line}")));
-    }
 }

@@ -1,4 +1,4 @@
-//! Sharing a pass between processes, and going on after an interruption.
+//! Sharing a pass between processes, and resuming one that was interrupted.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,9 +21,9 @@ pub struct Sharing {
     pub save: Option<PathBuf>,
     /// Replace that file if it exists.
     pub force: bool,
-    /// Keep the pass in this file while it runs, and go on from there if it exists.
+    /// Keep the state of the pass in this file while it runs, and resume from it if it exists.
     pub resume: Option<PathBuf>,
-    /// Who is told, from any thread, of the state of `resume`.
+    /// Who is told about that file, from any thread.
     pub tell: Tell,
 }
 
@@ -45,8 +45,8 @@ pub struct SavedPart {
     pub seconds: f64,
 }
 
-/// What was kept of a pass while it ran. When its result is safe, [`State::remove`] it; where it is not removed, the
-/// same job goes on from it.
+/// The state file of a pass, if it had one. [`State::remove`] it when the result is on disk; until then the same job
+/// can resume from it.
 #[must_use]
 #[derive(Default)]
 pub struct State(Option<Box<dyn FnOnce() -> Result<()>>>);
@@ -65,7 +65,7 @@ impl State {
     }
 }
 
-/// What a pass is made of.
+/// What a pass consists of.
 pub(super) struct Pass<'a> {
     pub tool: &'a str,
     pub checkpoints: &'a [Checkpoint],
@@ -75,13 +75,13 @@ pub(super) struct Pass<'a> {
     pub batch_size: usize,
     /// How many images may be left out.
     pub allow_bad: usize,
-    /// What else decides the result, by the names under which it is recorded.
+    /// What else determines the result, by the names under which it is recorded.
     pub settings: Value,
 }
 
 impl Sharing {
-    /// Fails where settings do not go together or the part cannot be written. `save` is the setting that names the
-    /// part's file; `outputs` are what else is written.
+    /// Fails if settings do not go together or the part cannot be written. `save` is the setting that names the
+    /// part's file; `outputs` are the other files that are written.
     pub(super) fn check(&self, save: &str, outputs: &[&Path], inputs: &[PathBuf]) -> Result<()> {
         if self.shard.is_some() && self.save.is_none() {
             return Err(Error::usage(concat!(setting!("shard"), " makes a part, not a result"))
@@ -101,7 +101,7 @@ impl Sharing {
         }
     }
 
-    /// Keeps the part that is to be done, which holds nothing yet or what the state has.
+    /// Begins the part, empty or with what the state file has.
     pub(super) fn begin<C: Content>(
         &self,
         pass: Pass,
@@ -124,7 +124,7 @@ impl Sharing {
         let dataset = session.dataset.as_ref();
         let mut fields = Map::new();
         fields.insert("tool".into(), tool.into());
-        // By these parts know each other; they cost a look at every weight and name.
+        // Only for passes that are shared or kept: digests read every weight and every name.
         if self.save.is_some() || self.resume.is_some() {
             fields.insert("models".into(), digests(checkpoints)?);
             let digest = swa_data::digest(dataset);
@@ -149,7 +149,7 @@ impl Sharing {
         Ok(Part { identity: Identity::new(fields), progress, content })
     }
 
-    /// Saves a finished part, if that was asked for.
+    /// Saves the finished part, if that was asked for.
     pub(super) fn save<C: Content>(
         &self,
         keeper: &Keeper<C>,
@@ -172,14 +172,14 @@ impl Sharing {
     }
 }
 
-/// What tells models apart: digests of their weights.
+/// Digests of the models' weights.
 pub(super) fn digests(checkpoints: &[Checkpoint]) -> Result<Value> {
     let digests: Vec<String> =
         checkpoints.iter().map(digest::of_checkpoint).collect::<Result<_>>()?;
     Ok(digests.into())
 }
 
-/// What people call them.
+/// Their names in messages.
 pub(super) fn names(checkpoints: &[Checkpoint]) -> Vec<String> {
     checkpoints.iter().map(|checkpoint| base_name(checkpoint.path())).collect()
 }

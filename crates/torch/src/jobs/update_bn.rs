@@ -8,23 +8,22 @@ use regex::Regex;
 use swa_data::loader::Portion;
 use swa_tools::output::check_target;
 use swa_tools::text::megabytes;
-use swa_tools::{Choice, Error, Progress, Result, TRANSFORM_KEY, Unit, choices, setting};
+use swa_tools::{Choice, Error, Kind, Progress, Result, TRANSFORM_KEY, Unit, choices, setting};
 
-use super::sharing::Pass;
-use super::updated::{Collected, ModelFile};
-use super::{Output, SavedPart, Settings, Sharing, State, Updated, say_skipped};
+use super::common::{note_skipped, since};
+use super::sharing::{Pass, SavedPart, Sharing, State};
+use super::updated::{Collected, ModelFile, Output, Settings, Updated};
 use crate::bn_update::{self, Accumulator, Method, Stability, layerwise};
-use crate::nn::batch_norm::Layer;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{Freeze, Recognised, freeze};
-use crate::parts::{self, Part, Seen};
+use crate::nn::{Freeze, Layer, Recognised, doubt};
+use crate::parts::{self, BatchSummary, Part};
 use crate::session::{self, DEFAULT_BATCH, Pace, Purpose, Session, pixels};
 
-/// The name in parts.
+/// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-bn-update";
 
-/// Which model, which data, and how.
+/// Options of [`update_bn()`]: which model, which data, and how.
 #[derive(Debug, Clone)]
 pub struct UpdateBn {
     /// A checkpoint file, or a folder that holds a model.
@@ -35,7 +34,7 @@ pub struct UpdateBn {
     pub data: session::Options,
     /// How batches are combined.
     pub method: Method,
-    /// End the pass when every layer's standard error is below so many standard deviations.
+    /// End the pass when the standard error of every layer is below so many standard deviations.
     pub until_stable: Option<f64>,
     /// Bytes of host memory that the layerwise method may take; None: half of what is free.
     pub memory: Option<u64>,
@@ -45,7 +44,7 @@ pub struct UpdateBn {
     pub noise: bool,
     /// Keep the statistics of the batchnorm layers whose name matches.
     pub freeze: Option<Regex>,
-    /// Sharing the pass, and going on after an interruption.
+    /// Sharing the pass, and resuming it.
     pub sharing: Sharing,
 }
 
@@ -59,8 +58,8 @@ choices! {
     }
 }
 
-/// What came of it.
-#[allow(clippy::large_enum_variant)] // one of them exists at a time
+/// The outcome of [`update_bn()`].
+#[allow(clippy::large_enum_variant)] // there is one at a time
 pub enum Update {
     /// A model was written.
     Model(Updated),
@@ -72,8 +71,9 @@ pub enum Update {
 /// what was collected as a part of a pass.
 ///
 /// # Errors
-/// `Usage` for settings that do not go together, before anything is read; those of [`Session::open`], of images, and
-/// of writing.
+/// `Usage` for settings that do not go together and `OutputExists`, before anything is read; `NoDevice`,
+/// `UnknownNetwork`, `Mismatch` if data and model do not go together, `BadImage`, `NotFinite` for statistics,
+/// `OutOfMemory`; those of reading and writing.
 pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> {
     let started = Instant::now();
     options.check()?;
@@ -87,7 +87,7 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
         let updated = options.write_unchanged(&model, &recognised, progress)?;
         return Ok(Update::Model(Updated { seconds: since(started), ..updated }));
     }
-    let frozen = options.say_recognised(recognised, checkpoint, progress);
+    let frozen = options.note_recognised(recognised, checkpoint, progress);
     let freeze = options.freeze.as_ref();
     let purpose = Purpose::Statistics;
     let session = Session::open(&options.data, progress, &model.checkpoints, purpose, freeze)?;
@@ -103,12 +103,8 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
     options.pass(&model, &session, settings, order, progress, started)
 }
 
-pub(super) fn since(started: Instant) -> f64 {
-    started.elapsed().as_secs_f64()
-}
-
 impl UpdateBn {
-    /// Refuses what does not go together, before any work is done.
+    /// Fails if settings do not go together, before any work is done.
     fn check(&self) -> Result<()> {
         self.check_layerwise()?;
         let outputs: Vec<&Path> = self.output.iter().map(|output| output.path.as_path()).collect();
@@ -123,7 +119,7 @@ impl UpdateBn {
         }
     }
 
-    /// Refuses what does not go with the layerwise method.
+    /// Fails if a setting does not go with the layerwise method.
     fn check_layerwise(&self) -> Result<()> {
         let layerwise = setting!("method", "layerwise");
         if self.method != Method::Layerwise {
@@ -169,8 +165,8 @@ impl UpdateBn {
         }
     }
 
-    /// Says what is known of the layers, and returns the frozen ones.
-    fn say_recognised(
+    /// Reports what is known of the layers, and returns the frozen ones.
+    fn note_recognised(
         &self,
         recognised: Recognised,
         checkpoint: &swa_tools::checkpoint::Checkpoint,
@@ -188,13 +184,13 @@ impl UpdateBn {
                 "note: {noise}: this network draws nothing that reaches a batchnorm layer"
             ));
         }
-        if let Some(doubt) = freeze::doubt(checkpoint, &batchnorms) {
+        if let Some(doubt) = doubt(checkpoint, &batchnorms) {
             progress.note(&format!("note: {doubt}"));
         }
         frozen
     }
 
-    /// The batch size changes the result: it is never chosen by what memory there is.
+    /// The batch size changes the result, so it never depends on the memory there is.
     fn batch_size(&self) -> usize {
         self.data.images.batch_size.unwrap_or(DEFAULT_BATCH)
     }
@@ -214,7 +210,7 @@ impl UpdateBn {
         }
     }
 
-    /// The pass of all methods but the layerwise one, or a part of it.
+    /// The pass of every method except the layerwise one, or a part of it.
     fn pass(
         &self,
         model: &ModelFile,
@@ -238,17 +234,17 @@ impl UpdateBn {
         };
         let sums = bn_update::accumulator(&network.batchnorms, self.method);
         let keeper = self.sharing.begin(pass, serde_json::Value::Null, sums, progress)?;
-        let mut loader = session.loader(order, batch_size, allow_bad, keeper.portion())?;
+        let mut loader = session.loader(order, batch_size, allow_bad, keeper.remaining())?;
         let input = Input::new(&session.transform, session.device)?;
         let done = keeper.with(|part| part.progress.images);
         let mut stability = Stability::new(&network.batchnorms);
-        // What was seen before an interruption is not known.
+        // Batches before an interruption are not in the estimate.
         let watched = self.sharing.shard.is_none() && done == 0;
         let pace = Pace::start(progress, "batchnorm", images, done, loader.waited());
         let noise = self.noise.then_some(self.data.images.seed);
         let ended =
             bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
-                keeper.add(&[Seen::of(batch)], |sums| moments.add_to(sums))?;
+                keeper.add(&[BatchSummary::of(batch)], |sums| moments.add_to(sums))?;
                 moments.watch(&mut stability);
                 pace.step(batch.n);
                 let stable = self.until_stable.is_some_and(|eps| stability.is_below(eps));
@@ -258,7 +254,7 @@ impl UpdateBn {
             keeper.finish(loader.skipped());
         }
         let speed = pace.finish(keeper.with(|part| part.progress.images) - done);
-        say_skipped(progress, &keeper.with(|part| part.progress.lines()));
+        note_skipped(progress, &keeper.with(|part| part.progress.lines()));
         if let Some(saved) = self.sharing.save(&keeper, speed, started)? {
             return Ok(Update::Part(saved));
         }
@@ -274,7 +270,7 @@ impl UpdateBn {
         Ok(Update::Model(Updated { seconds: since(started), state, ..updated }))
     }
 
-    /// The pass of the layerwise method, which has no parts.
+    /// The passes of the layerwise method, which cannot be shared.
     fn layerwise(
         &self,
         model: &ModelFile,
@@ -294,7 +290,7 @@ impl UpdateBn {
         let (outcome, passes) =
             layerwise::run(network, &input, &mut loader, images, &budget, &step)?;
         progress.end();
-        say_skipped(progress, &loader.bad());
+        note_skipped(progress, &loader.bad());
         let again = passes as f64 / outcome.batches as f64;
         if again > 1.0 {
             let memory = megabytes(budget.bytes());
@@ -315,7 +311,7 @@ impl UpdateBn {
         model.write(collected, output_of(model)?)
     }
 
-    /// For a model that has nothing to recompute: the data are not looked at.
+    /// For a model that has nothing to recompute: the data are not read.
     fn write_unchanged(
         &self,
         model: &ModelFile,
@@ -343,7 +339,7 @@ impl UpdateBn {
             checkpoint.verify(&|_| {})?;
         }
         progress.note(&format!("model: {}", arch.name));
-        // The pixels that the model takes are recorded as for any other, where something says which.
+        // The pixels that the model takes are recorded as for any other model, if they are known.
         let (preset, channels) = (arch.preset, arch.channels);
         let transform =
             pixels::transform(&self.data, progress, &model.checkpoints, preset, channels);
@@ -356,12 +352,12 @@ impl UpdateBn {
     }
 }
 
-/// The output, which [`UpdateBn::check`] has seen.
+/// The output, which [`UpdateBn::check`] has made sure of.
 fn output_of<'a>(model: &ModelFile<'a>) -> Result<&'a Output> {
     model.output().ok_or_else(|| Error::usage(concat!(setting!("output"), " is needed")))
 }
 
-/// What a whole part came to.
+/// The statistics of a whole pass.
 pub(super) fn of_part<'a>(
     arch: &'a str,
     layers: &'a [Layer],
@@ -373,8 +369,10 @@ pub(super) fn of_part<'a>(
         arch,
         layers,
         outcome: bn_update::finish(layers, &part.content, images, filled)?,
-        settings: serde_json::from_value(settings)
-            .map_err(|_| Error::input("the parts' settings are not those of a batchnorm pass"))?,
+        settings: serde_json::from_value(settings).map_err(|_| {
+            let what = "the parts' settings are not those of a batchnorm pass";
+            Error::new(Kind::Damaged, what)
+        })?,
         transform: part.identity.get(TRANSFORM_KEY).clone(),
         skipped: part.progress.lines(),
         stable: None,

@@ -1,4 +1,4 @@
-//! The model's file, what is written, and what came of a pass over training data.
+//! The file of the model, and the outcome of recomputing its statistics.
 
 use std::path::{Path, PathBuf};
 
@@ -8,27 +8,26 @@ use swa_tools::checkpoint::{Checkpoint, Take};
 use swa_tools::output::{FileTarget, Format};
 use swa_tools::{Progress, Result, TRANSFORM_KEY};
 
-use super::State;
+use super::sharing::State;
 use crate::bn_update::{self, Movement, Outcome, StandardError, movements};
-use crate::nn::Recognised;
-use crate::nn::batch_norm::Layer;
+use crate::nn::{Layer, Recognised};
 use crate::session::Speed;
 
-/// What to write.
+/// The file to write.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    /// A file, in the format that its name ends in, else in the model's.
+    /// Its path. The ending gives its format; without a known one it is that of the model.
     pub path: PathBuf,
     /// Replace what is there.
     pub force: bool,
-    /// A PyTorch file: the output is a copy of it with the new model in the place of its weights.
+    /// A PyTorch file to copy, with the new model in place of its weights.
     pub like: Option<PathBuf>,
 }
 
-/// What decides the statistics, as it is recorded in the model.
+/// What determines the statistics, as it is recorded in the model.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
-    /// Of the tools.
+    /// Version of the tools.
     pub version: String,
     /// How batches are combined, by name.
     pub method: String,
@@ -38,7 +37,7 @@ pub struct Settings {
     pub precision: String,
     /// `shuffled` or `dataset`.
     pub order: String,
-    /// Of the order, the augmentation and the noise.
+    /// The seed of the order, the augmentation and the noise.
     pub seed: u64,
     /// `on` where the network's training noise is drawn, else `off`.
     pub noise: String,
@@ -51,7 +50,7 @@ pub struct Settings {
     pub until_stable: Option<f64>,
 }
 
-/// A model was written with new statistics, or, where it has none to recompute, as it is.
+/// A model was written with new statistics or, if it has none to recompute, as it is.
 pub struct Updated {
     /// The model that was read.
     pub model: PathBuf,
@@ -59,9 +58,9 @@ pub struct Updated {
     pub output: PathBuf,
     /// The architecture.
     pub arch: String,
-    /// Why there was nothing to recompute; then all figures are zero.
+    /// Why there was nothing to recompute; all figures are zero then.
     pub unchanged: Option<String>,
-    /// What decided the statistics; none where there was nothing to recompute.
+    /// What determined the statistics; None if there was nothing to recompute.
     pub settings: Option<Settings>,
     /// Batchnorm layers that keep their statistics.
     pub frozen: Vec<String>,
@@ -71,7 +70,8 @@ pub struct Updated {
     pub batches: usize,
     /// Whether the pass ended because the statistics were certain, if that was asked for.
     pub stable: Option<bool>,
-    /// The largest standard error, in standard deviations of a channel, and its layer; none where it is not known.
+    /// The largest standard error, in standard deviations of a channel, and its layer; None if it is
+    /// not known (shared and resumed passes).
     pub standard_error: Option<(f64, String)>,
     /// The images that were left out, a line each.
     pub skipped: Vec<String>,
@@ -79,23 +79,23 @@ pub struct Updated {
     pub layers: Vec<Movement>,
     /// How far all channels' statistics moved together.
     pub all: Option<Movement>,
-    /// How fast the pass was; none of merged parts, and of layerwise passes.
+    /// How fast the pass was; None of merged parts, and of layerwise passes.
     pub speed: Option<Speed>,
     /// From the beginning of the job to its end.
     pub seconds: f64,
-    /// What was kept of the pass while it ran.
+    /// The state file of the pass.
     pub state: State,
 }
 
 /// The model's file, and what is made of it.
 pub(super) struct ModelFile<'a> {
-    /// The one.
+    /// The model itself.
     pub checkpoints: [Checkpoint; 1],
     like: Option<Checkpoint>,
     output: Option<&'a Output>,
 }
 
-/// What a whole pass came to.
+/// The result of a whole pass.
 pub(super) struct Collected<'a> {
     pub arch: &'a str,
     pub layers: &'a [Layer],
@@ -140,12 +140,12 @@ impl<'a> ModelFile<'a> {
         let Collected { arch, layers, outcome, settings, transform, skipped, stable, speed } =
             collected;
         let standard_error = outcome.standard_error.map(|StandardError { layer, error }| {
-            // To six decimals: more are not known.
+            // Six decimals: further ones mean nothing.
             ((error * 1e6).round() / 1e6, layers[layer].name.clone())
         });
         let mut record = serde_json::to_value(&settings).unwrap_or_default();
         record["images"] = outcome.images.into();
-        // Where it decided; shared and resumed passes, whose files are the same, do not know it.
+        // Only if it ended the pass: the files of shared and resumed passes, which do not know it, must be the same.
         if stable.is_some() {
             record["standard_error"] = standard_error
                 .as_ref()
@@ -177,7 +177,7 @@ impl<'a> ModelFile<'a> {
     }
 
     /// Writes a model that has nothing to recompute as it is, for the reason `why`; `transform`: the
-    /// pixels that it takes, where something says which.
+    /// pixels that it takes, if they are known.
     pub fn write_unchanged(
         &self,
         output: &'a Output,

@@ -2,79 +2,18 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::fault::Result;
 use super::moments::ChannelMoments;
-use super::noise::Noise;
-use super::weights::Scope;
-use crate::nn::Result;
-use swa_base::Error;
+use super::pass::{Moments, Pass, one_value};
+use super::scope::Scope;
 
 /// PyTorch's default, which every model here uses.
 const EPS: f64 = 1e-5;
 
-/// What a layer is to normalise by, told its number and its input: mean and variance, f32, one value a
-/// channel, on the network's device.
-pub type Given<'a> = dyn Fn(usize, &Tensor) -> Result<[Tensor; 2]> + 'a;
-
-/// How a forward pass treats its batchnorm layers.
-pub enum Pass<'a> {
-    /// Normalise by the running statistics.
-    Eval,
-    /// Normalise by the batch's own statistics, as in training, and keep them; frozen layers by their
-    /// running statistics. Nothing else is in training mode, unless there is noise.
-    Collect(Collected),
-    /// Normalise by other statistics than the model's own, but for frozen layers; everything else is as
-    /// in `Eval`.
-    Given(&'a Given<'a>),
-}
-
-impl Pass<'_> {
-    /// What to draw the network's training noise from; None: there is none.
-    pub fn noise(&mut self) -> Option<&mut Noise> {
-        match self {
-            Pass::Collect(collected) => collected.noise.as_mut(),
-            Pass::Eval | Pass::Given(_) => None,
-        }
-    }
-}
-
-/// What a pass collects, and the training noise that it is collected with.
-#[derive(Debug, Default)]
-pub struct Collected {
-    pub moments: Vec<Moments>,
-    pub noise: Option<Noise>,
-}
-
-/// What one layer saw of one batch, on the network's device: f64 on the CPU, f32 on a GPU.
-#[derive(Debug)]
-pub struct Moments {
-    /// Position in [`super::Model::batchnorms`].
-    pub layer: usize,
-    /// Values a channel, m = images · height · width.
-    pub values: i64,
-    /// Mean of each channel, `[channels]`.
-    pub mean: Tensor,
-    /// Unbiased variance (divided by m − 1) of each channel, `[channels]`.
-    pub variance: Tensor,
-}
-
-/// What a layer has to say to a single value.
-pub fn one_value(layer: &str) -> Error {
-    let what = "sees one value a channel, which has no variance";
-    Error::input(format!("batchnorm layer `{layer}` {what}"))
-        .remedy("choose --batch-size or --samples so that no batch is a single image")
-}
-
-/// Names a batchnorm layer of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// Prefix of its tensors in the file, for instance `layer1.0.bn1`.
-    pub name: String,
-    pub channels: usize,
-}
-
+/// Normalises each channel, then scales and shifts it.
 #[derive(Debug)]
 pub struct BatchNorm {
-    /// None: frozen.
+    /// Its number among the layers that can be recomputed; None if it is frozen.
     layer: Option<usize>,
     name: String,
     weight: Tensor,
@@ -97,7 +36,7 @@ impl BatchNorm {
         })
     }
 
-    /// Evaluation as scale · x + shift, each `[channels]`, in the type that the layer was loaded in.
+    /// What evaluation computes, as scale · x + shift, each `[channels]`, in the type that the layer was loaded in.
     pub fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
         let deviation = self.running_var.f_add_scalar(EPS)?.f_sqrt()?;
         let scale = self.weight.f_div(&deviation)?;

@@ -47,8 +47,11 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// Resolves the choice; returns the device with a line that says which one it is and why.
-pub fn open(choice: DeviceChoice) -> Result<(Device, String)> {
+/// Resolves the choice; returns the device with a line that names it and the reason.
+///
+/// # Errors
+/// `NoDevice` if the GPU that was asked for cannot be used.
+pub(crate) fn open(choice: DeviceChoice) -> Result<(Device, String)> {
     let cpu = |why: &str| {
         let threads = tch::get_num_threads();
         (Device::Cpu, format!("device: cpu, {threads} threads{why}"))

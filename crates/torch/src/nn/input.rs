@@ -1,8 +1,8 @@
-//! From decoded bytes to what a network takes.
+//! From decoded bytes to the input of a network.
 
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::Result;
+use super::fault::Result;
 use swa_data::{Batch, Transform};
 
 /// Moves batches to the device as bytes and normalises them there: (x / 255 − mean) / std, in f32
@@ -15,6 +15,10 @@ pub struct Input {
 }
 
 impl Input {
+    /// For batches of the transform's channels.
+    ///
+    /// # Errors
+    /// Those of libtorch.
     pub fn new(transform: &Transform, device: Device) -> Result<Self> {
         let column = |values: &[f32]| -> Result<Tensor> {
             let shape = [1, values.len() as i64, 1, 1];
@@ -24,25 +28,25 @@ impl Input {
     }
 
     /// Where its tensors are.
-    pub fn device(&self) -> Device {
+    pub(crate) fn device(&self) -> Device {
         self.device
     }
 
     /// The batch's bytes on the device, [images, height, width, channels]. On a GPU the copy is queued
     /// from pinned memory, behind the work already queued there, and not waited for.
-    pub fn upload(&self, batch: &Batch) -> Result<Tensor> {
+    pub(crate) fn upload(&self, batch: &Batch) -> Result<Tensor> {
         let shape = [batch.n, batch.height, batch.width, batch.channels].map(|n| n as i64);
         let bytes = Tensor::f_from_data_size(&batch.pixels, &shape, Kind::Uint8)?;
         if !self.device.is_cuda() {
             return Ok(bytes);
         }
-        // Where no memory can be pinned, an ordinary copy does.
+        // If no memory can be pinned, an ordinary copy will do.
         let bytes = bytes.f_internal_pin_memory(self.device).unwrap_or(bytes);
         Ok(bytes.f_internal_to_copy((Kind::Uint8, self.device), true)?)
     }
 
-    /// Batches whose bytes are on the device, and no longer in them.
-    pub fn uploads(
+    /// The batches, each with its bytes on the device and no longer on the host.
+    pub(crate) fn uploads(
         &self,
         batches: impl Iterator<Item = swa_base::Result<Batch>>,
     ) -> impl Iterator<Item = swa_base::Result<(Batch, Tensor)>> {
@@ -55,13 +59,16 @@ impl Input {
     }
 
     /// From uploaded bytes to [images, channels, height, width], f32, channels innermost in memory.
-    pub fn normalise(&self, bytes: &Tensor) -> Result<Tensor> {
+    pub(crate) fn normalise(&self, bytes: &Tensor) -> Result<Tensor> {
         let bytes = bytes.f_permute([0, 3, 1, 2])?;
         let mut x = bytes.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
         Ok(x.f_sub_(&self.mean)?.f_div_(&self.std)?)
     }
 
-    /// Both.
+    /// The normalised pixels of a batch on the device, [images, channels, height, width], f32.
+    ///
+    /// # Errors
+    /// Those of libtorch.
     pub fn tensor(&self, batch: &Batch) -> Result<Tensor> {
         self.normalise(&self.upload(batch)?)
     }

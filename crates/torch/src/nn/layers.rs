@@ -3,9 +3,10 @@
 
 use tch::Tensor;
 
-use super::batch_norm::{BatchNorm, Pass};
-use super::weights::Scope;
-use crate::nn::Result;
+use super::batch_norm::BatchNorm;
+use super::fault::Result;
+use super::pass::Pass;
+use super::scope::Scope;
 use swa_base::Error;
 
 /// Convolution with a square kernel.
@@ -18,7 +19,7 @@ pub struct Conv2d {
     groups: i64,
 }
 
-/// What a convolution is made with; stride 1, no padding, one group and no bias unless said.
+/// What a convolution is made with; [`conv`] gives the usual ones.
 #[derive(Debug, Clone, Copy)]
 pub struct ConvShape {
     pub inputs: usize,
@@ -55,7 +56,7 @@ impl Conv2d {
     }
 }
 
-/// Convolution → batchnorm with nothing between: what evaluation can do as one convolution.
+/// Convolution → batchnorm with nothing between, which evaluation can compute as one convolution.
 #[derive(Debug)]
 pub enum ConvBn {
     Apart { conv: Conv2d, bn: BatchNorm },
@@ -130,12 +131,12 @@ impl Linear {
     }
 }
 
-/// max(x, 0), in place: `x` is used up.
+/// max(x, 0), in place.
 pub fn relu(mut x: Tensor) -> Result<Tensor> {
     Ok(x.f_relu_()?)
 }
 
-/// min(max(x, 0), 6), in place: `x` is used up.
+/// min(max(x, 0), 6), in place.
 pub fn relu6(mut x: Tensor) -> Result<Tensor> {
     Ok(x.f_clamp_(0.0, 6.0)?)
 }

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
-use super::Precision;
+use super::precision::Precision;
 
-/// Sets up the process for libtorch, which is used by nobody yet.
+/// Sets up the process, before libtorch is first used.
 ///
 /// # Safety
-/// No other thread of the process may exist: the environment is changed, which others could be reading. To be called
+/// No other thread of the process may exist: this changes the environment, which others could be reading. Call it
 /// at the beginning of `main`.
 ///
 /// What it does:
@@ -38,8 +38,8 @@ pub unsafe fn prepare(precision: Precision) {
     }
 }
 
-/// Loads the CUDA backend. The error is a reason, to be continued with what follows from it.
-pub fn load_cuda() -> Result<(), String> {
+/// Loads the CUDA backend. The error is the reason why there is none.
+pub(crate) fn load_cuda() -> Result<(), String> {
     // SAFETY: NVIDIA's and PyTorch's libraries have initialisers that are made to be run by dlopen;
     // nothing is called through the handles, and they are never closed.
     let load = |path: &str| unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
@@ -62,9 +62,9 @@ pub fn load_cuda() -> Result<(), String> {
     if tch::Cuda::is_available() { Ok(()) } else { Err("libtorch finds no usable GPU".into()) }
 }
 
-/// Bytes on the host that this process has allocated and not freed, as glibc counts them (from 2.33
+/// Bytes of host memory that this process has allocated and not freed, as glibc counts them (from 2.33
 /// on).
-pub fn allocated() -> Option<u64> {
+pub(crate) fn allocated() -> Option<u64> {
     #[cfg(target_env = "gnu")]
     {
         // SAFETY: looked up by name, as older versions lack it; it takes nothing and returns numbers.
@@ -79,7 +79,7 @@ pub fn allocated() -> Option<u64> {
     None
 }
 
-/// The version of a command that uses libtorch: its own, and the libtorch that it found.
+/// The version of a command that uses libtorch, in two lines: its own, and the libtorch that it found.
 pub fn version() -> String {
     let own = env!("CARGO_PKG_VERSION");
     tch::get_num_threads(); // links it
@@ -110,7 +110,7 @@ fn version_in(lib: &Path) -> Option<String> {
     })
 }
 
-/// The folder that this process has libtorch_cpu.so from.
+/// The folder from which this process loaded libtorch_cpu.so.
 fn loaded_from() -> Option<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
     let path = maps.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! How much memory there is, and how much of it a job has taken.
+//! How much host memory there is, and how much of it a job has taken.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,9 @@ use tch::{Device, Kind, Tensor};
 
 use super::libtorch;
 
-/// Bytes on the host that can still be taken: what the machine has free, or what the control group
-/// allows that this process is in (a Slurm job's, a container's), whichever is less. None where
-/// neither can be read.
-pub fn available() -> Option<u64> {
+/// Bytes of host memory that can still be allocated: what the machine has free, or what the control group of this
+/// process (a Slurm job's, a container's) still allows, whichever is less. None if neither can be read.
+pub(crate) fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| Some(field(&text, "MemAvailable:")? * 1024));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -59,30 +58,32 @@ pub struct Budget {
     bytes: u64,
     /// In use when the job began.
     before: u64,
-    /// By the C library's count; else what is resident, which does not fall when memory is freed.
+    /// Whether use is what the C library counts; else it is what is resident, which does not fall when memory is freed.
     counted: bool,
 }
 
-/// Where the free memory cannot be read.
+/// A budget in bytes where the free memory cannot be read.
 const DEFAULT: u64 = 4 << 30;
 
 impl Budget {
-    /// Half of what is free, if nothing is asked for: the job works beside what it holds.
-    pub fn asked(bytes: Option<u64>) -> Self {
+    /// So many bytes, or half of what is free: the job also needs memory that the budget does not count.
+    pub(crate) fn asked(bytes: Option<u64>) -> Self {
         Self::new(bytes.unwrap_or_else(|| available().map_or(DEFAULT, |free| free / 2)))
     }
 
-    /// To be made before the job begins.
+    /// So many bytes from now on: make it before the job begins.
     pub fn new(bytes: u64) -> Self {
         let counted = is_counted();
         Budget { bytes, before: used(counted), counted }
     }
 
-    pub fn bytes(&self) -> u64 {
+    /// The whole budget.
+    pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    pub fn has_room(&self) -> bool {
+    /// Whether the job has taken less than the budget.
+    pub(crate) fn has_room(&self) -> bool {
         used(self.counted).saturating_sub(self.before) < self.bytes
     }
 }
@@ -91,7 +92,7 @@ fn used(counted: bool) -> u64 {
     libtorch::allocated().filter(|_| counted).unwrap_or_else(resident)
 }
 
-/// Does the C library's count include tensors? Not where libtorch was built with an allocator of its
+/// Whether the C library's count includes tensors. It does not if libtorch was built with an allocator of its
 /// own.
 fn is_counted() -> bool {
     const SIZE: u64 = 32 << 20;

@@ -9,17 +9,19 @@
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::Result;
+use super::fault::Result;
 
-/// Bytes of activation that a job reads: small enough to balance, large enough to be worth it.
+/// Bytes of activation that a task reads: small enough to balance the threads, large enough to be worth a task.
 const BLOCK: usize = 256 * 1024;
 
-/// Moments of a number of values a channel.
+/// Mean and squared deviations of each channel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChannelMoments {
+    /// Values a channel.
     pub values: usize,
+    /// `[channels]`.
     pub mean: Vec<f64>,
-    /// Σ (x − mean)².
+    /// Σ (x − mean)², `[channels]`.
     pub squares: Vec<f64>,
 }
 
@@ -35,7 +37,7 @@ impl ChannelMoments {
             let host = |x: Tensor| -> Result<_> { Ok(Vec::try_from(x.f_to_kind(Kind::Double)?)?) };
             return Ok(ChannelMoments { values, mean: host(mean)?, squares: host(squares)? });
         }
-        // Channels innermost, which costs nothing if they are so already.
+        // Channels innermost; free if they already are.
         let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
         assert_eq!(rows.device(), Device::Cpu);
         let channels = rows.size()[3] as usize;
@@ -76,7 +78,7 @@ impl ChannelMoments {
         Self::from_sums(block.len() / channels, pivot, sums, squares)
     }
 
-    /// From Σ d and Σ d², d being the distance from a pivot among the values: so nothing cancels.
+    /// From Σ d and Σ d², d being the distance from a pivot among the values, so that nothing cancels.
     fn from_sums(values: usize, pivot: &[f32], mut sums: Vec<f64>, mut squares: Vec<f64>) -> Self {
         let n = values as f64;
         for ((sum, square), &pivot) in sums.iter_mut().zip(&mut squares).zip(pivot) {
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn the_memory_layout_does_not_matter() {
         let nchw = Tensor::from_slice(&noise(2 * 5 * 4 * 3, 0.0)).view([2, 5, 4, 3]);
-        let nhwc = crate::nn::layers::channels_last(&nchw).unwrap();
+        let nhwc = nchw.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
         assert_ne!(nchw.stride(), nhwc.stride());
         assert_eq!(ChannelMoments::of(&nchw).unwrap(), ChannelMoments::of(&nhwc).unwrap());
     }

@@ -3,10 +3,10 @@
 
 use tch::Tensor;
 
-use crate::nn::Result;
+use super::fault::Result;
 use swa_data::random::SplitMix64;
 
-/// Keeps the numbers apart from those that the same seed gives for order and pixels.
+/// Makes the numbers differ from those that the same seed gives for order and pixels.
 const STREAM: u64 = 0x006e_6f69_7365;
 
 /// The random numbers of a batch. What is drawn for an image follows from the seed and the image's
@@ -17,15 +17,15 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// `images`: numbers of the batch's images.
+    /// `images`: the indices of the batch's images in the data set.
     pub fn new(seed: u64, images: &[usize]) -> Self {
         let images = images.iter().map(|&image| SplitMix64::of_image(seed ^ STREAM, image));
         Noise { images: images.collect() }
     }
 
-    /// A number from 0 to 1 for each image, to weigh `x` with: [images, 1, 1, 1], of its type and on
+    /// A number from 0 to 1 for each image, to weight `x` by: [images, 1, 1, 1], of its type and on
     /// its device.
-    pub fn shares(&mut self, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn shares(&mut self, x: &Tensor) -> Result<Tensor> {
         let shares = self.images.iter_mut().map(|random| random.within(0.0..1.0) as f32);
         let shares: Vec<f32> = shares.collect();
         let shares = Tensor::f_from_slice(&shares)?.f_view([-1, 1, 1, 1])?;

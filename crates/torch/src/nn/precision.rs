@@ -1,8 +1,8 @@
-//! The arithmetic of a forward pass: the flag `--precision`.
+//! The arithmetic of a forward pass.
 
 use tch::{Device, Kind};
 
-use swa_base::{Error, Result, choices};
+use swa_base::{Error, Result, choices, setting};
 
 choices! {
     /// What convolutions and the last layer compute in. Normalisation of pixels, batchnorm that is not
@@ -20,7 +20,7 @@ choices! {
 
 impl Precision {
     /// The type of weights and activations.
-    pub fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Precision::Fp32 | Precision::Tf32 => Kind::Float,
             Precision::Bf16 => Kind::BFloat16,
@@ -29,21 +29,27 @@ impl Precision {
     }
 
     /// What to do about logits that are not finite.
-    pub fn remedy_for_infinities(self) -> &'static str {
+    pub(crate) fn remedy_for_infinities(self) -> &'static str {
         match self {
-            Precision::Fp16 => "fp16 ends at 65,504: use --precision bf16 or fp32",
+            Precision::Fp16 => {
+                concat!("fp16 ends at 65,504: use ", setting!("precision", "bf16"), " or fp32")
+            }
             _ => "recompute its statistics with swa-bn-update, or leave it out",
         }
     }
 
-    /// Whether the device computes in it.
+    /// Fails if the device cannot compute in it.
     ///
     /// # Errors
     /// `Usage`, for TF32 outside a GPU.
-    pub fn check(self, device: Device) -> Result<()> {
+    pub(crate) fn check(self, device: Device) -> Result<()> {
         if self == Precision::Tf32 && !device.is_cuda() {
-            return Err(Error::usage("--precision tf32: only NVIDIA GPUs have it, this is a CPU")
-                .remedy("leave it out (fp32), or choose a GPU with --device cuda"));
+            let precision = setting!("precision", "tf32");
+            let what = format!("{precision}: only NVIDIA GPUs have it, this is a CPU");
+            return Err(Error::usage(what).remedy(concat!(
+                "leave it out (fp32), or choose a GPU with ",
+                setting!("device", "cuda")
+            )));
         }
         Ok(())
     }

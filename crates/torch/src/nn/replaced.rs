@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use super::{Model, Network, Pass};
-use crate::nn::Result;
+use super::fault::Result;
+use super::model::Model;
+use super::network::Network;
+use super::pass::Pass;
 
 struct Replaced {
     network: Rc<dyn Network>,
@@ -30,7 +32,7 @@ impl Network for Replaced {
 impl Model {
     /// The same model, evaluated by these statistics: mean and variance of each layer, in the order of
     /// [`Model::batchnorms`], f32, on its device.
-    pub fn with_statistics(&self, statistics: Vec<[Tensor; 2]>) -> Model {
+    pub(crate) fn with_statistics(&self, statistics: Vec<[Tensor; 2]>) -> Model {
         assert_eq!(statistics.len(), self.batchnorms.len());
         Model {
             network: Rc::new(Replaced { network: Rc::clone(&self.network), statistics }),

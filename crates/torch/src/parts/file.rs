@@ -1,4 +1,4 @@
-//! The file of a part: safetensors, with the digests that all files of the tools have.
+//! The file of a part: safetensors, with the checksums that all files of the tools have.
 //!
 //! Metadata: `swa.part` is the identity of the pass, compact JSON; `swa.part.progress` is a [`Progress`]
 //! and `format`, 1. The tensors are the content's.
@@ -8,8 +8,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Content, Identity, Part, Progress};
-use swa_base::{Error, Result};
+use super::identity::Identity;
+use super::part::{Content, Part, Progress};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use swa_tools::output::write_safetensors;
 
@@ -32,9 +33,9 @@ impl<C: Content> Part<C> {
     }
 }
 
-/// A part's file, opened: its content not yet read, its bytes compared with their digests.
+/// A part's file, opened: its bytes match their checksums, its content is not read yet.
 #[derive(Debug)]
-pub struct Opened {
+pub(super) struct Opened {
     pub identity: Identity,
     pub progress: Progress,
     pub checkpoint: Checkpoint,
@@ -43,8 +44,8 @@ pub struct Opened {
 /// Opens a part's file.
 ///
 /// # Errors
-/// `Input` where it is none, or damaged.
-pub fn open(path: &Path) -> Result<Opened> {
+/// `Input` if it is not one, `Unsupported` if it is of another format, `Damaged`; those of reading.
+pub(super) fn open(path: &Path) -> Result<Opened> {
     let checkpoint = Checkpoint::open(path)?;
     let metadata = checkpoint.metadata();
     let (Some(identity), Some(progress)) = (metadata.get(IDENTITY), metadata.get(PROGRESS)) else {
@@ -53,34 +54,35 @@ pub fn open(path: &Path) -> Result<Opened> {
             .remedy("give what swa-bn-update or swa-eval saved"));
     };
     checkpoint.verify(&|_| {})?;
-    let broken = || Error::input("its metadata are not those of a part").at(path);
+    let broken = || Error::new(Kind::Damaged, "its metadata are not those of a part").at(path);
     let identity = Identity::parse(identity.clone()).ok_or_else(broken)?;
     let value: Value = serde_json::from_str(progress).map_err(|_| broken())?;
     if value["format"] != json!(FORMAT) {
-        return Err(Error::input(format!("is of format {}, not {FORMAT}", value["format"]))
+        let what = format!("is of format {}, not {FORMAT}", value["format"]);
+        return Err(Error::new(Kind::Unsupported, what)
             .at(path)
-            .remedy("make it anew with this version"));
+            .remedy("make it again with this version"));
     }
     let progress: Progress = serde_json::from_value(value).map_err(|_| broken())?;
     let Progress { shard, done, .. } = progress;
-    if shard.index >= shard.of || done > shard.share(batches(&identity)) {
+    if shard.index >= shard.of || done > shard.share(identity.batches()) {
         return Err(broken());
     }
     Ok(Opened { identity, progress, checkpoint })
 }
 
-/// Batches in the whole pass.
-pub(super) fn batches(identity: &Identity) -> usize {
-    identity.get("batches").as_u64().unwrap_or(0) as usize
-}
-
-/// The bytes of one of a content's tensors.
+/// The bytes of one tensor of a part's content.
 ///
 /// # Errors
-/// `Input` where there is no tensor of that name, type and shape.
-pub fn tensor(file: &Checkpoint, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<u8>> {
+/// `Mismatch` if there is no tensor of that name, type and shape; those of reading.
+pub(crate) fn read_tensor(
+    file: &Checkpoint,
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+) -> Result<Vec<u8>> {
     let wrong = |found: String| {
-        Error::input(format!("expected {dtype:?} {shape:?}, found {found}"))
+        Error::new(Kind::Mismatch, format!("expected {dtype:?} {shape:?}, found {found}"))
             .at(file.path())
             .tensor(name)
             .remedy("it is not a part of this pass")

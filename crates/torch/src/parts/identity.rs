@@ -2,37 +2,43 @@
 
 use serde_json::{Map, Value};
 
-/// Everything that decides what a pass collects: tool, models, data, transform and settings. Parts of one
+/// Everything that determines what a pass collects: tool, models, data, transform and settings. The parts of one
 /// pass agree in all of it.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// As it stands in the file: numbers are printed once, so that every part has the same text.
     text: String,
     fields: Map<String, Value>,
 }
 
 impl Identity {
+    /// Of these fields.
     pub fn new(fields: Map<String, Value>) -> Self {
         Self::parse(Value::Object(fields).to_string()).expect("it was printed a moment ago")
     }
 
-    /// None if the text is not that of an object.
+    /// None if the text is not that of a JSON object.
     pub(super) fn parse(text: String) -> Option<Self> {
         let fields = serde_json::from_str(&text).ok()?;
         Some(Identity { text, fields })
+    }
+
+    /// Batches in the whole pass.
+    pub(super) fn batches(&self) -> usize {
+        self.get("batches").as_u64().unwrap_or(0) as usize
     }
 
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// A field; `Null` if it has none of the name.
+    /// A field; `Null` if there is none of that name.
     pub fn get(&self, key: &str) -> &Value {
         self.fields.get(key).unwrap_or(&Value::Null)
     }
 
-    /// In what this one differs from `other`, "`seed` is 1, not 0"; of models and data, which have digests, more
-    /// is known elsewhere.
+    /// How this one differs from `other`: "`seed` is 1, not 0". Models and data are left out: these are digests, about
+    /// which the caller can say more.
     pub(super) fn differences(&self, other: &Identity) -> Vec<String> {
         let mut found = Vec::new();
         if self.text != other.text {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::file;
-use super::{Content, Part, Seen, Tell, differences};
-use swa_base::{Error, Result, setting};
+use super::part::{BatchSummary, Content, Part, Progress, differences};
+use swa_base::{Error, Kind, Result, setting};
 use swa_data::loader::Portion;
 use swa_tools::{output::check_target, process::signals};
 
@@ -16,10 +16,36 @@ const PERIOD: Duration = Duration::from_secs(30);
 /// How long a signal waits for a writing that is under way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Holds a part while its pass runs, and keeps it in a file if there is a name for one: after the first
-/// batch (so a file that cannot be written is known soon), then every 30 s, on a signal that ends the
-/// process, and on an error. [`Keeper::close`] removes the file.
-pub struct Keeper<C: Content> {
+/// Who is told about the state file of a pass, while it runs and when a signal ends the process.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Tell {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Called with each line that reports what went wrong.
+    Errors(fn(&str)),
+    /// Called with these, and with the line that tells how to resume an interrupted pass.
+    All(fn(&str)),
+}
+
+impl Tell {
+    fn error(self, line: &str) {
+        if let Tell::Errors(tell) | Tell::All(tell) = self {
+            tell(line);
+        }
+    }
+
+    fn line(self, line: &str) {
+        if let Tell::All(tell) = self {
+            tell(line);
+        }
+    }
+}
+
+/// Holds a part while its pass runs. If there is a name for a state file, it writes the part to it after the first
+/// batch (so that a file that cannot be written is noticed soon), then every 30 s, on a signal that ends the process,
+/// and on an error. [`Keeper::close`] removes the file.
+pub(crate) struct Keeper<C: Content> {
     kept: Arc<Mutex<Option<Kept<C>>>>,
 }
 
@@ -31,7 +57,7 @@ struct Kept<C> {
 struct State {
     path: PathBuf,
     written: Option<Instant>,
-    /// Batches done when it was.
+    /// Batches done when it was written.
     done: usize,
     /// The last writing failed.
     failed: bool,
@@ -39,11 +65,10 @@ struct State {
 }
 
 impl<C: Content> Keeper<C> {
-    /// Takes an empty part; goes on from the file `state` if that exists. `tell`: who is told of the state, from
-    /// any thread.
+    /// Takes an empty part, and resumes from the file `state` if that exists. `tell` may be called from any thread.
     ///
     /// # Errors
-    /// `Input` where the state is of another pass or part, `Usage` where the file cannot become one.
+    /// `Mismatch` if the state is of another pass or part, `Usage` if the file cannot be written; those of reading.
     pub fn open(mut part: Part<C>, state: Option<&Path>, tell: Tell) -> Result<Self> {
         if let Some(path) = state {
             check_target(path, true, &[])?;
@@ -66,7 +91,7 @@ impl<C: Content> Keeper<C> {
             signals::before_dying(move || {
                 if let Some(mut kept) = lock_soon(&kept) {
                     kept.as_mut().into_iter().for_each(|kept| kept.save_at_once(true));
-                    // Nothing is added, and the file not removed, after this was said.
+                    // The lock stays taken: nothing is added, and the file is not removed, from here on.
                     std::mem::forget(kept);
                 }
             });
@@ -75,7 +100,7 @@ impl<C: Content> Keeper<C> {
     }
 
     /// The batches that are left to do.
-    pub fn portion(&self) -> Portion {
+    pub fn remaining(&self) -> Portion {
         self.with(|part| {
             let progress = &part.progress;
             Portion {
@@ -92,23 +117,26 @@ impl<C: Content> Keeper<C> {
     }
 
     /// Adds batches: what `collect` makes of them, and that they are done.
-    pub fn add(&self, batches: &[Seen], collect: impl FnOnce(&mut C)) -> Result<()> {
+    ///
+    /// # Errors
+    /// `Mismatch` if an image has another size than those before; those of the first writing of the state.
+    pub fn add(&self, batches: &[BatchSummary], collect: impl FnOnce(&mut C)) -> Result<()> {
         let mut kept = self.lock();
         let kept = kept.as_mut().expect("it is not closed");
         let progress = &mut kept.part.progress;
         for batch in batches {
             let expected = *progress.size.get_or_insert(batch.size);
             if batch.size != expected {
-                return Err(Error::input(format!(
+                let what = format!(
                     "images have {}x{} pixels, those before the interruption {}x{}",
                     batch.size[1], batch.size[0], expected[1], expected[0]
-                ))
-                .remedy(concat!(
+                );
+                return Err(Error::new(Kind::Mismatch, what).remedy(concat!(
                     "bring them to one size with ",
                     setting!("resize"),
                     " and ",
                     setting!("crop"),
-                    ", and start anew"
+                    ", and start over"
                 )));
             }
         }
@@ -124,7 +152,7 @@ impl<C: Content> Keeper<C> {
         match state.written {
             None => kept.save(),
             Some(at) if at.elapsed() < PERIOD => Ok(()),
-            // The pass is worth more than its state.
+            // A state that cannot be written does not end the pass.
             Some(_) => {
                 if let Err(error) = kept.save() {
                     tell.error(&format!("warning: {error}; the pass goes on"));
@@ -134,7 +162,7 @@ impl<C: Content> Keeper<C> {
         }
     }
 
-    /// Notes that the pass is over; `skipped` are all images that were left out.
+    /// Notes that the pass has ended; `skipped` are all images that were left out.
     pub fn finish(&self, skipped: Vec<(usize, String)>) {
         let mut kept = self.lock();
         let part = &mut kept.as_mut().expect("it is not closed").part;
@@ -142,7 +170,10 @@ impl<C: Content> Keeper<C> {
         part.progress.skipped = skipped;
     }
 
-    /// The result is safe: removes the state.
+    /// Removes the state, once the result is on disk.
+    ///
+    /// # Errors
+    /// `Io`.
     pub fn close(&self) -> Result<()> {
         let Some(Kept { state: Some(State { path, .. }), .. }) = self.lock().take() else {
             return Ok(());
@@ -162,7 +193,7 @@ impl<C: Content> Keeper<C> {
 
 impl<C: Content> Drop for Keeper<C> {
     fn drop(&mut self) {
-        // An error ended the pass, and is on its way to the user.
+        // An error ended the pass; it is reported elsewhere.
         let mut kept = self.lock();
         let kept = kept.as_mut().filter(|kept| kept.state.as_ref().is_some_and(|s| !s.failed));
         kept.into_iter().for_each(|kept| kept.save_at_once(false));
@@ -183,7 +214,7 @@ impl<C: Content> Kept<C> {
         written
     }
 
-    /// Saves what was added since, as the process ends.
+    /// Saves what was added since the last time, as the process ends.
     fn save_at_once(&mut self, by_signal: bool) {
         let done = self.part.progress.done;
         let Some(state) = &self.state else { return };
@@ -210,16 +241,14 @@ fn resume<C: Content>(part: &mut Part<C>, path: &Path) -> Result<()> {
         differences.push(format!("it is part {found}, not {expected}"));
     }
     if !differences.is_empty() {
-        return Err(Error::input(format!(
-            "is the state of another pass: {}",
-            differences.join(", ")
-        ))
-        .at(path)
-        .remedy("remove it to start anew, or give what it was made with"));
+        let what = format!("is the state of another pass: {}", differences.join(", "));
+        return Err(Error::new(Kind::Mismatch, what)
+            .at(path)
+            .remedy("remove it to start over, or give what it was made with"));
     }
     part.content.merge(&state.checkpoint)?;
     let allow_bad = part.progress.allow_bad;
-    part.progress = super::Progress { allow_bad, ..state.progress };
+    part.progress = Progress { allow_bad, ..state.progress };
     Ok(())
 }
 

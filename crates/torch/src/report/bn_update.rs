@@ -1,11 +1,11 @@
-//! What recomputing batchnorm statistics came to.
+//! The report of recomputed batchnorm statistics.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use swa_tools::report::table;
 
-use super::PaceReport;
+use super::part::PaceReport;
 use crate::bn_update::{MIN_BATCHES, Movement};
 use crate::jobs::Updated;
 use crate::session::Speed;

@@ -8,7 +8,7 @@ use swa_tools::report::table;
 use super::scores::{HEADER, Scores};
 use crate::jobs::{Compared, Origin, Verdict};
 
-/// What `swa-eval --compare-stats` prints.
+/// What `swa-eval` prints when it compares statistics.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ComparisonReport {
     /// The model.

@@ -1,4 +1,4 @@
-//! Which class is taken for which.
+//! Confusion matrices: which class is taken for which.
 
 use std::collections::HashMap;
 use std::io;
@@ -6,10 +6,10 @@ use std::io;
 use crate::evaluate::ClassList;
 use crate::evaluate::{Evaluation, Record};
 
-/// The column of predictions that are none of the data's classes.
-pub const OTHER: &str = "(other)";
+/// The column of predictions that are not among the classes of the data.
+const OTHER: &str = "(other)";
 
-/// Images by (class, predicted class); no class is an output that stands for none. What is not there is 0.
+/// Counts of images by class and predicted class; None is an output that stands for no class. Absent pairs are 0.
 pub fn confusion(
     labels: &[u32],
     record: &Record,
@@ -23,9 +23,9 @@ pub fn confusion(
     counts
 }
 
-/// Writes the matrices of all models below each other: `model,true`, then a column a predicted class,
-/// and one for all other outputs where there are others.
-pub fn write_confusion(
+/// Writes the matrices of all models one below the other: `model,true`, then a column a predicted class,
+/// and one for all other outputs if there are any.
+pub(super) fn write_confusion(
     out: &mut dyn io::Write,
     titles: &[String],
     evaluation: &Evaluation,

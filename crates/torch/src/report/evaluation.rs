@@ -1,4 +1,4 @@
-//! What an evaluation came to: a table for people, JSON for machines.
+//! The report of an evaluation.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use swa_tools::report::table;
 use swa_tools::setting;
 
-use super::PaceReport;
+use super::part::PaceReport;
 use super::scores::{HEADER, Scores};
 use crate::jobs::{ClassMapUsed, Evaluated};
 use crate::session::Speed;

@@ -1,4 +1,4 @@
-//! The files that are made of an evaluation.
+//! The files of an evaluation.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,16 +7,18 @@ use swa_tools::output::write_stream;
 use swa_tools::text::printable;
 use swa_tools::{Error, Result};
 
+use super::confusion::write_confusion;
 use super::evaluation::short_names;
-use super::{reliability_svg, write_confusion, write_per_class, write_predictions};
+use super::per_class::write_per_class;
+use super::predictions::write_predictions;
+use super::reliability::reliability_svg;
 use crate::evaluate::Tally;
 use crate::jobs::{Evaluated, Files};
 
-/// Writes the files that were asked for, and tells `written` of each. One that fails does not keep the others from
-/// being written.
+/// Writes the files that were asked for, and calls `written` for each. If one fails, the others are still written.
 ///
 /// # Errors
-/// The first error.
+/// The first error, of writing or of `written`.
 pub fn write_files(
     files: &Files,
     evaluated: &mut Evaluated,

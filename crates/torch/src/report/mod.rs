@@ -1,5 +1,5 @@
-//! Outcomes as people and machines read them: each report is a type whose fields are the JSON, documented in
-//! `docs/json.md`, and whose `text` is what a command prints; and the files that an evaluation writes.
+//! Outcomes for people and machines. Each report is a type: its fields are the JSON, documented in `docs/json.md`, and
+//! its `text` is what a command prints. Also here: the files that an evaluation writes.
 
 mod bn_update;
 mod comparison;
@@ -14,11 +14,9 @@ mod scores;
 
 pub use bn_update::{BnUpdateReport, MovementReport, StandardErrorReport};
 pub use comparison::{ComparisonReport, StatisticsReport};
-pub use confusion::{confusion, write_confusion};
+pub use confusion::confusion;
 pub use evaluation::{EvaluationReport, ModelReport};
 pub use files::write_files;
 pub use part::{PaceReport, PartReport, Waiting};
-pub use per_class::{ClassCount, per_class, write_per_class};
-pub use predictions::write_predictions;
-pub use reliability::reliability_svg;
+pub use per_class::{ClassCount, per_class};
 pub use scores::Scores;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::jobs::SavedPart;
 use crate::session::Speed;
 
-/// What `swa-bn-update --save-stats` and `swa-eval --save-outcomes` print.
+/// What `swa-bn-update` and `swa-eval` print when they save a part.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct PartReport {
     /// The file.

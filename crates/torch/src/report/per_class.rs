@@ -9,12 +9,13 @@ use crate::evaluate::{Evaluation, Record};
 /// Images of one class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClassCount {
+    /// How many.
     pub n: usize,
     /// Those whose label ranked first.
     pub correct: usize,
 }
 
-/// By class, of a model's outcomes on images with these labels.
+/// Counts of a model's outcomes by class, for images with these labels.
 pub fn per_class(labels: &[u32], record: &Record, classes: &ClassList) -> Vec<ClassCount> {
     let mut counts = vec![ClassCount::default(); classes.len()];
     for (&label, outcome) in labels.iter().zip(&record.outcomes) {
@@ -27,7 +28,7 @@ pub fn per_class(labels: &[u32], record: &Record, classes: &ClassList) -> Vec<Cl
 
 /// Writes a row a model and class: `model,class,name,output,n,correct,top1,low,high`; the last three, top-1
 /// and its 95 % interval (Wilson), in percent, and empty for a class without images.
-pub fn write_per_class(
+pub(super) fn write_per_class(
     out: &mut dyn io::Write,
     titles: &[String],
     evaluation: &Evaluation,

@@ -1,4 +1,4 @@
-//! What each model made of each image.
+//! The predictions of each model for each image.
 
 use std::io;
 
@@ -8,9 +8,9 @@ use crate::evaluate::TOP;
 use swa_base::text::printable;
 
 /// Writes a row an image and model: `model,file,label,class1,p1,…,class5,p5`, the likeliest class first,
-/// with its probability; empty where fewer than five outputs compete. `file` names an image by its place
-/// in the data set. The evaluation has the best outputs.
-pub fn write_predictions(
+/// with its probability; empty where fewer than five outputs compete. `file` names an image by its index
+/// in the data set. The evaluation must have kept the best outputs.
+pub(super) fn write_predictions(
     out: &mut dyn io::Write,
     titles: &[String],
     evaluation: &Evaluation,

@@ -23,7 +23,7 @@ const ACROSS: usize = 4;
 const TITLE: usize = 32;
 
 /// The diagram, the same bytes for the same figures.
-pub fn reliability_svg(models: &[(String, Tally)]) -> String {
+pub(super) fn reliability_svg(models: &[(String, Tally)]) -> String {
     let across = models.len().min(ACROSS);
     let width = across as f64 * WIDTH;
     let height = models.len().div_ceil(across.max(1)) as f64 * HEIGHT;

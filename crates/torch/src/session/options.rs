@@ -8,12 +8,12 @@ use swa_tools::checkpoint::Take;
 use crate::nn::Precision;
 use crate::nn::device::DeviceChoice;
 
-/// Everything that says what networks see and run on.
+/// Data, pixels and networks of a pass.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Which images.
     pub images: Images,
-    /// How they become pixels.
+    /// How they become the pixels that networks take.
     pub pixels: Pixels,
     /// What runs on them, and where.
     pub networks: Networks,
@@ -35,17 +35,17 @@ pub struct Images {
     pub classes: Option<PathBuf>,
     /// Which output of the network stands for which class of the data, where they do not agree.
     pub class_map: Option<PathBuf>,
-    /// Use only so many images, drawn by the seed.
+    /// Use only so many images, drawn by the seed; None: all.
     pub samples: Option<usize>,
-    /// Of the order of the images, and of augmentation and noise.
+    /// The seed of the order of the images, of augmentation and of noise.
     pub seed: u64,
-    /// Images a batch; None: 128, for an evaluation on a GPU more.
+    /// Images a batch; None: 128, or more for an evaluation on a GPU.
     pub batch_size: Option<usize>,
     /// How many images that cannot be read may be left out.
     pub allow_bad: usize,
 }
 
-/// How images become pixels. What is None is the preset's.
+/// How images become the pixels that networks take. None takes the value of the preset.
 #[derive(Debug, Clone, Default)]
 pub struct Pixels {
     /// A preset by name; None: what is recorded in the models, else the family's.
@@ -60,7 +60,7 @@ pub struct Pixels {
     pub std: Option<Vec<f32>>,
     /// The filter of the resize.
     pub interpolation: Option<Interpolation>,
-    /// The random crops and flips of training, drawn by the seed, in place of the pixels of evaluation.
+    /// Random crops and flips as in training, drawn by the seed, in place of the pixels of evaluation.
     pub augment: bool,
 }
 

@@ -1,16 +1,16 @@
-//! Which pixels the models take: settings over the preset that is named, over the one recorded in the models, over
-//! the family's.
+//! Which pixels the models take. Settings override the preset that is named, which overrides the one recorded in the
+//! models, which overrides the family's.
 
 use std::path::Path;
 
 use serde_json::{Value, json};
 use swa_data::{Augmentation, PRESETS, Preset, Training, Transform};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::{Error, Progress, Result, TRANSFORM_KEY, setting};
+use swa_tools::{Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
 
-use super::Options;
+use super::options::Options;
 
-/// A transform and what is recorded of it: the preset's name, `custom` where it is changed, and its fields.
+/// A transform and its record: the preset's name (`custom` if it was changed) and its fields.
 pub(crate) type Recorded = (Transform, Value);
 
 /// The transform of models that take so many channels; `family`: the preset of their architecture.
@@ -31,7 +31,7 @@ pub(crate) fn transform(
     let random = transform.training.as_mut();
     let random = random.filter(|training| training.augmentation == Augmentation::ResizedCrop);
     let crop = match (random, pixels.crop) {
-        // What evaluation sees stays what it is.
+        // The crop of evaluation stays as it is.
         (Some(training), Some(side @ 1..)) => {
             training.size = Some(side);
             None
@@ -58,7 +58,7 @@ pub(crate) fn transform(
     Ok((transform, record))
 }
 
-/// The transform before settings change it, its name, and where it is from.
+/// The transform before settings change it, its name, and where it comes from.
 fn base(
     options: &Options,
     checkpoints: &[Checkpoint],
@@ -110,21 +110,24 @@ fn of_record(
     channels: usize,
 ) -> Result<(Transform, String, &'static str)> {
     let name = record["preset"].as_str().unwrap_or("custom").to_string();
-    let refused =
-        |what: String| Error::input(what).at(path).remedy(concat!("give ", setting!("preset")));
+    let refused = |kind: Kind, what: String| {
+        Error::new(kind, what).at(path).remedy(concat!("give ", setting!("preset")))
+    };
     let transform: Transform = serde_json::from_value(record).map_err(|e| {
-        refused(format!("the transform recorded in its metadata is not readable: {e}"))
+        let what = format!("the transform recorded in its metadata is not readable: {e}");
+        refused(Kind::Damaged, what)
     })?;
     if transform.channels != channels {
-        return Err(refused(format!(
+        let what = format!(
             "the transform recorded in its metadata is for {} channel(s), the network takes {channels}",
             transform.channels
-        )));
+        );
+        return Err(refused(Kind::Mismatch, what));
     }
     Ok((transform, name, " (recorded in the model)"))
 }
 
-/// What the networks of a preset are trained with.
+/// The augmentation that the networks of a preset are trained with.
 fn training(preset: &str, seed: u64) -> Result<Training> {
     let known = PRESETS.iter().find(|known| known.name == preset);
     let augmentation = known.and_then(|preset| preset.augmentation).ok_or_else(|| {

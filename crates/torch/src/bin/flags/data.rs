@@ -1,4 +1,4 @@
-//! Flags that say what networks see and run on.
+//! Flags of data, pixels and networks.
 
 use std::path::PathBuf;
 
@@ -83,8 +83,8 @@ pub struct DataArgs {
 
     /// The pixels of evaluation, or those of training: crops and flips as the preset's networks are
     /// trained with, drawn by --seed
-    #[arg(long, value_parser = choice::<Seen>(), default_value = "eval", help_heading = "Pixels")]
-    pub transform: Seen,
+    #[arg(long, value_parser = choice::<PixelsOf>(), default_value = "eval", help_heading = "Pixels")]
+    pub transform: PixelsOf,
 
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = DeviceChoice::Auto, help_heading = "Network")]
@@ -108,8 +108,8 @@ pub struct DataArgs {
 }
 
 choices! {
-    /// Which pixels of an image a network sees.
-    pub enum Seen {
+    /// Which pixels of an image a network gets.
+    pub enum PixelsOf {
         Eval = "eval": "Resize, crop of the centre",
         Train = "train":
             "imagenet presets: random resized crop, flip; cifar presets: padding, random crop, flip; MNIST family: as eval",
@@ -117,7 +117,7 @@ choices! {
 }
 
 impl DataArgs {
-    /// What they mean.
+    /// The options that they give.
     pub fn options(&self, common: &Common, take: &TakeArgs) -> Result<Options> {
         let dir = self.data.clone().ok_or_else(|| Error::usage("--data is missing"))?;
         Ok(Options {
@@ -140,7 +140,7 @@ impl DataArgs {
                 mean: self.mean.clone(),
                 std: self.std.clone(),
                 interpolation: self.interpolation,
-                augment: self.transform == Seen::Train,
+                augment: self.transform == PixelsOf::Train,
             },
             networks: Networks {
                 take: which(take),
@@ -154,7 +154,7 @@ impl DataArgs {
     }
 }
 
-/// Which of the weights in a file are meant.
+/// Which of the weights in a file to use.
 pub fn which(take: &TakeArgs) -> Take {
     Take { ema: take.ema, key: take.weights_key.clone() }
 }

@@ -1,4 +1,4 @@
-//! Flags of swa-eval alone: the files it writes, and the comparison of statistics.
+//! Flags of swa-eval only: the files it writes, and the comparison of statistics.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use swa_tools::{Error, Result};
 use swa_torch::jobs::{CompareStats, Files};
 use swa_torch::session;
 
-use super::data::{DataArgs, Seen};
+use super::data::{DataArgs, PixelsOf};
 
 #[derive(Debug, clap::Args)]
 pub struct FileArgs {
@@ -38,7 +38,7 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
-    /// What they mean.
+    /// The options that they give.
     pub fn files(&self) -> Files {
         Files {
             per_class: self.per_class.clone(),
@@ -90,7 +90,7 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// What they mean.
+    /// The options that they give.
     pub fn options(
         &self,
         models: &[PathBuf],
@@ -123,7 +123,7 @@ impl CompareArgs {
         if let Some(preset) = &data.preset {
             flags += &format!(" --preset {}", shell_word(Path::new(preset)));
         }
-        if data.transform == Seen::Train {
+        if data.transform == PixelsOf::Train {
             flags += " --transform train";
         }
         let dir = shell_word(self.bn_data.as_deref().unwrap_or(Path::new("DIR")));

@@ -1,10 +1,10 @@
-//! Where parts are merged, most flags have no meaning.
+//! When parts are merged, most flags have no meaning.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use swa_tools::{Error, Result};
 
-/// Refuses flags that have no meaning where parts are merged: the parts say what was done. `known` are the
+/// Fails for flags that have no meaning when parts are merged: the parts record what was done. `known` are the
 /// others, by their field's name.
 pub fn check(matches: &ArgMatches, flag: &str, known: &[&str]) -> Result<()> {
     let common =

@@ -1,5 +1,5 @@
-//! Flags of the data commands, and what they mean to a job.
-#![allow(dead_code)] // each command uses a part
+//! Flags of the two commands, and the options of jobs that they give.
+#![allow(dead_code)] // each command uses some of them
 
 pub mod data;
 pub mod evaluation;

@@ -1,4 +1,4 @@
-//! Flags that share a pass, or go on with one.
+//! Flags that share a pass, or resume one.
 
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ pub struct PartArgs {
 }
 
 impl PartArgs {
-    /// What they mean; `save`: where the part goes.
+    /// The options that they give; `save`: where the part goes.
     pub fn sharing(&self, common: &Common, save: Option<&Path>, force: bool) -> Sharing {
         let tell: fn(&str) = panics::stderr_line;
         Sharing {
@@ -35,7 +35,7 @@ impl PartArgs {
     }
 }
 
-/// Prints what a part holds, and what to do with it.
+/// Prints what a part holds, and what to do next.
 pub fn report(common: &Common, part: &SavedPart, next: &str) -> Result<()> {
     let report = PartReport::of(part);
     common.json(&report)?;

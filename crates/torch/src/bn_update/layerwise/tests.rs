@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use tch::Device;
 
 use super::*;
+use crate::nn::Layer;
 use crate::nn::Precision;
-use crate::nn::batch_norm::Layer;
 use swa_base::Kind as ErrorKind;
 use swa_data::Preset;
 

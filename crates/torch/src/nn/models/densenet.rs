@@ -6,12 +6,14 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family};
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::{BatchNorm, Pass};
+use super::family::{Arch, Family};
+use crate::nn::batch_norm::BatchNorm;
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, Linear, conv, global_average_pool, relu};
-use crate::nn::weights::{Scope, Shapes};
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
     Family { names: &["densenet121", "densenet161", "densenet169", "densenet201"], named, likely };

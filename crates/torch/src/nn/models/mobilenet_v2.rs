@@ -5,12 +5,13 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family, count_blocks};
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::Pass;
+use super::family::{Arch, Family, count_blocks};
+use crate::nn::fault::Result;
 use crate::nn::layers::{ConvBn, ConvShape, Linear, conv, global_average_pool, relu6};
-use crate::nn::weights::{Scope, Shapes};
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family = Family { names: &[NAME], named, likely };
 

@@ -3,10 +3,11 @@
 
 use tch::Tensor;
 
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::{BatchNorm, Pass};
+use crate::nn::batch_norm::BatchNorm;
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, Linear, global_average_pool, relu};
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
 
 pub(super) struct PreActivation {
     pub stem: Conv2d,

@@ -4,17 +4,19 @@
 //! Depth 6n+2 with basic blocks, 9n+2 with bottlenecks; three stages of width w, 2w, 4w. Input
 //! channels, classes and w are read from the weights.
 
+use super::family::{Arch, Family, count_blocks};
 use super::pre_activation::{Block, PreActivation};
-use super::{Arch, Family, count_blocks, residual_blocks};
+use super::residual::residual_blocks;
 use crate::nn::batch_norm::BatchNorm;
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, Linear, conv};
-use crate::nn::weights::{Scope, Shapes};
-use swa_base::Result;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
     Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely };
 
-/// Of `--arch`; the deepest published has 1,001 layers.
+/// The deepest that a name may ask for; the deepest published has 1,001 layers.
 const MAX_DEPTH: usize = 10_000;
 
 #[derive(Clone, Copy)]

@@ -7,17 +7,19 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family};
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::{BatchNorm, Pass};
+use super::family::{Arch, Family};
+use crate::nn::batch_norm::BatchNorm;
+use crate::nn::fault::{Fault, Result};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
-use crate::nn::weights::{Scope, Shapes};
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
     Family { names: &["shakeshake-DEPTH-2xWd (6n+2; 26-2x64d)"], named, likely };
 
-/// Of `--arch`, far above what was published.
+/// Limits of what a name may ask for, far above what was published.
 const MAX_DEPTH: usize = 10_000;
 const MAX_WIDTH: usize = 10_000;
 
@@ -211,7 +213,7 @@ impl Block {
         let mut branch = |number: usize| {
             let mut scope = scope.sub(format!("{}{number}", port.branch));
             let [[conv1, bn1], [conv2, bn2]] = port.convs;
-            Ok::<_, swa_base::Error>(Branch([
+            Ok::<_, Fault>(Branch([
                 ConvBn::new(&mut scope, conv1, bn1, conv(inputs, outputs, 3, stride))?,
                 ConvBn::new(&mut scope, conv2, bn2, conv(outputs, outputs, 3, 1))?,
             ]))
@@ -220,7 +222,7 @@ impl Block {
         let shortcut = (inputs != outputs).then(|| {
             let mut scope = scope.sub(port.shortcut);
             let half = conv(inputs, outputs / 2, 1, 1);
-            Ok::<_, swa_base::Error>(Shortcut {
+            Ok::<_, Fault>(Shortcut {
                 convs: [
                     Conv2d::new(scope.sub("conv1"), half)?,
                     Conv2d::new(scope.sub("conv2"), half)?,
@@ -300,7 +302,8 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::nn::{Collected, Noise};
+    use crate::nn::noise::Noise;
+    use crate::nn::pass::Collected;
 
     /// Branches that are independent, of mean 0 and variance 1: E[α² + (1 − α)²] is ½ for α = ½ and ⅔
     /// for an α that is uniform.

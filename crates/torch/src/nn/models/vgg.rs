@@ -7,12 +7,13 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family};
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::Pass;
+use super::family::{Arch, Family};
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
-use crate::nn::weights::{Scope, Shapes};
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family = Family {
     names: &["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"],

@@ -7,13 +7,14 @@
 
 use tch::Tensor;
 
-use super::{Arch, Family};
-use crate::nn::Network;
-use crate::nn::Result;
-use crate::nn::batch_norm::Pass;
+use super::family::{Arch, Family};
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, relu};
-use crate::nn::weights::{Scope, Shapes};
-use swa_base::Error;
+use crate::nn::network::Network;
+use crate::nn::pass::Pass;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
+use swa_base::{Error, Kind, setting};
 
 pub(super) const FAMILY: Family = Family {
     names: &["vgg-cifar-DEPTH, vgg-cifar-DEPTH-bn (16, 19, or as the weights have it)"],
@@ -171,11 +172,16 @@ impl Vgg {
             return Ok(());
         }
         let (height, width, expected) = (size[2], size[3], self.flat);
-        Err(Error::input(format!(
+        let what = format!(
             "images of {height} × {width} pixels leave {flat} values for the classifier, which takes {expected}"
-        ))
-        .remedy("give the size that the model was trained on: --resize, --crop")
-        .into())
+        );
+        let remedy = concat!(
+            "give the size that the model was trained on: ",
+            setting!("resize"),
+            ", ",
+            setting!("crop")
+        );
+        Err(Error::new(Kind::Mismatch, what).remedy(remedy).into())
     }
 }
 

@@ -5,17 +5,18 @@
 //! is read from the weights. Dropout within the blocks, which the weights do not tell of, is taken
 //! for absent, as in the authors' WideResNet-28-10.
 
+use super::family::{Arch, Family, count_blocks};
 use super::pre_activation::{Block, PreActivation};
-use super::{Arch, Family, count_blocks};
 use crate::nn::batch_norm::BatchNorm;
+use crate::nn::fault::Result;
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv};
-use crate::nn::weights::{Scope, Shapes};
-use swa_base::Result;
+use crate::nn::scope::Scope;
+use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
     Family { names: &["wideresnet-DEPTH-K (6n+4; 28-10)"], named, likely };
 
-/// Of `--arch`, far above what was published.
+/// Limits of what a name may ask for, far above what was published.
 const MAX_DEPTH: usize = 10_000;
 const MAX_FACTOR: f64 = 1_000.0;
 

@@ -1,34 +1,36 @@
-//! More models than the device holds: they take turns.
+//! More models than the device holds: they run in groups.
 
 use std::time::{Duration, Instant};
 
-use super::{AtATime, Collector, run};
+use super::collect::Collector;
+use super::forward::AtATime;
+use super::run::run;
 use crate::nn::Model;
 use crate::nn::input::Input;
 use swa_base::Result;
 use swa_data::Batch;
 
-/// Bytes of pixels that wait in the host's memory while the models take turns.
+/// Bytes of pixels that wait in host memory while the groups run.
 const BLOCK: usize = 1 << 30;
 
-/// How long a block may take where an interruption loses it: half of what a state may be behind.
-const TURN: Duration = Duration::from_secs(20);
+/// How long a block may take if an interruption loses it.
+const BLOCK_TIME: Duration = Duration::from_secs(20);
 
 /// Models that are not all on the device at a time.
-pub struct Turns<'a> {
+pub(crate) struct Groups<'a> {
+    /// How many models there are.
     pub count: usize,
-    /// How many are; at least one.
+    /// Models in a group; at least one.
     pub at_once: usize,
     /// Loads a model by its number.
     pub load: &'a dyn Fn(usize) -> Result<Model>,
-    /// Whether the pass is kept in a state, for which a block is all or nothing.
+    /// Whether the pass is kept in a state, which gets a block as a whole.
     pub is_kept: bool,
 }
 
-impl Turns<'_> {
-    /// [`run`] for such models. Batches wait in the host's memory, as many as make a block, while each
-    /// group of models is loaded and runs on them. So every image is still decoded once; a model is
-    /// loaded once a block.
+impl Groups<'_> {
+    /// [`run`] for such models. A block of batches waits in host memory while each group of models is loaded and
+    /// runs on it. Every image is still decoded once; a model is loaded once a block.
     pub fn run(
         &self,
         input: &Input,
@@ -49,7 +51,7 @@ impl Turns<'_> {
         collector: &mut Collector,
         progress: &dyn Fn(usize),
     ) -> Result<()> {
-        // The first block tells how many bytes the models do in a turn.
+        // The first block shows how many bytes the models can do in the time.
         let mut bytes = if self.is_kept { 1 } else { bytes };
         loop {
             let started = Instant::now();
@@ -61,7 +63,7 @@ impl Turns<'_> {
             for start in (0..self.count).step_by(self.at_once) {
                 let end = self.count.min(start + self.at_once);
                 let models: Vec<Model> = (start..end).map(self.load).collect::<Result<_>>()?;
-                collector.turn_of(start);
+                collector.begin_group(start);
                 let step = |n| {
                     if end == self.count {
                         progress(n)
@@ -74,13 +76,13 @@ impl Turns<'_> {
             if self.is_kept {
                 let size: usize = block.iter().map(|batch| batch.pixels.len()).sum();
                 let rate = size as f64 / started.elapsed().as_secs_f64();
-                bytes = ((rate * TURN.as_secs_f64()) as usize).clamp(1, BLOCK);
+                bytes = ((rate * BLOCK_TIME.as_secs_f64()) as usize).clamp(1, BLOCK);
             }
         }
     }
 }
 
-/// Batches until they have so many bytes, one at least.
+/// Batches of so many bytes together, at least one.
 fn next_block(
     batches: &mut impl Iterator<Item = Result<Batch>>,
     bytes: usize,
@@ -102,7 +104,7 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::evaluate::{Evaluation, Wanted};
+    use crate::evaluate::evaluation::{CollectOptions, Evaluation};
     use swa_data::Preset;
     use swa_tools::checkpoint::Checkpoint;
 
@@ -134,14 +136,14 @@ mod tests {
     fn collected(pass: impl FnOnce(&Input, &mut Collector)) -> Evaluation {
         let transform = Preset::named("fashion-mnist").unwrap().transform(1).unwrap();
         let input = Input::new(&transform, Device::Cpu).unwrap();
-        let wanted = Wanted { ensemble: Some(vec![0, 2]), top: true, competing: None };
-        let mut collector = Collector::new(NAMES.len(), 10, wanted, None);
+        let options = CollectOptions { ensemble: Some(vec![0, 2]), top: true, competing: None };
+        let mut collector = Collector::new(NAMES.len(), 10, options, None);
         pass(&input, &mut collector);
         collector.finish().unwrap().0
     }
 
     #[test]
-    fn models_that_take_turns_do_as_models_that_do_not() {
+    fn groups_of_models_do_as_all_models_together() {
         let stream = || batches().into_iter().map(Ok);
         let together = collected(|input, collector| {
             let models: Vec<Model> = (0..3).map(|i| load(i).unwrap()).collect();
@@ -155,11 +157,11 @@ mod tests {
                 *loads.borrow_mut() += 1;
                 load(i)
             };
-            let turns = Turns { count: 3, at_once, load: &load, is_kept: false };
+            let groups = Groups { count: 3, at_once, load: &load, is_kept: false };
             let found = collected(|input, collector| {
                 let step = |n| *steps.borrow_mut() += n;
                 let at_a_time = &mut at_a_time();
-                turns.run_by_blocks(bytes, input, stream(), at_a_time, collector, &step).unwrap();
+                groups.run_by_blocks(bytes, input, stream(), at_a_time, collector, &step).unwrap();
             });
             assert_eq!((&found.images, &found.labels), (&together.images, &together.labels));
             for (found, expected) in found.records().zip(together.records()) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use swa_tools::checkpoint::{Dtype, TensorInfo};
 
 /// A model's state dict by PyTorch (`fixtures/golden/families.py`).
 struct Layout {
@@ -38,13 +39,12 @@ fn layouts() -> Vec<Layout> {
     all.into_iter().map(layout).collect()
 }
 
-fn shapes(tensors: &[TensorInfo]) -> Shapes<'_> {
-    let tensors = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-    Shapes { prefix: String::new(), tensors }
+fn found(arch: &Arch, shapes: &Shapes) -> Found {
+    build(arch, shapes, &Freeze::default(), None).unwrap().1
 }
 
 fn problems(arch: &Arch, shapes: &Shapes) -> Vec<String> {
-    build(arch, shapes, &Freeze::default(), None).unwrap().problems
+    found(arch, shapes).problems
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn every_model_of_torchvision_and_timm_is_recognised_as_what_it_is_and_nothing_e
     let layouts = layouts();
     assert!(layouts.len() >= 50, "{}", layouts.len());
     for layout in &layouts {
-        let shapes = shapes(&layout.tensors);
+        let shapes = Shapes::of(&layout.tensors);
         let mut fitting = models::likely(&shapes);
         fitting.retain(|arch| problems(arch, &shapes).is_empty());
         let names: Vec<&str> = fitting.iter().map(|arch| arch.name.as_str()).collect();
@@ -62,8 +62,7 @@ fn every_model_of_torchvision_and_timm_is_recognised_as_what_it_is_and_nothing_e
         let named = models::named(&layout.arch, &shapes).unwrap();
         assert_eq!(problems(&named, &shapes), [""; 0], "{}", layout.key);
 
-        let mut found: Vec<(String, usize)> = build(&named, &shapes, &Freeze::default(), None)
-            .unwrap()
+        let mut found: Vec<(String, usize)> = self::found(&named, &shapes)
             .batchnorms
             .into_iter()
             .map(|layer| (layer.name, layer.channels))
@@ -82,7 +81,7 @@ fn every_model_of_torchvision_and_timm_is_recognised_as_what_it_is_and_nothing_e
 #[test]
 fn every_name_of_torchvision_s_that_is_listed_has_a_layout() {
     let layouts = layouts();
-    let nothing = shapes(&[]);
+    let nothing = Shapes::of(&[]);
     for name in models::list() {
         let arch = models::named(name, &nothing);
         if arch.is_some_and(|arch| arch.preset == Some("imagenet")) {
@@ -104,7 +103,7 @@ fn every_cifar_network_is_recognised_as_what_it_is_and_nothing_else() {
             TensorInfo { name: name.clone(), dtype: Dtype::F32, shape }
         });
         let tensors: Vec<TensorInfo> = tensors.collect();
-        let shapes = shapes(&tensors);
+        let shapes = Shapes::of(&tensors);
         let mut fitting = models::likely(&shapes);
         fitting.retain(|arch| problems(arch, &shapes).is_empty());
         let names: Vec<&str> = fitting.iter().map(|arch| arch.name.as_str()).collect();
@@ -134,7 +133,7 @@ fn what_does_not_fit_is_named() {
                 (format!("`{name}`: expected shape {:?}", layout.tensors[at].shape), misshapen),
                 (format!("`{name}_orig` is not part of it"), extra),
             ] {
-                let shapes = shapes(&tensors);
+                let shapes = Shapes::of(&tensors);
                 let all = models::likely(&shapes).into_iter();
                 let (closest, problems) = all
                     .map(|arch| (arch.name.clone(), problems(&arch, &shapes)))

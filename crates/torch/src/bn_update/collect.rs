@@ -1,0 +1,123 @@
+//! One pass over training images: the moments of every batch, and the statistics that they make.
+
+use std::ops::ControlFlow;
+
+use tch::{Kind, Tensor};
+
+use super::methods::{Accumulator, Method};
+use super::outcome::{Outcome, accumulator, finish};
+use super::stability::Stability;
+use crate::nn::input::Input;
+use crate::nn::{self, Collected, Model, Moments, Noise, Pass, with_smaller_batch};
+use swa_base::Result;
+use swa_data::Batch;
+
+/// The moments of all layers over one batch.
+#[derive(Debug)]
+pub(crate) struct BatchMoments {
+    images: usize,
+    layers: Vec<LayerMoments>,
+    /// Mean and variance of each of them, one after the other.
+    values: Vec<f64>,
+}
+
+#[derive(Debug)]
+struct LayerMoments {
+    layer: usize,
+    channels: usize,
+    /// Values a channel.
+    values: usize,
+}
+
+impl BatchMoments {
+    fn of(model: &Model, images: usize, moments: &[Moments]) -> Result<Self> {
+        // All layers in one transfer, so that the host waits for a GPU once a batch.
+        let tensors: Vec<&Tensor> = moments.iter().flat_map(|m| [&m.mean, &m.variance]).collect();
+        let all = Tensor::f_cat(&tensors, 0).and_then(|all| all.f_to_kind(Kind::Double));
+        let values = all.and_then(Vec::<f64>::try_from).map_err(nn::Fault::from)?;
+        let layer = |m: &Moments| LayerMoments {
+            layer: m.layer,
+            channels: model.batchnorms[m.layer].channels,
+            values: m.values as usize,
+        };
+        Ok(BatchMoments { images, layers: moments.iter().map(layer).collect(), values })
+    }
+
+    /// Adds the batch to the sums.
+    pub fn add_to(&self, sums: &mut Accumulator) {
+        self.each(|layer, values, mean, variance| {
+            sums.add(layer, self.images, values, mean, variance);
+        });
+    }
+
+    /// Adds the batch to the estimate of the standard error.
+    pub fn watch(&self, stability: &mut Stability) {
+        self.each(|layer, values, mean, variance| stability.add(layer, values, mean, variance));
+    }
+
+    /// Gives each layer's number, values a channel, means and variances.
+    fn each(&self, mut take: impl FnMut(usize, usize, &[f64], &[f64])) {
+        let mut rest = &self.values[..];
+        for &LayerMoments { layer, channels, values } in &self.layers {
+            let (own, others) = rest.split_at(2 * channels);
+            let (mean, variance) = own.split_at(channels);
+            take(layer, values, mean, variance);
+            rest = others;
+        }
+    }
+}
+
+/// One pass over the batches with every batchnorm layer in training mode, and nothing else except for training
+/// noise with the seed `noise`, if there is one. `take` gets each batch with its moments, and may end the pass.
+pub(crate) fn collect(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    noise: Option<u64>,
+    take: &mut dyn FnMut(&Batch, &BatchMoments) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    let _guard = tch::no_grad_guard();
+    let mut uploaded = input.uploads(batches);
+    let mut next = uploaded.next();
+    while let Some(item) = next {
+        let (batch, bytes) = item?;
+        let noise = noise.map(|seed| Noise::new(seed, &batch.indices));
+        let mut pass = Pass::Collect(Collected { moments: vec![], noise });
+        let _logits = input
+            .normalise(&bytes)
+            .and_then(|x| model.forward(&x, &mut pass))
+            .map_err(|e| with_smaller_batch(e, batch.n))?;
+        let Pass::Collect(Collected { moments, .. }) = pass else {
+            unreachable!("the pass stays what it is")
+        };
+        // On a GPU its copy is queued behind the forward pass.
+        next = uploaded.next();
+        if take(&batch, &BatchMoments::of(model, batch.n, &moments)?)?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
+}
+
+/// The statistics of one pass over the batches by any method but the layerwise one. `noise`: the seed of the
+/// network's training noise; None draws none.
+///
+/// # Errors
+/// `Input` if there was no image, a layer was never reached or got a single value a channel; `NotFinite`,
+/// `OutOfMemory`; those of the batches and of libtorch.
+pub fn run(
+    model: &Model,
+    input: &Input,
+    batches: impl Iterator<Item = Result<Batch>>,
+    method: Method,
+    noise: Option<u64>,
+) -> Result<Outcome> {
+    let (mut sums, mut images, mut count) = (accumulator(&model.batchnorms, method), 0, 0);
+    let _to_the_end = collect(model, input, batches, noise, &mut |batch, moments| {
+        moments.add_to(&mut sums);
+        images += batch.n;
+        count += 1;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    finish(&model.batchnorms, &sums, images, count)
+}

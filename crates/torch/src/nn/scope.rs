@@ -1,0 +1,211 @@
+//! How a network gets its tensors: it asks a [`Scope`] for each by name and shape.
+
+use std::collections::HashSet;
+
+use tch::{Device, Kind, Tensor};
+
+use super::fault::Result;
+use super::freeze::Freeze;
+use super::pass::Layer;
+use super::precision::Precision;
+use super::shapes::Shapes;
+use swa_base::{Error, Kind as ErrorKind};
+use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
+
+/// What a model is loaded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    /// Where its weights go.
+    pub device: Device,
+    /// What it computes in.
+    pub precision: Precision,
+    /// For evaluation only: a batchnorm layer becomes part of the convolution before it.
+    pub folded: bool,
+}
+
+/// In fp32, with its batchnorm layers.
+impl From<Device> for Setup {
+    fn from(device: Device) -> Self {
+        Setup { device, precision: Precision::Fp32, folded: false }
+    }
+}
+
+/// Gives a network its tensors and notes every difference between what it asks for and what the file has.
+pub(super) struct Weights<'a> {
+    shapes: &'a Shapes<'a>,
+    /// None: the network is only described.
+    from: Option<(&'a Checkpoint, Setup)>,
+    freeze: &'a Freeze,
+    asked: HashSet<String>,
+    found: Found,
+}
+
+/// What a network turned out to consist of when it asked for its tensors.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Batchnorm layers that can be recomputed.
+    pub batchnorms: Vec<Layer>,
+    /// Batchnorm layers that keep their statistics.
+    pub frozen: Vec<String>,
+    /// Whether training noise reaches a batchnorm layer.
+    pub noisy: bool,
+    /// How the file differs from it, one line each.
+    pub problems: Vec<String>,
+}
+
+impl<'a> Weights<'a> {
+    /// `from`: where the values are; None describes the network without them.
+    pub fn new(
+        shapes: &'a Shapes<'a>,
+        freeze: &'a Freeze,
+        from: Option<(&'a Checkpoint, Setup)>,
+    ) -> Self {
+        Weights { shapes, from, freeze, asked: HashSet::new(), found: Found::default() }
+    }
+
+    /// All of the network.
+    pub fn scope(&mut self) -> Scope<'_, 'a> {
+        Scope { weights: self, name: String::new(), exact: false }
+    }
+
+    /// What was found, once the network has asked for everything.
+    pub fn finish(self) -> Found {
+        let Weights { shapes, asked, mut found, .. } = self;
+        for name in shapes.names().filter(|name| !asked.contains(*name)) {
+            found.problems.push(format!("tensor `{name}` is not part of it"));
+        }
+        found
+    }
+}
+
+/// A module of a network: the tensors whose names begin with its own.
+pub struct Scope<'w, 'a> {
+    weights: &'w mut Weights<'a>,
+    name: String,
+    /// Tensors come in f64 and stay on the CPU.
+    exact: bool,
+}
+
+impl<'a> Scope<'_, 'a> {
+    /// A module of this module.
+    pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_, 'a> {
+        let name = self.full(&name.to_string());
+        Scope { weights: self.weights, name, exact: self.exact }
+    }
+
+    /// This module in f64 on the CPU, to compute with before [`Scope::round`].
+    pub fn exact(self) -> Self {
+        Scope { exact: true, ..self }
+    }
+
+    /// Whether batchnorm is to be folded; never while the network is only described.
+    pub fn folds(&self) -> bool {
+        self.weights.from.is_some_and(|(_, setup)| setup.folded)
+    }
+
+    /// The values in the network's type, on its device.
+    pub fn round(&self, values: &Tensor) -> Result<Tensor> {
+        let Some((_, setup)) = self.weights.from else { return Ok(values.shallow_clone()) };
+        Ok(values.f_to_kind(setup.precision.kind())?.f_to(setup.device)?)
+    }
+
+    /// The prefix of its tensors' names.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn full(&self, name: &str) -> String {
+        if self.name.is_empty() { name.to_string() } else { format!("{}.{name}", self.name) }
+    }
+
+    /// The tensor in the network's type on its device. An empty one if it is missing or the network is only
+    /// described.
+    pub fn get(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let kind = self.weights.from.map_or(Kind::Float, |(_, setup)| setup.precision.kind());
+        self.get_as(name, shape, kind)
+    }
+
+    /// The same in f32, whatever the network's precision.
+    pub fn get_wide(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        self.get_as(name, shape, Kind::Float)
+    }
+
+    fn get_as(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
+        let name = self.full(name);
+        self.weights.asked.insert(name.clone());
+        match self.weights.shapes.get(&name) {
+            None => {
+                self.weights.found.problems.push(format!("tensor `{name}` {shape:?} is missing"))
+            }
+            Some(info) if info.shape != shape => self
+                .weights
+                .found
+                .problems
+                .push(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", info.shape)),
+            Some(info) => {
+                if let Some((checkpoint, setup)) = self.weights.from {
+                    let (kind, device) = match self.exact {
+                        true => (Kind::Double, Device::Cpu),
+                        false => (kind, setup.device),
+                    };
+                    return load(checkpoint, info, kind, device);
+                }
+            }
+        }
+        Ok(Tensor::f_zeros([0i64], (Kind::Float, Device::Cpu))?)
+    }
+
+    /// A counter that old files (before PyTorch 0.4.1) lack and no forward pass needs.
+    pub fn get_optional_count(&mut self, name: &str) {
+        let name = self.full(name);
+        if let Some(shape) = self.weights.shapes.shape(&name)
+            && !shape.is_empty()
+        {
+            self.weights
+                .found
+                .problems
+                .push(format!("tensor `{name}`: expected shape [], found {shape:?}"));
+        }
+        self.weights.asked.insert(name);
+    }
+
+    /// Counts this module among the batchnorm layers whose statistics can be recomputed and returns its
+    /// number; None if it is frozen.
+    pub fn register_batch_norm(&mut self, channels: usize) -> Option<usize> {
+        let Weights { shapes, freeze, found: Found { batchnorms, frozen, .. }, .. } =
+            &mut *self.weights;
+        let name = format!("{}{}", shapes.prefix, self.name);
+        let counted = shapes.has(&format!("{}.num_batches_tracked", self.name));
+        if freeze.holds(&name, counted) {
+            frozen.push(name);
+            return None;
+        }
+        batchnorms.push(Layer { name, channels });
+        Some(batchnorms.len() - 1)
+    }
+
+    /// Notes that training noise reaches this module's batchnorm layers.
+    pub fn register_noise(&mut self) {
+        self.weights.found.noisy = true;
+    }
+}
+
+fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) -> Result<Tensor> {
+    let stored = match info.dtype {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::F16 => Kind::Half,
+        Dtype::BF16 => Kind::BFloat16,
+        other => {
+            let what = format!("type {other:?} is not one a network runs on");
+            return Err(Error::new(ErrorKind::Unsupported, what)
+                .at(checkpoint.path())
+                .tensor(&info.name)
+                .into());
+        }
+    };
+    let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
+    let position = checkpoint.position(&info.name).expect("it is from there");
+    let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, stored)?;
+    Ok(tensor.f_to_device_(device, kind, false, false)?)
+}

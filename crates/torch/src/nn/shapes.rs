@@ -1,0 +1,81 @@
+//! The names and shapes of a checkpoint's tensors, by which a network is recognised.
+
+use std::collections::BTreeMap;
+
+use swa_tools::checkpoint::{Checkpoint, TensorInfo};
+
+/// Components of a common prefix (`a.b.` has two) that are tried.
+const MAX_PREFIX: usize = 4;
+
+/// Largest number of channels or classes that is taken for a network's.
+const MAX_SIZE: usize = 1 << 20;
+
+/// A checkpoint's names and shapes, without a prefix that all its names share.
+#[derive(Debug)]
+pub struct Shapes<'a> {
+    /// What was taken off the names; often empty.
+    pub prefix: String,
+    tensors: BTreeMap<&'a str, &'a TensorInfo>,
+}
+
+impl<'a> Shapes<'a> {
+    /// The names as they are, and without each leading component that is common to all (`model.` in a
+    /// Lightning checkpoint).
+    pub fn views(checkpoint: &'a Checkpoint) -> Vec<Self> {
+        let view = |prefix: &str| {
+            let all = checkpoint.tensors().iter().enumerate();
+            let tensors = all.filter(|(i, _)| !checkpoint.is_counter(*i)).map(|(_, t)| t);
+            let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
+            Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
+        };
+        let first = checkpoint.tensors().iter().find(|t| t.name.contains('.'));
+        let name = first.map_or("", |t| t.name.as_str());
+        let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX);
+        std::iter::once("").chain(prefixes).map_while(view).collect()
+    }
+
+    /// A tensor by its name without the prefix.
+    pub fn get(&self, name: &str) -> Option<&'a TensorInfo> {
+        self.tensors.get(name).copied()
+    }
+
+    /// All names without the prefix, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.tensors.keys().copied()
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, name: &str) -> Option<&'a [usize]> {
+        self.tensors.get(name).map(|t| &t.shape[..])
+    }
+
+    /// Size of one dimension, if the tensor is there and the size is one that a network may have.
+    pub fn dim(&self, name: &str, dim: usize) -> Option<usize> {
+        self.shape(name)?.get(dim).copied().filter(|size| (1..=MAX_SIZE).contains(size))
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Whether there is a tensor of one of these names.
+    pub fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.has(name))
+    }
+
+    /// The first few names, for a message.
+    pub fn examples(&self) -> String {
+        let names: Vec<_> = self.tensors.keys().take(3).map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+impl<'a> Shapes<'a> {
+    /// Of tensors without a file.
+    pub fn of(tensors: &'a [TensorInfo]) -> Self {
+        let tensors = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
+        Shapes { prefix: String::new(), tensors }
+    }
+}
