@@ -383,3 +383,20 @@ fn pytorch_files_go_through_all_three_tools() {
     }
     assert_eq!(a, b);
 }
+
+#[test]
+fn the_version_names_the_command_and_the_libtorch_that_it_found() {
+    let own = env!("CARGO_PKG_VERSION");
+    for (command, mut run) in [("swa-eval", swa_eval()), ("swa-bn-update", swa_bn_update())] {
+        let output = run.arg("--version").assert().success().get_output().clone();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], format!("{command} {own}"), "{text}");
+        let (version, folder) =
+            lines[1].strip_prefix("libtorch ").and_then(|line| line.split_once(" in ")).unwrap();
+        assert!(version.starts_with("2.11."), "{text}");
+        assert!(Path::new(folder).join("libtorch_cpu.so").exists(), "{text}");
+        assert_eq!((lines.len(), output.stderr.len()), (2, 0), "{text}");
+    }
+    swa_eval().arg("-V").assert().success().stdout(format!("swa-eval {own}\n"));
+}

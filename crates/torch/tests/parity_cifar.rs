@@ -116,7 +116,7 @@ fn same_as_pytorch(key: &str) {
     let mut logits = Vec::new();
     for batch in &batches {
         let x = input.tensor(batch).unwrap();
-        let rows = model.network.forward(&x, &mut Pass::Eval).unwrap();
+        let rows = model.forward(&x, &mut Pass::Eval).unwrap();
         logits.extend(Vec::<f32>::try_from(rows.flatten(0, 1)).unwrap());
     }
     same_logits(key, &logits, &golden[&format!("{key}:logits")]);
@@ -189,7 +189,7 @@ fn vgg_takes_images_of_one_size() {
     let (_, model) = open(&path);
     let forward = |side: i64| {
         let x = tch::Tensor::zeros([2, 1, side, side], (tch::Kind::Float, Device::Cpu));
-        model.network.forward(&x, &mut Pass::Eval)
+        model.forward(&x, &mut Pass::Eval)
     };
     assert_eq!(forward(15).unwrap().size(), [2, 7]);
     for side in [11, 16, 3] {

@@ -3,7 +3,7 @@
 //! Generalization", section 3.2).
 //!
 //! [`Method`] says what each way of combining batches assumes. [`run`] and [`layerwise`] compute an [`Outcome`],
-//! [`write`] puts it into a checkpoint.
+//! [`write()`] puts it into a checkpoint.
 
 mod collect;
 mod fixed;

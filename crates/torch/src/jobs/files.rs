@@ -16,7 +16,7 @@ pub struct Files {
     pub reliability: Option<PathBuf>,
     /// CSV: each image's label and its likeliest classes.
     pub predictions: Option<PathBuf>,
-    /// Safetensors: `labels` I64 [n] and `logits` F32 [models, n, outputs].
+    /// Safetensors: `labels` I64 `[n]` and `logits` F32 `[models, n, outputs]`.
     pub logits: Option<PathBuf>,
     /// Replace files that exist.
     pub force: bool,

@@ -1,0 +1,36 @@
+//! Recomputes the batchnorm statistics of a model: `recompute MODEL DATA PRESET OUTPUT`.
+
+use swa_torch::bn_update::Method;
+use swa_torch::jobs::{self, Order, Output, Sharing, Update, UpdateBn};
+use swa_torch::nn::{Precision, libtorch};
+use swa_torch::session::{Images, Options, Pixels};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // SAFETY: no other thread was started yet.
+    unsafe { libtorch::prepare(Precision::Fp32) };
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [model, data, preset, output] = &args[..] else {
+        return Err("usage: recompute MODEL DATA PRESET OUTPUT".into());
+    };
+    let options = UpdateBn {
+        model: model.into(),
+        output: Some(Output { path: output.into(), ..Output::default() }),
+        data: Options {
+            images: Images { dir: data.into(), samples: Some(300), ..Images::default() },
+            pixels: Pixels { preset: Some(preset.clone()), ..Pixels::default() },
+            ..Options::default()
+        },
+        method: Method::Pooled,
+        until_stable: None,
+        memory: None,
+        order: Order::Shuffled,
+        noise: false,
+        freeze: None,
+        sharing: Sharing::default(),
+    };
+    if let Update::Model(updated) = jobs::update_bn(&options, &swa_base::Silent)? {
+        let moved = updated.all.map_or(0.0, |all| all.moved);
+        println!("{}: {} images, moved by {moved:.3} σ", updated.arch, updated.images);
+    }
+    Ok(())
+}
