@@ -5,6 +5,7 @@ use swa_torch::jobs::{self, Order, Output, Sharing, Update, UpdateBn};
 use swa_torch::nn::{Precision, libtorch};
 use swa_torch::session::{Images, Options, Pixels};
 
+#[allow(unsafe_code)]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // SAFETY: no other thread was started yet.
     unsafe { libtorch::prepare(Precision::Fp32) };
