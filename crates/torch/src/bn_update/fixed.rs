@@ -1,8 +1,8 @@
-//! Exact sums of many numbers, the same in whatever order they come: integers of 448 bits in units of
+//! Exact sums of many numbers, the same in any order: integers of 448 bits in units of
 //! 2^-240 (the idea of Kulisch's accumulator, in the range that statistics have).
 //!
-//! A term of less than 2^207 enters as it is, but for bits below the unit, which are dropped from each
-//! term by itself. So the sum over a pass does not depend on how processes shared it, in constant memory.
+//! A term of less than 2^207 enters exactly, except for bits below the unit, which are dropped from each
+//! term separately. So the sum over a pass does not depend on how processes shared it, in constant memory.
 
 use num_bigint::BigInt;
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use swa_data::ClassMap;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::select::base_name;
-use swa_tools::{Choice, Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
+use swa_tools::{Choice, Error, Kind, Progress, Result, setting};
 
 use super::common::{note_skipped, open, since};
 use super::evaluated::{About, Evaluated};
@@ -99,22 +99,15 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
     if let Some(saved) = options.sharing.save(&keeper, speed, started)? {
         return Ok(Evaluation::Part(saved));
     }
-    let (evaluation, identity, skipped) =
-        keeper.with(|part| (part.content.clone(), part.identity.clone(), part.progress.lines()));
-    let settings = identity.get("settings");
+    let whole = keeper.with(|part| Evaluated::of_part(about, part))?;
     Ok(Evaluation::Whole(Evaluated {
-        about,
-        evaluation: evaluation.in_order(outputs)?,
-        transform: identity.get(TRANSFORM_KEY).clone(),
-        augmentation: settings["augmentation"].clone(),
-        precision: settings["precision"].clone(),
-        skipped,
         batch_size: Some(at_a_time),
         speed: Some(speed),
         seconds: since(started),
         dataset: Some(session.dataset.clone()),
         logits,
         state: State::of(keeper),
+        ..whole
     }))
 }
 

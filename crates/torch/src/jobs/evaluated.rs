@@ -6,9 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use swa_data::{ClassMap, Dataset};
+use swa_tools::{Result, TRANSFORM_KEY};
 
 use super::sharing::State;
 use crate::evaluate::{self, ClassList, LogitsFile, McNemar, Record, Tally};
+use crate::parts::Part;
 use crate::session::{Session, Speed};
 
 /// The outcome of a whole pass: what every model did on every image.
@@ -67,6 +69,26 @@ impl Row {
 }
 
 impl Evaluated {
+    /// From a part that is a whole pass, with what the part records. Evaluating adds what only the process that ran
+    /// the pass knows.
+    pub(super) fn of_part(about: About, part: &Part<evaluate::Evaluation>) -> Result<Self> {
+        let settings = part.identity.get("settings");
+        Ok(Evaluated {
+            evaluation: part.content.clone().in_order(about.outputs)?,
+            about,
+            transform: part.identity.get(TRANSFORM_KEY).clone(),
+            augmentation: settings["augmentation"].clone(),
+            precision: settings["precision"].clone(),
+            skipped: part.progress.lines(),
+            batch_size: None,
+            speed: None,
+            seconds: 0.0,
+            dataset: None,
+            logits: None,
+            state: State::default(),
+        })
+    }
+
     /// A row a model, the ensemble's last.
     pub fn rows(&self) -> Vec<Row> {
         Row::all(&self.about.names, self.evaluation.records())
@@ -137,7 +159,7 @@ impl About {
     }
 
     /// From the notes of a part; None if they are damaged.
-    pub(super) fn of_part(notes: &Value) -> Option<Self> {
+    pub(super) fn of_notes(notes: &Value) -> Option<Self> {
         let about: About = serde_json::from_value(notes.clone()).ok()?;
         about.classes.iter().all(|&output| (output as usize) < about.outputs).then_some(about)
     }

@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use swa_tools::{Error, Kind, Progress, Result, TRANSFORM_KEY};
+use swa_tools::{Error, Kind, Progress, Result};
 
 use super::common::{note_skipped, since};
 use super::evaluate::TOOL;
 use super::evaluated::{About, Evaluated};
 use super::files::Files;
-use super::sharing::State;
 use crate::evaluate;
-use crate::parts::{Part, Set};
+use crate::parts::Set;
 
 /// Options of [`merge_outcomes()`].
 #[derive(Debug, Clone)]
@@ -34,27 +33,12 @@ pub fn merge_outcomes(options: &MergeOutcomes, progress: &dyn Progress) -> Resul
     options.files.check(&options.parts)?;
     let set = Set::open(&options.parts)?;
     set.expect_tool(TOOL)?;
-    let about = About::of_part(set.notes())
+    let about = About::of_notes(set.notes())
         .ok_or_else(|| Error::new(Kind::Damaged, "the parts do not say what they are about"))?;
     let models = set.models().len();
     let with_ensemble = !set.identity().get("settings")["ensemble"].is_null();
     let empty = evaluate::Evaluation::empty(models, with_ensemble);
-    let Part { identity, progress: found, content } = set.merge(empty, options.allow_bad)?;
-    let skipped = found.lines();
-    note_skipped(progress, &skipped);
-    let settings = identity.get("settings");
-    Ok(Evaluated {
-        evaluation: content.in_order(about.outputs)?,
-        about,
-        transform: identity.get(TRANSFORM_KEY).clone(),
-        augmentation: settings["augmentation"].clone(),
-        precision: settings["precision"].clone(),
-        skipped,
-        batch_size: None,
-        speed: None,
-        seconds: since(started),
-        dataset: None,
-        logits: None,
-        state: State::default(),
-    })
+    let whole = Evaluated::of_part(about, &set.merge(empty, options.allow_bad)?)?;
+    note_skipped(progress, &whole.skipped);
+    Ok(Evaluated { seconds: since(started), ..whole })
 }

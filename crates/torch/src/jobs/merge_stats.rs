@@ -58,8 +58,8 @@ pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Upda
     let Recognised { arch, batchnorms, .. } =
         Recognised::of(checkpoint, options.arch.as_deref(), &freeze)?;
     let method = settings["method"].as_str().and_then(Method::named);
-    let method = method
-        .ok_or_else(|| Error::new(Kind::Damaged, "the parts name no method that is known"))?;
+    let method =
+        method.ok_or_else(|| Error::new(Kind::Damaged, "the parts name no known method"))?;
     let part = set.merge(bn_update::accumulator(&batchnorms, method), options.allow_bad)?;
     let collected = of_part(&arch.name, &batchnorms, &part)?;
     note_skipped(progress, &collected.skipped);

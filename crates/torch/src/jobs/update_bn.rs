@@ -127,7 +127,7 @@ impl UpdateBn {
                 None => Ok(()),
                 Some(_) => {
                     let memory = setting!("memory");
-                    Err(Error::usage(format!("{memory} is for {layerwise} alone")))
+                    Err(Error::usage(format!("{memory} is for {layerwise} only")))
                 }
             };
         }

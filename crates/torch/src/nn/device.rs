@@ -1,4 +1,4 @@
-//! Where the network runs.
+//! The device that networks run on.
 
 use std::fmt;
 use std::str::FromStr;

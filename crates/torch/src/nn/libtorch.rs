@@ -1,7 +1,7 @@
-//! What must be set before libtorch is used, and the loading of its CUDA half at run time, so that one
+//! What must be set before libtorch is used, and the loading of its CUDA part at run time, so that one
 //! binary serves both kinds of machine.
 //!
-//! The binary names `libtorch_cpu.so` alone. Where `libtorch_cuda.so` lies beside it (a PyTorch
+//! The binary links `libtorch_cpu.so` only. If `libtorch_cuda.so` lies beside it (a PyTorch
 //! built for CUDA) and the machine has NVIDIA's driver, loading it makes the CUDA backend register
 //! itself. All `unsafe` of this is here.
 
@@ -24,7 +24,7 @@ use super::precision::Precision;
 /// - fp32 means fp32: the default of cuDNN is to round the operands of fp32 convolutions to TF32
 ///   (10 bits of mantissa after the point). libtorch's switch for it is not bound by tch; NVIDIA's
 ///   own, for cuDNN and cuBLAS, is a variable of the environment.
-/// - Freed memory is kept: libtorch allocates every activation anew, and glibc would map and unmap it
+/// - Freed memory is kept: libtorch allocates each activation separately, and glibc would map and unmap it
 ///   each time. Evaluating a small network, a third of the time went into page faults.
 pub unsafe fn prepare(precision: Precision) {
     let tf32 = if precision == Precision::Tf32 { "1" } else { "0" };

@@ -1,4 +1,4 @@
-//! Networks on libtorch: layers, the families that are known, and how weights get into them.
+//! Networks on libtorch: layers, the known families, and how weights get into them.
 //!
 //! A network is written once, as code that asks a `Scope` for its tensors by name and shape. Without a checkpoint
 //! behind it the same code lists the tensors that the network consists of. That list is how an architecture is

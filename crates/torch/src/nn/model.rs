@@ -20,7 +20,7 @@ pub struct Model {
     pub arch: String,
     /// Outputs of the last layer.
     pub classes: usize,
-    /// Of the images it takes.
+    /// Channels of the images it takes.
     pub channels: usize,
     /// The preset that its family was published with.
     pub preset: Option<&'static str>,

@@ -134,7 +134,7 @@ impl BnUpdateReport {
         lines.join("\n")
     }
 
-    /// What the standard error says, against what was asked for.
+    /// The standard error, compared with what was asked for.
     fn certain(&self) -> Option<String> {
         let images = self.images;
         let error = self.standard_error.as_ref().map(|StandardErrorReport { largest, layer }| {

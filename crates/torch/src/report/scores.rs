@@ -28,10 +28,10 @@ pub struct Scores {
     /// McNemar's exact p of that difference, paired by image; not of the first row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcnemar_p: Option<f64>,
-    /// Images that the first row alone got right; not of the first row.
+    /// Images that only the first row got right; not of the first row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only_first_right: Option<u64>,
-    /// Images that this row alone got right; not of the first row.
+    /// Images that only this row got right; not of the first row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only_this_right: Option<u64>,
 }

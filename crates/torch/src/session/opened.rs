@@ -26,7 +26,7 @@ const GPU_BATCH: usize = 256;
 pub(crate) enum Purpose {
     /// Collecting statistics: batchnorm layers are not folded.
     Statistics,
-    /// Evaluation alone: batchnorm is folded into convolutions.
+    /// Evaluation only: batchnorm is folded into convolutions.
     Evaluation,
     /// Evaluation with several statistics: batchnorm layers are not folded.
     Comparison,

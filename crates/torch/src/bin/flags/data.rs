@@ -21,11 +21,11 @@ pub struct DataArgs {
     #[arg(long, value_parser = choice::<Split>(), help_heading = "Data")]
     pub split: Option<Split>,
 
-    /// What the folder holds [default: seen from its files]
+    /// What the folder holds [default: recognised from its files]
     #[arg(long, value_parser = choice::<Format>(), help_heading = "Data")]
     pub format: Option<Format>,
 
-    /// The labels of images in one folder: lines of name and class [default: seen beside them]
+    /// The labels of images in one folder: lines of name and class [default: found beside them]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub labels: Option<PathBuf>,
 

@@ -70,7 +70,7 @@ pub struct CompareArgs {
     #[arg(long, requires = "bn_data", help_heading = "Statistics")]
     pub compare_stats: bool,
 
-    /// The training data to compute statistics from; what it holds is seen from its files
+    /// The training data to compute statistics from; what it holds is recognised from its files
     #[arg(long, value_name = "DIR", requires = "compare_stats", help_heading = "Statistics")]
     pub bn_data: Option<PathBuf>,
 

@@ -1,4 +1,4 @@
-//! What each file of this folder tells of its family.
+//! What each family provides, and what several of them need.
 
 use crate::nn::fault::Result;
 use crate::nn::network::Network;
@@ -14,7 +14,7 @@ pub struct Arch {
     pub name: String,
     /// Outputs of the last layer.
     pub classes: usize,
-    /// Of the images it takes.
+    /// Channels of the images it takes.
     pub channels: usize,
     /// The preset that models of this family are published with, if there is one.
     pub preset: Option<&'static str>,

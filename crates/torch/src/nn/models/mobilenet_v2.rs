@@ -1,7 +1,7 @@
 //! MobileNetV2 (Sandler et al. 2018) with torchvision's tensor names or timm's.
 //!
 //! The width of each stage, which the width multiplier and its rounding make, is read from the
-//! weights; so are classes, input channels and, where timm's names show it, blocks a stage.
+//! weights; so are classes, input channels and, with timm's names, the blocks of each stage.
 
 use tch::Tensor;
 
@@ -174,7 +174,7 @@ struct MobileNetV2 {
 /// ReLU6 follows each unit but the last.
 struct Block {
     units: Vec<ConvBn>,
-    /// Whether what enters is added to what leaves: size and channels are the same.
+    /// Whether the input is added to the output: both have the same size and channels.
     shortcut: bool,
 }
 

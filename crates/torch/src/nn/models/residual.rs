@@ -2,14 +2,14 @@
 
 use crate::nn::layers::{ConvShape, conv};
 
-/// What a block of a residual network is made of.
+/// The shapes of a residual block.
 pub(super) struct ResidualBlock {
     /// `layer1.0`.
     pub name: String,
     /// Two of 3×3, or 1×1, 3×3, 1×1 (a bottleneck, four times as wide at its end); the first 3×3 has
     /// the stride.
     pub convs: Vec<ConvShape>,
-    /// The projection of the shortcut, where the block changes size or width.
+    /// The projection of the shortcut, if the block changes size or width.
     pub shortcut: Option<ConvShape>,
     /// Channels that leave it.
     pub outputs: usize,

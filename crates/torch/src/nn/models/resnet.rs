@@ -40,12 +40,12 @@ pub(super) const FAMILY: Family = Family {
 #[derive(Clone, Copy)]
 struct Variant {
     name: &'static str,
-    /// Of each stage.
+    /// Blocks of each stage.
     blocks: [usize; 4],
     bottleneck: bool,
-    /// Of the 3×3 convolutions in bottlenecks.
+    /// Groups of the 3×3 convolutions in bottlenecks.
     groups: usize,
-    /// Channels of such a group where the stage's width is 64.
+    /// Channels of such a group in a stage of width 64.
     width_per_group: usize,
 }
 

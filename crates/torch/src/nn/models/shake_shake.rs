@@ -23,7 +23,7 @@ pub(super) const FAMILY: Family =
 const MAX_DEPTH: usize = 10_000;
 const MAX_WIDTH: usize = 10_000;
 
-/// Where a port keeps what, and where it rectifies.
+/// The tensor names of a port, and where it applies ReLU.
 struct Port {
     stem: &'static str,
     /// The batchnorm after it; without one the convolution has a bias.

@@ -21,7 +21,7 @@ pub(super) const FAMILY: Family = Family {
     likely,
 };
 
-/// Of the head's two hidden layers.
+/// Width of the head's two hidden layers.
 const HIDDEN: usize = 4096;
 
 /// Side of the image that the head takes.
@@ -150,7 +150,7 @@ impl Head {
                 last.forward(&x)
             }
             Head::Timm { convs: [first, second], fc } => {
-                // Where the image is smaller than the kernel it is repeated up to its size.
+                // An image smaller than the kernel is repeated up to the kernel's size.
                 let (height, width) = (x.size()[2].max(side), x.size()[3].max(side));
                 let x = x.f_adaptive_avg_pool2d([height, width])?;
                 let x = relu(second.forward(&relu(first.forward(&x)?)?)?)?;

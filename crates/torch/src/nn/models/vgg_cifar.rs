@@ -1,7 +1,7 @@
 //! VGG for small images (Simonyan & Zisserman 2014) with the tensor names of the SWA authors' code:
 //! torchvision's `features`, and a `classifier` of three layers that begins with dropout.
 //!
-//! Convolutions, their widths and where pooling stands follow from the names and shapes, as do input
+//! Convolutions, their widths and the places of pooling follow from names and shapes, as do input
 //! channels, classes and widths of the classifier. Dropout stands after the last batchnorm, where it
 //! cannot change statistics: it is never drawn.
 
@@ -43,7 +43,7 @@ struct Config {
 #[derive(Clone, Copy)]
 struct Conv {
     outputs: usize,
-    /// Whether 2 × 2 maxima follow it.
+    /// Whether 2 × 2 max pooling follows it.
     pooled: bool,
 }
 
@@ -78,7 +78,7 @@ impl Config {
         config
     }
 
-    /// Places in `features` that a convolution takes, with what follows it but for pooling.
+    /// Indices in `features` that a convolution and what follows it take, without pooling.
     fn step(&self) -> usize {
         if self.batchnorm { 3 } else { 2 }
     }
