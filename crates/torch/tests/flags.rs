@@ -20,6 +20,8 @@ fn flags_exist() {
         "--resume",
         "--weights-only",
         "--release",
+        "--workspace",
+        "--path",
         "--features",
         "--open",
         "--pairs",

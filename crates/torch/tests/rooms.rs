@@ -107,7 +107,7 @@ fn resolve(path: &str, from: &str, modules: &BTreeSet<&str>) -> Option<String> {
 fn imports(sources: &BTreeMap<String, String>) -> Imports {
     let modules: BTreeSet<&str> = sources.keys().map(String::as_str).collect();
     let import = Regex::new(r"(?m)^\s*(?:pub(?:\([a-z]+\))? )?use ([^;]+);").unwrap();
-    let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap();
+    let inline = Regex::new(r"\b[a-z]\w*(?:::\w+)+").unwrap();
     let of = |(module, text): (&String, &String)| {
         let mut found: Vec<String> =
             import.captures_iter(text).flat_map(|c| paths(&c[1])).collect();
@@ -192,12 +192,12 @@ fn circles_and_upward_imports_are_found() {
     };
     let found = of(&[
         ("", "pub mod a;"),
-        ("a", "mod b;\nmod c;\npub use b::{B, deep::{self, D}};\n"),
+        ("a", "mod b;\nmod c;\npub use b::{B, deep::{self, D}};\nconst C: u8 = c::C;\n"),
         ("a::b", "use super::c::C;\nuse std::{fs, io};\n// use super::B;\n"),
         ("a::c", "fn f() { crate::a::b::g() }\n#[cfg(test)]\nmod tests { use crate::d; }"),
         ("d", "use tch::Tensor;"),
     ]);
-    assert_eq!(found["a"], BTreeSet::from(["a::b".to_string()]));
+    assert_eq!(found["a"], BTreeSet::from(["a::b", "a::c"].map(String::from)));
     assert_eq!(found["d"], BTreeSet::new());
     assert_eq!(circle(&found), Some(vec!["a::b".to_string(), "a::c".to_string()]));
 }
