@@ -195,10 +195,10 @@ fn vgg_takes_images_of_one_size() {
     for side in [11, 16, 3] {
         let error = forward(side).unwrap_err();
         let error = swa_tools::Error::from(error);
-        assert_eq!(error.kind().exit_code(), 3);
+        assert_eq!(error.kind(), swa_tools::Kind::Mismatch);
         let text = error.to_string();
         assert!(
-            text.contains(&format!("{side} × {side} pixels")) && text.contains("--crop"),
+            text.contains(&format!("{side} × {side} pixels")) && text.contains("`crop`"),
             "{text}"
         );
     }
