@@ -125,9 +125,6 @@ fn every_package_is_described_and_linted() {
 const LIBRARIES: &[&str] = &["crates/base/src", "src", "crates/data/src", "crates/torch/src"];
 const COMMANDS: &[&str] = &["src/bin", "crates/torch/src/bin"];
 
-/// Folders whose messages still name flags. Only ever remove from it.
-const NOT_YET: &[&str] = &["src/checkpoint", "src/average", "src/output"];
-
 /// The library names settings, which a command spells as flags: somebody who calls it from Rust has typed none.
 #[test]
 fn libraries_name_no_flags() {
@@ -140,7 +137,7 @@ fn libraries_name_no_flags() {
         let is_below = |folders: &[&str]| folders.iter().any(|folder| name.starts_with(folder));
         let is_test =
             file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
-        if is_test || is_below(COMMANDS) || is_below(NOT_YET) {
+        if is_test || is_below(COMMANDS) {
             continue;
         }
         for (line, flag) in flags(&fs::read_to_string(&file).unwrap()) {
@@ -148,6 +145,28 @@ fn libraries_name_no_flags() {
         }
     }
     assert!(found.is_empty(), "write `setting!(…)` instead:\n{}", found.join("\n"));
+}
+
+/// Output belongs to commands: a library prints nothing, whoever calls it.
+#[test]
+fn libraries_print_nothing() {
+    let mut files = vec![];
+    LIBRARIES.iter().for_each(|folder| sources(&root().join(folder), &mut files));
+    // What commands call by name, and the handler that ends a process.
+    let allowed = ["crates/base/src/panics.rs", "src/process/sigbus.rs"];
+    for file in files {
+        let name = file.strip_prefix(root()).unwrap();
+        if COMMANDS.iter().any(|f| name.starts_with(f)) || allowed.iter().any(|f| name.ends_with(f))
+        {
+            continue;
+        }
+        let source = fs::read_to_string(&file).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for print in ["print!(", "println!(", "stdout()", "stderr()", "stderr_line", "dbg!("] {
+            let mut lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            assert!(!lines.any(|line| line.contains(print)), "{}: {print}", name.display());
+        }
+    }
 }
 
 /// Rust files below a folder.
