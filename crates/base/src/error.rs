@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::text::{SettingStyle, printable, settings};
+use crate::text::{SettingStyle, in_quotes, printable, settings};
 
 /// The result of what may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -181,14 +181,7 @@ impl Error {
 
     /// The whole message, like that of [`Display`](fmt::Display), with settings spelled by `write`.
     pub fn message(&self, write: &SettingStyle) -> String {
-        let mut line = String::new();
-        if let Some(path) = &self.0.path {
-            line += &format!("`{}`: ", printable(&path.to_string_lossy()));
-        }
-        if let Some(tensor) = &self.0.tensor {
-            line += &format!("tensor `{}`: ", printable(tensor));
-        }
-        line += &printable(&settings(&self.0.what, write));
+        let mut line = self.cause(write);
         if let Some(remedy) = self.remedy_text(write) {
             line += "; ";
             line += &remedy;
@@ -198,6 +191,18 @@ impl Error {
             line += &printable(&settings(problem, write));
         }
         line
+    }
+
+    /// File, tensor and what is wrong, without the remedy and the list.
+    pub fn cause(&self, write: &SettingStyle) -> String {
+        let mut line = String::new();
+        if let Some(path) = &self.0.path {
+            line += &format!("`{}`: ", printable(&path.to_string_lossy()));
+        }
+        if let Some(tensor) = &self.0.tensor {
+            line += &format!("tensor `{}`: ", printable(tensor));
+        }
+        line + &printable(&settings(&self.0.what, write))
     }
 
     /// What the user can do, with settings spelled by `write`.
@@ -217,10 +222,7 @@ impl std::error::Error for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message(&|name, value| match value {
-            None => format!("`{name}`"),
-            Some(value) => format!("`{name}` {value}"),
-        }))
+        f.write_str(&self.message(&in_quotes))
     }
 }
 

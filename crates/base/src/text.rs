@@ -30,6 +30,22 @@ macro_rules! setting {
     };
 }
 
+/// A setting as libraries spell it: its name in backquotes, and its value.
+pub fn in_quotes(name: &str, value: Option<&str>) -> String {
+    match value {
+        None => format!("`{name}`"),
+        Some(value) => format!("`{name}` {value}"),
+    }
+}
+
+/// A setting as [`setting!`] marks it, for a message that is handed on to whoever spells it.
+pub fn marked(name: &str, value: Option<&str>) -> String {
+    match value {
+        None => format!("\u{e000}{name}\u{e001}"),
+        Some(value) => format!("\u{e000}{name}={value}\u{e001}"),
+    }
+}
+
 /// The text with every [`setting!`] in it spelled by `write`.
 pub fn settings(text: &str, write: &SettingStyle) -> String {
     let mut out = String::with_capacity(text.len());

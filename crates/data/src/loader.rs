@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::dataset::Dataset;
 use crate::image::Image;
 use crate::transform::Transform;
+use swa_base::text::in_quotes;
 use swa_base::{Error, Kind, Result, setting};
 
 /// Batches that are ready or in the making while the caller works on one.
@@ -322,13 +323,15 @@ impl Maker {
                 error.remedy(concat!(setting!("allow_bad", "N"), " skips up to N such images"))
             );
         }
+        // The way out of a list of images is to allow them.
+        let cause = error.cause(&in_quotes);
         let mut bad = self.shared.bad.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if bad.len() < self.allow_bad {
-            bad.push((batch, error.to_string()));
-            return Ok(error.to_string());
+            bad.push((batch, cause.clone()));
+            return Ok(cause);
         }
         let mut all: Vec<String> = bad.iter().map(|(_, text)| text.clone()).collect();
-        all.push(error.to_string());
+        all.push(cause);
         let allowed = concat!(setting!("allow_bad"), " is");
         let what = format!("{} bad images, {allowed} {}", all.len(), self.allow_bad);
         Err(Error::new(Kind::BadImage, what)

@@ -1,6 +1,6 @@
 //! Evaluates models on labelled images: `evaluate DATA PRESET MODEL...`.
 
-use swa_torch::jobs::{self, Evaluate, Evaluation, Files, Sharing};
+use swa_torch::jobs::{self, Evaluate, Evaluation};
 use swa_torch::nn::{Precision, libtorch};
 use swa_torch::session::{Images, Options, Pixels};
 
@@ -19,11 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pixels: Pixels { preset: Some(preset.clone()), ..Pixels::default() },
             ..Options::default()
         },
-        ensemble: None,
-        models_at_once: None,
-        class_map_restrict: false,
-        files: Files::default(),
-        sharing: Sharing::default(),
+        ..Evaluate::default()
     };
     if let Evaluation::Whole(evaluated) = jobs::evaluate(&options, &swa_base::Silent)? {
         for row in evaluated.rows() {

@@ -1,7 +1,6 @@
 //! Recomputes the batchnorm statistics of a model: `recompute MODEL DATA PRESET OUTPUT`.
 
-use swa_torch::bn_update::Method;
-use swa_torch::jobs::{self, Order, Output, Sharing, Update, UpdateBn};
+use swa_torch::jobs::{self, Output, Update, UpdateBn};
 use swa_torch::nn::{Precision, libtorch};
 use swa_torch::session::{Images, Options, Pixels};
 
@@ -21,13 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pixels: Pixels { preset: Some(preset.clone()), ..Pixels::default() },
             ..Options::default()
         },
-        method: Method::Pooled,
-        until_stable: None,
-        memory: None,
-        order: Order::Shuffled,
-        noise: false,
-        freeze: None,
-        sharing: Sharing::default(),
+        ..UpdateBn::default()
     };
     if let Update::Model(updated) = jobs::update_bn(&options, &swa_base::Silent)? {
         let moved = updated.all.map_or(0.0, |all| all.moved);

@@ -26,11 +26,13 @@ choices! {
     /// - `layerwise` is `pooled` one layer after the other, all layers before it normalising by their new statistics. It
     ///   assumes nothing about batches: each layer gets what it gets at inference. All images must be at hand for every
     ///   layer ([`layerwise`](super::layerwise)).
+    #[derive(Default)]
     pub enum Method {
         Cma = "cma":
             "Mean of the batches' statistics, every batch counting the same (PyTorch's update_bn)",
         Weighted = "weighted":
             "The same, each batch counting by its images (the SWA authors' code)",
+        #[default]
         Pooled = "pooled": "Mean and variance of all values together (precise batchnorm)",
         Layerwise = "layerwise":
             "The same, one layer after the other, all before it normalising by their new statistics: what the model sees in use",

@@ -22,7 +22,7 @@ use crate::session::{self, Pace, Purpose, Session, Speed};
 pub(super) const TOOL: &str = "swa-eval";
 
 /// Options of [`evaluate()`]: which models, which data, and what to keep.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Evaluate {
     /// Checkpoint files or folders with a model, in the order of the rows.
     pub models: Vec<PathBuf>,

@@ -24,7 +24,7 @@ use crate::session::{self, DEFAULT_BATCH, Pace, Purpose, Session, pixels};
 pub(super) const TOOL: &str = "swa-bn-update";
 
 /// Options of [`update_bn()`]: which model, which data, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct UpdateBn {
     /// A checkpoint file, or a folder that holds a model.
     pub model: PathBuf,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::file;
 use super::part::{BatchSummary, Content, Part, Progress, differences};
+use swa_base::text::marked;
 use swa_base::{Error, Kind, Result, setting};
 use swa_data::loader::Portion;
 use swa_tools::{output::check_target, process::signals};
@@ -155,7 +156,7 @@ impl<C: Content> Keeper<C> {
             // A state that cannot be written does not end the pass.
             Some(_) => {
                 if let Err(error) = kept.save() {
-                    tell.error(&format!("warning: {error}; the pass goes on"));
+                    tell.error(&format!("warning: {}; the pass goes on", error.message(&marked)));
                 }
                 Ok(())
             }
@@ -222,7 +223,7 @@ impl<C: Content> Kept<C> {
         if state.done != done
             && let Err(error) = self.save()
         {
-            tell.error(&format!("error: {error}"));
+            tell.error(&format!("error: {}", error.message(&marked)));
         } else if by_signal && done > 0 {
             let all = self.part.batches();
             tell.line(&format!(

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use swa_base::panics;
+use swa_base::{panics, text::settings};
 use swa_cli::Common;
 use swa_tools::Result;
 use swa_torch::jobs::{SavedPart, Sharing};
@@ -21,10 +21,15 @@ pub struct PartArgs {
     pub resume: Option<PathBuf>,
 }
 
+/// A line on stderr, with settings as flags.
+fn tell(line: &str) {
+    panics::stderr_line(&settings(line, &swa_cli::run::flag));
+}
+
 impl PartArgs {
     /// The options that they give; `save`: where the part goes.
     pub fn sharing(&self, common: &Common, save: Option<&Path>, force: bool) -> Sharing {
-        let tell: fn(&str) = panics::stderr_line;
+        let tell: fn(&str) = tell;
         Sharing {
             shard: self.shard,
             save: save.map(Path::to_path_buf),
