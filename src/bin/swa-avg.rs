@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use regex::Regex;
-use swa_cli::{Common, TakeArgs, choice, parse_size};
+use swa_cli::{Common, TakeArgs, at_least_one, choice, parse_size};
 use swa_tools::average::{self, BnStats, Float, Keys};
 use swa_tools::checkpoint::Take;
 use swa_tools::jobs::{self, Average, Averaged, List, Output, Verify, Weights};
@@ -30,7 +30,7 @@ Examples:
   swa-avg 'runs/7/step_*' --every 5000 -o swa.safetensors  the end of each cycle
   swa-avg 'out/checkpoint-*' --last 5 -o averaged_model    folders of Hugging Face models
   swa-avg lightning/*.ckpt -o swa.pth                      files of any trainer, even mixed
-  swa-avg *.ckpt --like last.ckpt -o resume.ckpt           the average inside a copy of last.ckpt
+  swa-avg epoch=*.ckpt --like last.ckpt -o resume.ckpt     the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
   swa-avg --list epoch_10.pth
@@ -74,11 +74,11 @@ struct Args {
     start: Option<u64>,
 
     /// Take every K-th number, counted from --start or the smallest: the end of each cycle
-    #[arg(long, value_name = "K", help_heading = "Which checkpoints")]
+    #[arg(long, value_name = "K", value_parser = at_least_one::<NonZeroU64>, help_heading = "Which checkpoints")]
     every: Option<NonZeroU64>,
 
     /// Take only the last N of those that remain
-    #[arg(long, value_name = "N", help_heading = "Which checkpoints")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, help_heading = "Which checkpoints")]
     last: Option<NonZeroUsize>,
 
     /// Take the numbers from A to B, both included
@@ -211,7 +211,8 @@ fn run(args: &Args) -> Result<()> {
 fn next(outcome: &Averaged) -> Option<String> {
     let output = &outcome.output;
     let updated = with_suffix(output, "_bn");
-    (outcome.batchnorm_layers > 0).then(|| {
+    // A single checkpoint is copied, and its statistics are its own.
+    (outcome.batchnorm_layers > 0 && outcome.inputs.len() > 1).then(|| {
         format!("swa-bn-update {} --data DIR -o {}", shell_word(output), shell_word(&updated))
     })
 }

@@ -19,7 +19,7 @@ use swa_base::{Error, Result, panics};
 pub use progress::{Shown, Terminal};
 pub use run::{parse, parse_with, run};
 pub use take::TakeArgs;
-pub use value::{choice, parse_size, positive};
+pub use value::{at_least_one, choice, parse_size, positive};
 
 /// The version of the JSON that the commands print. It increases when a field is removed or changes its meaning.
 pub const SCHEMA: u32 = 1;

@@ -94,8 +94,10 @@ pub fn parse_with<Args: CommandFactory + FromArgMatches>(
         Err(error) => {
             if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
                 let text = error.render().to_string();
-                let line = text.lines().next().unwrap_or_default();
-                let line = line.strip_prefix("error: ").unwrap_or(line);
+                // What is missing is listed below the first line; the usage follows after an empty one.
+                let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+                let line = lines.collect::<Vec<_>>().join(" ");
+                let line = line.strip_prefix("error: ").unwrap_or(&line);
                 Failure::of_usage(printable(line)).print();
             }
             error.exit()

@@ -10,6 +10,11 @@ pub fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
         .map(|name| T::named(&name).expect("the parser accepts known names only"))
 }
 
+/// A whole number of at least 1, as a type that has no zero.
+pub fn at_least_one<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 1".into())
+}
+
 /// A whole number of at least 1.
 pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {

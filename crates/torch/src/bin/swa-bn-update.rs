@@ -20,12 +20,13 @@ use flags::data::{DataArgs, list_archs, which};
 use flags::sharing::{self, PartArgs};
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
-/// and writes the model again with them. Averaged weights need this: they never saw data in training
+/// and writes a copy of the model with them. Averaged weights need this: they never saw data in training
 /// mode.
 #[derive(Parser)]
 #[command(
     name = "swa-bn-update",
     version,
+    override_usage = "swa-bn-update <MODEL> --data <DIR> -o <FILE> [OPTIONS]",
     after_help = "\
 Examples:
   swa-bn-update swa.safetensors --data imagenet/train -o swa_bn.safetensors
@@ -52,7 +53,7 @@ struct Args {
     #[arg(value_name = "MODEL", required_unless_present = "list_archs")]
     model: Option<PathBuf>,
 
-    /// The file to write, in the format that its name ends in (.safetensors, .pth), else the model's
+    /// The file to write. Its ending (.safetensors, .pth) sets the format; without one it is the model's
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["list_archs", "save"])]
     output: Option<PathBuf>,
 
@@ -64,35 +65,39 @@ struct Args {
     #[arg(long, value_parser = choice::<Method>(), default_value = "pooled")]
     method: Method,
 
-    /// Stop when every layer's statistics are certain: their standard error, estimated from how batches
-    /// differ, is below EPS standard deviations (0.02)
+    /// Stop once the standard error of every layer's statistics, estimated from how batches differ, is
+    /// below EPS standard deviations of a channel; 0.02 is a good value
     #[arg(long, value_name = "EPS", value_parser = above_zero, conflicts_with_all = ["save", "resume"])]
     until_stable: Option<f64>,
 
-    /// Host memory that --method layerwise may take (8GB); with less it takes longer, the result is
-    /// the same [default: half of what is free]
+    /// Memory on the host for --method layerwise (8GB). With less it takes longer; the result is the
+    /// same [default: half of what is free]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     memory: Option<u64>,
 
-    /// Visit the images shuffled by --seed, or in the order of the data set (in which a batch may
-    /// hold a single class: the statistics then come out wrong)
-    #[arg(long, value_parser = choice::<Order>(), default_value = "shuffled", help_heading = "Data")]
-    order: Order,
-
-    /// What the network draws at random in training (Shake-Shake's mixing): off, as in use, or on,
-    /// drawn by --seed, as PyTorch's update_bn and the SWA authors' code have it
+    /// Random mixing that the network does in training (Shake-Shake alone)
     #[arg(long, value_parser = choice::<Noise>(), default_value = "off")]
     noise: Noise,
 
-    /// Keep the statistics of the batchnorm layers whose name matches, as a trainer did that had set
-    /// them to evaluation mode. Layers without `num_batches_tracked` (FrozenBatchNorm2d) are kept
-    /// wherever others have it
+    /// Keep the statistics of batchnorm layers whose name matches, if they were frozen in training. Layers
+    /// without `num_batches_tracked` (FrozenBatchNorm2d) are kept if other layers have it
     #[arg(long, value_name = "REGEX")]
     freeze: Option<Regex>,
 
-    /// Write a copy of FILE (.pth, .ckpt) with the new model in the place of its weights
+    /// Write a copy of FILE (.pth, .ckpt) with the new model in place of its weights. The
+    /// optimizer and everything else stay
     #[arg(long, value_name = "FILE")]
     like: Option<PathBuf>,
+
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// The order in which images are visited
+    #[arg(long, value_parser = choice::<Order>(), default_value = "shuffled", help_heading = "Data")]
+    order: Order,
+
+    #[command(flatten)]
+    take: TakeArgs,
 
     /// Write what was collected to PART, in place of a model
     #[arg(id = "save", long = "save-stats", value_name = "PART", conflicts_with_all = ["output", "like"],
@@ -108,20 +113,14 @@ struct Args {
     parts: PartArgs,
 
     #[command(flatten)]
-    take: TakeArgs,
-
-    #[command(flatten)]
-    data: DataArgs,
-
-    #[command(flatten)]
     common: Common,
 }
 
 choices! {
-    /// What the network draws at random in training.
+    /// Random mixing in the network.
     enum Noise {
-        Off = "off": "As in use",
-        On = "on": "As in training",
+        Off = "off": "None, as at inference",
+        On = "on": "Drawn by --seed, as in training, in PyTorch's update_bn and the SWA authors' code",
     }
 }
 

@@ -25,6 +25,7 @@ use flags::sharing::{self, PartArgs};
 #[command(
     name = "swa-eval",
     version,
+    override_usage = "swa-eval <MODEL>... --data <DIR> [OPTIONS]",
     after_help = "\
 Examples:
   swa-eval swa_bn.safetensors ckpt_0010.safetensors --data imagenet/val
@@ -43,23 +44,36 @@ Shared between processes or machines (docs/scale.md), and merged:
 Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input changed, 6 a limit."
 )]
 struct Args {
-    /// The models, checkpoint files of any trainer or folders with a model, in the order of the table
+    /// Models to evaluate, in the order of the table: checkpoint files of any trainer, or folders with a
+    /// model
     #[arg(value_name = "MODEL", required_unless_present_any = ["list_archs", "merge"])]
     models: Vec<PathBuf>,
 
-    /// Add the ensemble of the models, the mean of their softmax outputs; of those alone whose file
-    /// name matches, if a pattern is given
+    /// Add the ensemble of the models: the mean of their softmax outputs. With a pattern, only of the models
+    /// whose file name matches
     #[arg(long, value_name = "PATTERN", conflicts_with = "compare_stats", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     ensemble: Option<String>,
 
-    /// Models on the device at a time, where not all fit: they take turns on blocks of images, each
-    /// decoded once [default: all, or as many as its memory holds]
+    #[command(flatten)]
+    data: DataArgs,
+
+    /// With --class-map: leave the other outputs out of the ranking, as is the custom for ImageNet-A and -R
+    #[arg(long, requires = "class_map", help_heading = "Data")]
+    class_map_restrict: bool,
+
+    /// Most models on the device at a time, if not all fit: they take turns, and each image is still decoded
+    /// once [default: as many as its memory holds]
     #[arg(long, value_name = "N", conflicts_with = "compare_stats", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Network")]
     models_at_once: Option<u32>,
 
-    /// With --class-map: the other outputs do not compete, as is the custom for ImageNet-A and -R
-    #[arg(long, requires = "class_map", help_heading = "Data")]
-    class_map_restrict: bool,
+    #[command(flatten)]
+    files: FileArgs,
+
+    #[command(flatten)]
+    compare: CompareArgs,
+
+    #[command(flatten)]
+    take: TakeArgs,
 
     /// Write what was collected to PART, in place of a table
     #[arg(
@@ -78,18 +92,6 @@ struct Args {
 
     #[command(flatten)]
     parts: PartArgs,
-
-    #[command(flatten)]
-    files: FileArgs,
-
-    #[command(flatten)]
-    compare: CompareArgs,
-
-    #[command(flatten)]
-    take: TakeArgs,
-
-    #[command(flatten)]
-    data: DataArgs,
 
     #[command(flatten)]
     common: Common,

@@ -54,7 +54,7 @@ pub struct Compared {
     pub bn_images: usize,
     /// Batches of them.
     pub bn_batches: usize,
-    /// Images a batch.
+    /// Images per batch.
     pub batch_size: usize,
     /// From an image to the pixels that the model takes, as it is recorded in models.
     pub transform: Value,

@@ -31,7 +31,7 @@ pub struct Settings {
     pub version: String,
     /// How batches are combined, by name.
     pub method: String,
-    /// Images a batch.
+    /// Images per batch.
     pub batch_size: usize,
     /// What the network computes in, by name.
     pub precision: String,

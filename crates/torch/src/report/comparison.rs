@@ -17,7 +17,7 @@ pub struct ComparisonReport {
     pub statistics: Vec<StatisticsReport>,
     /// Training images that statistics were computed from.
     pub bn_images: usize,
-    /// Images a batch.
+    /// Images per batch.
     pub bn_batch_size: usize,
     /// From an image to the pixels that the model takes: the preset's name and its fields.
     pub transform: Value,

@@ -15,7 +15,7 @@ use super::options::{Images, Networks, Options};
 use super::pixels;
 use crate::nn::{Freeze, Model, Recognised, Setup, device};
 
-/// Images a batch, unless the options say otherwise.
+/// Images per batch, unless the options say otherwise.
 pub(crate) const DEFAULT_BATCH: usize = 128;
 
 /// Images of 224 × 224 pixels that keep a GPU busy.
@@ -135,7 +135,7 @@ impl Session {
         })
     }
 
-    /// Images a batch if the result does not depend on it. On a GPU: as many as keep it busy, whether or not its
+    /// Images per batch if the result does not depend on it. On a GPU: as many as keep it busy, whether or not its
     /// memory holds them (`evaluate::AtATime` finds out).
     pub fn largest_batch(&self) -> usize {
         let random = self.transform.training.and_then(|training| training.size);

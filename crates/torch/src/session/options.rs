@@ -39,7 +39,7 @@ pub struct Images {
     pub samples: Option<usize>,
     /// The seed of the order of the images, of augmentation and of noise.
     pub seed: u64,
-    /// Images a batch; None: 128, or more for an evaluation on a GPU.
+    /// Images per batch; None: 128, or more for an evaluation on a GPU.
     pub batch_size: Option<usize>,
     /// How many images that cannot be read may be left out.
     pub allow_bad: usize,

@@ -17,7 +17,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list_archs", "merge"], help_heading = "Data")]
     pub data: Option<PathBuf>,
 
-    /// Which part, of a folder that holds both
+    /// Which split to use, if the folder holds several [default: train; for swa-eval test, else val]
     #[arg(long, value_parser = choice::<Split>(), help_heading = "Data")]
     pub split: Option<Split>,
 
@@ -41,7 +41,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Data")]
     pub seed: u64,
 
-    /// Images a batch [default: 128; for swa-eval on a GPU as many as its memory holds, up to 256 of
+    /// Images per batch [default: 128; for swa-eval on a GPU as many as its memory holds, up to 256 of
     /// 224 × 224]
     #[arg(long, value_name = "N", value_parser = positive, help_heading = "Data")]
     pub batch_size: Option<usize>,
@@ -55,8 +55,9 @@ pub struct DataArgs {
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub class_map: Option<PathBuf>,
 
-    /// Resize, crop, mean and deviation in one word [default: the one recorded in the model, else
-    /// `imagenet` for torchvision's families]
+    /// How images are resized, cropped and normalised, in one word: imagenet, cifar10, cifar100,
+    /// fashion-mnist, … [default: the one recorded in the model, else `imagenet` for torchvision's
+    /// families]
     #[arg(long, value_name = "NAME", help_heading = "Pixels")]
     pub preset: Option<String>,
 
