@@ -108,7 +108,8 @@ pub(super) fn reserve(file: &File, folder: &Path, path: &Path, size: u64) -> Res
         }
         Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => {
             let free = free().map(|free| format!(", {free} free")).unwrap_or_default();
-            let full = io::Error::other(format!("it needs {size} bytes{free}"));
+            let full = format!("it needs {size} bytes{free}");
+            let full = io::Error::new(io::ErrorKind::StorageFull, full);
             Err(Error::io(path, "reserve space", full).remedy("free some, or write elsewhere"))
         }
         Err(e) => Err(Error::io(path, "reserve space", e)),
@@ -226,4 +227,21 @@ pub(super) fn remove_flat_folder(folder: &Path) -> io::Result<()> {
         }
     }
     gone(std::fs::remove_dir(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_larger_than_what_is_free_is_a_lack_of_space() {
+        // In memory and on a disk, which are asked in different ways.
+        for dir in [tempfile::tempdir_in("/dev/shm"), tempfile::tempdir()].into_iter().flatten() {
+            let path = dir.path().join("x");
+            let file = File::create(&path).unwrap();
+            let error = reserve(&file, dir.path(), &path, 1 << 60).unwrap_err();
+            assert_eq!(error.kind(), Kind::NoSpace, "{error}");
+            reserve(&file, dir.path(), &path, 1 << 10).unwrap();
+        }
+    }
 }

@@ -27,9 +27,9 @@ pub struct AverageReport {
     pub bytes: u64,
     /// Bytes read from the inputs.
     pub bytes_read: u64,
-    /// Batchnorm layers, whose statistics no longer match the averaged weights.
+    /// Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was copied.
     pub batchnorm_layers: usize,
-    /// The command that recomputes them; null where there are none.
+    /// The command that recomputes their statistics; null where nothing needs recomputing.
     pub next: Option<String>,
     /// Time that the job took.
     pub seconds: f64,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::text::{SettingStyle, in_quotes, printable, settings};
+use crate::text::{SettingStyle, in_quotes, printable, shown};
 
 /// The result of what may fail with an [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -188,7 +188,7 @@ impl Error {
         }
         for problem in &self.0.list {
             line += "\n  ";
-            line += &printable(&settings(problem, write));
+            line += &shown(problem, write);
         }
         line
     }
@@ -202,12 +202,12 @@ impl Error {
         if let Some(tensor) = &self.0.tensor {
             line += &format!("tensor `{}`: ", printable(tensor));
         }
-        line + &printable(&settings(&self.0.what, write))
+        line + &shown(&self.0.what, write)
     }
 
     /// What the user can do, with settings spelled by `write`.
     pub fn remedy_text(&self, write: &SettingStyle) -> Option<String> {
-        self.0.remedy.as_ref().map(|remedy| printable(&settings(remedy, write)))
+        self.0.remedy.as_ref().map(|remedy| shown(remedy, write))
     }
 }
 

@@ -20,13 +20,15 @@ pub type SettingStyle<'a> = dyn Fn(&str, Option<&str>) -> String + 'a;
 
 /// A setting within a message: `setting!("batch_size")`, or `setting!("keys", "union")` with a value. Libraries name
 /// settings; the program that shows the message spells them as its users write them (`--batch-size`).
+///
+/// It stands between a zero byte, which no path has, and U+0001.
 #[macro_export]
 macro_rules! setting {
     ($name:literal) => {
-        concat!("\u{e000}", $name, "\u{e001}")
+        concat!("\0", $name, "\u{1}")
     };
     ($name:literal, $value:literal) => {
-        concat!("\u{e000}", $name, "=", $value, "\u{e001}")
+        concat!("\0", $name, "=", $value, "\u{1}")
     };
 }
 
@@ -41,26 +43,41 @@ pub fn in_quotes(name: &str, value: Option<&str>) -> String {
 /// A setting as [`setting!`] marks it, for a message that is handed on to whoever spells it.
 pub fn marked(name: &str, value: Option<&str>) -> String {
     match value {
-        None => format!("\u{e000}{name}\u{e001}"),
-        Some(value) => format!("\u{e000}{name}={value}\u{e001}"),
+        None => format!("\0{name}\u{1}"),
+        Some(value) => format!("\0{name}={value}\u{1}"),
     }
 }
 
-/// The text with every [`setting!`] in it spelled by `write`.
-pub fn settings(text: &str, write: &SettingStyle) -> String {
+/// The text as it is shown: every [`setting!`] in it is spelled by `write`, the rest is [`printable`].
+pub fn shown(text: &str, write: &SettingStyle) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, after)) = rest.split_once('\u{e000}') {
-        let Some((setting, after)) = after.split_once('\u{e001}') else { break };
-        let (name, value) = match setting.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (setting, None),
+    while let Some((before, after)) = rest.split_once('\0') {
+        out += &printable(before);
+        let setting = after.split_once('\u{1}').map(|(setting, after)| {
+            let (name, value) = match setting.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (setting, None),
+            };
+            (name, value, after)
+        });
+        // A zero byte in a name from a file is no mark.
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
         };
-        out += before;
-        out += &write(name, value);
-        rest = after;
+        match setting {
+            Some((name, value, after)) if is_name(name) => {
+                out += &write(name, value);
+                rest = after;
+            }
+            _ => {
+                out += &printable("\0");
+                rest = after;
+            }
+        }
     }
-    out + rest
+    out + &printable(rest)
 }
 
 /// A size for people, in powers of ten.
@@ -102,8 +119,12 @@ mod tests {
     fn settings_are_spelled_as_they_are_written() {
         let text = concat!("choose ", setting!("keys", "union"), " or ", setting!("force"), "!");
         let flags = |name: &str, value: Option<&str>| format!("--{name} {}", value.unwrap_or("-"));
-        assert_eq!(settings(text, &flags), "choose --keys union or --force -!");
-        assert_eq!(settings("a\u{e000}b", &flags), "a\u{e000}b");
+        assert_eq!(shown(text, &flags), "choose --keys union or --force -!");
+        // Names from files may hold anything.
+        assert_eq!(shown("a\0b\n\u{1}c\u{1b}", &flags), "a\\u{0}b\\n\\u{1}c\\u{1b}");
+        // What is handed on is spelled later, and what was escaped stays as it is.
+        let handed_on = shown(&format!("\n{text}"), &marked);
+        assert_eq!(shown(&handed_on, &flags), "\\nchoose --keys union or --force -!");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use swa_base::text::printable;
+use swa_base::text::shown;
 use swa_base::{Error, Result, panics};
 
 pub use progress::{Shown, Terminal};
@@ -51,15 +51,14 @@ impl Common {
         if self.quiet || self.json {
             return Ok(());
         }
-        let text = swa_base::text::settings(&line.to_string(), &run::flag);
-        print(text.lines().map(printable).collect::<Vec<_>>().join("\n"))
+        let text = line.to_string();
+        print(text.lines().map(|line| shown(line, &run::flag)).collect::<Vec<_>>().join("\n"))
     }
 
     /// A note about what is going on, on stderr; silent with --quiet.
     pub fn note(&self, line: impl Display) {
         if !self.quiet {
-            let line = swa_base::text::settings(&line.to_string(), &run::flag);
-            panics::stderr_line(&printable(&line));
+            panics::stderr_line(&shown(&line.to_string(), &run::flag));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use swa_base::{panics, text::settings};
+use swa_base::{panics, text::shown};
 use swa_cli::Common;
 use swa_tools::Result;
 use swa_torch::jobs::{SavedPart, Sharing};
@@ -23,7 +23,7 @@ pub struct PartArgs {
 
 /// A line on stderr, with settings as flags.
 fn tell(line: &str) {
-    panics::stderr_line(&settings(line, &swa_cli::run::flag));
+    panics::stderr_line(&shown(line, &swa_cli::run::flag));
 }
 
 impl PartArgs {
