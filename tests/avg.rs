@@ -298,3 +298,18 @@ fn a_tensor_named_twice_is_refused() {
         &["`x`: tensor `a`: occurs twice"],
     );
 }
+
+#[test]
+fn an_earlier_output_among_the_checkpoints_is_noted() {
+    let dir = three();
+    let run = |output: &str| {
+        let mut command = swa_avg();
+        command.current_dir(&dir).args(["*.safetensors", "--by-position", "-o", output]);
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    assert!(!run("first.safetensors").contains("average of averages"));
+    let note =
+        "note: `first.safetensors` was written by swa-avg: the result is an average of averages";
+    assert!(run("second.safetensors").contains(note));
+    assert!(run("third.safetensors").contains("`first.safetensors` and 1 more were written"));
+}

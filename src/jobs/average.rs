@@ -107,6 +107,7 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     say_selected(progress, &selection);
     let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
     say_taken(progress, &inputs);
+    say_averages(progress, &inputs);
     let target = target(options, &inputs)?;
     let coefficients = options.weights.coefficients(&selection.paths)?;
     if !coefficients.is_positive() {
@@ -147,6 +148,21 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
         estimate,
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// An earlier output that lies among the checkpoints is easily averaged by mistake.
+fn say_averages(progress: &dyn Progress, inputs: &[Checkpoint]) {
+    let mut found = inputs.iter().filter(|input| input.provenance().contains_key("inputs"));
+    if let Some(first) = found.next() {
+        let path = first.path().display();
+        let which = match found.count() {
+            0 => format!("`{path}` was"),
+            more => format!("`{path}` and {more} more were"),
+        };
+        progress.note(&format!(
+            "note: {which} written by swa-avg: the result is an average of averages"
+        ));
+    }
 }
 
 /// Where the output goes: checked before any work is done.

@@ -48,9 +48,6 @@ fn taken(input: &Checkpoint) -> Option<String> {
     if *is_average {
         parts.push("an average that the trainer made: the result is an average of averages".into());
     }
-    if input.provenance().contains_key("inputs") {
-        parts.push("an average that swa-avg wrote: the result is an average of averages".into());
-    }
     if *has_average {
         let ema = crate::setting!("ema");
         parts.push(format!("it holds averaged weights as well, which {ema} takes"));
