@@ -4,6 +4,7 @@
 //! - [`checkpoint`] reads: a file becomes an index of tensors and byte extents. Below it, [`store`] has the bytes,
 //!   `formats` makes tensors of them, and `weights` knows where each trainer keeps the weights.
 //! - [`average`] plans what becomes of every tensor, then streams the inputs through one kernel.
+//! - [`programs`] reads exported networks, as data that the package swa-torch runs.
 //! - [`output`] writes a file that appears whole or not at all.
 //! - [`process`] is what a command does on signals.
 //!
@@ -20,6 +21,7 @@ mod formats;
 pub mod jobs;
 pub mod output;
 pub mod process;
+pub mod programs;
 pub mod report;
 pub mod select;
 pub mod store;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up; `sync` is a file of locks that any of them may use.
-const ROOMS: [&str; 12] = [
+const ROOMS: [&str; 13] = [
     "sync",
     "process",
     "store",
@@ -14,6 +14,7 @@ const ROOMS: [&str; 12] = [
     "formats",
     "select",
     "checkpoint",
+    "programs",
     "output",
     "average",
     "jobs",
@@ -21,7 +22,7 @@ const ROOMS: [&str; 12] = [
 ];
 
 /// What reads inputs asks the store for them: one that is not the file system can be a second one.
-const READERS: [&str; 5] = ["weights", "tensors", "formats", "select", "checkpoint"];
+const READERS: [&str; 6] = ["weights", "tensors", "formats", "select", "checkpoint", "programs"];
 
 /// What would ask the file system itself.
 const FILE_SYSTEM: [&str; 14] = [
