@@ -2,7 +2,7 @@
 //! ends in a [`Format`], and a line in the table below.
 //!
 //! `zip` and `npy` are layouts that several have, `headers` those of safetensors; `pickle` makes values of a pickle
-//! and runs nothing; `strangers` names files that are no weights.
+//! and runs nothing; `packages` and `strangers` name files that are no weights.
 
 mod deepspeed;
 mod distributed;
@@ -13,12 +13,13 @@ mod hdf5;
 mod headers;
 mod npy;
 mod npz;
+pub(crate) mod packages;
 pub mod pickle;
 mod safetensors;
 pub(crate) mod shards;
 mod strangers;
 pub(crate) mod torch;
-mod zip;
+pub(crate) mod zip;
 
 use std::path::{Path, PathBuf};
 
@@ -109,6 +110,7 @@ fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
             }
         }
         if candidate.is_zip() {
+            packages::refuse(candidate.archive()?)?;
             fallback = Container::Torch; // its reader says what is missing
         } else {
             strangers::refuse(&candidate.head)?;

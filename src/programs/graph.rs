@@ -2,11 +2,11 @@
 
 use crate::tensors::Dtype;
 
-/// What is computed. Every slot is defined once: by the program's tensors, constants and image, by a block's inputs, or by
-/// a node before those that use it. Blocks share the numbering of the program.
+/// What is computed. Every slot is defined once: by the program's tensors, constants and image, or by a node before those
+/// that use it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Graph {
-    /// Of the program: how many slots there are in all. Of a block: how many were in use when it ended.
+    /// How many slots there are.
     pub slots: usize,
     /// In the order in which they run.
     pub nodes: Vec<Node>,
@@ -23,13 +23,13 @@ pub struct Node {
     pub module: String,
     /// What is called.
     pub op: Op,
-    /// By the operator's names of its arguments, which are empty for blocks; what is left out has its default. Each
-    /// name occurs once.
+    /// By the operator's names of its arguments, each of which occurs once; what is left out has its default. None for
+    /// autocast.
     pub inputs: Vec<(String, Argument)>,
     /// What becomes of its results, in order.
     pub outputs: Vec<Output>,
-    /// Slots that nothing after this node uses: those of nodes, blocks and the image, never those of the program's
-    /// tensors and constants. A block's node frees what is left of the block, too.
+    /// Slots that nothing after this node uses: those of nodes and of the image, never those of the program's tensors
+    /// and constants.
     pub free: Vec<usize>,
 }
 
@@ -47,17 +47,16 @@ pub enum Op {
     BatchNorm(BatchNorm),
     /// Arithmetic on sizes and other plain numbers.
     Symbol(SymbolOp),
-    /// Nodes of their own, run in place.
-    Block {
-        /// Under which setting.
-        kind: BlockKind,
-        /// Its nodes; its outputs are the node's results.
-        graph: Box<Graph>,
-        /// Its slots that take the node's inputs, in their order.
-        inputs: Vec<usize>,
+    /// Nodes that run with autocast on or off. They use the slots of the nodes around them, and theirs are used by those
+    /// behind; blocks without gradients are dissolved.
+    Autocast {
+        /// On.
+        enabled: bool,
+        /// The type to which it casts, as ATen numbers types; None for the device's own.
+        dtype: Option<i64>,
+        /// In the order in which they run.
+        nodes: Vec<Node>,
     },
-    /// Nothing to do: assertions, and batchnorm's counters. Its results are not used, or are its first input.
-    Skip,
 }
 
 impl Op {
@@ -68,25 +67,9 @@ impl Op {
             Op::Aten { name, overload } => format!("aten.{name}.{overload}"),
             Op::BatchNorm(_) => "aten.batch_norm.default".into(),
             Op::Symbol(symbol) => symbol.target().into(),
-            Op::Block { kind: BlockKind::SetGrad, .. } => "wrap_with_set_grad_enabled".into(),
-            Op::Block { kind: BlockKind::Autocast { .. }, .. } => "wrap_with_autocast".into(),
-            Op::Skip => "skipped".into(),
+            Op::Autocast { .. } => "wrap_with_autocast".into(),
         }
     }
-}
-
-/// What a block is run under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockKind {
-    /// With or without gradients, which makes no difference here.
-    SetGrad,
-    /// With autocast on or off.
-    Autocast {
-        /// On.
-        enabled: bool,
-        /// The type to which it casts, as ATen numbers types; None for the device's own.
-        dtype: Option<i64>,
-    },
 }
 
 /// A batch normalisation: `(x - mean) / sqrt(var + eps) * weight + bias`, a mean and a variance for each channel, which is
@@ -120,7 +103,7 @@ pub enum Output {
     Unused,
 }
 
-/// A value that a node takes or a graph yields.
+/// A value that a node takes or the graph yields.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Argument {
     /// Python's `None`.

@@ -4,16 +4,30 @@
 //! Sources: `torch/_export/serde/schema.py` and `torch/export/pt2_archive` of PyTorch. docs/formats.md has the rules by
 //! which programs are taken or refused.
 
+mod archive;
+mod arguments;
+mod batch_norm;
+mod build;
+mod digest;
+mod facts;
 mod graph;
+mod liveness;
+mod open;
+mod output_names;
+mod refusals;
+mod schema;
+mod signature;
 mod symbols;
+mod targets;
 
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Kind, Result};
+use crate::Result;
+use facts::Facts;
 pub use graph::{
-    Argument, BatchNorm, BlockKind, Constant, Counted, Graph, Image, Int, Named, Node, Op, Output,
-    SymbolOp,
+    Argument, BatchNorm, Constant, Counted, Graph, Image, Int, Named, Node, Op, Output, SymbolOp,
 };
+pub use refusals::{RECIPE, missing_operators};
 
 /// A program, opened and checked: every value is defined once and before it is used, every operator is one that may
 /// run. Nothing of it was executed.
@@ -31,17 +45,6 @@ pub struct Program {
     facts: Facts,
 }
 
-/// What follows from the nodes.
-#[derive(Debug, Default)]
-struct Facts {
-    operators: usize,
-    batchnorm_nodes: usize,
-    random: Vec<Counted>,
-    is_training: bool,
-    unread_statistics: Vec<usize>,
-    unreached: Vec<String>,
-}
-
 impl Program {
     /// Reads a program and checks it.
     ///
@@ -50,7 +53,7 @@ impl Program {
     /// way; `Damaged` and `Truncated` where it contradicts itself, with the node; `Limit` where it claims more than is
     /// read; those of opening a file.
     pub fn open(path: &Path) -> Result<Self> {
-        Err(Error::new(Kind::Unsupported, "programs cannot be read yet").at(path))
+        open::open(path)
     }
 
     /// The path that it was opened by.

@@ -165,7 +165,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    pub(super) fn tree(&self) -> Result<Rc<Node<View>>> {
+    pub(crate) fn tree(&self) -> Result<Rc<Node<View>>> {
         values::tree(&self.pickle)
     }
 
