@@ -1,5 +1,6 @@
 //! One pass over training images: the moments of every batch, and the statistics that they make.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use tch::{Kind, Tensor};
@@ -8,7 +9,7 @@ use super::methods::{Accumulator, Method};
 use super::outcome::{Outcome, accumulator, finish};
 use super::stability::Stability;
 use crate::nn::input::Input;
-use crate::nn::{self, Collected, Model, Moments, Noise, Pass, with_smaller_batch};
+use crate::nn::{self, ChannelMoments, Collected, Model, Moments, Noise, Pass, with_smaller_batch};
 use swa_base::Result;
 use swa_data::Batch;
 
@@ -27,6 +28,8 @@ struct LayerMoments {
     channels: usize,
     /// Values a channel.
     values: usize,
+    /// Whether the batch has other moments of this layer, too.
+    repeated: bool,
 }
 
 impl BatchMoments {
@@ -39,29 +42,42 @@ impl BatchMoments {
             layer: m.layer,
             channels: model.batchnorms[m.layer].channels,
             values: m.values as usize,
+            repeated: model.batchnorms[m.layer].calls > 1,
         };
         Ok(BatchMoments { images, layers: moments.iter().map(layer).collect(), values })
     }
 
     /// Adds the batch to the sums.
     pub fn add_to(&self, sums: &mut Accumulator) {
-        self.each(|layer, values, mean, variance| {
-            sums.add(layer, self.images, values, mean, variance);
-        });
+        self.each(|m, mean, variance| sums.add(m.layer, self.images, m.values, mean, variance));
     }
 
     /// Adds the batch to the estimate of the standard error.
     pub fn watch(&self, stability: &mut Stability) {
-        self.each(|layer, values, mean, variance| stability.add(layer, values, mean, variance));
+        // What a layer gets at several places depends on the same images: it is one batch.
+        let mut together: BTreeMap<usize, ChannelMoments> = BTreeMap::new();
+        self.each(|m, mean, variance| {
+            if !m.repeated {
+                return stability.add(m.layer, m.values, mean, variance);
+            }
+            let squares = variance.iter().map(|v| v * (m.values - 1) as f64).collect();
+            let own = ChannelMoments { values: m.values, mean: mean.to_vec(), squares };
+            let all = together.remove(&m.layer).map_or(own.clone(), |others| others.merge(own));
+            together.insert(m.layer, all);
+        });
+        for (layer, ChannelMoments { values, mean, squares }) in together {
+            let variance: Vec<f64> = squares.iter().map(|s| s / (values - 1) as f64).collect();
+            stability.add(layer, values, &mean, &variance);
+        }
     }
 
-    /// Gives each layer's number, values a channel, means and variances.
-    fn each(&self, mut take: impl FnMut(usize, usize, &[f64], &[f64])) {
+    /// Gives moments one by one, with means and variances.
+    fn each(&self, mut take: impl FnMut(&LayerMoments, &[f64], &[f64])) {
         let mut rest = &self.values[..];
-        for &LayerMoments { layer, channels, values } in &self.layers {
-            let (own, others) = rest.split_at(2 * channels);
-            let (mean, variance) = own.split_at(channels);
-            take(layer, values, mean, variance);
+        for moments in &self.layers {
+            let (own, others) = rest.split_at(2 * moments.channels);
+            let (mean, variance) = own.split_at(moments.channels);
+            take(moments, mean, variance);
             rest = others;
         }
     }

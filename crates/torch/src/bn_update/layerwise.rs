@@ -19,7 +19,7 @@ use super::outcome::{Outcome, checked};
 use super::stability::Stability;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{self, ChannelMoments, Fault, Model, Network, Pass, one_value, with_smaller_batch};
+use crate::nn::{self, ChannelMoments, Fault, Layer, Model, Network, Pass, one_value, with_smaller_batch};
 use swa_base::text::megabytes;
 use swa_base::{Error, Kind, Progress, Result, setting};
 use swa_data::Batch;
@@ -86,6 +86,7 @@ pub fn of_batches(
     budget: &Budget,
     progress: &dyn Fn(Step),
 ) -> Result<(Outcome, usize)> {
+    check(&model.batchnorms)?;
     let _guard = tch::no_grad_guard();
     let mut passes = Passes::new(model, input, batches, budget);
     let mut layers: Vec<Option<Statistics>> = vec![None; model.batchnorms.len()];
@@ -98,6 +99,21 @@ pub fn of_batches(
     let outcome = checked(&model.batchnorms, layers, Method::Layerwise, images, batches.len())?;
     let standard_error = passes.stability.largest();
     Ok((Outcome { standard_error, ..outcome }, passes.begun))
+}
+
+/// Fails if a layer stands at several places of the network: between them its statistics would depend on themselves.
+///
+/// # Errors
+/// `Usage`.
+pub(crate) fn check(layers: &[Layer]) -> Result<()> {
+    let Some(layer) = layers.iter().find(|layer| layer.calls > 1) else { return Ok(()) };
+    let (name, calls) = (&layer.name, layer.calls);
+    let layerwise = setting!("method", "layerwise");
+    Err(Error::usage(format!(
+        "batchnorm layer `{name}` stands at {calls} places of the network: {layerwise} would need its statistics to \
+         compute them"
+    ))
+    .remedy(concat!("use ", setting!("method", "pooled"))))
 }
 
 /// Loads the batches, if their pixels fit the budget.

@@ -34,7 +34,7 @@ pub(crate) fn movements(
     let mut layers = Vec::new();
     let mut all = Sums::default();
     for (layer, new) in model.iter().zip(&outcome.layers) {
-        let Some(old) = Statistics::of(checkpoint, &layer.name) else { continue };
+        let Some(old) = Statistics::of(checkpoint, layer) else { continue };
         let sums = Sums::of(&old, new);
         all.add(&sums);
         layers.push(sums.movement(&layer.name));

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::methods::{Accumulator, Method, Statistics};
 use super::stability::StandardError;
-use crate::nn::{self, Layer};
+use crate::nn::{self, Layer, Stored};
 use swa_tools::average::Float;
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Error, Kind as ErrorKind, Result};
@@ -25,15 +25,16 @@ pub struct Outcome {
 }
 
 impl Statistics {
-    /// Those that a checkpoint has for the layer of this name, if it has them.
-    pub(crate) fn of(checkpoint: &Checkpoint, layer: &str) -> Option<Self> {
-        let read = |part: &str| {
-            let number = checkpoint.position(&format!("{layer}.{part}"))?;
+    /// Those that a checkpoint has for the layer, if it has them.
+    pub(crate) fn of(checkpoint: &Checkpoint, layer: &Layer) -> Option<Self> {
+        let read = |names: &[String]| {
+            let number = names.iter().find_map(|name| checkpoint.position(name))?;
             let float = Float::of(checkpoint.tensors()[number].dtype)?;
             let bytes = checkpoint.bytes(number).ok()?;
             Some(bytes.chunks_exact(float.size()).map(|value| float.decode(value)).collect())
         };
-        Some(Statistics { mean: read("running_mean")?, variance: read("running_var")? })
+        let Stored { mean, variance, .. } = &layer.stored;
+        Some(Statistics { mean: read(mean)?, variance: read(variance)? })
     }
 
     /// Mean and variance as a network has them: `[channels]`, f32, on its device.

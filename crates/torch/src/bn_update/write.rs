@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::outcome::Outcome;
-use crate::nn::Layer;
+use crate::nn::{Layer, Stored};
 use swa_tools::average::{Float, count_nonfinite, round_to_float};
 use swa_tools::checkpoint::{Checkpoint, Dtype};
 use swa_tools::output::{FileTarget, rewrite};
@@ -26,10 +26,11 @@ pub fn write(
 ) -> Result<()> {
     let mut replaced: HashMap<String, Vec<u8>> = HashMap::new();
     for (layer, statistics) in layers.iter().zip(&outcome.layers) {
-        let parts = [("running_mean", &statistics.mean), ("running_var", &statistics.variance)];
-        for (part, values) in parts {
-            let name = format!("{}.{part}", layer.name);
-            let Some(info) = checkpoint.get(&name) else { continue };
+        let Stored { mean, variance, counter } = &layer.stored;
+        let means = mean.iter().map(|name| (name, &statistics.mean));
+        let variances = variance.iter().map(|name| (name, &statistics.variance));
+        for (name, values) in means.chain(variances) {
+            let Some(info) = checkpoint.get(name) else { continue };
             let Some(float) = Float::of(info.dtype).filter(|float| float.is_written()) else {
                 continue;
             };
@@ -38,14 +39,17 @@ pub fn write(
                 let what = format!("the new values do not fit {:?}", info.dtype);
                 return Err(Error::new(Kind::NotFinite, what)
                     .at(checkpoint.path())
-                    .tensor(&name)
+                    .tensor(name)
                     .remedy("convert the model to F32 first"));
             }
-            replaced.insert(name, bytes);
+            replaced.insert(name.clone(), bytes);
         }
-        let name = format!("{}.num_batches_tracked", layer.name);
-        if checkpoint.get(&name).is_some_and(|info| info.dtype == Dtype::I64) {
-            replaced.insert(name, (outcome.batches as i64).to_le_bytes().to_vec());
+        // A layer at several places counts each of them.
+        let count = (outcome.batches * layer.calls) as i64;
+        for name in counter {
+            if checkpoint.get(name).is_some_and(|info| info.dtype == Dtype::I64) {
+                replaced.insert(name.clone(), count.to_le_bytes().to_vec());
+            }
         }
     }
     rewrite_with(checkpoint, record, target, &replaced)

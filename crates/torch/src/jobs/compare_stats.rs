@@ -159,7 +159,7 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
 
 /// The statistics in a model's own file.
 fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statistics>> {
-    let of = |layer: &Layer| Statistics::of(checkpoint, &layer.name);
+    let of = |layer: &Layer| Statistics::of(checkpoint, layer);
     let all: Option<Vec<Statistics>> = layers.iter().map(of).collect();
     all.filter(|all| !all.is_empty()).ok_or_else(|| {
         Error::input("has no batchnorm layer: there are no statistics to compare")
@@ -287,9 +287,14 @@ fn recomputed(
         let outcome = finish(&model.batchnorms, &sums, images, batches.len())?;
         origins.push((outcome.method.name(), outcome.layers));
     }
-    let step = |step: layerwise::Step| step.say(layers, progress);
-    let (outcome, _) = layerwise::of_batches(model, input, batches, budget, &step)?;
-    origins.push((Method::Layerwise.name(), outcome.layers));
+    match layerwise::check(&model.batchnorms) {
+        Ok(()) => {
+            let step = |step: layerwise::Step| step.say(layers, progress);
+            let (outcome, _) = layerwise::of_batches(model, input, batches, budget, &step)?;
+            origins.push((Method::Layerwise.name(), outcome.layers));
+        }
+        Err(why) => progress.note(&format!("note: {why}")),
+    }
     progress.end();
     Ok(origins)
 }

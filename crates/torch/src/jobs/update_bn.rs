@@ -87,6 +87,9 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
         let updated = options.write_unchanged(&model, &recognised, progress)?;
         return Ok(Update::Model(Updated { seconds: since(started), ..updated }));
     }
+    if options.method == Method::Layerwise {
+        layerwise::check(&recognised.batchnorms).map_err(|e| e.at(checkpoint.path()))?;
+    }
     let frozen = options.note_recognised(recognised, checkpoint, progress);
     let freeze = options.freeze.as_ref();
     let purpose = Purpose::Statistics;

@@ -62,7 +62,7 @@ impl Freeze {
 /// A note for the user if the counters suggest that some layers were frozen in a way that leaves no certain trace.
 pub fn doubt(checkpoint: &Checkpoint, layers: &[Layer]) -> Option<String> {
     let count = |layer: &Layer| {
-        let position = checkpoint.position(&format!("{}{COUNTER}", layer.name))?;
+        let position = layer.stored.counter.iter().find_map(|name| checkpoint.position(name))?;
         let bytes = checkpoint.bytes(position).ok()?;
         Some(i64::from_le_bytes(bytes.as_ref().try_into().ok()?))
     };

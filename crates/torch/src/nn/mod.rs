@@ -45,7 +45,7 @@ pub(crate) use moments::ChannelMoments;
 pub(crate) use network::Network;
 pub use noise::Noise;
 pub(crate) use pass::one_value;
-pub use pass::{Collected, Given, Layer, Moments, Pass};
+pub use pass::{Collected, Given, Layer, Moments, Pass, Stored};
 pub use precision::Precision;
 pub(crate) use recognised::Recognised;
 pub use scope::Setup;

@@ -26,21 +26,23 @@ pub struct ChannelMoments {
 }
 
 impl ChannelMoments {
-    /// Of `x`, [images, channels, height, width], f32 or narrower. On the CPU in f64, with the same bits
+    /// Of `x`, [images, channels, …], f32 or narrower. On the CPU in f64, with the same bits
     /// for any number of threads; elsewhere by libtorch in f32.
     pub fn of(x: &Tensor) -> Result<Self> {
         if x.device() != Device::Cpu {
             let values = x.numel() / x.size()[1] as usize;
             let x = x.f_to_kind(Kind::Float)?;
-            let (variance, mean) = x.f_var_mean_dim([0i64, 2, 3].as_slice(), false, false)?;
+            let others: Vec<i64> = (0..x.dim() as i64).filter(|&d| d != 1).collect();
+            let (variance, mean) = x.f_var_mean_dim(others.as_slice(), false, false)?;
             let squares = variance.f_mul_scalar(values as i64)?;
             let host = |x: Tensor| -> Result<_> { Ok(Vec::try_from(x.f_to_kind(Kind::Double)?)?) };
             return Ok(ChannelMoments { values, mean: host(mean)?, squares: host(squares)? });
         }
         // Channels innermost; free if they already are.
-        let rows = x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_to_kind(Kind::Float)?;
+        let innermost: Vec<i64> = (0..x.dim() as i64).filter(|&d| d != 1).chain([1]).collect();
+        let rows = x.f_permute(innermost)?.f_contiguous()?.f_to_kind(Kind::Float)?;
         assert_eq!(rows.device(), Device::Cpu);
-        let channels = rows.size()[3] as usize;
+        let channels = x.size()[1] as usize;
         if rows.numel() == 0 {
             // The pointer of an empty tensor may be null, of which no slice can be made.
             return Ok(Self::of_rows(&[], channels));
@@ -88,8 +90,8 @@ impl ChannelMoments {
         ChannelMoments { values, mean: sums, squares }
     }
 
-    /// Chan, Golub & LeVeque 1979.
-    fn merge(mut self, other: Self) -> Self {
+    /// Of both together (Chan, Golub & LeVeque 1979).
+    pub fn merge(mut self, other: Self) -> Self {
         let total = (self.values + other.values) as f64;
         let share = other.values as f64 / total;
         for c in 0..self.mean.len() {
@@ -172,6 +174,23 @@ mod tests {
                 squares: vec![0.0; channels],
             };
             assert_eq!(ChannelMoments::of(&x).unwrap(), empty);
+        }
+    }
+
+    #[test]
+    fn an_activation_may_have_any_number_of_dimensions_after_its_channels() {
+        let values = noise(4 * 3 * 2 * 5 * 7, 1.0);
+        for shape in [&[280, 3][..], &[4, 3, 70], &[4, 3, 10, 7], &[4, 3, 2, 5, 7]] {
+            let x = Tensor::from_slice(&values).view(shape);
+            let found = ChannelMoments::of(&x).unwrap();
+            assert_eq!(found.values, 280);
+            for c in 0..3 {
+                let column = x.select(1, c as i64).to_kind(Kind::Double);
+                let mean = column.mean(Kind::Double).double_value(&[]);
+                let squares = (column - mean).square().sum(Kind::Double).double_value(&[]);
+                assert!((found.mean[c] - mean).abs() < 1e-12, "{shape:?}");
+                assert!((found.squares[c] / squares - 1.0).abs() < 1e-9, "{shape:?}");
+            }
         }
     }
 

@@ -69,8 +69,43 @@ pub(crate) fn one_value(layer: &str) -> Error {
 /// A batchnorm layer of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// Prefix of its tensors in the file, for instance `layer1.0.bn1`.
+    /// Prefix of its tensors in the file, for instance `layer1.0.bn1`; the name of its running mean where that does
+    /// not end in `.running_mean`.
     pub name: String,
     /// How many channels it normalises.
     pub channels: usize,
+    /// How often a forward pass runs it: more than once where a network has it at several places.
+    pub calls: usize,
+    /// Its statistics in the file.
+    pub stored: Stored,
+}
+
+/// The names of a layer's statistics in the file: one each, or more where tied modules keep the same values twice. The
+/// file may lack all but one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Of the running mean.
+    pub mean: Vec<String>,
+    /// Of the running variance.
+    pub variance: Vec<String>,
+    /// Of the counter of batches.
+    pub counter: Vec<String>,
+}
+
+impl Layer {
+    /// A layer whose tensors have the names that PyTorch's modules give them, and which runs once.
+    pub fn named(name: &str, channels: usize) -> Self {
+        let part = |part: &str| vec![format!("{name}.{part}")];
+        let (mean, variance) = (part("running_mean"), part("running_var"));
+        let stored = Stored { mean, variance, counter: part("num_batches_tracked") };
+        Layer { name: name.to_string(), channels, calls: 1, stored }
+    }
+
+    /// The same layer in a file whose names all begin with `prefix`.
+    pub(super) fn below(mut self, prefix: &str) -> Self {
+        let Stored { mean, variance, counter } = &mut self.stored;
+        let names = mean.iter_mut().chain(variance).chain(counter).chain([&mut self.name]);
+        names.for_each(|name| name.insert_str(0, prefix));
+        self
+    }
 }

@@ -172,15 +172,22 @@ impl<'a> Scope<'_, 'a> {
     /// Counts this module among the batchnorm layers whose statistics can be recomputed and returns its
     /// number; None if it is frozen.
     pub fn register_batch_norm(&mut self, channels: usize) -> Option<usize> {
+        let layer = Layer::named(&self.name, channels);
+        let counted = self.weights.shapes.has(&layer.stored.counter[0]);
+        self.register_layer(layer, counted)
+    }
+
+    /// The same for a layer whose tensors' names are given in full. `counted`: whether it has a counter of batches,
+    /// without which it is frozen in a file where others have one.
+    pub fn register_layer(&mut self, layer: Layer, counted: bool) -> Option<usize> {
         let Weights { shapes, freeze, found: Found { batchnorms, frozen, .. }, .. } =
             &mut *self.weights;
-        let name = format!("{}{}", shapes.prefix, self.name);
-        let counted = shapes.has(&format!("{}.num_batches_tracked", self.name));
-        if freeze.holds(&name, counted) {
-            frozen.push(name);
+        let layer = layer.below(&shapes.prefix);
+        if freeze.holds(&layer.name, counted) {
+            frozen.push(layer.name);
             return None;
         }
-        batchnorms.push(Layer { name, channels });
+        batchnorms.push(layer);
         Some(batchnorms.len() - 1)
     }
 

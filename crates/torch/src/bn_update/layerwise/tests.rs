@@ -48,7 +48,7 @@ impl Network for Chain {
 
 fn model(layers: usize, described: usize, most: usize) -> (Model, Rc<Cell<usize>>) {
     let alive = Rc::new(Cell::new(0));
-    let layer = |i| Layer { name: format!("bn{i}"), channels: 1 };
+    let layer = |i| Layer::named(&format!("bn{i}"), 1);
     let model = Model {
         path: PathBuf::new(),
         network: Rc::new(Chain { layers, alive: Rc::clone(&alive), most }),
