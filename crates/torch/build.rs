@@ -1,4 +1,5 @@
-//! Tells the linker where libtorch lies, so that the binaries start without `LD_LIBRARY_PATH`.
+//! Tells the linker where libtorch lies, so that the binaries start without `LD_LIBRARY_PATH`, and compiles what calls
+//! libtorch's dispatcher.
 
 use std::path::Path;
 
@@ -23,4 +24,26 @@ fn main() {
         lib.display(),
     );
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    shim(lib);
+}
+
+/// As torch-sys compiles its own: the same headers, standard and ABI.
+fn shim(lib: &Path) {
+    const SOURCE: &str = "src/nn/program/shim.cpp";
+    println!("cargo:rerun-if-changed={SOURCE}");
+    let variable = |name: &str| {
+        println!("cargo:rerun-if-env-changed={name}");
+        std::env::var(name).ok()
+    };
+    let root = variable("LIBTORCH_INCLUDE").map_or(lib.join(".."), Into::into);
+    let abi = variable("LIBTORCH_CXX11_ABI").unwrap_or("1".into());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(root.join("include"))
+        .include(root.join("include/torch/csrc/api/include"))
+        .define("_GLIBCXX_USE_CXX11_ABI", &*abi)
+        .file(SOURCE)
+        .compile("swa_shim");
 }

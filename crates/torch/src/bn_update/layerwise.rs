@@ -19,7 +19,7 @@ use super::outcome::{Outcome, checked};
 use super::stability::Stability;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{self, ChannelMoments, Fault, Layer, Model, Network, Pass, one_value, with_smaller_batch};
+use crate::nn::{self, ChannelMoments, Layer, Model, Network, Pass, one_value, with_smaller_batch};
 use swa_base::text::megabytes;
 use swa_base::{Error, Kind, Progress, Result, setting};
 use swa_data::Batch;
@@ -238,8 +238,7 @@ impl<'a> Passes<'a> {
 
     fn start(&mut self, batch: &Batch) -> Result<Forward> {
         self.begun += 1;
-        let x = self.input.tensor(batch)?;
-        let x = x.f_to_kind(self.model.precision.kind()).map_err(Fault::from)?;
+        let x = self.model.input(&self.input.tensor(batch)?)?;
         let (network, known) = (Rc::clone(&self.model.network), Rc::clone(&self.known));
         let stack = DefaultStack::new(STACK).map_err(|e| {
             Error::new(Kind::OutOfMemory, format!("no memory for a coroutine's stack: {e}"))

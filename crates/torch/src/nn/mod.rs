@@ -14,7 +14,7 @@
 //! | `pass`, `network` | how a forward pass treats batchnorm; the trait of all networks |
 //! | `shapes`, `freeze`, `scope` | from a checkpoint to a network's tensors |
 //! | `batch_norm`, `layers` | the layers |
-//! | `models` | the families, a file each |
+//! | `models`, `program` | the families, a file each; exported programs |
 //! | `model`, `replaced`, `recognised` | a network with its weights; recognising and loading it |
 
 mod batch_norm;
@@ -32,6 +32,7 @@ mod network;
 mod noise;
 mod pass;
 mod precision;
+mod program;
 mod recognised;
 mod replaced;
 mod scope;
@@ -47,5 +48,6 @@ pub use noise::Noise;
 pub(crate) use pass::one_value;
 pub use pass::{Collected, Given, Layer, Moments, Pass, Stored};
 pub use precision::Precision;
+pub(crate) use program::Prepared;
 pub(crate) use recognised::Recognised;
 pub use scope::Setup;

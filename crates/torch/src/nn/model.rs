@@ -36,8 +36,12 @@ impl Model {
     /// # Errors
     /// Those of libtorch; `Input` for a batch of one value a channel whose moments are collected.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        let x = x.f_to_kind(self.precision.kind())?;
-        Ok(self.network.forward(&x, pass)?.f_to_kind(Kind::Float)?)
+        Ok(self.network.forward(&self.input(x)?, pass)?.f_to_kind(Kind::Float)?)
+    }
+
+    /// The images in the type that the network takes.
+    pub(crate) fn input(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.f_to_kind(self.network.takes(self.precision))?)
     }
 
     /// Frees the memory of its weights. Its description stays; to run, it must be loaded again.

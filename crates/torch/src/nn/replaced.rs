@@ -2,12 +2,13 @@
 
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use super::fault::Result;
 use super::model::Model;
 use super::network::Network;
 use super::pass::Pass;
+use super::precision::Precision;
 
 struct Replaced {
     network: Rc<dyn Network>,
@@ -26,6 +27,10 @@ impl Network for Replaced {
             }
             other => self.network.forward(x, other),
         }
+    }
+
+    fn takes(&self, precision: Precision) -> Kind {
+        self.network.takes(precision)
     }
 }
 

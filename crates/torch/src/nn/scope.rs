@@ -98,6 +98,11 @@ impl<'a> Scope<'_, 'a> {
         Scope { exact: true, ..self }
     }
 
+    /// The same module, for tensors in f64 on the CPU.
+    pub fn sub_exact(&mut self) -> Scope<'_, 'a> {
+        Scope { weights: self.weights, name: self.name.clone(), exact: true }
+    }
+
     /// Whether batchnorm is to be folded; never while the network is only described.
     pub fn folds(&self) -> bool {
         self.weights.from.is_some_and(|(_, setup)| setup.folded)
@@ -155,18 +160,36 @@ impl<'a> Scope<'_, 'a> {
         Ok(Tensor::f_zeros([0i64], (Kind::Float, Device::Cpu))?)
     }
 
-    /// A counter that old files (before PyTorch 0.4.1) lack and no forward pass needs.
-    pub fn get_optional_count(&mut self, name: &str) {
+    /// The tensor in this type, on its device.
+    pub fn get_kind(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
+        self.get_as(name, shape, kind)
+    }
+
+    /// A tensor that the file may lack, since no forward pass needs it.
+    pub fn get_optional(&mut self, name: &str, shape: &[usize]) {
         let name = self.full(name);
-        if let Some(shape) = self.weights.shapes.shape(&name)
-            && !shape.is_empty()
+        if let Some(found) = self.weights.shapes.shape(&name)
+            && found != shape
         {
-            self.weights
-                .found
-                .problems
-                .push(format!("tensor `{name}`: expected shape [], found {shape:?}"));
+            let problem = format!("tensor `{name}`: expected shape {shape:?}, found {found:?}");
+            self.weights.found.problems.push(problem);
         }
         self.weights.asked.insert(name);
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.weights.shapes.has(&self.full(name))
+    }
+
+    /// What the network is loaded for; None while it is only described.
+    pub fn setup(&self) -> Option<Setup> {
+        self.weights.from.map(|(_, setup)| setup)
+    }
+
+    /// A counter that old files (before PyTorch 0.4.1) lack and no forward pass needs.
+    pub fn get_optional_count(&mut self, name: &str) {
+        self.get_optional(name, &[]);
     }
 
     /// Counts this module among the batchnorm layers whose statistics can be recomputed and returns its
@@ -191,25 +214,51 @@ impl<'a> Scope<'_, 'a> {
         Some(batchnorms.len() - 1)
     }
 
+    /// Counts a layer among those that keep their statistics, whatever the file says.
+    pub fn register_frozen(&mut self, name: &str) {
+        let Weights { shapes, found, .. } = &mut *self.weights;
+        found.frozen.push(format!("{}{name}", shapes.prefix));
+    }
+
     /// Notes that training noise reaches this module's batchnorm layers.
     pub fn register_noise(&mut self) {
         self.weights.found.noisy = true;
     }
 }
 
-fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) -> Result<Tensor> {
-    let stored = match info.dtype {
+/// libtorch's name for a type, if it computes in it.
+pub fn kind_of(dtype: Dtype) -> Option<Kind> {
+    Some(match dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
         Dtype::F16 => Kind::Half,
         Dtype::BF16 => Kind::BFloat16,
-        other => {
-            let what = format!("type {other:?} is not one a network runs on");
-            return Err(Error::new(ErrorKind::Unsupported, what)
-                .at(checkpoint.path())
-                .tensor(&info.name)
-                .into());
-        }
+        Dtype::I64 => Kind::Int64,
+        Dtype::I32 => Kind::Int,
+        Dtype::I16 => Kind::Int16,
+        Dtype::I8 => Kind::Int8,
+        Dtype::U8 => Kind::Uint8,
+        Dtype::BOOL => Kind::Bool,
+        Dtype::C64 => Kind::ComplexFloat,
+        _ => return None,
+    })
+}
+
+/// Whether values of this type are real numbers with a fraction.
+pub fn is_float(kind: Kind) -> bool {
+    matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
+}
+
+fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) -> Result<Tensor> {
+    // Numbers with a fraction become others of that kind alone.
+    let stored = kind_of(info.dtype).filter(|&stored| is_float(stored) || stored == kind);
+    let Some(stored) = stored else {
+        let other = info.dtype;
+        let what = format!("type {other:?} is not one a network runs on");
+        return Err(Error::new(ErrorKind::Unsupported, what)
+            .at(checkpoint.path())
+            .tensor(&info.name)
+            .into());
     };
     let shape: Vec<i64> = info.shape.iter().map(|&n| n as i64).collect();
     let position = checkpoint.position(&info.name).expect("it is from there");

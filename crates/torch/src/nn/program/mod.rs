@@ -1,0 +1,20 @@
+//! Exported programs as networks: each node is a call of libtorch, batchnorm nodes are the house's own batchnorm.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `dispatch`, `shim.cpp` | calling operators by name |
+//! | `symbols` | Python's arithmetic on sizes |
+//! | `flat` | the nodes in a row: blocks opened, operators resolved, arguments in their places |
+//! | `plan` | what a run does, step by step, once the weights are known |
+//! | `run` | the network |
+//! | `bind` | from a checkpoint's tensors to the network |
+
+mod bind;
+mod dispatch;
+mod flat;
+mod plan;
+mod prepared;
+mod run;
+mod symbols;
+
+pub(crate) use prepared::Prepared;
