@@ -197,7 +197,7 @@ impl Prepared {
                 }
             });
         }
-        self.outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(taken.insert(slot))));
+        self.program.graph().outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(taken.insert(slot))));
         for fold in folds {
             taken.insert(fold.input);
         }
@@ -213,7 +213,7 @@ impl Prepared {
             let slots = if is_narrow { &mut narrow } else { &mut wide };
             node.each_input(&mut |slot| drop(slots.insert(slot)));
         }
-        self.outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(wide.insert(slot))));
+        self.program.graph().outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(wide.insert(slot))));
         narrow.difference(&wide).copied().collect()
     }
 

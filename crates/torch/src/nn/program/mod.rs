@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `dispatch`, `shim.cpp` | calling operators by name |
 //! | `symbols` | Python's arithmetic on sizes |
-//! | `flat` | the nodes in a row: blocks opened, operators resolved, arguments in their places |
+//! | `flat` | the nodes in a row: operators resolved, arguments in their places |
+//! | `prepared` | a program that libtorch has all operators of |
 //! | `plan` | what a run does, step by step, once the weights are known |
 //! | `run` | the network |
 //! | `bind` | from a checkpoint's tensors to the network |

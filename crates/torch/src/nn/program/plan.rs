@@ -56,7 +56,6 @@ pub(super) enum Work {
     Call(Box<CallWork>),
     Normalise { input: usize, affine: [Option<usize>; 2], by: By, eps: f64, output: Option<usize> },
     Compute { op: SymbolOp, arguments: Vec<Argument>, output: Option<usize> },
-    Set { argument: Argument, output: Option<usize> },
 }
 
 /// What a batchnorm node normalises by.
@@ -136,7 +135,6 @@ impl Plan {
                 Action::Compute(op, arguments) => {
                     Work::Compute { op: *op, arguments: arguments.clone(), output }
                 }
-                Action::Set(argument) => Work::Set { argument: argument.clone(), output },
             };
             steps.push(Step { node: number, work, free });
         }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use super::flat::{Flat, flatten};
 use swa_base::{Error, Kind, Result};
-use swa_tools::programs::{Argument, Program};
+use swa_tools::programs::{Counted, Program};
 
 /// A program whose operators libtorch has. It takes the weights of a checkpoint by [`Prepared::build`].
 pub(crate) struct Prepared {
     pub(super) program: Arc<Program>,
     pub(super) nodes: Vec<Flat>,
-    pub(super) outputs: Vec<Argument>,
     /// By slot, how often it is taken.
     pub(super) uses: Vec<usize>,
 }
@@ -22,12 +21,12 @@ impl Prepared {
     /// `Unsupported`: all operators that libtorch lacks, a node that does not fit its operator, or random numbers.
     pub fn new(program: Arc<Program>) -> Result<Self> {
         check_random(&program).map_err(|e| e.at(program.path()))?;
-        let (nodes, outputs) = flatten(&program)?;
+        let nodes = flatten(&program)?;
         let mut uses = vec![0; program.graph().slots];
         let mut count = |slot: usize| uses[slot] += 1;
         nodes.iter().for_each(|node| node.each_input(&mut count));
-        outputs.iter().for_each(|output| output.each_slot(&mut count));
-        Ok(Prepared { program, nodes, outputs, uses })
+        program.graph().outputs.iter().for_each(|output| output.each_slot(&mut count));
+        Ok(Prepared { program, nodes, uses })
     }
 
     /// The program.
@@ -42,7 +41,7 @@ fn check_random(program: &Program) -> Result<()> {
     if random.is_empty() {
         return Ok(());
     }
-    let name = |counted: &swa_tools::programs::Counted| match counted.nodes {
+    let name = |counted: &Counted| match counted.nodes {
         1 => counted.target.clone(),
         n => format!("{}, {n} nodes", counted.target),
     };

@@ -103,7 +103,7 @@ impl Programmed {
             }),
             _ => Item::None,
         };
-        Ok(self.prepared.outputs.iter().map(output).collect())
+        Ok(graph.outputs.iter().map(output).collect())
     }
 
     /// Copies tensors that are the same memory, in which they stay.
@@ -231,20 +231,6 @@ impl Run<'_> {
             Work::Compute { op, arguments, output } => {
                 let number = self.compute(*op, arguments)?;
                 self.set(*output, Item::Number(number));
-                Ok(())
-            }
-            Work::Set { argument, output } => {
-                let item = match argument {
-                    Argument::Slot(slot) => match self.tensor(*slot) {
-                        Some(tensor) => Item::Tensor(tensor.shallow_clone()),
-                        None => match self.values[*slot] {
-                            Item::Number(number) => Item::Number(number),
-                            _ => Item::None,
-                        },
-                    },
-                    other => plain(other).map_or(Item::None, Item::Number),
-                };
-                self.set(*output, item);
                 Ok(())
             }
         }
