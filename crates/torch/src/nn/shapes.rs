@@ -10,11 +10,13 @@ const MAX_PREFIX: usize = 4;
 /// Largest number of channels or classes that is taken for a network's.
 const MAX_SIZE: usize = 1 << 20;
 
-/// A checkpoint's names and shapes, without a prefix that all its names share.
+/// A checkpoint's names and shapes, without a prefix that all its names share, or under a program's names.
 #[derive(Debug)]
 pub struct Shapes<'a> {
-    /// What was taken off the names; often empty.
-    pub prefix: String,
+    /// What the names in the file have before them; often empty.
+    prefix: String,
+    /// What the names here have before them in its place.
+    taken: String,
     tensors: BTreeMap<&'a str, &'a TensorInfo>,
 }
 
@@ -26,12 +28,25 @@ impl<'a> Shapes<'a> {
             let all = checkpoint.tensors().iter().enumerate();
             let tensors = all.filter(|(i, _)| !checkpoint.is_counter(*i)).map(|(_, t)| t);
             let stripped = tensors.map(|t| Some((t.name.strip_prefix(prefix)?, t)));
-            Some(Shapes { prefix: prefix.to_string(), tensors: stripped.collect::<Option<_>>()? })
+            let (prefix, taken) = (prefix.to_string(), String::new());
+            Some(Shapes { prefix, taken, tensors: stripped.collect::<Option<_>>()? })
         };
-        let first = checkpoint.tensors().iter().find(|t| t.name.contains('.'));
-        let name = first.map_or("", |t| t.name.as_str());
-        let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX);
-        std::iter::once("").chain(prefixes).map_while(view).collect()
+        let names = checkpoint.tensors().iter().map(|t| t.name.as_str());
+        prefixes(names).map_while(view).collect()
+    }
+
+    /// Under other names: `taken` off them and `prefix` before them gives the names in the file.
+    pub fn renamed(
+        prefix: String,
+        taken: String,
+        tensors: BTreeMap<&'a str, &'a TensorInfo>,
+    ) -> Self {
+        Shapes { prefix, taken, tensors }
+    }
+
+    /// The name in the file of what is called `name` here.
+    pub fn in_file(&self, name: &str) -> String {
+        format!("{}{}", self.prefix, name.strip_prefix(&self.taken).unwrap_or(name))
     }
 
     /// A tensor by its name without the prefix.
@@ -71,11 +86,24 @@ impl<'a> Shapes<'a> {
     }
 }
 
+/// Nothing, and what the first name with a component before its last begins with.
+fn prefixes<'n>(mut names: impl Iterator<Item = &'n str>) -> impl Iterator<Item = &'n str> {
+    let name = names.find(|name| name.contains('.')).unwrap_or_default();
+    let prefixes = name.match_indices('.').map(|(at, _)| &name[..=at]).take(MAX_PREFIX);
+    std::iter::once("").chain(prefixes)
+}
+
+/// Nothing, and each leading run of components that all names share.
+pub fn common_prefixes<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Vec<&'n str> {
+    let all = |prefix: &&str| names.clone().all(|name| name.starts_with(prefix));
+    prefixes(names.clone()).take_while(all).collect()
+}
+
 #[cfg(test)]
 impl<'a> Shapes<'a> {
     /// Of tensors without a file.
     pub fn of(tensors: &'a [TensorInfo]) -> Self {
         let tensors = tensors.iter().map(|t| (t.name.as_str(), t)).collect();
-        Shapes { prefix: String::new(), tensors }
+        Shapes { prefix: String::new(), taken: String::new(), tensors }
     }
 }

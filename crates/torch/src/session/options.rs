@@ -71,6 +71,8 @@ pub struct Networks {
     pub take: Take,
     /// The architecture by name; None: recognised from the tensors' names and shapes.
     pub arch: Option<String>,
+    /// Exported programs (`.pt2`): a model runs the one that has its tensors, in place of an architecture that is known.
+    pub programs: Vec<PathBuf>,
     /// Do not compare models with the checksums in them.
     pub no_verify: bool,
     /// The device.

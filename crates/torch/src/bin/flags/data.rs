@@ -11,6 +11,8 @@ use swa_torch::nn::Precision;
 use swa_torch::nn::device::DeviceChoice;
 use swa_torch::session::{Images, Networks, Options, Pixels};
 
+use super::program::ProgramArgs;
+
 #[derive(Debug, clap::Args)]
 pub struct DataArgs {
     /// The data: a folder with a sub-folder of images a class, or of another kind of --format
@@ -99,6 +101,9 @@ pub struct DataArgs {
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub arch: Option<String>,
 
+    #[command(flatten)]
+    pub programs: ProgramArgs,
+
     /// Do not compare models with the digests written into them
     #[arg(long, help_heading = "Network")]
     pub no_verify: bool,
@@ -146,6 +151,7 @@ impl DataArgs {
             networks: Networks {
                 take: which(take),
                 arch: self.arch.clone(),
+                programs: self.programs.files(),
                 no_verify: self.no_verify,
                 device: self.device,
                 precision: self.precision,

@@ -4,4 +4,5 @@
 pub mod data;
 pub mod evaluation;
 pub mod merge;
+pub mod program;
 pub mod sharing;
