@@ -252,7 +252,7 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     let pixels: Vec<u8> = (0..6 * size * size * 3).map(|_| (next() >> 56) as u8).collect();
     let checkpoint = Checkpoint::open(&path).unwrap();
     let model = Model::load(&checkpoint, None, Device::Cpu).unwrap();
-    assert_eq!((model.arch.as_str(), model.classes, model.channels), (name, 10, 3));
+    assert_eq!((model.arch.as_str(), model.classes, model.channels), (name, Some(10), 3));
     let input = imagenet();
     let batches = pixels.chunks(4 * size * size * 3).map(|pixels| Ok(batch(pixels, size)));
     let outcome = bn_update::run(&model, &input, batches, Method::Cma, None).unwrap();

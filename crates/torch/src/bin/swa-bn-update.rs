@@ -144,7 +144,7 @@ fn main() -> ExitCode {
         if args.merge.is_empty() {
             return run(&args);
         }
-        let known = ["model", "weights_key", "ema", "arch", "no_verify"];
+        let known = ["model", "weights_key", "ema", "arch", "program", "no_verify"];
         flags::merge::check(&matches, "--merge-stats", &known)?;
         merge(&args)
     })
@@ -182,6 +182,7 @@ fn merge(args: &Args) -> Result<()> {
         output: args.output().ok_or_else(|| Error::usage("--output is needed"))?,
         take: which(&args.take),
         arch: args.data.arch.clone(),
+        programs: args.data.programs.files(),
         no_verify: args.data.no_verify,
         allow_bad: args.data.allow_bad,
     };

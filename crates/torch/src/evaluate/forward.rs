@@ -59,7 +59,7 @@ mod tests {
     use tch::{Device, Kind, TchError};
 
     use super::*;
-    use crate::nn::{Network, Precision};
+    use crate::nn::{Network, Precision, Takes};
     use swa_data::Preset;
 
     /// Has memory for so many images; its logits are the first channel's first pixel. Notes how many
@@ -87,7 +87,9 @@ mod tests {
             path: PathBuf::from("small"),
             network,
             arch: "small".into(),
-            classes: 1,
+            classes: Some(1),
+            program: None,
+            takes: Takes::default(),
             channels: 1,
             preset: None,
             batchnorms: vec![],

@@ -3,6 +3,7 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,8 +21,9 @@ use crate::bn_update::{
 use crate::evaluate::{self, AtATime, CollectOptions, Collector, Record};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{Freeze, Layer, Model, Recognised};
-use crate::session::{self, DEFAULT_BATCH, Purpose, Session};
+use crate::nn::{Candidates, Freeze, Layer, Model, Recognised, UsedProgram};
+use crate::session::{self, Purpose, Session, Wanted};
+use swa_base::text::marked;
 
 /// Options of [`compare_stats()`]: which model, which data, and what to compute statistics from.
 #[derive(Debug, Clone)]
@@ -56,6 +58,8 @@ pub struct Compared {
     pub bn_batches: usize,
     /// Images per batch.
     pub batch_size: usize,
+    /// The program that the model runs, if it is one.
+    pub program: Option<Rc<UsedProgram>>,
     /// From an image to the pixels that the model takes, as it is recorded in models.
     pub transform: Value,
     /// The training augmentation of the statistics' images; null: the pixels of evaluation.
@@ -121,12 +125,18 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
     let take = &options.data.networks.take;
     let last = options.last.as_ref().map(|path| Checkpoint::open_with(path, take)).transpose()?;
     let purpose = Purpose::Comparison;
-    let session = Session::open(&options.data, progress, &checkpoints, purpose, None)?;
+    let candidates = options.data.networks.candidates(purpose)?;
+    let wanted = Wanted { candidates: candidates.clone(), purpose, freeze: None };
+    let session = Session::open(&options.data, progress, &checkpoints, wanted)?;
     let model = &session.models[0];
+    let outputs = model.classes.expect("a session for a comparison has logits");
     let input = Input::new(&session.transform, session.device)?;
     let mut origins = vec![("averaged", statistics_in(checkpoint, &model.batchnorms)?)];
     match &last {
-        Some(last) => origins.push(("kept", kept(last, model, &options.data)?)),
+        Some(last) => {
+            let verify = !options.data.networks.no_verify;
+            origins.push(("kept", kept(last, model, &candidates, verify)?));
+        }
         None => progress.note(concat!(
             "kept statistics are left out: ",
             setting!("last"),
@@ -134,9 +144,9 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
         )),
     }
     let budget = Budget::asked(options.memory);
-    let batches = options.training_batches(&session, &budget, progress)?;
+    let (batches, batch_size) = options.training_batches(&session, &budget, progress)?;
     origins.extend(recomputed(model, &input, &batches, &budget, progress)?);
-    let (records, skipped) = options.evaluate(&session, &input, &origins, progress)?;
+    let (records, skipped) = options.evaluate(&session, &input, &origins, (batch_size, outputs), progress)?;
     let names: Vec<String> = origins.iter().map(|(name, _)| name.to_string()).collect();
     let origin = |(i, (name, statistics)): (usize, &(&'static str, Vec<Statistics>))| Origin {
         name,
@@ -149,7 +159,8 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
         rows: Row::all(&names, records.iter()),
         bn_images: batches.iter().map(|batch| batch.n).sum(),
         bn_batches: batches.len(),
-        batch_size: options.batch_size(),
+        batch_size,
+        program: model.program.clone(),
         transform: session.transform_record.clone(),
         augmentation: session.augmentation.clone(),
         skipped,
@@ -168,17 +179,22 @@ fn statistics_in(checkpoint: &Checkpoint, layers: &[Layer]) -> Result<Vec<Statis
 }
 
 /// The statistics of the last checkpoint, which must be of the same network.
-fn kept(last: &Checkpoint, model: &Model, data: &session::Options) -> Result<Vec<Statistics>> {
-    if !data.networks.no_verify {
+fn kept(
+    last: &Checkpoint,
+    model: &Model,
+    candidates: &Candidates,
+    verify: bool,
+) -> Result<Vec<Statistics>> {
+    if verify {
         last.verify(&|_| {})?;
     }
     let freeze = Freeze::new(last, None);
-    let other = Recognised::of(last, data.networks.arch.as_deref(), &freeze)?;
+    let other = Recognised::of(last, candidates, &freeze)?;
     let channels = |layers: &[Layer]| layers.iter().map(|l| l.channels).collect::<Vec<_>>();
     let (own, found) = (&model.batchnorms, &other.batchnorms);
-    if other.arch.name != model.arch || channels(found) != channels(own) {
+    if other.arch != model.arch || channels(found) != channels(own) {
         let of = |arch: &str, n: usize| format!("{arch} with {n} layers to recompute");
-        let (found, own) = (of(&other.arch.name, found.len()), of(&model.arch, own.len()));
+        let (found, own) = (of(&other.arch, found.len()), of(&model.arch, own.len()));
         let what = format!("is of another network, {found}; the model is {own}");
         return Err(Error::new(Kind::Mismatch, what).at(last.path()));
     }
@@ -188,26 +204,23 @@ fn kept(last: &Checkpoint, model: &Model, data: &session::Options) -> Result<Vec
 }
 
 impl CompareStats {
-    fn batch_size(&self) -> usize {
-        self.data.images.batch_size.unwrap_or(DEFAULT_BATCH)
-    }
-
-    /// The training images, in batches, in memory.
+    /// The training images, in batches, in memory, and how many are in a batch.
     fn training_batches(
         &self,
         session: &Session,
         budget: &Budget,
         progress: &dyn Progress,
-    ) -> Result<Vec<Batch>> {
+    ) -> Result<(Vec<Batch>, usize)> {
         let images = &self.data.images;
         let dataset = swa_data::open(&self.bn_data, Split::Train, None)?;
         progress.note(&format!("statistics from: {}", dataset.describe()));
         let mut order = Order::Shuffled { seed: images.seed }.indices(dataset.len());
         order.truncate(self.bn_samples);
         let count = order.len();
+        let batch_size = session.statistics_batch(images.batch_size, count)?;
         let (dataset, transform) = (Arc::from(dataset), session.transform.clone());
         let mut loader =
-            Loader::new(dataset, order, transform, self.batch_size(), images.allow_bad)?;
+            Loader::new(dataset, order, transform, batch_size, images.allow_bad)?;
         let batches = layerwise::hold(&mut loader, count, budget).map_err(|e| {
             e.remedy(concat!(
                 "draw fewer with ",
@@ -217,15 +230,17 @@ impl CompareStats {
             ))
         })?;
         note_skipped(progress, &loader.bad());
-        Ok(batches)
+        Ok((batches, batch_size))
     }
 
-    /// The model's outcomes with each of the statistics, and the images that were left out.
+    /// The model's outcomes with each of the statistics, and the images that were left out. So many images are in a
+    /// batch, and so many outputs are the logits.
     fn evaluate(
         &self,
         session: &Session,
         input: &Input,
         origins: &Origins,
+        (batch_size, outputs): (usize, usize),
         progress: &dyn Progress,
     ) -> Result<(Vec<Record>, Vec<String>)> {
         let model = &session.models[0];
@@ -240,7 +255,7 @@ impl CompareStats {
         // Augmentation is for the images that statistics are computed from.
         let transform = Transform { training: None, ..session.transform.clone() };
         let dataset = session.dataset.clone();
-        let (batch_size, allow_bad) = (self.batch_size(), images.allow_bad);
+        let allow_bad = images.allow_bad;
         let mut loader =
             Loader::of_portion(dataset, order, transform, batch_size, allow_bad, Portion::ALL)?;
         let step = |n| progress.advance(n as u64);
@@ -249,7 +264,7 @@ impl CompareStats {
             competing: restricted.map(ClassMap::outputs),
             ..CollectOptions::default()
         };
-        let mut collector = Collector::new(models.len(), model.classes, collect, None);
+        let mut collector = Collector::new(models.len(), outputs, collect, None);
         let may_shrink = images.batch_size.is_none();
         let mut at_a_time = AtATime { images: batch_size, may_shrink };
         evaluate::run(&models, input, &mut loader, &mut at_a_time, &mut collector, &step)?;
@@ -293,7 +308,7 @@ fn recomputed(
             let (outcome, _) = layerwise::of_batches(model, input, batches, budget, &step)?;
             origins.push((Method::Layerwise.name(), outcome.layers));
         }
-        Err(why) => progress.note(&format!("note: {why}")),
+        Err(why) => progress.note(&format!("note: {}", why.cause(&marked))),
     }
     progress.end();
     Ok(origins)

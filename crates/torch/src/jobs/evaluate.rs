@@ -16,7 +16,7 @@ use super::sharing::{Pass, SavedPart, Sharing, State};
 use crate::evaluate::{self, AtATime, CollectOptions, Collector, Groups, LogitsFile};
 use crate::nn::input::Input;
 use crate::parts::{BatchSummary, Keeper};
-use crate::session::{self, Pace, Purpose, Session, Speed};
+use crate::session::{self, Pace, Purpose, Session, Speed, Wanted};
 
 /// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-eval";
@@ -65,10 +65,13 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
     let checkpoints = open(&options.models, &options.data, progress)?;
     let at_once = options.models_at_once.unwrap_or(usize::MAX);
     let purpose = Purpose::Evaluation;
-    let session =
-        Session::open_some(&options.data, progress, &checkpoints, purpose, None, at_once)?;
+    let candidates = options.data.networks.candidates(purpose)?;
+    let wanted = Wanted { candidates, purpose, freeze: None };
+    let session = Session::open_some(&options.data, progress, &checkpoints, wanted, at_once)?;
+    note_programs(&session, &checkpoints, progress);
     let order = options.data.images.order(session.dataset.as_ref(), false);
-    let (models, outputs, images) = (session.models.len(), session.models[0].classes, order.len());
+    let (models, images) = (session.models.len(), order.len());
+    let outputs = session.models[0].classes.expect("a session for an evaluation has logits");
     let force = options.files.force;
     let create = |path| LogitsFile::create(path, force, models, images, outputs);
     let logits = options.files.logits.as_deref().map(create).transpose()?;
@@ -77,7 +80,7 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
     let competitors = competing.as_ref().map_or(outputs, Vec::len);
     let collect = CollectOptions { ensemble, top: options.files.predictions.is_some(), competing };
     let about = About::new(names, &session, competitors, options.class_map_restrict);
-    let batch_size = options.data.images.batch_size.unwrap_or_else(|| session.largest_batch());
+    let batch_size = session.evaluation_batch(options.data.images.batch_size)?;
     let pass = Pass {
         tool: TOOL,
         checkpoints: &checkpoints,
@@ -109,6 +112,25 @@ pub fn evaluate(options: &Evaluate, progress: &dyn Progress) -> Result<Evaluatio
         state: State::of(keeper),
         ..whole
     }))
+}
+
+/// Notes which program each model runs, and if its statistics were collected with another.
+fn note_programs(session: &Session, checkpoints: &[Checkpoint], progress: &dyn Progress) {
+    for (model, checkpoint) in session.models.iter().zip(checkpoints) {
+        let file = checkpoint.path().display();
+        if model.program.is_some() {
+            progress.note(&format!("model: `{file}`, {}", model.arch));
+        }
+        let recorded = checkpoint.provenance().remove("bn_update");
+        let recorded = recorded.and_then(|mut update| update.get_mut("program").map(Value::take));
+        let digest = recorded.as_ref().and_then(|program| program["digest"].as_str());
+        let own = model.program.as_ref().map(|program| program.record.digest.as_str());
+        if digest.is_some() && digest != own {
+            progress.note(&format!(
+                "note: the statistics of `{file}` were collected with another program than it runs here"
+            ));
+        }
+    }
 }
 
 /// What the models and the ensemble are called, in the order of [`evaluate::Evaluation::records`].
@@ -160,8 +182,7 @@ impl Running<'_> {
         let mut at_a_time = AtATime { images: batch_size, may_shrink };
         let models = &session.models;
         if session.at_once < models.len() {
-            let networks = &options.data.networks;
-            let load = |i: usize| networks.load(&checkpoints[i], None, session.setup);
+            let load = |i: usize| session.load(i, &checkpoints[i]);
             let is_kept = options.sharing.resume.is_some();
             let (count, at_once) = (models.len(), session.at_once);
             let groups = Groups { count, at_once, load: &load, is_kept };

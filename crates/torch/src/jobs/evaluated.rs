@@ -10,6 +10,7 @@ use swa_tools::{Result, TRANSFORM_KEY};
 
 use super::sharing::State;
 use crate::evaluate::{self, ClassList, LogitsFile, McNemar, Record, Tally};
+use crate::nn::ProgramRecord;
 use crate::parts::Part;
 use crate::session::{Session, Speed};
 
@@ -109,6 +110,9 @@ impl Evaluated {
 pub struct About {
     /// The names of the models, then of the ensemble.
     pub names: Vec<String>,
+    /// The programs that the models run; None for a built-in network.
+    #[serde(default)]
+    pub programs: Vec<Option<ProgramRecord>>,
     /// How many outputs the networks have.
     pub outputs: usize,
     /// How many outputs compete.
@@ -140,10 +144,12 @@ impl About {
         competitors: usize,
         restrict: bool,
     ) -> Self {
-        let outputs = session.models.first().map_or(0, |model| model.classes);
+        let outputs = session.models.first().and_then(|model| model.classes).unwrap_or(0);
+        let programs = session.models.iter().map(|model| Some(model.program.as_ref()?.record.clone()));
         let map = session.class_map.as_ref();
         let names_of_data = || session.dataset.class_names().map(<[String]>::to_vec);
         About {
+            programs: programs.collect(),
             names,
             outputs,
             competitors,

@@ -8,11 +8,11 @@ use swa_tools::output::check_target;
 use swa_tools::{Choice, Error, Kind, Progress, Result};
 
 use super::common::{note_skipped, since};
-use super::sharing::{digests, names};
+use super::sharing::{digests, names, program_digests};
 use super::update_bn::{TOOL, of_part};
-use super::updated::{ModelFile, Output, Updated};
+use super::updated::{Collected, ModelFile, Output, Updated};
 use crate::bn_update::{self, Method};
-use crate::nn::{Freeze, Recognised};
+use crate::nn::{Candidates, Freeze, Recognised};
 use crate::parts::Set;
 
 /// Options of [`merge_stats()`].
@@ -28,6 +28,8 @@ pub struct MergeStats {
     pub take: Take,
     /// The architecture by name; None: recognised.
     pub arch: Option<String>,
+    /// Exported programs, as for the parts.
+    pub programs: Vec<PathBuf>,
     /// Do not compare the model with the checksums in it.
     pub no_verify: bool,
     /// How many images may have been left out in all parts together.
@@ -55,13 +57,16 @@ pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Upda
     let frozen = settings["frozen"].as_array().into_iter().flatten();
     let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
     let freeze = Freeze::listed(frozen);
-    let Recognised { arch, batchnorms, .. } =
-        Recognised::of(checkpoint, options.arch.as_deref(), &freeze)?;
+    let candidates = Candidates::open(options.arch.as_deref(), &options.programs)?;
+    let Recognised { arch, batchnorms, program, .. } =
+        Recognised::of(checkpoint, &candidates, &freeze)?;
+    let digests = program_digests([program.as_deref()].into_iter());
+    set.expect_programs(&digests.unwrap_or_default())?;
     let method = settings["method"].as_str().and_then(Method::named);
     let method =
         method.ok_or_else(|| Error::new(Kind::Damaged, "the parts name no known method"))?;
     let part = set.merge(bn_update::accumulator(&batchnorms, method), options.allow_bad)?;
-    let collected = of_part(&arch.name, &batchnorms, &part)?;
+    let collected = Collected { program, ..of_part(&arch, &batchnorms, &part)? };
     note_skipped(progress, &collected.skipped);
     let updated = model.write(collected, output)?;
     Ok(Updated { seconds: since(started), ..updated })

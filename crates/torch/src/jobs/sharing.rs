@@ -9,7 +9,8 @@ use swa_tools::output::check_target;
 use swa_tools::select::base_name;
 use swa_tools::{Error, Progress, Result, TRANSFORM_KEY, setting};
 
-use crate::parts::{self, Content, Identity, Keeper, Part, Shard, Tell};
+use crate::nn::UsedProgram;
+use crate::parts::{self, Content, Identity, Keeper, PROGRAMS_KEY, Part, Shard, Tell};
 use crate::session::{Session, Speed};
 
 /// Which part of a pass to do, and where to keep it.
@@ -130,6 +131,10 @@ impl Sharing {
             let digest = swa_data::digest(dataset);
             fields.insert("data".into(), json!({ "images": dataset.len(), "digest": digest }));
         }
+        let programs = session.models.iter().map(|model| model.program.as_deref());
+        if let Some(programs) = program_digests(programs) {
+            fields.insert(PROGRAMS_KEY.into(), programs);
+        }
         fields.insert(TRANSFORM_KEY.into(), session.transform_record.clone());
         fields.insert("images".into(), images.into());
         fields.insert("batches".into(), images.div_ceil(batch_size).into());
@@ -170,6 +175,15 @@ impl Sharing {
             seconds: started.elapsed().as_secs_f64(),
         }))
     }
+}
+
+/// Digests of the programs that models run, null for those that run none; None if none does.
+pub(super) fn program_digests<'p>(
+    programs: impl Iterator<Item = Option<&'p UsedProgram>>,
+) -> Option<Value> {
+    let digests: Vec<Option<&str>> =
+        programs.map(|program| program.map(|program| &*program.record.digest)).collect();
+    digests.iter().any(Option::is_some).then(|| json!(digests))
 }
 
 /// Digests of the models' weights.

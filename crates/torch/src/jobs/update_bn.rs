@@ -18,7 +18,7 @@ use crate::nn::input::Input;
 use crate::nn::memory::Budget;
 use crate::nn::{Freeze, Layer, Recognised, doubt};
 use crate::parts::{self, BatchSummary, Part};
-use crate::session::{self, DEFAULT_BATCH, Pace, Purpose, Session, pixels};
+use crate::session::{self, Pace, Purpose, Session, Wanted, pixels};
 
 /// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-bn-update";
@@ -81,8 +81,9 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
     let model = ModelFile::open(progress, take, &options.model, options.output.as_ref())?;
     let checkpoint = model.checkpoint();
     let freeze = Freeze::new(checkpoint, options.freeze.as_ref());
-    let arch = options.data.networks.arch.as_deref();
-    let recognised = Recognised::of(checkpoint, arch, &freeze)?;
+    let purpose = Purpose::Statistics;
+    let candidates = options.data.networks.candidates(purpose)?;
+    let recognised = Recognised::of(checkpoint, &candidates, &freeze)?;
     if recognised.batchnorms.is_empty() {
         let updated = options.write_unchanged(&model, &recognised, progress)?;
         return Ok(Update::Model(Updated { seconds: since(started), ..updated }));
@@ -91,14 +92,14 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
         layerwise::check(&recognised.batchnorms).map_err(|e| e.at(checkpoint.path()))?;
     }
     let frozen = options.note_recognised(recognised, checkpoint, progress);
-    let freeze = options.freeze.as_ref();
-    let purpose = Purpose::Statistics;
-    let session = Session::open(&options.data, progress, &model.checkpoints, purpose, freeze)?;
+    let wanted = Wanted { candidates: candidates.clone(), purpose, freeze: options.freeze.as_ref() };
+    let session = Session::open(&options.data, progress, &model.checkpoints, wanted)?;
     let (arch, layers) = (&session.models[0].arch, session.models[0].batchnorms.len());
     progress.note(&format!("model: {arch}, {layers} batchnorm layers"));
     let order =
         options.data.images.order(session.dataset.as_ref(), options.order == Order::Shuffled);
-    let settings = options.settings(&session, frozen);
+    let batch_size = session.statistics_batch(options.data.images.batch_size, order.len())?;
+    let settings = options.settings(&session, frozen, batch_size);
     if options.method == Method::Layerwise {
         let updated = options.layerwise(&model, &session, settings, order, progress)?;
         return Ok(Update::Model(Updated { seconds: since(started), ..updated }));
@@ -110,6 +111,11 @@ impl UpdateBn {
     /// Fails if settings do not go together, before any work is done.
     fn check(&self) -> Result<()> {
         self.check_layerwise()?;
+        if self.noise && !self.data.networks.programs.is_empty() {
+            let (noise, program) = (setting!("noise", "on"), setting!("program"));
+            let what = format!("{noise} does not go with {program}: a program is the network as it is used");
+            return Err(Error::usage(what).remedy("leave one of them out"));
+        }
         let outputs: Vec<&Path> = self.output.iter().map(|output| output.path.as_path()).collect();
         self.sharing.check(setting!("save_stats"), &outputs, &[])?;
         if self.output.is_none() && self.sharing.save.is_none() {
@@ -193,16 +199,11 @@ impl UpdateBn {
         frozen
     }
 
-    /// The batch size changes the result, so it never depends on the memory there is.
-    fn batch_size(&self) -> usize {
-        self.data.images.batch_size.unwrap_or(DEFAULT_BATCH)
-    }
-
-    fn settings(&self, session: &Session, frozen: Vec<String>) -> Settings {
+    fn settings(&self, session: &Session, frozen: Vec<String>, batch_size: usize) -> Settings {
         Settings {
             version: env!("CARGO_PKG_VERSION").into(),
             method: self.method.name().into(),
-            batch_size: self.batch_size(),
+            batch_size,
             precision: self.data.networks.precision.name().into(),
             order: self.order.name().into(),
             seed: self.data.images.seed,
@@ -225,7 +226,7 @@ impl UpdateBn {
     ) -> Result<Update> {
         let network = &session.models[0];
         let (images, batch_size, allow_bad) =
-            (order.len(), self.batch_size(), self.data.images.allow_bad);
+            (order.len(), settings.batch_size, self.data.images.allow_bad);
         let pass = Pass {
             tool: TOOL,
             checkpoints: &model.checkpoints,
@@ -264,6 +265,7 @@ impl UpdateBn {
         let standard_error = stability.largest().filter(|_| watched);
         let mut collected =
             keeper.with(|part| of_part(&network.arch, &network.batchnorms, part))?;
+        collected.program = network.program.clone();
         collected.outcome.standard_error = standard_error;
         collected.stable = self.until_stable.map(|_| ended.is_break());
         collected.speed = Some(speed);
@@ -286,7 +288,8 @@ impl UpdateBn {
         let (images, layers) = (order.len(), network.batchnorms.len());
         let allow_bad = self.data.images.allow_bad;
         progress.begin("batchnorm", (images * layers) as u64, 0, Unit::Images);
-        let mut loader = session.loader(order, self.batch_size(), allow_bad, Portion::ALL)?;
+        let batch_size = settings.batch_size;
+        let mut loader = session.loader(order, batch_size, allow_bad, Portion::ALL)?;
         let input = Input::new(&session.transform, session.device)?;
         let budget = Budget::asked(self.memory);
         let step = |step: layerwise::Step| step.say(layers, progress);
@@ -310,6 +313,7 @@ impl UpdateBn {
             skipped: loader.bad(),
             stable: None,
             speed: None,
+            program: network.program.clone(),
         };
         model.write(collected, output_of(model)?)
     }
@@ -341,11 +345,13 @@ impl UpdateBn {
         if !self.data.networks.no_verify {
             checkpoint.verify(&|_| {})?;
         }
-        progress.note(&format!("model: {}", arch.name));
+        recognised.notes.iter().for_each(|note| progress.note(note));
+        progress.note(&format!("model: {arch}"));
         // The pixels that the model takes are recorded as for any other model, if they are known.
-        let (preset, channels) = (arch.preset, arch.channels);
+        let Recognised { preset, channels, takes, .. } = recognised;
+        let checkpoints = &model.checkpoints;
         let transform =
-            pixels::transform(&self.data, progress, &model.checkpoints, preset, channels);
+            pixels::transform(&self.data, progress, checkpoints, *preset, *channels, takes);
         let transform = match transform {
             Ok((_, record)) => Some(record),
             Err(error) if self.data.pixels.preset.is_some() => return Err(error),
@@ -380,5 +386,6 @@ pub(super) fn of_part<'a>(
         skipped: part.progress.lines(),
         stable: None,
         speed: None,
+        program: None,
     })
 }

@@ -1,6 +1,7 @@
 //! The file of the model, and the outcome of recomputing its statistics.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ use swa_tools::{Progress, Result, TRANSFORM_KEY};
 
 use super::sharing::State;
 use crate::bn_update::{self, Movement, Outcome, StandardError, movements};
-use crate::nn::{Layer, Recognised};
+use crate::nn::{Layer, Recognised, UsedProgram};
 use crate::session::Speed;
 
 /// The file to write.
@@ -58,6 +59,8 @@ pub struct Updated {
     pub output: PathBuf,
     /// The architecture.
     pub arch: String,
+    /// The program that the model runs, if it is one.
+    pub program: Option<Rc<UsedProgram>>,
     /// Why there was nothing to recompute; all figures are zero then.
     pub unchanged: Option<String>,
     /// What determined the statistics; None if there was nothing to recompute.
@@ -105,6 +108,7 @@ pub(super) struct Collected<'a> {
     pub skipped: Vec<String>,
     pub stable: Option<bool>,
     pub speed: Option<Speed>,
+    pub program: Option<Rc<UsedProgram>>,
 }
 
 impl<'a> ModelFile<'a> {
@@ -137,14 +141,17 @@ impl<'a> ModelFile<'a> {
 
     /// Writes the model with the statistics of a whole pass.
     pub fn write(&self, collected: Collected, output: &'a Output) -> Result<Updated> {
-        let Collected { arch, layers, outcome, settings, transform, skipped, stable, speed } =
-            collected;
+        let Collected { arch, layers, outcome, settings, transform, program, .. } = collected;
+        let (skipped, stable, speed) = (collected.skipped, collected.stable, collected.speed);
         let standard_error = outcome.standard_error.map(|StandardError { layer, error }| {
             // Six decimals: further ones mean nothing.
             ((error * 1e6).round() / 1e6, layers[layer].name.clone())
         });
         let mut record = serde_json::to_value(&settings).unwrap_or_default();
         record["images"] = outcome.images.into();
+        if let Some(program) = &program {
+            record["program"] = json!(program.record);
+        }
         // Only if it ended the pass: the files of shared and resumed passes, which do not know it, must be the same.
         if stable.is_some() {
             record["standard_error"] = standard_error
@@ -160,6 +167,7 @@ impl<'a> ModelFile<'a> {
             model: self.checkpoint().path().to_path_buf(),
             output: output.path.clone(),
             arch: arch.to_string(),
+            program,
             unchanged: None,
             frozen: settings.frozen.clone(),
             settings: Some(settings),
@@ -185,16 +193,20 @@ impl<'a> ModelFile<'a> {
         why: String,
         transform: Option<Value>,
     ) -> Result<Updated> {
-        let Recognised { arch, frozen, .. } = recognised;
+        let Recognised { arch, frozen, program, .. } = recognised;
         let version = env!("CARGO_PKG_VERSION");
-        let settings = json!({ "version": version, "images": 0, "frozen": frozen });
+        let mut settings = json!({ "version": version, "images": 0, "frozen": frozen });
+        if let Some(program) = program {
+            settings["program"] = json!(program.record);
+        }
         let mut record = Map::from_iter([("bn_update".to_string(), settings)]);
         record.extend(transform.map(|pixels| (TRANSFORM_KEY.to_string(), pixels)));
         bn_update::write_unchanged(self.checkpoint(), record, &self.target(output))?;
         Ok(Updated {
             model: self.checkpoint().path().to_path_buf(),
             output: output.path.clone(),
-            arch: arch.name.clone(),
+            arch: arch.clone(),
+            program: program.clone(),
             unchanged: Some(why),
             settings: None,
             frozen: frozen.clone(),

@@ -2,7 +2,8 @@
 //!
 //! A network is written once, as code that asks a `Scope` for its tensors by name and shape. Without a checkpoint
 //! behind it the same code lists the tensors that the network consists of. That list is how an architecture is
-//! recognised, and why loading is strict: no tensor missing, none left over.
+//! recognised, and why loading is strict: no tensor missing, none left over. An exported program is one more such network,
+//! whose names come from its file; there tensors may be left over.
 //!
 //! Each file imports only files above it here:
 //!
@@ -11,15 +12,18 @@
 //! | `fault` | the error of networks |
 //! | `precision`, `libtorch`, [`device`], [`memory`] | what networks run on |
 //! | [`input`], `noise`, `moments` | what goes into a forward pass, and what batchnorm measures of it |
-//! | `pass`, `network` | how a forward pass treats batchnorm; the trait of all networks |
+//! | `outputs`, `pass`, `network` | which outputs are logits; how a forward pass treats batchnorm; the trait of all networks |
 //! | `shapes`, `freeze`, `scope` | from a checkpoint to a network's tensors |
 //! | `batch_norm`, `layers` | the layers |
 //! | `models`, `program` | the families, a file each; exported programs |
-//! | `model`, `replaced`, `recognised` | a network with its weights; recognising and loading it |
+//! | `takes`, `fit`, `used_program` | which images a network takes; which program a checkpoint is for |
+//! | `model`, `replaced`, `candidates`, `recognised` | a network with its weights; recognising and loading it |
 
 mod batch_norm;
+mod candidates;
 pub mod device;
 mod fault;
+mod fit;
 mod freeze;
 pub mod input;
 mod layers;
@@ -30,6 +34,7 @@ pub(crate) mod models;
 mod moments;
 mod network;
 mod noise;
+pub(crate) mod outputs;
 mod pass;
 mod precision;
 mod program;
@@ -37,7 +42,10 @@ mod recognised;
 mod replaced;
 mod scope;
 mod shapes;
+mod takes;
+mod used_program;
 
+pub(crate) use candidates::Candidates;
 pub(crate) use fault::with_smaller_batch;
 pub use fault::{Fault, Result};
 pub(crate) use freeze::{Freeze, doubt};
@@ -51,3 +59,5 @@ pub use precision::Precision;
 pub(crate) use program::Prepared;
 pub(crate) use recognised::Recognised;
 pub use scope::Setup;
+pub(crate) use takes::Takes;
+pub use used_program::{ProgramRecord, UsedProgram};

@@ -9,7 +9,9 @@ use super::fault::Result;
 use super::network::Network;
 use super::pass::{Layer, Pass};
 use super::precision::Precision;
-use swa_base::Error;
+use super::takes::Takes;
+use super::used_program::UsedProgram;
+use swa_base::{Error, Kind as ErrorKind, setting};
 
 /// A network with its weights, on a device.
 pub struct Model {
@@ -18,8 +20,8 @@ pub struct Model {
     pub(crate) network: Rc<dyn Network>,
     /// `resnet50`, `preresnet-8`.
     pub arch: String,
-    /// Outputs of the last layer.
-    pub classes: usize,
+    /// Outputs of the last layer; None of a program that gives no logits, or has not run yet.
+    pub classes: Option<usize>,
     /// Channels of the images it takes.
     pub channels: usize,
     /// The preset that its family was published with.
@@ -28,20 +30,66 @@ pub struct Model {
     pub batchnorms: Vec<Layer>,
     /// What it computes in.
     pub precision: Precision,
+    /// The program that it runs, if it is one.
+    pub program: Option<Rc<UsedProgram>>,
+    /// What else it demands of its images.
+    pub(crate) takes: Takes,
 }
 
 impl Model {
-    /// `x`: [images, channels, height, width], normalised. Returns the logits, [images, classes], f32.
+    /// `x`: [images, channels, height, width], normalised. Returns the logits, [images, classes], f32; no classes
+    /// of a program without logits.
     ///
     /// # Errors
-    /// Those of libtorch; `Input` for a batch of one value a channel whose moments are collected.
+    /// Those of libtorch; `Input` for a batch of one value a channel whose moments are collected; `Mismatch` for
+    /// images of another size than a program takes.
     pub fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        Ok(self.network.forward(&self.input(x)?, pass)?.f_to_kind(Kind::Float)?)
+        let x = self.input(x)?;
+        let logits = match (self.takes.batch, &pass) {
+            (Some(batch), Pass::Eval) => self.in_batches(&x, batch as i64)?,
+            _ => self.network.forward(&x, pass)?,
+        };
+        Ok(logits.f_to_kind(Kind::Float)?)
     }
 
     /// The images in the type that the network takes.
+    ///
+    /// # Errors
+    /// `Mismatch` for images of another size than the network takes, or another number of them.
     pub(crate) fn input(&self, x: &Tensor) -> Result<Tensor> {
+        let size: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
+        if let [_, channels, height, width] = size[..]
+            && !self.takes.fits(height, width)
+        {
+            let takes = self.takes.describe(self.channels);
+            let what = format!(
+                "the program takes images of {takes}, these are of {channels} × {height} × {width}"
+            );
+            let (crop, resize) = (setting!("crop"), setting!("resize"));
+            return Err(Error::new(ErrorKind::Mismatch, what)
+                .at(&self.path)
+                .remedy(format!("bring them to that size with {resize} and {crop}"))
+                .into());
+        }
         Ok(x.f_to_kind(self.network.takes(self.precision))?)
+    }
+
+    /// The logits of a network that takes exactly so many images at a time: the last batch is filled with copies of its
+    /// last image.
+    fn in_batches(&self, x: &Tensor, batch: i64) -> Result<Tensor> {
+        let images = x.size()[0];
+        let mut logits = vec![];
+        for first in (0..images).step_by(batch as usize) {
+            let n = batch.min(images - first);
+            let mut part = x.f_narrow(0, first, n)?;
+            if n < batch {
+                let last = part.f_narrow(0, n - 1, 1)?;
+                let copies = last.f_expand([batch - n, -1, -1, -1], false)?;
+                part = Tensor::f_cat(&[&part, &copies], 0)?;
+            }
+            logits.push(self.network.forward(&part, &mut Pass::Eval)?.f_narrow(0, 0, n)?);
+        }
+        Ok(Tensor::f_cat(&logits, 0)?)
     }
 
     /// Frees the memory of its weights. Its description stays; to run, it must be loaded again.

@@ -101,11 +101,11 @@ impl Layer {
         Layer { name: name.to_string(), channels, calls: 1, stored }
     }
 
-    /// The same layer in a file whose names all begin with `prefix`.
-    pub(super) fn below(mut self, prefix: &str) -> Self {
+    /// The same layer under other names: `rename` gives those in the file.
+    pub(super) fn renamed(mut self, rename: impl Fn(&str) -> String) -> Self {
         let Stored { mean, variance, counter } = &mut self.stored;
         let names = mean.iter_mut().chain(variance).chain(counter).chain([&mut self.name]);
-        names.for_each(|name| name.insert_str(0, prefix));
+        names.for_each(|name| *name = rename(name));
         self
     }
 }

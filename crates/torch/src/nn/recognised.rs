@@ -1,26 +1,41 @@
 //! Which network a checkpoint holds, found from names and shapes alone; then loaded, every tensor that the network
-//! asks for and no other.
+//! asks for. Of a known family, no other may be left over.
 
+use std::rc::Rc;
+
+use super::candidates::Candidates;
 use super::fault::Result;
+use super::fit::Fit;
 use super::freeze::Freeze;
 use super::model::Model;
 use super::models::{self, Arch};
 use super::network::Network;
 use super::pass::Layer;
-use super::scope::{Found, Setup, Weights};
+use super::program::Prepared;
+use super::scope::{Found, Scope, Setup, Weights};
 use super::shapes::Shapes;
+use super::takes::Takes;
+use super::used_program::{self, UsedProgram};
 use swa_base::{Error, Kind, setting};
 use swa_tools::checkpoint::Checkpoint;
+use swa_tools::programs::Program;
 
-/// Builds the architecture, with weights or only described.
+/// How to go on with a network that is not known.
+const WAY_OUT: &str = concat!(
+    "any other network: ",
+    setting!("program"),
+    " FILE.pt2, which torch.export.save wrote (docs/programs.md)"
+);
+
+/// Asks for the network's tensors, to load or only to describe it.
 fn build(
-    arch: &Arch,
+    constructor: impl FnOnce(Scope) -> Result<Box<dyn Network>>,
     shapes: &Shapes,
     freeze: &Freeze,
     from: Option<(&Checkpoint, Setup)>,
 ) -> Result<(Box<dyn Network>, Found)> {
     let mut weights = Weights::new(shapes, freeze, from);
-    let network = (arch.build)(weights.scope())?;
+    let network = constructor(weights.scope())?;
     Ok((network, weights.finish()))
 }
 
@@ -36,7 +51,8 @@ impl Model {
         arch: Option<&str>,
         setup: impl Into<Setup>,
     ) -> swa_base::Result<Self> {
-        Recognised::of(checkpoint, arch, &Freeze::default())?.load(setup)
+        let candidates = Candidates::open(arch, &[])?;
+        Recognised::of(checkpoint, &candidates, &Freeze::default())?.load(setup)
     }
 }
 
@@ -45,66 +61,214 @@ pub struct Recognised<'a> {
     checkpoint: &'a Checkpoint,
     shapes: Shapes<'a>,
     freeze: &'a Freeze,
-    /// The architecture, with the dimensions that the weights give.
-    pub arch: Arch,
+    constructor: Constructor,
+    /// The architecture, with the dimensions that the weights give: `resnet50`; or the program.
+    pub arch: String,
+    /// Outputs of the last layer; None of a program, whose outputs are known when it has run.
+    classes: Option<usize>,
+    /// Channels of the images that it takes.
+    pub channels: usize,
+    /// The preset that models of this family are published with, if there is one.
+    pub preset: Option<&'static str>,
+    /// What else it demands of its images.
+    pub takes: Takes,
     /// As in [`Model`].
     pub batchnorms: Vec<Layer>,
     /// Batchnorm layers that keep their statistics.
     pub frozen: Vec<String>,
     /// Whether training noise reaches a batchnorm layer.
     pub noisy: bool,
+    /// The program that it runs, if it is one.
+    pub program: Option<Rc<UsedProgram>>,
+    /// What the user may want to know of the programs.
+    pub notes: Vec<String>,
+}
+
+enum Constructor {
+    Family(Arch),
+    Program(Rc<Prepared>),
 }
 
 impl<'a> Recognised<'a> {
-    /// Recognises the architecture from the names and shapes, or takes the one named: no tensor
-    /// missing, none left over, every shape as expected.
+    /// Recognises the architecture from the names and shapes: the program whose tensors these are, else a known family
+    /// or the one named, with no tensor missing, none left over, every shape as expected.
     pub fn of(
         checkpoint: &'a Checkpoint,
-        arch: Option<&str>,
+        candidates: &'a Candidates,
         freeze: &'a Freeze,
     ) -> swa_base::Result<Recognised<'a>> {
-        let at = |e: Error| e.at(checkpoint.path());
-        let mut closest: Option<(Arch, Vec<String>)> = None;
-        for shapes in Shapes::views(checkpoint) {
-            let candidates = match arch {
-                Some(name) => models::named(name, &shapes).into_iter().collect(),
-                None => models::likely(&shapes),
-            };
-            for arch in candidates {
-                let (_, Found { problems, batchnorms, frozen, noisy }) =
-                    build(&arch, &shapes, freeze, None).map_err(|e| at(e.into()))?;
-                if problems.is_empty() {
-                    freeze.check(&frozen, &batchnorms).map_err(at)?;
-                    return Ok(Recognised {
-                        checkpoint,
-                        shapes,
-                        freeze,
-                        arch,
-                        batchnorms,
-                        frozen,
-                        noisy,
-                    });
-                }
-                if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
-                    closest = Some((arch, problems));
-                }
+        let (programs, path) = (&candidates.programs, checkpoint.path());
+        let refusal = match of_program(checkpoint, programs, freeze) {
+            Ok(Ok(recognised)) => return Ok(recognised),
+            Ok(Err(refusal)) => refusal,
+            Err(error) => return Err(error.at(path)),
+        };
+        match (of_family(checkpoint, candidates.arch.as_deref(), freeze), refusal) {
+            (Ok(mut recognised), Some(refusal)) => {
+                let (file, arch) = (path.display(), &recognised.arch);
+                let why = refusal.cause(&swa_base::text::marked);
+                recognised.notes.push(format!("note: no program fits `{file}`, which is {arch}: {why}"));
+                Ok(recognised)
             }
+            (Err(error), Some(refusal)) => Err(match error.kind() {
+                Kind::UnknownNetwork => refusal,
+                _ => error,
+            }),
+            (other, None) => other,
         }
-        Err(at(refused(checkpoint, arch, closest)))
     }
 
     /// The network with its weights.
     pub fn load(self, setup: impl Into<Setup>) -> swa_base::Result<Model> {
         let setup = setup.into();
-        let Recognised { checkpoint, shapes, freeze, arch, .. } = self;
+        let Recognised { checkpoint, shapes, freeze, constructor, .. } = self;
         let path = checkpoint.path().to_path_buf();
-        let from = Some((checkpoint, setup));
-        let built = build(&arch, &shapes, freeze, from).map_err(|e| Error::from(e).at(&path))?;
-        let (network, Found { batchnorms, .. }) = built;
-        let Arch { name: arch, classes, channels, preset, .. } = arch;
-        let (network, precision) = (network.into(), setup.precision);
-        Ok(Model { path, network, arch, classes, channels, preset, batchnorms, precision })
+        let construct = |scope: Scope| match &constructor {
+            Constructor::Family(arch) => (arch.build)(scope),
+            Constructor::Program(prepared) => prepared.build(scope),
+        };
+        let built = build(construct, &shapes, freeze, Some((checkpoint, setup)));
+        let (network, Found { batchnorms, .. }) =
+            built.map_err(|e| Error::from(e).at(&path))?;
+        Ok(Model {
+            path,
+            network: network.into(),
+            arch: self.arch,
+            classes: self.classes,
+            channels: self.channels,
+            preset: self.preset,
+            batchnorms,
+            precision: setup.precision,
+            program: self.program,
+            takes: self.takes,
+        })
     }
+}
+
+/// The program that runs the checkpoint, if there is one; else why the closest does not, if any was given.
+fn of_program<'a>(
+    checkpoint: &'a Checkpoint,
+    programs: &'a [Rc<Prepared>],
+    freeze: &'a Freeze,
+) -> swa_base::Result<Result<Recognised<'a>, Option<Error>>> {
+    let mut fits = Vec::with_capacity(programs.len());
+    for prepared in programs {
+        fits.push((prepared, Fit::of(prepared.program(), checkpoint)?));
+    }
+    let mut fitting: Vec<&(&Rc<Prepared>, Fit)> =
+        fits.iter().filter(|(_, fit)| fit.is_perfect()).collect();
+    // The one that leaves the fewest tensors over.
+    let most = fitting.iter().map(|(_, fit)| fit.in_common()).max();
+    fitting.retain(|(_, fit)| Some(fit.in_common()) == most);
+    let (prepared, fit) = match fitting[..] {
+        [] => {
+            let closest = fits.iter().min_by_key(|(_, fit)| fit.problems());
+            return Ok(Err(closest.map(|(_, fit)| fit.refusal())));
+        }
+        [fit] => fit,
+        [(a, _), (b, _), ..] => {
+            let (a, b) = (a.program().path().display(), b.program().path().display());
+            let what = format!("has the tensors of two programs, `{a}` and `{b}`, which compute different things");
+            let remedy = concat!("give one of them as ", setting!("program"));
+            return Err(Error::new(Kind::Mismatch, what).remedy(remedy));
+        }
+    };
+    let (program, shapes) = (prepared.program(), fit.shapes());
+    let (_, found) = build(|scope| prepared.build(scope), &shapes, freeze, None)?;
+    let Found { batchnorms, frozen, noisy, .. } = found;
+    freeze.check(&frozen, &batchnorms)?;
+    let (channels, takes) = image(program)?;
+    let used = UsedProgram::of(program, fit, &batchnorms);
+    Ok(Ok(Recognised {
+        checkpoint,
+        shapes,
+        freeze,
+        constructor: Constructor::Program(Rc::clone(prepared)),
+        arch: used_program::title(program),
+        classes: None,
+        channels,
+        preset: preset(channels, &takes),
+        takes,
+        batchnorms,
+        frozen,
+        noisy,
+        notes: used.notes(),
+        program: Some(Rc::new(used)),
+    }))
+}
+
+/// Channels, and what a program demands of its images.
+fn image(program: &Program) -> swa_base::Result<(usize, Takes)> {
+    let image = program.image();
+    let [batch, channels, height, width] = image.shape[..] else {
+        let side = |side: &Option<usize>| side.map_or("any".to_string(), |n| n.to_string());
+        let shape: Vec<String> = image.shape.iter().map(side).collect();
+        let what = format!("takes a tensor of {}, not images", shape.join(" × "));
+        return Err(Error::new(Kind::Unsupported, what).at(program.path()).remedy(
+            "export a network that takes one tensor of [batch, channels, height, width]",
+        ));
+    };
+    // Three channels where any number would do.
+    let channels = channels.unwrap_or(3);
+    if !matches!(channels, 1 | 3) {
+        let what = format!("takes images of {channels} channels");
+        return Err(Error::new(Kind::Unsupported, what)
+            .at(program.path())
+            .remedy("images are read as grey or RGB, in 1 or 3 channels"));
+    }
+    Ok((channels, Takes { height, width, batch, most: image.upper_batch }))
+}
+
+/// Images of fewer pixels a side are rarely ImageNet's, and have other means.
+const IMAGENET_SIDE: usize = 64;
+
+/// The preset of a program's images where nothing else says so: ImageNet's, at the program's size.
+fn preset(channels: usize, takes: &Takes) -> Option<&'static str> {
+    let is_large = |side: Option<usize>| side.is_none_or(|side| side >= IMAGENET_SIDE);
+    (channels == 3 && is_large(takes.height) && is_large(takes.width)).then_some("imagenet")
+}
+
+/// The known family of a checkpoint.
+fn of_family<'a>(
+    checkpoint: &'a Checkpoint,
+    arch: Option<&str>,
+    freeze: &'a Freeze,
+) -> swa_base::Result<Recognised<'a>> {
+    let at = |e: Error| e.at(checkpoint.path());
+    let mut closest: Option<(Arch, Vec<String>)> = None;
+    for shapes in Shapes::views(checkpoint) {
+        let candidates = match arch {
+            Some(name) => models::named(name, &shapes).into_iter().collect(),
+            None => models::likely(&shapes),
+        };
+        for arch in candidates {
+            let (_, Found { problems, batchnorms, frozen, noisy }) =
+                build(&arch.build, &shapes, freeze, None).map_err(|e| at(e.into()))?;
+            if problems.is_empty() {
+                freeze.check(&frozen, &batchnorms).map_err(at)?;
+                return Ok(Recognised {
+                    checkpoint,
+                    shapes,
+                    freeze,
+                    arch: arch.name.clone(),
+                    classes: Some(arch.classes),
+                    channels: arch.channels,
+                    preset: arch.preset,
+                    takes: Takes::default(),
+                    constructor: Constructor::Family(arch),
+                    batchnorms,
+                    frozen,
+                    noisy,
+                    program: None,
+                    notes: vec![],
+                });
+            }
+            if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
+                closest = Some((arch, problems));
+            }
+        }
+    }
+    Err(at(refused(checkpoint, arch, closest)))
 }
 
 /// Why nothing was recognised: `arch` is the architecture that was asked for, `closest` the one that differs least.
@@ -116,15 +280,16 @@ fn refused(
     let known = format!("known: {}", models::list().join(", "));
     let unknown = |what: String| {
         let what = format!("architecture not recognised; {what}");
-        Error::new(Kind::UnknownNetwork, what).remedy(known.clone())
+        Error::new(Kind::UnknownNetwork, what).remedy(format!("{known}; {WAY_OUT}"))
     };
     match (arch, closest) {
         (Some(name), None) => {
-            Error::usage(format!("{} {name} is not known", setting!("arch"))).remedy(known)
+            let what = format!("{} {name} is not known", setting!("arch"));
+            Error::usage(what).remedy(format!("{known}; {WAY_OUT}"))
         }
         (Some(name), Some((_, problems))) => {
             let what = format!("does not fit {name} in {} place(s)", problems.len());
-            Error::new(Kind::Mismatch, what).list(problems)
+            Error::new(Kind::Mismatch, what).remedy(WAY_OUT).list(problems)
         }
         (None, None) => unknown(format!(
             "no known one has names like {}, with or without a prefix that all names share",

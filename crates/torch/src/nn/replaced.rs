@@ -43,6 +43,7 @@ impl Model {
             network: Rc::new(Replaced { network: Rc::clone(&self.network), statistics }),
             path: self.path.clone(),
             arch: self.arch.clone(),
+            program: self.program.clone(),
             batchnorms: self.batchnorms.clone(),
             ..*self
         }

@@ -205,7 +205,7 @@ impl<'a> Scope<'_, 'a> {
     pub fn register_layer(&mut self, layer: Layer, counted: bool) -> Option<usize> {
         let Weights { shapes, freeze, found: Found { batchnorms, frozen, .. }, .. } =
             &mut *self.weights;
-        let layer = layer.below(&shapes.prefix);
+        let layer = layer.renamed(|name| shapes.in_file(name));
         if freeze.holds(&layer.name, counted) {
             frozen.push(layer.name);
             return None;

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// The field with the digests of the programs that the models run.
+pub(crate) const PROGRAMS_KEY: &str = "programs";
+
 /// Everything that determines what a pass collects: tool, models, data, transform and settings. The parts of one
 /// pass agree in all of it.
 #[derive(Debug, Clone)]
@@ -37,13 +40,13 @@ impl Identity {
         self.fields.get(key).unwrap_or(&Value::Null)
     }
 
-    /// How this one differs from `other`: "`seed` is 1, not 0". Models and data are left out: these are digests, about
-    /// which the caller can say more.
+    /// How this one differs from `other`: "`seed` is 1, not 0". Models, programs and data are left out: these are
+    /// digests, about which the caller can say more.
     pub(super) fn differences(&self, other: &Identity) -> Vec<String> {
         let mut found = Vec::new();
         if self.text != other.text {
             for key in keys(&self.fields, &other.fields) {
-                if key != "models" && key != "data" {
+                if !["models", "data", PROGRAMS_KEY].contains(&key) {
                     compare(key, self.get(key), other.get(key), &mut found);
                 }
             }

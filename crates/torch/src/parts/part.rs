@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::identity::Identity;
+use super::identity::{Identity, PROGRAMS_KEY};
 use super::shard::Shard;
 use swa_base::Result;
 use swa_data::Batch;
@@ -97,6 +97,9 @@ pub(super) fn differences(
     expected: (&Identity, &Progress),
 ) -> Vec<String> {
     let mut list = found.0.differences(expected.0);
+    if found.0.get(PROGRAMS_KEY) != expected.0.get(PROGRAMS_KEY) {
+        list.push("it ran another program".into());
+    }
     let mut other = |key: &str, a: &str, b: &str, what: &str| {
         if found.0.get(key) != expected.0.get(key) {
             list.push(match a == b {

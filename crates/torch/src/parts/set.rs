@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::file::{self, Opened};
-use super::identity::Identity;
+use super::identity::{Identity, PROGRAMS_KEY};
 use super::part::{Content, Part, Progress, differences};
 use super::shard::Shard;
 use swa_base::{Error, Kind, Result, setting};
@@ -80,6 +80,23 @@ impl Set {
         Err(Error::new(Kind::Mismatch, what)
             .at(self.parts[0].checkpoint.path())
             .remedy("give the model that the parts were made with"))
+    }
+
+    /// # Errors
+    /// `Mismatch` if it is a pass with other programs, by their digests; null: with none.
+    pub fn expect_programs(&self, digests: &Value) -> Result<()> {
+        if self.identity().get(PROGRAMS_KEY) == digests {
+            return Ok(());
+        }
+        let what = match (self.identity().get(PROGRAMS_KEY), digests) {
+            (Value::Null, _) => "was made with a built-in network, not with a program",
+            (_, Value::Null) => "was made with a program, not with a built-in network",
+            _ => "was made with another program",
+        };
+        let program = setting!("program");
+        Err(Error::new(Kind::Mismatch, what)
+            .at(self.parts[0].checkpoint.path())
+            .remedy(format!("give {program} as the parts were made")))
     }
 
     /// Adds up the contents, starting from an empty one. In all, `allow_bad` images may have been left out, or as many

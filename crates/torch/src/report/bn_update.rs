@@ -8,6 +8,7 @@ use swa_tools::report::table;
 use super::part::PaceReport;
 use crate::bn_update::{MIN_BATCHES, Movement};
 use crate::jobs::Updated;
+use crate::nn::UsedProgram;
 use crate::session::Speed;
 
 /// What `swa-bn-update` prints.
@@ -17,6 +18,8 @@ pub struct BnUpdateReport {
     pub output: String,
     /// The architecture.
     pub arch: String,
+    /// The program that the model runs; null for a built-in network.
+    pub program: Option<UsedProgram>,
     /// How batches were combined; null where there was nothing to recompute.
     pub method: Option<String>,
     /// Images that the statistics are from.
@@ -86,6 +89,7 @@ impl BnUpdateReport {
         BnUpdateReport {
             output: outcome.output.display().to_string(),
             arch: outcome.arch.clone(),
+            program: outcome.program.as_deref().cloned(),
             method: settings.map(|settings| settings.method.clone()),
             images: outcome.images,
             batches: outcome.batches,

@@ -7,12 +7,15 @@ use swa_tools::report::table;
 
 use super::scores::{HEADER, Scores};
 use crate::jobs::{Compared, Origin, Verdict};
+use crate::nn::ProgramRecord;
 
 /// What `swa-eval` prints when it compares statistics.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ComparisonReport {
     /// The model.
     pub model: String,
+    /// The program that it runs; null for a built-in network.
+    pub program: Option<ProgramRecord>,
     /// A row an origin, the averaged statistics first.
     pub statistics: Vec<StatisticsReport>,
     /// Training images that statistics were computed from.
@@ -64,6 +67,7 @@ impl ComparisonReport {
         };
         ComparisonReport {
             model: outcome.model.display().to_string(),
+            program: outcome.program.as_ref().map(|program| program.record.clone()),
             statistics: origins
                 .map(|(i, (origin, row))| StatisticsReport {
                     statistics: origin.name.into(),

@@ -8,7 +8,8 @@ use swa_tools::setting;
 
 use super::part::PaceReport;
 use super::scores::{HEADER, Scores};
-use crate::jobs::{ClassMapUsed, Evaluated};
+use crate::jobs::{ClassMapUsed, Evaluated, Row};
+use crate::nn::ProgramRecord;
 use crate::session::Speed;
 
 /// What `swa-eval` prints.
@@ -45,6 +46,8 @@ pub struct EvaluationReport {
 pub struct ModelReport {
     /// Its path, or `ensemble of N`.
     pub model: String,
+    /// The program that it runs; null for a built-in network and for the ensemble.
+    pub program: Option<ProgramRecord>,
     /// How it did.
     #[serde(flatten)]
     pub scores: Scores,
@@ -54,9 +57,13 @@ impl EvaluationReport {
     /// Of an outcome.
     pub fn of(outcome: &Evaluated) -> Self {
         let rows = outcome.rows();
-        let mut models: Vec<ModelReport> = (rows.iter())
-            .map(|row| ModelReport { model: row.name.clone(), scores: Scores::of(row) })
-            .collect();
+        let program = |i: usize| outcome.about.programs.get(i).cloned().flatten();
+        let model = |(i, row): (usize, &Row)| ModelReport {
+            model: row.name.clone(),
+            program: program(i),
+            scores: Scores::of(row),
+        };
+        let mut models: Vec<ModelReport> = rows.iter().enumerate().map(model).collect();
         let ensemble = outcome.evaluation.ensemble.as_ref().and_then(|_| models.pop());
         EvaluationReport {
             models,

@@ -1,22 +1,22 @@
 //! Opening a session: device, data, models, pixels.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use regex::Regex;
 use serde_json::Value;
 use swa_data::loader::Portion;
-use swa_data::{ClassMap, Classes, Dataset, Loader, Order, Split, Transform};
+use swa_data::{ClassMap, Dataset, Loader, Order, Split, Transform};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::{Error, Kind, Progress, Result, setting};
+use swa_tools::{Error, Kind, Progress, Result};
 use tch::Device;
 
-use super::options::{Images, Networks, Options};
-use super::pixels;
-use crate::nn::{Freeze, Model, Recognised, Setup, device};
+use super::models::{Load, check_classes, same};
+use super::options::{Images, Options};
+use super::{pixels, programs};
+use crate::nn::{Candidates, Model, Setup, device};
 
 /// Images per batch, unless the options say otherwise.
-pub(crate) const DEFAULT_BATCH: usize = 128;
+pub(super) const DEFAULT_BATCH: usize = 128;
 
 /// Images of 224 × 224 pixels that keep a GPU busy.
 const GPU_BATCH: usize = 256;
@@ -30,6 +30,16 @@ pub(crate) enum Purpose {
     Evaluation,
     /// Evaluation with several statistics: batchnorm layers are not folded.
     Comparison,
+}
+
+/// What a session is opened for.
+pub(crate) struct Wanted<'a> {
+    /// What models may be recognised as.
+    pub candidates: Candidates,
+    /// What they are for.
+    pub purpose: Purpose,
+    /// Batchnorm layers whose name matches keep their statistics.
+    pub freeze: Option<&'a Regex>,
 }
 
 /// Everything that a pass over the data needs.
@@ -53,11 +63,12 @@ pub(crate) struct Session {
     /// How many of the models are on the device at a time. If not all, none is loaded: they run in groups
     /// (`evaluate::Groups`).
     pub at_once: usize,
+    /// What models may be recognised as.
+    pub(super) candidates: Candidates,
 }
 
 impl Session {
-    /// Opens device, data and models, and reports what was chosen. Batchnorm layers whose name matches `freeze`
-    /// keep their statistics.
+    /// Opens device, data and models, and reports what was chosen.
     ///
     /// # Errors
     /// `NoDevice`, `UnknownNetwork`, `Mismatch` if data and models do not go together, `OutOfMemory` if the
@@ -66,10 +77,9 @@ impl Session {
         options: &Options,
         progress: &dyn Progress,
         checkpoints: &[Checkpoint],
-        purpose: Purpose,
-        freeze: Option<&Regex>,
+        wanted: Wanted,
     ) -> Result<Self> {
-        let session = Self::open_some(options, progress, checkpoints, purpose, freeze, usize::MAX)?;
+        let session = Self::open_some(options, progress, checkpoints, wanted, usize::MAX)?;
         match session.at_once < session.models.len() {
             true => Err(Error::new(
                 Kind::OutOfMemory,
@@ -85,10 +95,10 @@ impl Session {
         options: &Options,
         progress: &dyn Progress,
         checkpoints: &[Checkpoint],
-        purpose: Purpose,
-        freeze: Option<&Regex>,
+        wanted: Wanted,
         at_once: usize,
     ) -> Result<Self> {
+        let Wanted { candidates, purpose, freeze } = wanted;
         let networks = &options.networks;
         if let Some(threads) = networks.threads {
             tch::set_num_threads(threads as i32);
@@ -100,14 +110,11 @@ impl Session {
         let setup = Setup { device, precision: networks.precision, folded };
         let (dataset, class_map) = options.images.open(purpose)?;
         progress.note(&format!("data: {}", dataset.describe()));
-        let loaded =
-            load_all(options, checkpoints, freeze, setup, at_once, &|checkpoint, model| {
-                match &class_map {
-                    Some(map) => map.check(model.classes, checkpoint.path()),
-                    None => check_classes(&options.images.dir, dataset.as_ref(), model),
-                }
-            });
-        let (models, at_once) = loaded?;
+        let images = &options.images;
+        let check =
+            |model: &Model| check_classes(images, dataset.as_ref(), class_map.as_ref(), model);
+        let load = Load { candidates: &candidates, freeze, setup, verify: !networks.no_verify };
+        let (models, at_once) = load.all(checkpoints, at_once, progress, &check)?;
         if at_once < checkpoints.len() {
             progress.note(&format!(
                 "{at_once} of the {} models are on the device at a time: they take turns",
@@ -115,14 +122,14 @@ impl Session {
             ));
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
-        same(checkpoints, &models, "classes", |m| m.classes)?;
+        let takes = programs::common(checkpoints, &models)?;
         let family = models.first().and_then(|m| m.preset);
         let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (transform, transform_record) =
-            pixels::transform(options, progress, checkpoints, family, channels)?;
+            pixels::transform(options, progress, checkpoints, family, channels, &takes)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
-        Ok(Session {
+        let mut session = Session {
             models,
             dataset,
             class_map,
@@ -132,7 +139,12 @@ impl Session {
             device,
             setup,
             at_once,
-        })
+            candidates,
+        };
+        session.try_programs(images, checkpoints, progress, purpose)?;
+        let classes = |m: &Model| m.classes.unwrap_or_default();
+        same(checkpoints, &session.models, "classes", classes)?;
+        Ok(session)
     }
 
     /// Images per batch if the result does not depend on it. On a GPU: as many as keep it busy, whether or not its
@@ -191,90 +203,5 @@ impl Images {
             order.sort_unstable();
         }
         order
-    }
-}
-
-impl Networks {
-    /// Recognises a model and loads its weights.
-    pub(crate) fn load(
-        &self,
-        checkpoint: &Checkpoint,
-        freeze: Option<&Regex>,
-        setup: Setup,
-    ) -> Result<Model> {
-        let freeze = Freeze::new(checkpoint, freeze);
-        Recognised::of(checkpoint, self.arch.as_deref(), &freeze)?.load(setup)
-    }
-}
-
-/// Loads and checks the models. Also returns how many fit on the device at a time.
-fn load_all(
-    options: &Options,
-    checkpoints: &[Checkpoint],
-    freeze: Option<&Regex>,
-    setup: Setup,
-    at_once: usize,
-    check: &dyn Fn(&Checkpoint, &Model) -> Result<()>,
-) -> Result<(Vec<Model>, usize)> {
-    let networks = &options.networks;
-    let mut at_once = at_once.min(checkpoints.len());
-    let mut models: Vec<Model> = Vec::with_capacity(checkpoints.len());
-    for checkpoint in checkpoints {
-        if !networks.no_verify {
-            checkpoint.verify(&|_| {})?;
-        }
-        let mut model = match networks.load(checkpoint, freeze, setup) {
-            // Half of those that fitted: images need memory as well.
-            Err(error) if error.kind() == Kind::OutOfMemory && !models.is_empty() => {
-                at_once = (models.len() / 2).max(1);
-                models.iter_mut().for_each(Model::unload);
-                networks.load(checkpoint, freeze, setup)?
-            }
-            loaded => loaded?,
-        };
-        if at_once < checkpoints.len() {
-            model.unload();
-        }
-        checkpoint.check_unchanged()?;
-        check(checkpoint, &model)?;
-        models.push(model);
-    }
-    Ok((models, at_once))
-}
-
-fn check_classes(dir: &Path, dataset: &dyn Dataset, model: &Model) -> Result<()> {
-    let (fits, found) = match dataset.classes() {
-        Classes::Exactly(n) => (n == model.classes, n.to_string()),
-        Classes::AtLeast(n) => (n <= model.classes, format!("at least {n}")),
-    };
-    if fits {
-        return Ok(());
-    }
-    let (path, heads) = (model.path.display(), model.classes);
-    let what = format!("the data has {found} classes, the head of `{path}` has {heads}");
-    Err(Error::new(Kind::Mismatch, what).at(dir).remedy(concat!(
-        "give the data that the model was trained for, or say with ",
-        setting!("class_map"),
-        " which class is which output"
-    )))
-}
-
-/// What all models must have in common to share a pass.
-fn same(
-    checkpoints: &[Checkpoint],
-    models: &[Model],
-    what: &str,
-    of: fn(&Model) -> usize,
-) -> Result<usize> {
-    let first = models.first().map_or(0, of);
-    match models.iter().zip(checkpoints).find(|(model, _)| of(model) != first) {
-        None => Ok(first),
-        Some((model, checkpoint)) => {
-            let other = checkpoints[0].path().display();
-            let what = format!("has {} {what}, `{other}` has {first}", of(model));
-            Err(Error::new(Kind::Mismatch, what)
-                .at(checkpoint.path())
-                .remedy("evaluate them one by one"))
-        }
     }
 }

@@ -9,20 +9,30 @@ use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
 
 use super::options::Options;
+use crate::nn::Takes;
+use swa_base::text::marked;
 
 /// A transform and its record: the preset's name (`custom` if it was changed) and its fields.
 pub(crate) type Recorded = (Transform, Value);
 
-/// The transform of models that take so many channels; `family`: the preset of their architecture.
+/// The transform of models that take so many channels; `family`: the preset of their architecture; `takes`: what else they
+/// demand.
 pub(crate) fn transform(
     options: &Options,
     progress: &dyn Progress,
     checkpoints: &[Checkpoint],
     family: Option<&str>,
     channels: usize,
+    takes: &Takes,
 ) -> Result<Recorded> {
     let pixels = &options.pixels;
     let (mut transform, mut name, origin) = base(options, checkpoints, family, channels)?;
+    let is_default = pixels.preset.is_none() && origin != RECORDED;
+    let side = takes.height.filter(|_| takes.height == takes.width);
+    if let Some(side) = side.filter(|&side| is_default && transform.crop != Some(side)) {
+        (transform.resize, transform.crop) = (Some(resize_for(side)), Some(side));
+        name = "custom".into();
+    }
     if pixels.augment {
         transform.training = Some(training(&name, options.images.seed)?);
     }
@@ -48,6 +58,7 @@ pub(crate) fn transform(
         name = "custom".into();
     }
     transform.validate()?;
+    check_size(&transform, takes, options, origin)?;
     let training = transform.training.map_or(String::new(), |training| format!(", {training}"));
     progress.note(&format!("pixels: preset {name}{origin}{training}"));
     let mut record = json!({ "preset": name });
@@ -57,6 +68,47 @@ pub(crate) fn transform(
     }
     Ok((transform, record))
 }
+
+/// The short side after the resize for a crop of so many pixels, in ImageNet's proportion; small images are not cropped.
+fn resize_for(side: usize) -> usize {
+    match side {
+        64.. => (side * 256 + 112) / 224,
+        _ => side,
+    }
+}
+
+/// Fails if the pixels have another size than the models take, as far as it is known before images are read.
+fn check_size(transform: &Transform, takes: &Takes, options: &Options, origin: &str) -> Result<()> {
+    let random = transform.training.and_then(|training| training.size);
+    let Some(side) = random.or(transform.crop).filter(|&side| !takes.fits(side, side)) else {
+        return Ok(());
+    };
+    let pixels = &options.pixels;
+    let channels = transform.channels;
+    let by = match (&pixels.crop, &pixels.preset) {
+        (Some(n), _) => marked("crop", Some(&n.to_string())),
+        (None, Some(preset)) => marked("preset", Some(preset)),
+        (None, None) if origin == RECORDED => "the transform recorded in the model".to_string(),
+        (None, None) => "the usual transform".to_string(),
+    };
+    let (crop, resize) = (setting!("crop"), setting!("resize"));
+    let remedy = match (takes.height, takes.width) {
+        (Some(height), Some(width)) if height != width => format!(
+            "images are cut to squares: give {resize} 0 and {crop} 0 if they have that size, or export the \
+             program with free height and width"
+        ),
+        (Some(n), _) | (None, Some(n)) => format!("give {crop} {n} and {resize} {}", resize_for(n)),
+        (None, None) => unreachable!("every size fits"),
+    };
+    let expected = takes.describe(channels);
+    let what = format!(
+        "the program takes images of {expected}, {by} gives {channels} × {side} × {side}"
+    );
+    Err(Error::usage(what).remedy(remedy))
+}
+
+/// Where a transform comes from.
+const RECORDED: &str = " (recorded in the model)";
 
 /// The transform before settings change it, its name, and where it comes from.
 fn base(
@@ -124,7 +176,7 @@ fn of_record(
         );
         return Err(refused(Kind::Mismatch, what));
     }
-    Ok((transform, name, " (recorded in the model)"))
+    Ok((transform, name, RECORDED))
 }
 
 /// The augmentation that the networks of a preset are trained with.

@@ -168,5 +168,6 @@ pub fn which(take: &TakeArgs) -> Take {
 
 /// `--list-archs`.
 pub fn list_archs() -> Result<()> {
-    architectures().into_iter().try_for_each(print)
+    architectures().into_iter().try_for_each(print)?;
+    print("any other network: --program (docs/programs.md)")
 }

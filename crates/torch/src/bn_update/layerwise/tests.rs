@@ -5,7 +5,7 @@ use tch::Device;
 
 use super::*;
 use crate::nn::Layer;
-use crate::nn::Precision;
+use crate::nn::{Precision, Takes};
 use swa_base::Kind as ErrorKind;
 use swa_data::Preset;
 
@@ -53,7 +53,9 @@ fn model(layers: usize, described: usize, most: usize) -> (Model, Rc<Cell<usize>
         path: PathBuf::new(),
         network: Rc::new(Chain { layers, alive: Rc::clone(&alive), most }),
         arch: "chain".into(),
-        classes: 1,
+        classes: Some(1),
+        program: None,
+        takes: Takes::default(),
         channels: 1,
         preset: None,
         precision: Precision::Fp32,

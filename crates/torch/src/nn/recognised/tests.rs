@@ -40,7 +40,7 @@ fn layouts() -> Vec<Layout> {
 }
 
 fn found(arch: &Arch, shapes: &Shapes) -> Found {
-    build(arch, shapes, &Freeze::default(), None).unwrap().1
+    build(&arch.build, shapes, &Freeze::default(), None).unwrap().1
 }
 
 fn problems(arch: &Arch, shapes: &Shapes) -> Vec<String> {
