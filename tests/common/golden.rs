@@ -63,8 +63,8 @@ pub fn splitmix(name: &str) -> impl FnMut() -> u64 {
     }
 }
 
-/// In names: the batchnorm layers that end a residual branch, of ResNets and of MobileNetV2.
-const BRANCH_ENDS: [&str; 3] = [".bn2.", ".bn3.", ".conv.3."];
+/// In names: the batchnorm layers that end a residual branch, of ResNets, MobileNetV2 and LeViT.
+const BRANCH_ENDS: [&str; 5] = [".bn2.", ".bn3.", ".conv.3.", ".proj.ln.bn.", ".ln2.bn."];
 
 /// In names: MobileNetV2's convolutions that may be from one channel.
 const ONE_CHANNEL: [&str; 3] = [".conv.", "conv_dw.", "conv_stem."];
