@@ -48,7 +48,10 @@ fn three_commands_and_what_they_record() {
     let out = folder.path("bn.safetensors");
     let printed = json(&mut update(&swa, &program, &out, &[]));
     let arch = printed["arch"].as_str().unwrap();
-    assert!(arch.starts_with("program plain.pt2 (") && arch.ends_with(" operators, torch 2.11.0)"), "{arch}");
+    assert!(
+        arch.starts_with("program plain.pt2 (") && arch.ends_with(" operators, torch 2.11.0)"),
+        "{arch}"
+    );
     let used = &printed["program"];
     assert_eq!(used["torch"], "2.11.0");
     assert_eq!(used["schema"], "8.17");
@@ -105,7 +108,10 @@ fn prefixes_on_either_side_do_not_matter() {
             })
             .collect();
         let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
-            (name.as_str(), safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+            (
+                name.as_str(),
+                safetensors::tensor::TensorView::new(*dtype, shape.clone(), bytes).unwrap(),
+            )
         });
         safetensors::serialize_to_file(views, None, &path).unwrap();
         path
@@ -159,7 +165,10 @@ fn statistics_go_to_all_names_of_a_tied_layer_and_one_name_is_enough() {
         let out = folder.path("fewer-out.safetensors");
         update(&model, &program, &out, &["--force"]).assert().success();
         let found = load(&out);
-        assert_ne!(found[&format!("{kept}running_mean")], load(&model)[&format!("{kept}running_mean")]);
+        assert_ne!(
+            found[&format!("{kept}running_mean")],
+            load(&model)[&format!("{kept}running_mean")]
+        );
         assert!(!found.keys().any(|name| name.starts_with(gone)));
     }
 }
@@ -171,16 +180,22 @@ fn each_model_runs_its_own_program_or_a_built_in_network() {
     let (tokens, tokens_program) = folder.network("tokens");
     let (resnet, resnet_program) = folder.network("resnet18");
     let all: [&Path; 3] = [&plain, &tokens, &resnet];
-    let together = eval(&all, &[&plain_program, &tokens_program], &["--ensemble", "--crop", "32", "--resize", "32"])
-        .args(["--json"])
-        .output()
-        .unwrap();
+    let together = eval(
+        &all,
+        &[&plain_program, &tokens_program],
+        &["--ensemble", "--crop", "32", "--resize", "32"],
+    )
+    .args(["--json"])
+    .output()
+    .unwrap();
     let stderr = String::from_utf8_lossy(&together.stderr).into_owned();
     assert!(together.status.success(), "{stderr}");
     assert!(stderr.contains("no program fits") && stderr.contains("which is resnet18"), "{stderr}");
     let printed: Value = serde_json::from_slice(&together.stdout).unwrap();
     assert!(printed["models"][2]["program"].is_null());
-    for (i, (model, program)) in [(&plain, &plain_program), (&tokens, &tokens_program)].iter().enumerate() {
+    for (i, (model, program)) in
+        [(&plain, &plain_program), (&tokens, &tokens_program)].iter().enumerate()
+    {
         let alone = json(&mut eval(&[model], &[program], &["--crop", "32", "--resize", "32"]));
         for field in ["top1", "nll", "program"] {
             assert_eq!(alone["models"][0][field], printed["models"][i][field], "{field}");
@@ -209,10 +224,14 @@ fn a_second_copy_of_the_network_in_a_checkpoint_is_not_guessed_at() {
     let folder = Folder::new();
     let (_, program) = folder.network("plain");
     let below = |prefix: &str| {
-        layout("plain").into_iter().map(move |(name, shape)| (format!("{prefix}{name}"), shape)).collect::<Vec<_>>()
+        layout("plain")
+            .into_iter()
+            .map(move |(name, shape)| (format!("{prefix}{name}"), shape))
+            .collect::<Vec<_>>()
     };
     let model = folder.checkpoint("two.safetensors", [below("ema."), below("online.")].concat());
-    let parts = ["has the program's tensors more than once", "`ema.`", "`online.`", "export a module"];
+    let parts =
+        ["has the program's tensors more than once", "`ema.`", "`online.`", "export a module"];
     fails(&mut update(&model, &program, &folder.path("out"), &[]), 3, &parts);
     // A program that says which is meant; the other copy is surplus.
     let wrapped = folder.program("wrapped");
@@ -220,7 +239,10 @@ fn a_second_copy_of_the_network_in_a_checkpoint_is_not_guessed_at() {
     let out = folder.path("out.safetensors");
     update(&model, &wrapped, &out, &[]).assert().success();
     assert_eq!(load(&out)["ema.body.bn.running_mean"], load(&model)["ema.body.bn.running_mean"]);
-    assert_ne!(load(&out)["model.body.bn.running_mean"], load(&model)["model.body.bn.running_mean"]);
+    assert_ne!(
+        load(&out)["model.body.bn.running_mean"],
+        load(&model)["model.body.bn.running_mean"]
+    );
 }
 
 #[test]
@@ -228,11 +250,22 @@ fn the_program_s_size_is_the_default_and_contradictions_are_named() {
     let folder = Folder::new();
     let (model, program) = folder.network("plain");
     let takes = "the program takes images of 3 × 32 × 32";
-    fails(&mut eval(&[&model], &[&program], &["--crop", "24"]), 2, &[takes, "--crop 24 gives 3 × 24 × 24", "--crop 32"]);
-    fails(&mut eval(&[&model], &[&program], &["--preset", "imagenet"]), 2, &[takes, "--preset imagenet gives 3 × 224 × 224"]);
+    fails(
+        &mut eval(&[&model], &[&program], &["--crop", "24"]),
+        2,
+        &[takes, "--crop 24 gives 3 × 24 × 24", "--crop 32"],
+    );
+    fails(
+        &mut eval(&[&model], &[&program], &["--preset", "imagenet"]),
+        2,
+        &[takes, "--preset imagenet gives 3 × 224 × 224"],
+    );
     let given = ["--preset", "imagenet", "--crop", "32", "--resize", "36"];
     let printed = json(&mut eval(&[&model], &[&program], &given));
-    assert_eq!((&printed["transform"]["crop"], &printed["transform"]["resize"]), (&32.into(), &36.into()));
+    assert_eq!(
+        (&printed["transform"]["crop"], &printed["transform"]["resize"]),
+        (&32.into(), &36.into())
+    );
     // Images of other sizes than the program's.
     let native = ["--crop", "0", "--resize", "24"];
     let stderr = fails(&mut eval(&[&model], &[&program], &native), 3, &[]);
@@ -252,13 +285,20 @@ fn the_program_s_size_is_the_default_and_contradictions_are_named() {
     let mut command = swa_eval();
     command.arg(&model).arg("--program").arg(&program).arg("--data").arg(photos());
     let printed = json(&mut command);
-    assert_eq!((&printed["transform"]["crop"], &printed["transform"]["resize"]), (&96.into(), &110.into()));
+    assert_eq!(
+        (&printed["transform"]["crop"], &printed["transform"]["resize"]),
+        (&96.into(), &110.into())
+    );
     // Grey.
     let (model, program) = folder.network("grey");
     let grey = ["--mean", "0.5", "--std", "0.25"];
     assert_eq!(json(&mut eval(&[&model], &[&program], &grey))["transform"]["channels"], 1);
     let wrong = ["--preset", "imagenet"];
-    fails(&mut eval(&[&model], &[&program], &wrong), 2, &["preset `imagenet` has 3 channels, the network takes 1"]);
+    fails(
+        &mut eval(&[&model], &[&program], &wrong),
+        2,
+        &["preset `imagenet` has 3 channels, the network takes 1"],
+    );
 }
 
 #[test]
@@ -278,7 +318,11 @@ fn of_several_outputs_the_only_one_of_images_by_classes_is_taken() {
     assert_eq!(expected.len(), 40);
     for name in ["dict", "tuple"] {
         let program = folder.program(name);
-        assert_eq!(logits(&model, &program, &folder.path("b.safetensors"), &[]), expected, "{name}");
+        assert_eq!(
+            logits(&model, &program, &folder.path("b.safetensors"), &[]),
+            expected,
+            "{name}"
+        );
     }
     let (model, program) = folder.network("two-heads");
     let parts = ["which outputs of", "`out` [2, 4]", "`aux` [2, 4]", "returns the logits alone"];
@@ -311,7 +355,11 @@ fn a_program_s_features_need_not_be_the_data_s_classes_for_statistics() {
     let mut command = with(swa_bn_update());
     command.arg(&model).arg("-o").arg(folder.path("out.safetensors"));
     let stderr = notes(&mut command);
-    assert!(stderr.contains("the data has 3 classes") && stderr.contains("has 4; statistics do not depend on classes"), "{stderr}");
+    assert!(
+        stderr.contains("the data has 3 classes")
+            && stderr.contains("has 4; statistics do not depend on classes"),
+        "{stderr}"
+    );
     let mut command = with(swa_eval());
     fails(command.arg(&model), 3, &["the data has 3 classes, the head of"]);
 }
@@ -337,7 +385,11 @@ fn a_fixed_batch_is_kept_only_where_the_graph_depends_on_it() {
     let (model, program) = folder.network("static-four");
     let out = folder.path("four.safetensors");
     let exactly = ["takes exactly 4 images at a time"];
-    fails(&mut update(&model, &program, &out, &[]), 2, &[exactly[0], "--batch-size 4", "dynamic_shapes"]);
+    fails(
+        &mut update(&model, &program, &out, &[]),
+        2,
+        &[exactly[0], "--batch-size 4", "dynamic_shapes"],
+    );
     let parts = [exactly[0], "10 are no whole number of such batches", "--samples 8"];
     fails(&mut update(&model, &program, &out, &["--batch-size", "4"]), 2, &parts);
     for method in ["cma", "layerwise"] {
@@ -354,7 +406,10 @@ fn a_fixed_batch_is_kept_only_where_the_graph_depends_on_it() {
     // One at a time.
     let (model, program) = folder.network("static-one");
     assert_eq!(logits(&model, &program, &out, &[]).len(), 40);
-    let parts = ["was exported for batches of one image", "dynamic_shapes=({0: torch.export.Dim(\"batch\")},)"];
+    let parts = [
+        "was exported for batches of one image",
+        "dynamic_shapes=({0: torch.export.Dim(\"batch\")},)",
+    ];
     fails(&mut update(&model, &program, &folder.path("one"), &[]), 3, &parts);
 }
 
@@ -367,7 +422,8 @@ fn the_largest_batch_that_was_stated_is_respected() {
     let most = printed["batch_size"].as_u64().unwrap();
     assert!(most < 128, "{most}");
     let more = (most + 1).to_string();
-    let parts = [&format!("takes at most {most} images at a time")[..], &format!("--batch-size {most}")];
+    let parts =
+        [&format!("takes at most {most} images at a time")[..], &format!("--batch-size {most}")];
     fails(&mut update(&model, &program, &out, &["--batch-size", &more]), 2, &parts);
     fails(&mut eval(&[&model], &[&program], &["--batch-size", &more]), 2, &parts);
 }
@@ -390,7 +446,10 @@ fn what_a_program_leaves_alone_is_named() {
     };
     let (program, stderr) = used("frozen");
     assert_eq!(program["left"], serde_json::json!(["body.bn"]));
-    assert!(stderr.contains("plain arithmetic in the program") && stderr.contains("`body.bn`"), "{stderr}");
+    assert!(
+        stderr.contains("plain arithmetic in the program") && stderr.contains("`body.bn`"),
+        "{stderr}"
+    );
     let (program, stderr) = used("instance");
     assert_eq!(program["not_reached"], serde_json::json!(["spare"]));
     assert_eq!(program["left"], serde_json::json!(["instance"]));
@@ -415,7 +474,8 @@ fn a_layer_at_several_places_is_not_recomputed_layer_by_layer() {
     assert_eq!(load(&out)["twice.bn.num_batches_tracked"], 4i64.to_le_bytes());
     assert_eq!(load(&out)["stem.bn.num_batches_tracked"], 2i64.to_le_bytes());
     let bn_data = photos();
-    let mut command = eval(&[&model], &[&program], &["--compare-stats", "--batch-size", "5", "--bn-data"]);
+    let mut command =
+        eval(&[&model], &[&program], &["--compare-stats", "--batch-size", "5", "--bn-data"]);
     let printed = json(command.arg(bn_data));
     let rows = printed["statistics"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row["statistics"].as_str().unwrap()).collect();
@@ -448,7 +508,12 @@ fn parts_interruptions_and_one_pass_end_in_the_same_bytes() {
     let part = |shard: &str, program: &Path, name: &str| {
         let path = folder.path(name);
         let mut command = swa_bn_update();
-        command.arg(&model).arg("--program").arg(program).args(PIXELS).args(["--threads", "1", "--batch-size", "3"]);
+        command.arg(&model).arg("--program").arg(program).args(PIXELS).args([
+            "--threads",
+            "1",
+            "--batch-size",
+            "3",
+        ]);
         command.arg("--data").arg(photos()).args(["--shard", shard, "--save-stats"]).arg(&path);
         command.assert().success();
         path
@@ -470,10 +535,18 @@ fn parts_interruptions_and_one_pass_end_in_the_same_bytes() {
     // With another program, or none.
     let other = folder.program("no-grad");
     let out = folder.path("other.safetensors");
-    fails(&mut merge(&both, Some(&other), &out), 3, &["was made with another program", "--program"]);
+    fails(
+        &mut merge(&both, Some(&other), &out),
+        3,
+        &["was made with another program", "--program"],
+    );
     fails(&mut merge(&both, None, &out), 3, &["not recognised", "--program"]);
     let mixed = part("1/2", &other, "q1");
-    fails(&mut merge(&[&parts[0], &mixed], Some(&program), &out), 3, &["is of another pass", "another program"]);
+    fails(
+        &mut merge(&[&parts[0], &mixed], Some(&program), &out),
+        3,
+        &["is of another pass", "another program"],
+    );
     // An equal program elsewhere is the same.
     let copy = folder.path("elsewhere.pt2");
     fs::copy(&program, &copy).unwrap();
@@ -483,7 +556,11 @@ fn parts_interruptions_and_one_pass_end_in_the_same_bytes() {
     let state = folder.path("state");
     fs::copy(part("0/1", &program, "all"), &state).unwrap();
     let resume = ["--batch-size", "3", "--force", "--resume", state.to_str().unwrap()];
-    fails(&mut update(&model, &other, &out, &resume), 3, &["is the state of another pass", "it ran another program"]);
+    fails(
+        &mut update(&model, &other, &out, &resume),
+        3,
+        &["is the state of another pass", "it ran another program"],
+    );
     update(&model, &program, &out, &resume).assert().success();
     assert_eq!(fs::read(&out).unwrap(), fs::read(&whole).unwrap());
     assert!(!state.exists());
@@ -494,11 +571,13 @@ fn an_evaluation_in_parts_is_that_of_one_process() {
     let folder = Folder::new();
     let (model, program) = folder.network("plain");
     let (other, other_program) = folder.network("tokens");
-    let (models, programs): ([&Path; 2], [&Path; 2]) = ([&model, &other], [&program, &other_program]);
+    let (models, programs): ([&Path; 2], [&Path; 2]) =
+        ([&model, &other], [&program, &other_program]);
     let whole = json(&mut eval(&models, &programs, &["--ensemble", "--batch-size", "3"]));
     let part = |shard: &str, programs: &[&Path], name: &str| {
         let path = folder.path(name);
-        let mut command = eval(&models, programs, &["--ensemble", "--batch-size", "3", "--shard", shard]);
+        let mut command =
+            eval(&models, programs, &["--ensemble", "--batch-size", "3", "--shard", shard]);
         command.arg("--save-outcomes").arg(&path).assert().success();
         path
     };
@@ -510,7 +589,11 @@ fn an_evaluation_in_parts_is_that_of_one_process() {
     }
     assert_eq!(merged["models"][1]["program"]["torch"], "2.11.0");
     // In turns.
-    let turns = json(&mut eval(&models, &programs, &["--ensemble", "--batch-size", "3", "--models-at-once", "1"]));
+    let turns = json(&mut eval(
+        &models,
+        &programs,
+        &["--ensemble", "--batch-size", "3", "--models-at-once", "1"],
+    ));
     assert_eq!((&turns["models"], &turns["ensemble"]), (&whole["models"], &whole["ensemble"]));
 }
 
@@ -535,7 +618,8 @@ fn all_methods_freezing_and_stopping_work() {
     let extra = ["--batch-size", "2", "--until-stable", "9", "--force"];
     let printed = json(&mut update(&model, &program, &out, &extra));
     assert_eq!(printed["stable"], true);
-    let mut command = eval(&[&model], &[&program], &["--compare-stats", "--batch-size", "5", "--bn-data"]);
+    let mut command =
+        eval(&[&model], &[&program], &["--compare-stats", "--batch-size", "5", "--bn-data"]);
     let printed = json(command.arg(photos()).arg("--last").arg(&out));
     assert_eq!(printed["statistics"].as_array().unwrap().len(), 6);
     assert_eq!(printed["program"]["torch"], "2.11.0");

@@ -12,9 +12,15 @@ use swa_testing::*;
 fn a_checkpoint_that_lacks_tensors_is_told_which() {
     let folder = Folder::new();
     let (_, program) = folder.network("plain");
-    let fewer: Layout = layout("plain").into_iter().filter(|(name, _)| !name.starts_with("last.")).collect();
+    let fewer: Layout =
+        layout("plain").into_iter().filter(|(name, _)| !name.starts_with("last.")).collect();
     let model = folder.checkpoint("fewer.safetensors", fewer);
-    let parts = ["fewer.safetensors", "does not have 5 of the program's 17 tensors: `last.", ", …", "plain.pt2"];
+    let parts = [
+        "fewer.safetensors",
+        "does not have 5 of the program's 17 tensors: `last.",
+        ", …",
+        "plain.pt2",
+    ];
     fails(&mut eval(&[&model], &[&program], &[]), 3, &parts);
     fails(&mut update(&model, &program, &folder.path("out"), &[]), 3, &parts);
     assert!(!folder.path("out").exists());
@@ -43,7 +49,10 @@ fn other_shapes_are_told_on_both_sides() {
         }
     }
     let model = folder.checkpoint("both.safetensors", other);
-    let parts = ["2 tensors have other shapes", "`head.fc.bias`: [9] in the checkpoint, [4] in the program"];
+    let parts = [
+        "2 tensors have other shapes",
+        "`head.fc.bias`: [9] in the checkpoint, [4] in the program",
+    ];
     fails(&mut eval(&[&model], &[&program], &[]), 3, &parts);
 }
 
@@ -98,7 +107,11 @@ fn what_is_no_program_is_told_what_it_is() {
     }
     fails(&mut eval(&[&model], &[&model], &[]), 3, &["plain.safetensors", "torch.export"]);
     fails(&mut eval(&[&model], &[&folder.path("none.pt2")], &[]), 4, &["none.pt2"]);
-    for (name, start) in [("m.onnx", &b"\x08\x08\x12\x07pytorch"[..]), ("m.pte", b"\x10\0\0\0ET12"), ("empty.pt2", b"")] {
+    for (name, start) in [
+        ("m.onnx", &b"\x08\x08\x12\x07pytorch"[..]),
+        ("m.pte", b"\x10\0\0\0ET12"),
+        ("empty.pt2", b""),
+    ] {
         let path = folder.path(name);
         fs::write(&path, start).unwrap();
         fails(&mut eval(&[&model], &[&path], &[]), 3, &[name]);
@@ -111,7 +124,8 @@ fn operators_and_branches_that_cannot_be_run_are_all_named() {
     let folder = Folder::new();
     let (model, _) = folder.network("plain");
     let custom = programs().join("refused/custom.pt2");
-    let parts = ["2 operators", "mylib::swish", "torchvision::deform_conv2d", "PyTorch's own operators"];
+    let parts =
+        ["2 operators", "mylib::swish", "torchvision::deform_conv2d", "PyTorch's own operators"];
     fails(&mut eval(&[&model], &[&custom], &[]), 3, &parts);
     let branch = folder.program("branch");
     fails(&mut eval(&[&model], &[&branch], &[]), 3, &["branch.pt2", "`cond`"]);
@@ -134,10 +148,20 @@ fn images_that_cannot_be_made_are_refused() {
         }
     }
     let model = folder.checkpoint("six.safetensors", tensors);
-    fails(&mut eval(&[&model], &[&six], &[]), 3, &["six-channels.pt2", "takes images of 6 channels"]);
+    fails(
+        &mut eval(&[&model], &[&six], &[]),
+        3,
+        &["six-channels.pt2", "takes images of 6 channels"],
+    );
     let rows = folder.program("rows");
-    let names = [("0.weight", vec![6, 8]), ("0.bias", vec![6]), ("3.weight", vec![4, 6]), ("3.bias", vec![4])];
-    let norm = ["weight", "bias", "running_mean", "running_var"].map(|part| (format!("1.{part}"), vec![6]));
+    let names = [
+        ("0.weight", vec![6, 8]),
+        ("0.bias", vec![6]),
+        ("3.weight", vec![4, 6]),
+        ("3.bias", vec![4]),
+    ];
+    let norm = ["weight", "bias", "running_mean", "running_var"]
+        .map(|part| (format!("1.{part}"), vec![6]));
     let tensors = names.map(|(name, shape)| (name.to_string(), shape)).into_iter().chain(norm);
     let model = folder.checkpoint("rows.safetensors", tensors.collect());
     fails(&mut eval(&[&model], &[&rows], &[]), 3, &["rows.pt2", "not images"]);

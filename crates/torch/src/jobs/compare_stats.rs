@@ -146,7 +146,8 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
     let budget = Budget::asked(options.memory);
     let (batches, batch_size) = options.training_batches(&session, &budget, progress)?;
     origins.extend(recomputed(model, &input, &batches, &budget, progress)?);
-    let (records, skipped) = options.evaluate(&session, &input, &origins, (batch_size, outputs), progress)?;
+    let (records, skipped) =
+        options.evaluate(&session, &input, &origins, (batch_size, outputs), progress)?;
     let names: Vec<String> = origins.iter().map(|(name, _)| name.to_string()).collect();
     let origin = |(i, (name, statistics)): (usize, &(&'static str, Vec<Statistics>))| Origin {
         name,
@@ -219,8 +220,7 @@ impl CompareStats {
         let count = order.len();
         let batch_size = session.statistics_batch(images.batch_size, count)?;
         let (dataset, transform) = (Arc::from(dataset), session.transform.clone());
-        let mut loader =
-            Loader::new(dataset, order, transform, batch_size, images.allow_bad)?;
+        let mut loader = Loader::new(dataset, order, transform, batch_size, images.allow_bad)?;
         let batches = layerwise::hold(&mut loader, count, budget).map_err(|e| {
             e.remedy(concat!(
                 "draw fewer with ",

@@ -145,7 +145,8 @@ impl About {
         restrict: bool,
     ) -> Self {
         let outputs = session.models.first().and_then(|model| model.classes).unwrap_or(0);
-        let programs = session.models.iter().map(|model| Some(model.program.as_ref()?.record.clone()));
+        let programs =
+            session.models.iter().map(|model| Some(model.program.as_ref()?.record.clone()));
         let map = session.class_map.as_ref();
         let names_of_data = || session.dataset.class_names().map(<[String]>::to_vec);
         About {

@@ -92,7 +92,8 @@ pub fn update_bn(options: &UpdateBn, progress: &dyn Progress) -> Result<Update> 
         layerwise::check(&recognised.batchnorms).map_err(|e| e.at(checkpoint.path()))?;
     }
     let frozen = options.note_recognised(recognised, checkpoint, progress);
-    let wanted = Wanted { candidates: candidates.clone(), purpose, freeze: options.freeze.as_ref() };
+    let wanted =
+        Wanted { candidates: candidates.clone(), purpose, freeze: options.freeze.as_ref() };
     let session = Session::open(&options.data, progress, &model.checkpoints, wanted)?;
     let (arch, layers) = (&session.models[0].arch, session.models[0].batchnorms.len());
     progress.note(&format!("model: {arch}, {layers} batchnorm layers"));
@@ -113,7 +114,9 @@ impl UpdateBn {
         self.check_layerwise()?;
         if self.noise && !self.data.networks.programs.is_empty() {
             let (noise, program) = (setting!("noise", "on"), setting!("program"));
-            let what = format!("{noise} does not go with {program}: a program is the network as it is used");
+            let what = format!(
+                "{noise} does not go with {program}: a program is the network as it is used"
+            );
             return Err(Error::usage(what).remedy("leave one of them out"));
         }
         let outputs: Vec<&Path> = self.output.iter().map(|output| output.path.as_path()).collect();

@@ -177,7 +177,9 @@ mod tests {
                     let Moments { values, mean, variance, layer } = moments.remove(0);
                     let (expected, own_mean, own_variance) = own(true);
                     assert!(y.allclose(&expected, 1e-5, 1e-5, false), "{shape:?}");
-                    let close = |a: &Tensor, b: Tensor| a.allclose(&b.to_kind(Kind::Double), 1e-5, 1e-6, false);
+                    let close = |a: &Tensor, b: Tensor| {
+                        a.allclose(&b.to_kind(Kind::Double), 1e-5, 1e-6, false)
+                    };
                     assert!(close(&mean, own_mean) && close(&variance, own_variance), "{shape:?}");
                     assert_eq!((layer, values), (0, shape.iter().product::<i64>() / 3));
                 }
@@ -189,8 +191,13 @@ mod tests {
     fn one_value_a_channel_is_refused_in_every_rank() {
         let ones = || Tensor::ones([3], (Kind::Float, Device::Cpu));
         let (running_mean, running_var) = (ones(), ones());
-        let bn =
-            Normalisation { layer: Some(0), name: "bn".into(), running_mean, running_var, eps: EPS };
+        let bn = Normalisation {
+            layer: Some(0),
+            name: "bn".into(),
+            running_mean,
+            running_var,
+            eps: EPS,
+        };
         for shape in [&[1, 3][..], &[1, 3, 1], &[1, 3, 1, 1], &[1, 3, 1, 1, 1]] {
             let mut pass = Pass::Collect(Collected::default());
             let error = bn.forward(&random(shape), [None, None], &mut pass).unwrap_err();

@@ -72,7 +72,8 @@ impl<'a> Fit<'a> {
         if best.is_perfect() && prefix != taken && !others.is_empty() {
             let all: Vec<String> =
                 std::iter::once(prefix).chain(&others).map(|p| format!("`{p}`")).collect();
-            let what = format!("has the program's tensors more than once, below {}", all.join(", "));
+            let what =
+                format!("has the program's tensors more than once, below {}", all.join(", "));
             let module = prefix.trim_end_matches('.');
             return Err(Error::new(Kind::Mismatch, what).at(checkpoint.path()).remedy(format!(
                 "export a module that has the network as its `{module}`: then the names say which is meant"
@@ -152,7 +153,9 @@ impl<'a> Fit<'a> {
                 };
                 Error::new(
                     Kind::Mismatch,
-                    format!("does not have {missing} of the program's {needed} tensors: {names}{also}"),
+                    format!(
+                        "does not have {missing} of the program's {needed} tensors: {names}{also}"
+                    ),
                 )
             }
         };

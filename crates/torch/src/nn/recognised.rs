@@ -107,7 +107,9 @@ impl<'a> Recognised<'a> {
             (Ok(mut recognised), Some(refusal)) => {
                 let (file, arch) = (path.display(), &recognised.arch);
                 let why = refusal.cause(&swa_base::text::marked);
-                recognised.notes.push(format!("note: no program fits `{file}`, which is {arch}: {why}"));
+                recognised
+                    .notes
+                    .push(format!("note: no program fits `{file}`, which is {arch}: {why}"));
                 Ok(recognised)
             }
             (Err(error), Some(refusal)) => Err(match error.kind() {
@@ -128,8 +130,7 @@ impl<'a> Recognised<'a> {
             Constructor::Program(prepared) => prepared.build(scope),
         };
         let built = build(construct, &shapes, freeze, Some((checkpoint, setup)));
-        let (network, Found { batchnorms, .. }) =
-            built.map_err(|e| Error::from(e).at(&path))?;
+        let (network, Found { batchnorms, .. }) = built.map_err(|e| Error::from(e).at(&path))?;
         Ok(Model {
             path,
             network: network.into(),
@@ -168,7 +169,9 @@ fn of_program<'a>(
         [fit] => fit,
         [(a, _), (b, _), ..] => {
             let (a, b) = (a.program().path().display(), b.program().path().display());
-            let what = format!("has the tensors of two programs, `{a}` and `{b}`, which compute different things");
+            let what = format!(
+                "has the tensors of two programs, `{a}` and `{b}`, which compute different things"
+            );
             let remedy = concat!("give one of them as ", setting!("program"));
             return Err(Error::new(Kind::Mismatch, what).remedy(remedy));
         }
@@ -204,9 +207,9 @@ fn image(program: &Program) -> swa_base::Result<(usize, Takes)> {
         let side = |side: &Option<usize>| side.map_or("any".to_string(), |n| n.to_string());
         let shape: Vec<String> = image.shape.iter().map(side).collect();
         let what = format!("takes a tensor of {}, not images", shape.join(" × "));
-        return Err(Error::new(Kind::Unsupported, what).at(program.path()).remedy(
-            "export a network that takes one tensor of [batch, channels, height, width]",
-        ));
+        return Err(Error::new(Kind::Unsupported, what)
+            .at(program.path())
+            .remedy("export a network that takes one tensor of [batch, channels, height, width]"));
     };
     // Three channels where any number would do.
     let channels = channels.unwrap_or(3);

@@ -101,9 +101,8 @@ fn check_size(transform: &Transform, takes: &Takes, options: &Options, origin: &
         (None, None) => unreachable!("every size fits"),
     };
     let expected = takes.describe(channels);
-    let what = format!(
-        "the program takes images of {expected}, {by} gives {channels} × {side} × {side}"
-    );
+    let what =
+        format!("the program takes images of {expected}, {by} gives {channels} × {side} × {side}");
     Err(Error::usage(what).remedy(remedy))
 }
 

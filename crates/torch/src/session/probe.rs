@@ -77,7 +77,8 @@ fn agree(a: &Outputs, b: &Outputs, n: i64, other: i64, tolerance: f64) -> bool {
         if found != expected {
             return Some(false);
         }
-        let [a, b] = [a, b].map(|x| x.f_narrow(0, 0, rows).and_then(|x| x.f_to_kind(tch::Kind::Double)));
+        let [a, b] =
+            [a, b].map(|x| x.f_narrow(0, 0, rows).and_then(|x| x.f_to_kind(tch::Kind::Double)));
         let (a, b) = (a.ok()?, b.ok()?);
         let largest = f64::try_from(a.f_abs().ok()?.f_max().ok()?).ok()?;
         let moved = f64::try_from(a.f_sub(&b).ok()?.f_abs().ok()?.f_max().ok()?).ok()?;

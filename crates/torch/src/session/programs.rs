@@ -52,14 +52,16 @@ impl Session {
         let mut tried: Vec<(Rc<UsedProgram>, Probed)> = vec![];
         for (i, checkpoint) in checkpoints.iter().enumerate() {
             let Some(program) = self.models[i].program.clone() else { continue };
-            let known = tried.iter().position(|(other, _)| other.record.digest == program.record.digest);
+            let known =
+                tried.iter().position(|(other, _)| other.record.digest == program.record.digest);
             let number = match known {
                 Some(number) => number,
                 None => {
                     let probed = self.try_program(i, images, checkpoint)?;
                     if let Some(n) = probed.batch {
                         let file = &program.file;
-                        progress.note(&format!("note: `{file}` takes exactly {n} image(s) at a time"));
+                        progress
+                            .note(&format!("note: `{file}` takes exactly {n} image(s) at a time"));
                     }
                     tried.push((program.clone(), probed));
                     tried.len() - 1
@@ -97,7 +99,8 @@ impl Session {
         let n = (batch.unwrap_or(1) + 1).min(most.unwrap_or(usize::MAX)).max(1);
         let order = images.order(self.dataset.as_ref(), false);
         let mut loader = self.loader(order, n, images.allow_bad, Portion::ALL)?;
-        let first = loader.find(|batch| batch.as_ref().is_ok_and(|batch| batch.n > 0) || batch.is_err());
+        let first =
+            loader.find(|batch| batch.as_ref().is_ok_and(|batch| batch.n > 0) || batch.is_err());
         let Some(first) = first.transpose()? else {
             return Err(Error::input("no image was left to try the program on"));
         };
@@ -132,7 +135,9 @@ impl Session {
     pub fn statistics_batch(&self, asked: Option<usize>, images: usize) -> Result<usize> {
         let size = self.at_most(asked, DEFAULT_BATCH)?;
         for model in &self.models {
-            let (Some(program), Some(fixed)) = (&model.program, model.takes.batch) else { continue };
+            let (Some(program), Some(fixed)) = (&model.program, model.takes.batch) else {
+                continue;
+            };
             let file = &program.file;
             if fixed == 1 {
                 let what = format!("`{file}` was exported for batches of one image");

@@ -31,7 +31,8 @@ pub fn photos() -> PathBuf {
 
 /// The state dict of a network that was exported.
 pub fn layout(name: &str) -> Layout {
-    let all: Value = serde_json::from_slice(&unpacked(&programs().join("programs.json.gz"))).unwrap();
+    let all: Value =
+        serde_json::from_slice(&unpacked(&programs().join("programs.json.gz"))).unwrap();
     let tensors = all["cases"][name]["tensors"].as_object().unwrap();
     let shape = |value: &Value| serde_json::from_value(value[1].clone()).unwrap();
     tensors.iter().map(|(name, value)| (name.clone(), shape(value))).collect()
