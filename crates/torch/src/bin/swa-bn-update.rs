@@ -165,10 +165,11 @@ fn run(args: &Args) -> Result<()> {
         sharing: args.parts.sharing(common, args.save.as_deref(), args.force),
     };
     match jobs::update_bn(&options, &common.terminal())? {
-        Update::Model(updated) => report(common, updated),
+        Update::Model(updated) => report(args, updated),
         Update::Part(part) => {
             let model = shell_word(&options.model);
-            let next = format!("swa-bn-update {model} --merge-stats PART... -o FILE");
+            let programs = args.data.programs.words();
+            let next = format!("swa-bn-update {model}{programs} --merge-stats PART... -o FILE");
             sharing::report(common, &part, &next)
         }
     }
@@ -186,14 +187,16 @@ fn merge(args: &Args) -> Result<()> {
         no_verify: args.data.no_verify,
         allow_bad: args.data.allow_bad,
     };
-    report(common, jobs::merge_stats(&options, &common.terminal())?)
+    report(args, jobs::merge_stats(&options, &common.terminal())?)
 }
 
-fn report(common: &Common, updated: Updated) -> Result<()> {
+fn report(args: &Args, updated: Updated) -> Result<()> {
+    let common = &args.common;
     let report = BnUpdateReport::of(&updated);
     common.json(&report)?;
     common.say(report.text())?;
-    common.say(format!("next: swa-eval {} --data DIR", shell_word(&updated.output)))?;
+    let (model, programs) = (shell_word(&updated.output), args.data.programs.words());
+    common.say(format!("next: swa-eval {model}{programs} --data DIR"))?;
     updated.state.remove()
 }
 

@@ -1,14 +1,18 @@
 //! What a pass needs, opened and checked against each other: data, pixels, models, a device.
 
+mod batches;
+mod data;
 mod models;
 mod opened;
 mod options;
 mod pace;
 pub(crate) mod pixels;
 mod probe;
-mod programs;
+mod purpose;
+mod trial;
 
-pub(crate) use opened::{Purpose, Session, Wanted};
+pub(crate) use opened::Session;
 pub use options::{Images, Networks, Options, Pixels};
 pub(crate) use pace::Pace;
 pub use pace::Speed;
+pub(crate) use purpose::{Purpose, Wanted};

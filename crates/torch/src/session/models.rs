@@ -52,6 +52,13 @@ impl Load<'_> {
         Ok((models, at_once))
     }
 
+    /// A model loaded again, with what is known of it.
+    pub fn again(&self, checkpoint: &Checkpoint, known: &Model) -> Result<Model> {
+        let freeze = Freeze::new(checkpoint, self.freeze);
+        let model = Recognised::of(checkpoint, self.candidates, &freeze)?.load(self.setup)?;
+        Ok(Model { classes: known.classes, takes: known.takes, ..model })
+    }
+
     /// Recognises a model and loads its weights. Notes are given once.
     fn one(
         &self,

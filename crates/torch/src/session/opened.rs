@@ -2,45 +2,19 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
 use serde_json::Value;
 use swa_data::loader::Portion;
-use swa_data::{ClassMap, Dataset, Loader, Order, Split, Transform};
+use swa_data::{ClassMap, Dataset, Loader, Transform};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Error, Kind, Progress, Result};
 use tch::Device;
 
 use super::models::{Load, check_classes, same};
-use super::options::{Images, Options};
-use super::{pixels, programs};
+use super::options::Options;
+use super::pixels;
+use super::purpose::Wanted;
+use super::trial::{Trial, common};
 use crate::nn::{Candidates, Model, Setup, device};
-
-/// Images per batch, unless the options say otherwise.
-pub(super) const DEFAULT_BATCH: usize = 128;
-
-/// Images of 224 × 224 pixels that keep a GPU busy.
-const GPU_BATCH: usize = 256;
-
-/// What a session's models are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Collecting statistics: batchnorm layers are not folded.
-    Statistics,
-    /// Evaluation only: batchnorm is folded into convolutions.
-    Evaluation,
-    /// Evaluation with several statistics: batchnorm layers are not folded.
-    Comparison,
-}
-
-/// What a session is opened for.
-pub(crate) struct Wanted<'a> {
-    /// What models may be recognised as.
-    pub candidates: Candidates,
-    /// What they are for.
-    pub purpose: Purpose,
-    /// Batchnorm layers whose name matches keep their statistics.
-    pub freeze: Option<&'a Regex>,
-}
 
 /// Everything that a pass over the data needs.
 pub(crate) struct Session {
@@ -64,7 +38,7 @@ pub(crate) struct Session {
     /// (`evaluate::Groups`).
     pub at_once: usize,
     /// What models may be recognised as.
-    pub(super) candidates: Candidates,
+    candidates: Candidates,
 }
 
 impl Session {
@@ -106,7 +80,7 @@ impl Session {
         let (device, line) = device::open(networks.device)?;
         networks.precision.check(device)?;
         progress.note(&line);
-        let folded = purpose == Purpose::Evaluation;
+        let folded = purpose.folds();
         let setup = Setup { device, precision: networks.precision, folded };
         let (dataset, class_map) = options.images.open(purpose)?;
         progress.note(&format!("data: {}", dataset.describe()));
@@ -114,7 +88,7 @@ impl Session {
         let check =
             |model: &Model| check_classes(images, dataset.as_ref(), class_map.as_ref(), model);
         let load = Load { candidates: &candidates, freeze, setup, verify: !networks.no_verify };
-        let (models, at_once) = load.all(checkpoints, at_once, progress, &check)?;
+        let (mut models, at_once) = load.all(checkpoints, at_once, progress, &check)?;
         if at_once < checkpoints.len() {
             progress.note(&format!(
                 "{at_once} of the {} models are on the device at a time: they take turns",
@@ -122,14 +96,26 @@ impl Session {
             ));
         }
         let channels = same(checkpoints, &models, "input channels", |m| m.channels)?;
-        let takes = programs::common(checkpoints, &models)?;
+        let takes = common(checkpoints, &models)?;
         let family = models.first().and_then(|m| m.preset);
         let family = family.filter(|_| models.iter().all(|m| m.preset == family));
         let (transform, transform_record) =
             pixels::transform(options, progress, checkpoints, family, channels, &takes)?;
         let training = transform.training;
         let augmentation = training.map_or(Value::Null, |training| training.record(transform.crop));
-        let mut session = Session {
+        let trial = Trial {
+            images,
+            dataset: &dataset,
+            class_map: class_map.as_ref(),
+            transform: &transform,
+            load: &load,
+            unloaded: at_once < models.len(),
+            purpose,
+            progress,
+        };
+        trial.of(&mut models, checkpoints)?;
+        same(checkpoints, &models, "classes", |m| m.classes.unwrap_or_default())?;
+        Ok(Session {
             models,
             dataset,
             class_map,
@@ -140,22 +126,14 @@ impl Session {
             setup,
             at_once,
             candidates,
-        };
-        session.try_programs(images, checkpoints, progress, purpose)?;
-        let classes = |m: &Model| m.classes.unwrap_or_default();
-        same(checkpoints, &session.models, "classes", classes)?;
-        Ok(session)
+        })
     }
 
-    /// Images per batch if the result does not depend on it. On a GPU: as many as keep it busy, whether or not its
-    /// memory holds them (`evaluate::AtATime` finds out).
-    pub fn largest_batch(&self) -> usize {
-        let random = self.transform.training.and_then(|training| training.size);
-        match random.or(self.transform.crop) {
-            _ if !self.device.is_cuda() => DEFAULT_BATCH,
-            Some(side) => (GPU_BATCH * 224 * 224 / (side * side)).clamp(1, 8 * GPU_BATCH),
-            None => GPU_BATCH,
-        }
+    /// A model of the session loaded again, with what is known of it.
+    pub(crate) fn load(&self, i: usize, checkpoint: &Checkpoint) -> Result<Model> {
+        let (candidates, setup) = (&self.candidates, self.setup);
+        let load = Load { candidates, freeze: None, setup, verify: false };
+        load.again(checkpoint, &self.models[i])
     }
 
     /// Loads some of the batches of an order of images.
@@ -168,40 +146,5 @@ impl Session {
     ) -> Result<Loader> {
         let (dataset, transform) = (self.dataset.clone(), self.transform.clone());
         Loader::of_portion(dataset, order, transform, batch_size, allow_bad, portion)
-    }
-}
-
-impl Images {
-    /// Opens the data; with a class map its labels are outputs.
-    fn open(&self, purpose: Purpose) -> Result<(Arc<dyn Dataset>, Option<ClassMap>)> {
-        let split = match purpose {
-            Purpose::Statistics => Split::Train,
-            Purpose::Evaluation | Purpose::Comparison => Split::HeldOut,
-        };
-        let options = swa_data::Options {
-            split: self.split.unwrap_or(split),
-            format: self.format,
-            labels: self.labels.clone(),
-            classes: self.classes.clone(),
-        };
-        let dataset: Arc<dyn Dataset> = options.open(&self.dir)?.into();
-        match &self.class_map {
-            None => Ok((dataset, None)),
-            Some(path) => {
-                let map = ClassMap::read(path, dataset.as_ref())?;
-                Ok((map.apply(dataset)?, Some(map)))
-            }
-        }
-    }
-
-    /// Which images, in which order. Samples are drawn by the seed in either order.
-    pub(crate) fn order(&self, dataset: &dyn Dataset, shuffle: bool) -> Vec<usize> {
-        let n = self.samples.unwrap_or(usize::MAX).min(dataset.len());
-        let mut order = Order::Shuffled { seed: self.seed }.indices(dataset.len());
-        order.truncate(n);
-        if !shuffle {
-            order.sort_unstable();
-        }
-        order
     }
 }

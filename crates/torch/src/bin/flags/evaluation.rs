@@ -113,7 +113,8 @@ impl CompareArgs {
 
     /// The command that recomputes the statistics of a method.
     pub fn next(&self, model: &Path, data: &DataArgs, method: &str) -> String {
-        let mut flags = format!(" --samples {}", self.bn_samples);
+        let mut flags = data.programs.words();
+        flags += &format!(" --samples {}", self.bn_samples);
         if data.seed != 0 {
             flags += &format!(" --seed {}", data.seed);
         }

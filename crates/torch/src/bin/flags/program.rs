@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use swa_tools::text::shell_word;
+
 #[derive(Debug, clap::Args)]
 pub struct ProgramArgs {
     /// The network, as torch.export.save wrote it (.pt2): for networks that --list-archs does not list
@@ -11,6 +13,11 @@ pub struct ProgramArgs {
 }
 
 impl ProgramArgs {
+    /// The flags that give them, for a command to run next; empty without any.
+    pub fn words(&self) -> String {
+        self.programs.iter().map(|file| format!(" --program {}", shell_word(file))).collect()
+    }
+
     /// The files.
     pub fn files(&self) -> Vec<PathBuf> {
         self.programs.clone()
