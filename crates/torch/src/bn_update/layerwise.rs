@@ -239,6 +239,7 @@ impl<'a> Passes<'a> {
     fn start(&mut self, batch: &Batch) -> Result<Forward> {
         self.begun += 1;
         let x = self.model.input(&self.input.tensor(batch)?)?;
+        self.model.check_whole(&x)?;
         let (network, known) = (Rc::clone(&self.model.network), Rc::clone(&self.known));
         let stack = DefaultStack::new(STACK).map_err(|e| {
             Error::new(Kind::OutOfMemory, format!("no memory for a coroutine's stack: {e}"))

@@ -56,7 +56,6 @@ pub use noise::Noise;
 pub(crate) use pass::one_value;
 pub use pass::{Collected, Given, Layer, Moments, Pass, Stored};
 pub use precision::Precision;
-pub(crate) use program::Prepared;
 pub(crate) use recognised::Recognised;
 pub use scope::Setup;
 pub(crate) use takes::Takes;

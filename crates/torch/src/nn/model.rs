@@ -47,15 +47,32 @@ impl Model {
         let x = self.input(x)?;
         let logits = match (self.takes.batch, &pass) {
             (Some(batch), Pass::Eval) => self.in_batches(&x, batch as i64)?,
-            _ => self.network.forward(&x, pass)?,
+            _ => {
+                self.check_whole(&x)?;
+                self.network.forward(&x, pass)?
+            }
         };
         Ok(logits.f_to_kind(Kind::Float)?)
+    }
+
+    /// Fails for fewer images than the network takes at a time: their moments would not be the batch's.
+    pub(crate) fn check_whole(&self, x: &Tensor) -> Result<()> {
+        let (images, Some(batch)) = (x.size()[0], self.takes.batch) else { return Ok(()) };
+        if images as usize == batch {
+            return Ok(());
+        }
+        let what =
+            format!("the program takes exactly {batch} images at a time, a batch has {images}");
+        Err(Error::input(what)
+            .at(&self.path)
+            .remedy("mend or remove the images that cannot be read, so that every batch is whole")
+            .into())
     }
 
     /// The images in the type that the network takes.
     ///
     /// # Errors
-    /// `Mismatch` for images of another size than the network takes, or another number of them.
+    /// `Mismatch` for images of another size than the network takes.
     pub(crate) fn input(&self, x: &Tensor) -> Result<Tensor> {
         let size: Vec<usize> = x.size().iter().map(|&n| n as usize).collect();
         if let [_, channels, height, width] = size[..]

@@ -217,7 +217,7 @@ impl<'a> Scope<'_, 'a> {
     /// Counts a layer among those that keep their statistics, whatever the file says.
     pub fn register_frozen(&mut self, name: &str) {
         let Weights { shapes, found, .. } = &mut *self.weights;
-        found.frozen.push(format!("{}{name}", shapes.prefix));
+        found.frozen.push(shapes.in_file(name));
     }
 
     /// Notes that training noise reaches this module's batchnorm layers.

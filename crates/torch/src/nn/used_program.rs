@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fit::Fit;
 use super::pass::Layer;
-use swa_tools::programs::{Graph, Node, Op, Program};
+use swa_tools::programs::{Op, Program};
 use swa_tools::select::base_name;
 
 /// What identifies a program, as it is recorded in models.
@@ -60,7 +60,7 @@ impl UsedProgram {
     pub(crate) fn of(program: &Program, fit: &Fit, layers: &[Layer]) -> Self {
         let shapes = fit.shapes();
         let mut by_batch = vec![];
-        each_node(program.graph(), &mut |node| {
+        for node in &program.graph().nodes {
             if let Op::BatchNorm(norm) = &node.op
                 && norm.running.is_none()
                 && norm.depends_on_image
@@ -68,7 +68,7 @@ impl UsedProgram {
                 let name = if node.module.is_empty() { &node.name } else { &node.module };
                 by_batch.push(name.clone());
             }
-        });
+        }
         by_batch.dedup();
         let unread = program.unread_statistics().iter().map(|&i| &program.tensors()[i].name);
         let mut left: Vec<String> = unread.map(|name| shapes.in_file(layer_of(name))).collect();
@@ -121,14 +121,4 @@ pub(crate) fn title(program: &Program) -> String {
 fn layer_of(name: &str) -> &str {
     let ends = [".running_mean", ".running_var"];
     ends.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
-}
-
-/// Calls `visit` with each node, those of blocks included.
-fn each_node<'p>(graph: &'p Graph, visit: &mut dyn FnMut(&'p Node)) {
-    for node in &graph.nodes {
-        visit(node);
-        if let Op::Block { graph, .. } = &node.op {
-            each_node(graph, visit);
-        }
-    }
 }

@@ -28,7 +28,7 @@ pub(super) struct Probed {
 /// Runs a model on some images, `x`: [images, channels, height, width], normalised.
 pub(super) fn probe(model: &Model, x: &Tensor) -> Result<Probed> {
     let _guard = tch::no_grad_guard();
-    let x = x.f_to_kind(model.precision.kind()).map_err(Fault::from)?;
+    let x = model.input(x)?;
     // Two, since a dimension of one may be taken for another.
     let n = model.takes.batch.unwrap_or(2).min(model.takes.most.unwrap_or(2)) as i64;
     let run = |n: i64| -> Result<Outputs> {

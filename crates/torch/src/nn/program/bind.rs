@@ -122,9 +122,7 @@ impl Prepared {
         for ([mean, variance], nodes) in groups {
             let layer = layer(tensors, mean, variance, nodes.len());
             let name = layer.name.clone();
-            let is_training = |&node: &usize| {
-                matches!(&self.nodes[node].action, Action::Normalise(bn) if bn.training)
-            };
+            let is_training = |&node: &usize| matches!(&self.nodes[node].action, Action::Normalise(bn) if bn.training);
             let number = if self.program.is_training() && !nodes.iter().any(is_training) {
                 // The others were in training mode, this one was not.
                 scope.register_frozen(&name);
@@ -133,8 +131,8 @@ impl Prepared {
                 // A layer that never had a counter is not frozen for want of it.
                 let counters = &layer.stored.counter;
                 let has = |named: &Named| counters.contains(&named.name);
-                let counted = !tensors.iter().any(has)
-                    || counters.iter().any(|counter| scope.has(counter));
+                let counted =
+                    !tensors.iter().any(has) || counters.iter().any(|counter| scope.has(counter));
                 scope.register_layer(layer, counted)
             };
             found.extend(nodes.into_iter().map(|node| (node, number, name.clone())));
@@ -197,7 +195,11 @@ impl Prepared {
                 }
             });
         }
-        self.program.graph().outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(taken.insert(slot))));
+        self.program
+            .graph()
+            .outputs
+            .iter()
+            .for_each(|output| output.each_slot(&mut |slot| drop(taken.insert(slot))));
         for fold in folds {
             taken.insert(fold.input);
         }
@@ -213,7 +215,11 @@ impl Prepared {
             let slots = if is_narrow { &mut narrow } else { &mut wide };
             node.each_input(&mut |slot| drop(slots.insert(slot)));
         }
-        self.program.graph().outputs.iter().for_each(|output| output.each_slot(&mut |slot| drop(wide.insert(slot))));
+        self.program
+            .graph()
+            .outputs
+            .iter()
+            .for_each(|output| output.each_slot(&mut |slot| drop(wide.insert(slot))));
         narrow.difference(&wide).copied().collect()
     }
 
@@ -254,7 +260,8 @@ impl Prepared {
                 continue;
             };
             // None: it is folded.
-            let statistics = running.map(|slot| Some(bound.tensors[slot].as_ref()?.shallow_clone()));
+            let statistics =
+                running.map(|slot| Some(bound.tensors[slot].as_ref()?.shallow_clone()));
             let [Some(running_mean), Some(running_var)] = statistics else { continue };
             let (layer, name, eps) = (*layer, name.clone(), *eps);
             let layer = Normalisation { layer, name, running_mean, running_var, eps };
@@ -265,7 +272,8 @@ impl Prepared {
     /// Convolutions whose result only a batchnorm layer takes, all of both being weights.
     fn folds(&self) -> Vec<Fold> {
         let slots = self.program.tensors().iter().enumerate();
-        let weights: HashMap<usize, usize> = slots.filter_map(|(i, n)| Some((n.slot?, i))).collect();
+        let weights: HashMap<usize, usize> =
+            slots.filter_map(|(i, n)| Some((n.slot?, i))).collect();
         let weight = |slot: usize| {
             let index = *weights.get(&slot)?;
             kind_of(self.program.tensors()[index].dtype).filter(|&kind| is_float(kind))?;
@@ -287,7 +295,8 @@ impl Prepared {
                         let Action::Call(called) = &self.nodes[convolution].action else {
                             return None;
                         };
-                        Fold::new(called, bn, [convolution, number], &weight).filter(|_| once && own)
+                        Fold::new(called, bn, [convolution, number], &weight)
+                            .filter(|_| once && own)
                     });
                     folds.extend(fold);
                 }
@@ -309,7 +318,8 @@ impl Prepared {
             let shape = &self.program.tensors()[index].shape;
             scope.sub_exact().get_kind(&names[index], shape, Kind::Double)
         };
-        let [weight, running_mean, running_var] = [get(fold.weight)?, get(fold.mean)?, get(fold.variance)?];
+        let [weight, running_mean, running_var] =
+            [get(fold.weight)?, get(fold.mean)?, get(fold.variance)?];
         let mut optional = |index: Option<usize>| index.map(&mut get).transpose();
         let [bias, factor, addend] =
             [optional(fold.bias)?, optional(fold.factor)?, optional(fold.addend)?];

@@ -105,7 +105,12 @@ impl Flat {
             }
             Action::Normalise(bn) => {
                 let running = bn.running.into_iter().flatten();
-                [bn.input].into_iter().chain(bn.weight).chain(bn.bias).chain(running).for_each(visit);
+                [bn.input]
+                    .into_iter()
+                    .chain(bn.weight)
+                    .chain(bn.bias)
+                    .chain(running)
+                    .for_each(visit);
             }
             Action::Compute(_, arguments) => arguments.iter().for_each(|a| a.each_slot(visit)),
         }

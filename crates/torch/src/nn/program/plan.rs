@@ -100,7 +100,8 @@ impl Plan {
         }
         let changing: Vec<usize> =
             copied.iter().flat_map(|&group| &bound.groups[group]).copied().collect();
-        let known = |slot: usize| bound.tensors[slot].as_ref().filter(|_| !changing.contains(&slot));
+        let known =
+            |slot: usize| bound.tensors[slot].as_ref().filter(|_| !changing.contains(&slot));
         let left_out: Vec<usize> = bound.folded.values().map(|folded| folded.batchnorm).collect();
         let mut steps = Vec::with_capacity(prepared.nodes.len());
         for (number, node) in prepared.nodes.iter().enumerate() {

@@ -12,6 +12,7 @@ use super::symbols::{Number, compute};
 use crate::nn::batch_norm::batch_norm;
 use crate::nn::fault::{Fault, Result, of_torch};
 use crate::nn::network::Network;
+use crate::nn::outputs::{self, Outputs};
 use crate::nn::pass::Pass;
 use crate::nn::precision::Precision;
 use swa_base::{Error, Kind as ErrorKind};
@@ -98,9 +99,9 @@ impl Programmed {
             step.free.iter().for_each(|&slot| run.values[slot] = Item::Empty);
         }
         let output = |argument: &Argument| match argument {
-            Argument::Slot(slot) => run.tensor(*slot).map_or(Item::None, |tensor| {
-                Item::Tensor(tensor.shallow_clone())
-            }),
+            Argument::Slot(slot) => {
+                run.tensor(*slot).map_or(Item::None, |tensor| Item::Tensor(tensor.shallow_clone()))
+            }
             _ => Item::None,
         };
         Ok(graph.outputs.iter().map(output).collect())
@@ -136,8 +137,9 @@ impl Programmed {
     }
 }
 
-impl Network for Programmed {
-    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+impl Programmed {
+    /// All outputs; of weights and images that operators write to, copies are made first.
+    fn items(&self, x: &Tensor, pass: &mut Pass) -> Result<Vec<Item>> {
         if !self.bound.folded.is_empty() && !matches!(pass, Pass::Eval) {
             let what = "a model that was loaded for evaluation has no batchnorm layers";
             return Err(Error::usage(what).into());
@@ -146,10 +148,10 @@ impl Network for Programmed {
             Pass::Collect(collected) => collected.moments.len(),
             _ => 0,
         };
-        let outputs = loop {
+        loop {
             let plan = Rc::clone(&self.plan.borrow());
             match self.run(&plan, x, pass) {
-                Ok(outputs) => break outputs,
+                Ok(outputs) => return Ok(outputs),
                 Err(Stop::Fault(fault)) => return Err(fault),
                 // Once for the images or a weight, whatever the batch.
                 Err(Stop::Touched(number)) => self.copy(number)?,
@@ -157,8 +159,23 @@ impl Network for Programmed {
             if let Pass::Collect(collected) = pass {
                 collected.moments.truncate(before);
             }
+        }
+    }
+}
+
+impl Network for Programmed {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
+        logits(self.outputs(x, pass)?, x)
+    }
+
+    fn outputs(&self, x: &Tensor, pass: &mut Pass) -> Result<Outputs> {
+        let items = self.items(x, pass)?;
+        let names = self.prepared.program.outputs();
+        let tensor = |(item, name): (Item, &String)| match item {
+            Item::Tensor(tensor) => Some((name.clone(), tensor)),
+            _ => None,
         };
-        logits(outputs, x)
+        Ok(items.into_iter().zip(names).filter_map(tensor).collect())
     }
 
     fn takes(&self, _: Precision) -> Kind {
@@ -172,17 +189,12 @@ fn copy_of(x: &Tensor) -> Result<Tensor> {
     Ok(copy)
 }
 
-/// The only output that can be logits, [images, classes]; else an empty tensor, [images, 0].
-fn logits(outputs: Vec<Item>, x: &Tensor) -> Result<Tensor> {
+/// The logits among the outputs; an empty tensor, [images, 0], if there are none or it is not certain which they are.
+fn logits(mut outputs: Outputs, x: &Tensor) -> Result<Tensor> {
     let images = x.size().first().copied().unwrap_or(0);
-    let is_fitting = |tensor: &Tensor| tensor.dim() == 2 && tensor.size()[0] == images;
-    let mut fitting = outputs.into_iter().filter_map(|output| match output {
-        Item::Tensor(tensor) if is_fitting(&tensor) => Some(tensor),
-        _ => None,
-    });
-    match (fitting.next(), fitting.next()) {
-        (Some(only), None) => Ok(only),
-        _ => Ok(Tensor::f_zeros([images, 0], (Kind::Float, x.device()))?),
+    match outputs::logits(&outputs, images) {
+        Some(number) => Ok(outputs.swap_remove(number).1),
+        None => Ok(Tensor::f_zeros([images, 0], (Kind::Float, x.device()))?),
     }
 }
 
@@ -377,7 +389,8 @@ impl Run<'_> {
             }
             SymbolOp::StorageOffset => Number::Int(0),
             other => {
-                let numbers: Vec<Number> = arguments.iter().map(number).collect::<Result<_, _>>()?;
+                let numbers: Vec<Number> =
+                    arguments.iter().map(number).collect::<Result<_, _>>()?;
                 compute(other, &numbers).map_err(|what| worded(&what))?
             }
         })

@@ -205,8 +205,21 @@ mod tests {
         let more = [Float(f64::INFINITY), Float(0.0), Bool(true), Int(64), Int(63)];
         let all = [&extremes[..], &more].concat();
         let two = [
-            S::Add, S::Sub, S::Mul, S::FloorDiv, S::TrueDiv, S::Mod, S::Pow, S::LeftShift,
-            S::RightShift, S::Eq, S::And, S::Or, S::Max, S::Min, S::Size,
+            S::Add,
+            S::Sub,
+            S::Mul,
+            S::FloorDiv,
+            S::TrueDiv,
+            S::Mod,
+            S::Pow,
+            S::LeftShift,
+            S::RightShift,
+            S::Eq,
+            S::And,
+            S::Or,
+            S::Max,
+            S::Min,
+            S::Size,
         ];
         for op in two {
             for &a in &all {
