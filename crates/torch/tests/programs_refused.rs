@@ -106,7 +106,7 @@ fn what_is_no_program_is_told_what_it_is() {
         fails(&mut update(&model, &file, &out, &[]), 3, parts);
     }
     fails(&mut eval(&[&model], &[&model], &[]), 3, &["plain.safetensors", "torch.export"]);
-    fails(&mut eval(&[&model], &[&folder.path("none.pt2")], &[]), 4, &["none.pt2"]);
+    fails(&mut eval(&[&model], &[&folder.path("none.pt2")], &[]), 2, &["none.pt2"]);
     for (name, start) in [
         ("m.onnx", &b"\x08\x08\x12\x07pytorch"[..]),
         ("m.pte", b"\x10\0\0\0ET12"),

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::program::Prepared;
+use super::takes::Takes;
 use swa_base::{Error, Result, setting};
 use swa_tools::programs::Program;
 
@@ -21,7 +22,8 @@ impl Candidates {
     /// Opens the programs and makes sure that libtorch has their operators.
     ///
     /// # Errors
-    /// `Usage` for programs together with an architecture; those of [`Program::open`] and [`Prepared::new`].
+    /// `Usage` for programs together with an architecture; those of [`Program::open`], [`Takes::of`] and
+    /// [`Prepared::new`].
     pub fn open(arch: Option<&str>, programs: &[PathBuf]) -> Result<Self> {
         if let (Some(name), [_, ..]) = (arch, programs) {
             let (arch, program) = (setting!("arch"), setting!("program"));
@@ -33,6 +35,7 @@ impl Candidates {
         let mut opened: Vec<Rc<Prepared>> = Vec::with_capacity(programs.len());
         for path in programs {
             let program = Program::open(path)?;
+            Takes::of(&program)?;
             // An equal one computes the same.
             if opened.iter().all(|other| other.program().digest() != program.digest()) {
                 opened.push(Rc::new(Prepared::new(Arc::new(program))?));

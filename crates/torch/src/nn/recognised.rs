@@ -18,7 +18,6 @@ use super::takes::Takes;
 use super::used_program::{self, UsedProgram};
 use swa_base::{Error, Kind, setting};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::programs::Program;
 
 /// How to go on with a network that is not known.
 const WAY_OUT: &str = concat!(
@@ -101,7 +100,8 @@ impl<'a> Recognised<'a> {
         let refusal = match of_program(checkpoint, programs, freeze) {
             Ok(Ok(recognised)) => return Ok(recognised),
             Ok(Err(refusal)) => refusal,
-            Err(error) => return Err(error.at(path)),
+            Err(error) if error.file().is_none() => return Err(error.at(path)),
+            Err(error) => return Err(error),
         };
         match (of_family(checkpoint, candidates.arch.as_deref(), freeze), refusal) {
             (Ok(mut recognised), Some(refusal)) => {
@@ -180,7 +180,7 @@ fn of_program<'a>(
     let (_, found) = build(|scope| prepared.build(scope), &shapes, freeze, None)?;
     let Found { batchnorms, frozen, noisy, .. } = found;
     freeze.check(&frozen, &batchnorms)?;
-    let (channels, takes) = image(program)?;
+    let (channels, takes) = Takes::of(program)?;
     let used = UsedProgram::of(program, fit, &batchnorms);
     Ok(Ok(Recognised {
         checkpoint,
@@ -198,28 +198,6 @@ fn of_program<'a>(
         notes: used.notes(),
         program: Some(Rc::new(used)),
     }))
-}
-
-/// Channels, and what a program demands of its images.
-fn image(program: &Program) -> swa_base::Result<(usize, Takes)> {
-    let image = program.image();
-    let [batch, channels, height, width] = image.shape[..] else {
-        let side = |side: &Option<usize>| side.map_or("any".to_string(), |n| n.to_string());
-        let shape: Vec<String> = image.shape.iter().map(side).collect();
-        let what = format!("takes a tensor of {}, not images", shape.join(" × "));
-        return Err(Error::new(Kind::Unsupported, what)
-            .at(program.path())
-            .remedy("export a network that takes one tensor of [batch, channels, height, width]"));
-    };
-    // Three channels where any number would do.
-    let channels = channels.unwrap_or(3);
-    if !matches!(channels, 1 | 3) {
-        let what = format!("takes images of {channels} channels");
-        return Err(Error::new(Kind::Unsupported, what)
-            .at(program.path())
-            .remedy("images are read as grey or RGB, in 1 or 3 channels"));
-    }
-    Ok((channels, Takes { height, width, batch, most: image.upper_batch }))
 }
 
 /// Images of fewer pixels a side are rarely ImageNet's, and have other means.

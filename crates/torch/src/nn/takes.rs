@@ -1,5 +1,8 @@
 //! Which images a network takes.
 
+use swa_base::{Error, Kind, Result};
+use swa_tools::programs::Program;
+
 /// What a network demands of its input. A known family demands nothing; a program may have been exported for one size,
 /// or for so many images at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,6 +18,31 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
+    /// Channels, and what else a program demands of its images.
+    ///
+    /// # Errors
+    /// `Unsupported` if it takes no images, or images of other than one or three channels.
+    pub fn of(program: &Program) -> Result<(usize, Takes)> {
+        let image = program.image();
+        let [batch, channels, height, width] = image.shape[..] else {
+            let side = |side: &Option<usize>| side.map_or("any".to_string(), |n| n.to_string());
+            let shape: Vec<String> = image.shape.iter().map(side).collect();
+            let what = format!("takes a tensor of {}, not images", shape.join(" × "));
+            return Err(Error::new(Kind::Unsupported, what).at(program.path()).remedy(
+                "export a network that takes one tensor of [batch, channels, height, width]",
+            ));
+        };
+        // Three channels where any number would do.
+        let channels = channels.unwrap_or(3);
+        if !matches!(channels, 1 | 3) {
+            let what = format!("takes images of {channels} channels");
+            return Err(Error::new(Kind::Unsupported, what)
+                .at(program.path())
+                .remedy("images are read as grey or RGB, in 1 or 3 channels"));
+        }
+        Ok((channels, Takes { height, width, batch, most: image.upper_batch }))
+    }
+
     /// "3 × 224 × 224"; a size that is free is `any`.
     pub fn describe(&self, channels: usize) -> String {
         let side = |side: Option<usize>| side.map_or("any".to_string(), |n| n.to_string());

@@ -8,6 +8,9 @@ use super::pass::Layer;
 use swa_tools::programs::{Op, Program};
 use swa_tools::select::base_name;
 
+/// Names that a note shows; reports have them all.
+const NAMED: usize = 5;
+
 /// What identifies a program, as it is recorded in models.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramRecord {
@@ -91,16 +94,20 @@ impl UsedProgram {
     pub fn notes(&self) -> Vec<String> {
         let UsedProgram { not_reached, left, shared, by_batch, surplus, .. } = self;
         let some = |names: &[String], what: &str| {
-            let first = names.first()?;
-            let such_as = if names.len() > 1 { "such as " } else { "" };
-            Some(format!("note: {}{what}: {such_as}`{first}`", names.len()))
+            let n = names.len();
+            let mut shown: Vec<String> =
+                names.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+            if n > NAMED {
+                shown.push(format!("and {} more", n - NAMED));
+            }
+            (n > 0).then(|| format!("note: {n} {what}: {}", shown.join(", ")))
         };
         [
-            some(not_reached, " batchnorm layer(s) are not reached by the program and keep theirs"),
-            some(left, " layer(s) with running statistics are plain arithmetic in the program (frozen batchnorm) and keep theirs"),
-            some(shared, " batchnorm layer(s) run at several places, all of which count"),
-            some(by_batch, " module(s) normalise by the batch in use, too: results depend on which images share a batch"),
-            some(surplus, " tensor(s) of the checkpoint are not the program's and stay as they are"),
+            some(not_reached, "batchnorm layer(s) are not reached by the program and keep theirs"),
+            some(left, "layer(s) with running statistics are plain arithmetic in the program (frozen batchnorm) and keep theirs"),
+            some(shared, "batchnorm layer(s) run at several places, all of which count"),
+            some(by_batch, "module(s) normalise by the batch in use, too: results depend on which images share a batch"),
+            some(surplus, "tensor(s) of the checkpoint are not the program's and stay as they are"),
         ]
         .into_iter()
         .flatten()
