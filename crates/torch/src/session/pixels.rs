@@ -26,12 +26,13 @@ pub(crate) fn transform(
     takes: &Takes,
 ) -> Result<Recorded> {
     let pixels = &options.pixels;
-    let (mut transform, mut name, origin) = base(options, checkpoints, family, channels)?;
+    let (mut transform, mut name, mut origin) = base(options, checkpoints, family, channels)?;
     let is_default = pixels.preset.is_none() && origin != RECORDED;
     let side = takes.height.filter(|_| takes.height == takes.width);
     if let Some(side) = side.filter(|&side| is_default && transform.crop != Some(side)) {
         (transform.resize, transform.crop) = (Some(resize_for(side)), Some(side));
         name = "custom".into();
+        origin = FOR_PROGRAM;
     }
     if pixels.augment {
         transform.training = Some(training(&name, options.images.seed)?);
@@ -107,6 +108,7 @@ fn check_size(transform: &Transform, takes: &Takes, options: &Options, origin: &
 }
 
 /// Where a transform comes from.
+const FOR_PROGRAM: &str = " (at the program's size)";
 const RECORDED: &str = " (recorded in the model)";
 
 /// The transform before settings change it, its name, and where it comes from.
