@@ -19,3 +19,6 @@ mod run;
 mod symbols;
 
 pub(crate) use prepared::Prepared;
+
+#[cfg(test)]
+mod tests;
