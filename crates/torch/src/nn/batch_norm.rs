@@ -92,7 +92,8 @@ impl Normalisation {
             (Some(layer), Pass::Collect(collected)) => (layer, collected),
         };
         let size = x.size();
-        let values = size.iter().product::<i64>() / size[1].max(1);
+        // A view may claim more values than there can be; libtorch refuses them.
+        let values = size.iter().fold(1i64, |all, &n| all.saturating_mul(n)) / size[1].max(1);
         if values < 2 {
             return Err(one_value(&self.name).into());
         }

@@ -124,8 +124,7 @@ impl Programmed {
     /// The stop with the node that caused it.
     fn named(&self, step: &Step, stop: Stop) -> Stop {
         let Stop::Fault(Fault::Torch(error)) = stop else { return stop };
-        let known = of_torch(&error);
-        if known.kind() == ErrorKind::OutOfMemory {
+        if of_torch(&error).kind() == ErrorKind::OutOfMemory {
             return Stop::Fault(Fault::Torch(error));
         }
         let text = error.to_string();
@@ -382,10 +381,10 @@ impl Run<'_> {
                 let shape = shape()?;
                 Number::Int(shape[dimension(&shape)?])
             }
-            SymbolOp::Numel => Number::Int(shape()?.iter().product()),
+            SymbolOp::Numel => product(&shape()?)?,
             SymbolOp::Stride => {
-                let shape = shape()?;
-                Number::Int(shape[dimension(&shape)? + 1..].iter().map(|&n| n.max(1)).product())
+                let shape: Vec<i64> = shape()?.into_iter().map(|n| n.max(1)).collect();
+                product(&shape[dimension(&shape)? + 1..])?
             }
             SymbolOp::StorageOffset => Number::Int(0),
             other => {
@@ -395,6 +394,11 @@ impl Run<'_> {
             }
         })
     }
+}
+
+fn product(sizes: &[i64]) -> Result<Number, Stop> {
+    let product = sizes.iter().try_fold(1i64, |all, &n| all.checked_mul(n));
+    product.map(Number::Int).ok_or_else(|| worded(&format!("{sizes:?} are too many values")))
 }
 
 /// How libtorch says that a view would need another layout.

@@ -87,7 +87,9 @@ pub fn compute(op: SymbolOp, arguments: &[Number]) -> Result<Number> {
             divided(two()?)?;
             // Of the divisor's sign, as Python has it.
             arithmetic(
-                |a, b| a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r }),
+                |a, b| {
+                    a.checked_rem(b).map(|r| if r != 0 && (r < 0) != (b < 0) { r + b } else { r })
+                },
                 |a, b| if (a % b) * b < 0.0 { a % b + b } else { a % b },
             )
         }

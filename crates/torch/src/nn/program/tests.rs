@@ -16,7 +16,11 @@ use crate::nn::{Model, Network};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::programs::Program;
 
-fn load(prepared: &Rc<Prepared>, checkpoint: &Checkpoint, setup: Setup) -> (Box<dyn Network>, Found) {
+fn load(
+    prepared: &Rc<Prepared>,
+    checkpoint: &Checkpoint,
+    setup: Setup,
+) -> (Box<dyn Network>, Found) {
     let shapes = Shapes::views(checkpoint).remove(0);
     let freeze = Freeze::default();
     let mut weights = Weights::new(&shapes, &freeze, Some((checkpoint, setup)));
@@ -30,7 +34,8 @@ fn scratch() {
     let _guard = tch::no_grad_guard();
     tch::set_num_threads(1);
     let only = std::env::var("ONLY").ok();
-    let mut all: Vec<_> = std::fs::read_dir("/tmp/ref").unwrap().map(|e| e.unwrap().path()).collect();
+    let mut all: Vec<_> =
+        std::fs::read_dir("/tmp/ref").unwrap().map(|e| e.unwrap().path()).collect();
     all.sort();
     for reference in all {
         let name = reference.file_stem().unwrap().to_str().unwrap().to_string();
@@ -83,7 +88,13 @@ fn scratch() {
             };
             let off = (&y - same).abs().max().double_value(&[]);
             let scale = same.abs().max().double_value(&[]);
-            println!("{name}: {label} {:.1e} of {scale:.2e} layers {} frozen {} problems {:?}", off / scale, found.batchnorms.len(), found.frozen.len(), &found.problems[..found.problems.len().min(3)]);
+            println!(
+                "{name}: {label} {:.1e} of {scale:.2e} layers {} frozen {} problems {:?}",
+                off / scale,
+                found.batchnorms.len(),
+                found.frozen.len(),
+                &found.problems[..found.problems.len().min(3)]
+            );
         }
     }
 }

@@ -128,7 +128,10 @@ fn types_devices_texts_and_formats() {
     let y = one(("zeros", ""), &values);
     assert_eq!((y.kind(), y.size()), (Kind::Double, vec![2, 3]));
     let values = [Value::tensor(0, &x), Value::tensor(1, &x), Value::string(2, "floor")];
-    let y = one(("div", "Tensor_mode"), &values[..2].iter().chain(&values[2..]).map(copy).collect::<Vec<_>>());
+    let y = one(
+        ("div", "Tensor_mode"),
+        &values[..2].iter().chain(&values[2..]).map(copy).collect::<Vec<_>>(),
+    );
     assert_eq!(y.flatten(0, -1), floats(&[1.0, 1.0]));
     let big = Tensor::zeros([2, 3, 4, 5], (Kind::Float, Device::Cpu));
     let at = found("clone", "").arguments().iter().position(|(name, _)| name == "memory_format");
@@ -163,8 +166,13 @@ fn arguments_are_set_once_or_given_in_each_run() {
     for factor in [1.0, 2.0] {
         let mut results = vec![];
         let x = &x * factor;
-        call.run(&[Value::tensor(0, &x)], Mode::new(Device::Cpu, None), &Guard::new(), &mut results)
-            .unwrap();
+        call.run(
+            &[Value::tensor(0, &x)],
+            Mode::new(Device::Cpu, None),
+            &Guard::new(),
+            &mut results,
+        )
+        .unwrap();
         let [Given::Tensor(sum)] = &results[..] else { panic!("{results:?}") };
         assert_eq!(sum.double_value(&[0]), factor + 30.0);
     }
