@@ -44,9 +44,19 @@ const COUNTER: &str = ".num_batches_tracked";
 impl Prepared {
     /// Asks for the program's tensors, registers its batchnorm layers, and makes the network.
     pub fn build(self: &Rc<Self>, mut scope: Scope) -> Result<Box<dyn Network>> {
-        let layers = self.register(&mut scope);
-        let tensors = self.ask(&mut scope);
-        let Some(setup) = scope.setup() else { return Ok(Box::new(Described)) };
+        if let Some(setup) = scope.setup() {
+            let bound = self.bind(&mut scope, setup)?;
+            return Ok(Box::new(Programmed::new(Rc::clone(self), bound)?));
+        }
+        self.register(&mut scope);
+        self.ask(&mut scope);
+        Ok(Box::new(Described))
+    }
+
+    /// All that the network takes from the checkpoint, and the program's constants.
+    pub(super) fn bind(&self, scope: &mut Scope, setup: Setup) -> Result<Bound> {
+        let layers = self.register(scope);
+        let names = self.ask(scope);
         let folds = if setup.folded { self.folds() } else { vec![] };
         let mut bound = Bound {
             device: setup.device,
@@ -57,13 +67,13 @@ impl Prepared {
             folded: HashMap::new(),
         };
         for fold in &folds {
-            let folded = self.fold(&mut scope, fold, &tensors, setup)?;
+            let folded = self.fold(scope, fold, &names, setup)?;
             bound.folded.insert(fold.convolution, folded);
         }
-        self.load(&mut scope, &tensors, &folds, setup, &mut bound)?;
+        self.load(scope, &names, &folds, setup, &mut bound)?;
         self.add_constants(&mut bound)?;
         self.add_layers(&layers, &mut bound);
-        Ok(Box::new(Programmed::new(Rc::clone(self), bound)?))
+        Ok(bound)
     }
 
     /// By index of the program's tensors, the name under which the file has it: its own, or that of another tensor
@@ -169,7 +179,7 @@ impl Prepared {
                 Some((tensor, group)) => (tensor.shallow_clone(), *group),
                 None => {
                     let mut tensor = scope.get_kind(name, &named.shape, kind)?;
-                    if convolved.contains(&slot) {
+                    if convolved.contains(&slot) && !self.by_layout {
                         tensor = channels_last(&tensor)?;
                     }
                     bound.groups.push(vec![]);
@@ -195,15 +205,19 @@ impl Prepared {
                 }
             });
         }
-        self.program
-            .graph()
-            .outputs
-            .iter()
-            .for_each(|output| output.each_slot(&mut |slot| drop(taken.insert(slot))));
+        taken.extend(self.given());
         for fold in folds {
             taken.insert(fold.input);
         }
         taken
+    }
+
+    /// The slots that the program gives.
+    fn given(&self) -> Vec<usize> {
+        let mut slots = vec![];
+        let outputs = &self.program.graph().outputs;
+        outputs.iter().for_each(|output| output.each_slot(&mut |slot| slots.push(slot)));
+        slots
     }
 
     /// Weights that only convolutions and products under the run's autocast take.
@@ -213,13 +227,9 @@ impl Prepared {
             let is_narrow = matches!(&node.action, Action::Call(called)
                 if NARROW.contains(&called.name.as_str()) && node.autocast == Autocast::Run);
             let slots = if is_narrow { &mut narrow } else { &mut wide };
-            node.each_input(&mut |slot| drop(slots.insert(slot)));
+            node.each_input(&mut |slot| slots.extend([slot]));
         }
-        self.program
-            .graph()
-            .outputs
-            .iter()
-            .for_each(|output| output.each_slot(&mut |slot| drop(wide.insert(slot))));
+        wide.extend(self.given());
         narrow.difference(&wide).copied().collect()
     }
 
@@ -270,7 +280,7 @@ impl Prepared {
     }
 
     /// Convolutions whose result only a batchnorm layer takes, all of both being weights.
-    fn folds(&self) -> Vec<Fold> {
+    pub(super) fn folds(&self) -> Vec<Fold> {
         let slots = self.program.tensors().iter().enumerate();
         let weights: HashMap<usize, usize> =
             slots.filter_map(|(i, n)| Some((n.slot?, i))).collect();
@@ -339,7 +349,10 @@ impl Prepared {
         let kind = if narrow { setup.precision.kind() } else { Kind::Float };
         let round = |x: &Tensor| -> Result<Tensor> { Ok(x.f_to_kind(kind)?.f_to(setup.device)?) };
         Ok(Folded {
-            weight: channels_last(&round(&weight)?)?,
+            weight: match self.by_layout {
+                true => round(&weight)?,
+                false => channels_last(&round(&weight)?)?,
+            },
             bias: round(&bias)?,
             batchnorm: fold.batchnorm,
         })
@@ -347,7 +360,7 @@ impl Prepared {
 }
 
 /// A convolution and the batchnorm layer after it: their nodes, and their tensors among the program's.
-struct Fold {
+pub(super) struct Fold {
     convolution: usize,
     batchnorm: usize,
     input: usize,

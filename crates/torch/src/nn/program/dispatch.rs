@@ -22,7 +22,13 @@ mod raw {
         pub fn swa_error() -> *const c_char;
         pub fn swa_op_find(name: *const c_char, overload: *const c_char) -> *mut c_void;
         pub fn swa_op_free(op: *const c_void);
-        pub fn swa_op_argument(op: *const c_void, at: usize, needed: *mut c_int) -> *const c_char;
+        pub fn swa_op_argument(
+            op: *const c_void,
+            at: usize,
+            needed: *mut c_int,
+            written: *mut c_int,
+        ) -> *const c_char;
+        pub fn swa_op_views(op: *const c_void) -> c_int;
         pub fn swa_op_results(op: *const c_void) -> usize;
         pub fn swa_call_new(op: *const c_void) -> *mut c_void;
         pub fn swa_call_free(call: *mut c_void);
@@ -209,6 +215,15 @@ fn message() -> String {
     unsafe { CStr::from_ptr(raw::swa_error()) }.to_string_lossy().into_owned()
 }
 
+/// An argument as an operator declares it.
+pub struct Parameter {
+    pub name: String,
+    /// Whether it has no default.
+    pub needed: bool,
+    /// Whether the operator changes it.
+    pub written: bool,
+}
+
 /// An operator that libtorch has.
 pub struct Operator(NonNull<c_void>);
 
@@ -221,17 +236,25 @@ impl Operator {
         NonNull::new(op).map(Operator)
     }
 
-    /// Its arguments in order, each with whether it has no default.
-    pub fn arguments(&self) -> Vec<(String, bool)> {
+    /// Its arguments in order.
+    pub fn arguments(&self) -> Vec<Parameter> {
         let argument = |at: usize| {
-            let mut needed = 0;
+            let (mut needed, mut written) = (0, 0);
             // SAFETY: the operator lives as long as `self`.
-            let name = unsafe { raw::swa_op_argument(self.0.as_ptr(), at, &mut needed) };
+            let name =
+                unsafe { raw::swa_op_argument(self.0.as_ptr(), at, &mut needed, &mut written) };
             // SAFETY: a string of the operator's schema, which ends in a zero.
             let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })?;
-            Some((name.to_string_lossy().into_owned(), needed != 0))
+            let name = name.to_string_lossy().into_owned();
+            Some(Parameter { name, needed: needed != 0, written: written != 0 })
         };
         (0..).map_while(argument).collect()
+    }
+
+    /// Whether a result is declared to be the memory of an argument.
+    pub fn views(&self) -> bool {
+        // SAFETY: the operator lives as long as `self`.
+        unsafe { raw::swa_op_views(self.0.as_ptr()) != 0 }
     }
 
     /// How many results it has.

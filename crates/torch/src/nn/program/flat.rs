@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tch::{Device, Kind};
 
-use super::dispatch::{Call, Operator, Value, Wanted};
+use super::dispatch::{Call, Operator, Parameter, Value, Wanted};
 use swa_base::{Error, Kind as ErrorKind};
 use swa_tools::programs::{
     Argument, BatchNorm, Counted, Int, Node, Op, Output, Program, SymbolOp, missing_operators,
@@ -37,10 +37,10 @@ pub(super) struct Called {
     pub inputs: Vec<(usize, Argument)>,
 }
 
-/// An operator and the names of its arguments, each with whether it has no default.
+/// An operator and its arguments.
 pub(super) struct Resolved {
     pub operator: Operator,
-    pub arguments: Vec<(String, bool)>,
+    pub arguments: Vec<Parameter>,
 }
 
 /// What a node is run under.
@@ -81,8 +81,19 @@ impl Autocast {
 impl Called {
     /// The argument of this name, if the program gives it.
     pub fn argument(&self, name: &str) -> Option<&Argument> {
-        let named = |(at, _): &&(usize, Argument)| self.op.arguments[*at].0 == name;
+        let named = |(at, _): &&(usize, Argument)| self.op.arguments[*at].name == name;
         self.inputs.iter().find(named).map(|(_, argument)| argument)
+    }
+
+    /// The slots of the tensors that it changes.
+    pub fn written(&self) -> Vec<usize> {
+        let mut slots = vec![];
+        for (at, argument) in &self.inputs {
+            if self.op.arguments[*at].written {
+                argument.each_slot(&mut |slot| slots.push(slot));
+            }
+        }
+        slots
     }
 
     /// A call of its operator with the results that `outputs` have places for.
@@ -97,6 +108,13 @@ impl Called {
 }
 
 impl Flat {
+    /// The slots that it defines.
+    pub fn results(&self) -> Vec<usize> {
+        let mut slots = vec![];
+        self.outputs.iter().for_each(|output| output.each_slot(&mut |slot| slots.push(slot)));
+        slots
+    }
+
     /// Calls `visit` with each slot that it takes.
     pub fn each_input(&self, visit: &mut dyn FnMut(usize)) {
         match &self.action {
@@ -203,13 +221,13 @@ impl Row {
 fn called(name: &str, op: Rc<Resolved>, node: &Node) -> Result<Called, String> {
     let mut inputs = Vec::with_capacity(node.inputs.len());
     for (argument, value) in &node.inputs {
-        let at = op.arguments.iter().position(|(other, _)| other == argument);
+        let at = op.arguments.iter().position(|other| other.name == *argument);
         let at = at.ok_or_else(|| format!("libtorch's has no argument `{argument}`"))?;
         inputs.push((at, value.clone()));
     }
-    for (at, (argument, needed)) in op.arguments.iter().enumerate() {
-        if *needed && !inputs.iter().any(|(given, _)| *given == at) {
-            return Err(format!("the argument `{argument}` is missing"));
+    for (at, argument) in op.arguments.iter().enumerate() {
+        if argument.needed && !inputs.iter().any(|(given, _)| *given == at) {
+            return Err(format!("the argument `{}` is missing", argument.name));
         }
     }
     let (results, given) = (op.operator.results(), node.outputs.len());

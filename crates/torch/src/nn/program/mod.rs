@@ -5,6 +5,7 @@
 //! | `dispatch`, `shim.cpp` | calling operators by name |
 //! | `symbols` | Python's arithmetic on sizes |
 //! | `flat` | the nodes in a row: operators resolved, arguments in their places |
+//! | `layout` | whether results depend on how tensors lie in memory |
 //! | `prepared` | a program that libtorch has all operators of |
 //! | `plan` | what a run does, step by step, once the weights are known |
 //! | `run` | the network |
@@ -13,6 +14,7 @@
 mod bind;
 mod dispatch;
 mod flat;
+mod layout;
 mod plan;
 mod prepared;
 mod run;

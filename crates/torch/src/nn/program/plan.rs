@@ -77,8 +77,6 @@ pub(super) struct CallWork {
     /// Of a `view`: `reshape` with the same arguments, for tensors that lie in memory otherwise than in the export.
     pub reshape: Option<Call>,
     pub reshapes: Cell<bool>,
-    /// Whether it takes strides, which are those of tensors that lie row by row.
-    pub by_strides: bool,
 }
 
 pub(super) enum Input {
@@ -160,7 +158,7 @@ fn call<'a>(
 ) -> Result<CallWork, String> {
     let mut call = called.call(outputs)?;
     let mut reshape = match &called.name[..] {
-        "view" if called.op.arguments.len() == 2 && called.op.arguments[1].0 == "size" => {
+        "view" if called.op.arguments.len() == 2 && called.op.arguments[1].name == "size" => {
             Operator::find("aten::reshape", "").map(|op| Call::new(&op, wanted_of(outputs)))
         }
         _ => None,
@@ -173,7 +171,7 @@ fn call<'a>(
     let mut inputs = vec![];
     for (at, argument) in &called.inputs {
         let at = *at;
-        let replaced = folded.and_then(|folded| match &called.op.arguments[at].0[..] {
+        let replaced = folded.and_then(|folded| match &called.op.arguments[at].name[..] {
             "weight" => Some(&folded.weight),
             "bias" => Some(&folded.bias),
             _ => None,
@@ -216,7 +214,7 @@ fn call<'a>(
         }
     }
     if let Some(folded) = folded {
-        let bias = called.op.arguments.iter().position(|(name, _)| name == "bias");
+        let bias = called.op.arguments.iter().position(|argument| argument.name == "bias");
         set(&Value::tensor(bias.ok_or("it takes no bias")?, &folded.bias))?;
     }
     Ok(CallWork {
@@ -226,7 +224,6 @@ fn call<'a>(
         outputs: outputs.iter().flat_map(places).collect(),
         reshape,
         reshapes: Cell::new(false),
-        by_strides: called.name.starts_with("as_strided"),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::flat::{Flat, flatten};
+use super::layout;
 use swa_base::{Error, Kind, Result};
 use swa_tools::programs::{Counted, Program};
 
@@ -12,6 +13,8 @@ pub(crate) struct Prepared {
     pub(super) nodes: Vec<Flat>,
     /// By slot, how often it is taken.
     pub(super) uses: Vec<usize>,
+    /// Whether tensors must lie in memory as they did in the export, row by row.
+    pub(super) by_layout: bool,
 }
 
 impl Prepared {
@@ -26,7 +29,8 @@ impl Prepared {
         let mut count = |slot: usize| uses[slot] += 1;
         nodes.iter().for_each(|node| node.each_input(&mut count));
         program.graph().outputs.iter().for_each(|output| output.each_slot(&mut count));
-        Ok(Prepared { program, nodes, uses })
+        let by_layout = layout::matters(&nodes, &program.graph().outputs, program.graph().slots);
+        Ok(Prepared { program, nodes, uses, by_layout })
     }
 
     /// The program.

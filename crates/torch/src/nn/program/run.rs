@@ -85,7 +85,8 @@ impl Programmed {
         let graph = self.prepared.program.graph();
         let mut values: Vec<Item> = (0..graph.slots).map(|_| Item::Empty).collect();
         let mut guard = plan.plan.guard.clone();
-        let x = if plan.copies_images { copy_of(x)? } else { x.shallow_clone() };
+        let x = if self.prepared.by_layout { x.f_contiguous()? } else { x.shallow_clone() };
+        let x = if plan.copies_images { copy_of(&x)? } else { x };
         if !plan.copies_images {
             guard.add(&x, IMAGES);
         }
@@ -288,24 +289,17 @@ impl Run<'_> {
                 }
             }
         }
-        let in_rows: Option<Tensor> = match work.inputs.first() {
-            Some(Input::Slot(0, slot)) if work.by_strides => {
-                Some(self.needed(*slot)?.f_contiguous()?)
-            }
-            _ => None,
-        };
         let (mut ints, mut tensors) = (ints.iter(), tensors.iter());
         let mut inputs = Vec::with_capacity(work.inputs.len());
         for input in &work.inputs {
             inputs.push(match input {
-                Input::Slot(at, slot) => match (&self.values[*slot], &in_rows) {
-                    (Item::Tensor(_), Some(tensor)) if *at == 0 => Value::tensor(0, tensor),
-                    (Item::Tensor(tensor), _) => Value::tensor(*at, tensor),
-                    (Item::Number(Number::Int(n)), _) => Value::int(*at, *n),
-                    (Item::Number(Number::Float(x)), _) => Value::float(*at, *x),
-                    (Item::Number(Number::Bool(b)), _) => Value::bool(*at, *b),
-                    (Item::None, _) => Value::none(*at),
-                    (Item::Empty, _) => Value::tensor(*at, self.needed(*slot)?),
+                Input::Slot(at, slot) => match &self.values[*slot] {
+                    Item::Tensor(tensor) => Value::tensor(*at, tensor),
+                    Item::Number(Number::Int(n)) => Value::int(*at, *n),
+                    Item::Number(Number::Float(x)) => Value::float(*at, *x),
+                    Item::Number(Number::Bool(b)) => Value::bool(*at, *b),
+                    Item::None => Value::none(*at),
+                    Item::Empty => Value::tensor(*at, self.needed(*slot)?),
                 },
                 Input::Ints(at, _) => Value::ints(*at, ints.next().expect("made above")),
                 Input::Tensors(at, _) => Value::tensors(*at, tensors.next().expect("made above")),

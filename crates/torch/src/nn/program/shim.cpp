@@ -296,12 +296,19 @@ const void* swa_op_find(const char* name, const char* overload) {
 
 void swa_op_free(const void* op) { delete static_cast<const c10::OperatorHandle*>(op); }
 
-// The name of an argument, or null after the last. `needed`: it has no default.
-const char* swa_op_argument(const void* op, size_t at, int* needed) {
+// The name of an argument, or null after the last. `needed`: it has no default. `written`: it changes.
+const char* swa_op_argument(const void* op, size_t at, int* needed, int* written) {
   const auto& arguments = static_cast<const c10::OperatorHandle*>(op)->schema().arguments();
   if (at >= arguments.size()) return nullptr;
   *needed = !arguments[at].default_value().has_value();
+  *written = arguments[at].alias_info() && arguments[at].alias_info()->isWrite();
   return arguments[at].name().c_str();
+}
+
+// Whether a result is declared to be the memory of an argument.
+int swa_op_views(const void* op) {
+  const auto& results = static_cast<const c10::OperatorHandle*>(op)->schema().returns();
+  return std::any_of(results.begin(), results.end(), [](const auto& result) { return result.alias_info() != nullptr; });
 }
 
 size_t swa_op_results(const void* op) {

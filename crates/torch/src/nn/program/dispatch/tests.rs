@@ -109,7 +109,7 @@ fn lists_of_every_kind() {
     let mask = [Value::bools(9, &[true, false, false])];
     let mut call = Call::new(&found("convolution_backward", ""), []).unwrap();
     let at = found("convolution_backward", "").arguments();
-    let at = at.iter().position(|(name, _)| name == "output_mask").unwrap();
+    let at = at.iter().position(|argument| argument.name == "output_mask").unwrap();
     assert!(call.set(&Value::bools(at, &[true, false, false])).is_ok() && mask.len() == 1);
 }
 
@@ -134,7 +134,8 @@ fn types_devices_texts_and_formats() {
     );
     assert_eq!(y.flatten(0, -1), floats(&[1.0, 1.0]));
     let big = Tensor::zeros([2, 3, 4, 5], (Kind::Float, Device::Cpu));
-    let at = found("clone", "").arguments().iter().position(|(name, _)| name == "memory_format");
+    let at =
+        found("clone", "").arguments().iter().position(|argument| argument.name == "memory_format");
     let y = one(("clone", ""), &[Value::tensor(0, &big), Value::int(at.unwrap(), 2)]);
     assert_eq!(y.stride(), [60, 1, 15, 3]);
 }
