@@ -137,3 +137,45 @@ pub fn run(
     })?;
     finish(&model.batchnorms, &sums, images, count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Layer;
+
+    /// Mean and unbiased variance.
+    fn moments(values: &[f64]) -> [f64; 2] {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        [mean, values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)]
+    }
+
+    fn batch(parts: &[&[f64]]) -> BatchMoments {
+        let repeated = parts.len() > 1;
+        let layer =
+            |part: &&[f64]| LayerMoments { layer: 0, channels: 1, values: part.len(), repeated };
+        let layers = parts.iter().map(layer).collect();
+        let values = parts.iter().flat_map(|part| moments(part)).collect();
+        BatchMoments { images: 4, layers, values }
+    }
+
+    #[test]
+    fn what_a_layer_gets_at_two_places_is_one_batch_of_the_standard_error_and_two_of_the_sums() {
+        let layer = Layer { calls: 2, ..Layer::named("bn", 1) };
+        let batches = [[1.0, 4.0, 2.0, 9.0, -3.0], [0.5, 2.0, 8.0, 7.0, 1.0]];
+        let layers = std::slice::from_ref(&layer);
+        let (mut apart, mut together) = (Stability::new(layers), Stability::new(layers));
+        let mut sums = accumulator(layers, Method::Cma);
+        for all in &batches {
+            let (a, b) = all.split_at(2);
+            batch(&[a, b]).watch(&mut apart);
+            batch(&[all]).watch(&mut together);
+            batch(&[a, b]).add_to(&mut sums);
+        }
+        let [apart, together] = [apart, together].map(|s| s.largest().unwrap().error);
+        assert!((apart / together - 1.0).abs() < 1e-12, "{apart} {together}");
+        let parts = batches.iter().flat_map(|all| [moments(&all[..2]), moments(&all[2..])]);
+        let expected = parts.map(|[mean, _]| mean).sum::<f64>() / 4.0;
+        assert!((sums.finish()[0].as_ref().unwrap().mean[0] - expected).abs() < 1e-12);
+    }
+}

@@ -10,51 +10,47 @@ use std::ptr::NonNull;
 
 use tch::{Device, Kind, Tensor};
 
-mod raw {
-    use super::*;
+#[repr(C)]
+struct RawGuard {
+    _opaque: [u8; 0],
+}
 
-    #[repr(C)]
-    pub struct Guard {
-        _opaque: [u8; 0],
-    }
-
-    unsafe extern "C" {
-        pub fn swa_error() -> *const c_char;
-        pub fn swa_op_find(name: *const c_char, overload: *const c_char) -> *mut c_void;
-        pub fn swa_op_free(op: *const c_void);
-        pub fn swa_op_argument(
-            op: *const c_void,
-            at: usize,
-            needed: *mut c_int,
-            written: *mut c_int,
-        ) -> *const c_char;
-        pub fn swa_op_views(op: *const c_void) -> c_int;
-        pub fn swa_op_results(op: *const c_void) -> usize;
-        pub fn swa_call_new(op: *const c_void) -> *mut c_void;
-        pub fn swa_call_free(call: *mut c_void);
-        pub fn swa_call_set(call: *mut c_void, value: *const Value) -> c_int;
-        pub fn swa_call_run(
-            call: *mut c_void,
-            inputs: *const Value,
-            n: usize,
-            mode: *const Mode,
-            guard: *const Guard,
-            wanted: *const i64,
-            n_wanted: usize,
-            results: *mut RawResult,
-            touched: *mut i64,
-        ) -> c_int;
-        pub fn swa_guard_new() -> *mut Guard;
-        pub fn swa_guard_free(guard: *mut Guard);
-        pub fn swa_guard_add(guard: *mut Guard, tensor: *const c_void, number: i64);
-        pub fn swa_guard_copy(guard: *const Guard) -> *mut Guard;
-    }
+unsafe extern "C" {
+    fn swa_error() -> *const c_char;
+    fn swa_op_find(name: *const c_char, overload: *const c_char) -> *mut c_void;
+    fn swa_op_free(op: *const c_void);
+    fn swa_op_argument(
+        op: *const c_void,
+        at: usize,
+        needed: *mut c_int,
+        written: *mut c_int,
+    ) -> *const c_char;
+    fn swa_op_views(op: *const c_void) -> c_int;
+    fn swa_op_results(op: *const c_void) -> usize;
+    fn swa_call_new(op: *const c_void) -> *mut c_void;
+    fn swa_call_free(call: *mut c_void);
+    fn swa_call_set(call: *mut c_void, value: *const Value) -> c_int;
+    fn swa_call_run(
+        call: *mut c_void,
+        inputs: *const Value,
+        n: usize,
+        mode: *const Mode,
+        guard: *const RawGuard,
+        wanted: *const i64,
+        n_wanted: usize,
+        results: *mut RawValue,
+        touched: *mut i64,
+    ) -> c_int;
+    fn swa_guard_new() -> *mut RawGuard;
+    fn swa_guard_free(guard: *mut RawGuard);
+    fn swa_guard_add(guard: *mut RawGuard, tensor: *const c_void, number: i64);
+    fn swa_guard_copy(guard: *const RawGuard) -> *mut RawGuard;
 }
 
 /// What `shim.cpp` calls `Value`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct RawResult {
+struct RawValue {
     tag: u32,
     at: u32,
     len: i64,
@@ -87,7 +83,7 @@ const GUARDED: c_int = 2;
 
 /// An argument: where it stands, and what it borrows.
 #[repr(transparent)]
-pub struct Value<'a>(RawResult, PhantomData<&'a ()>);
+pub struct Value<'a>(RawValue, PhantomData<&'a ()>);
 
 /// A tensor in a list, or none.
 #[repr(transparent)]
@@ -102,7 +98,7 @@ impl<'a> Listed<'a> {
 
 impl<'a> Value<'a> {
     fn new(at: usize, tag: u32, len: usize, data: Data) -> Self {
-        Value(RawResult { tag, at: at as u32, len: len as i64, data }, PhantomData)
+        Value(RawValue { tag, at: at as u32, len: len as i64, data }, PhantomData)
     }
 
     fn slice<T>(at: usize, tag: u32, values: &'a [T]) -> Self {
@@ -212,7 +208,7 @@ pub enum Failure {
 /// The message of what failed last in this thread.
 fn message() -> String {
     // SAFETY: the pointer is to a string of this thread, which ends in a zero and changes only in calls.
-    unsafe { CStr::from_ptr(raw::swa_error()) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(swa_error()) }.to_string_lossy().into_owned()
 }
 
 /// An argument as an operator declares it.
@@ -232,7 +228,7 @@ impl Operator {
     pub fn find(name: &str, overload: &str) -> Option<Self> {
         let (name, overload) = (CString::new(name).ok()?, CString::new(overload).ok()?);
         // SAFETY: both are strings that end in a zero, and are not kept.
-        let op = unsafe { raw::swa_op_find(name.as_ptr(), overload.as_ptr()) };
+        let op = unsafe { swa_op_find(name.as_ptr(), overload.as_ptr()) };
         NonNull::new(op).map(Operator)
     }
 
@@ -241,8 +237,7 @@ impl Operator {
         let argument = |at: usize| {
             let (mut needed, mut written) = (0, 0);
             // SAFETY: the operator lives as long as `self`.
-            let name =
-                unsafe { raw::swa_op_argument(self.0.as_ptr(), at, &mut needed, &mut written) };
+            let name = unsafe { swa_op_argument(self.0.as_ptr(), at, &mut needed, &mut written) };
             // SAFETY: a string of the operator's schema, which ends in a zero.
             let name = (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) })?;
             let name = name.to_string_lossy().into_owned();
@@ -254,20 +249,20 @@ impl Operator {
     /// Whether a result is declared to be the memory of an argument.
     pub fn views(&self) -> bool {
         // SAFETY: the operator lives as long as `self`.
-        unsafe { raw::swa_op_views(self.0.as_ptr()) != 0 }
+        unsafe { swa_op_views(self.0.as_ptr()) != 0 }
     }
 
     /// How many results it has.
     pub fn results(&self) -> usize {
         // SAFETY: the operator lives as long as `self`.
-        unsafe { raw::swa_op_results(self.0.as_ptr()) }
+        unsafe { swa_op_results(self.0.as_ptr()) }
     }
 }
 
 impl Drop for Operator {
     fn drop(&mut self) {
         // SAFETY: it came from `swa_op_find`, and nothing else has it: calls have copies.
-        unsafe { raw::swa_op_free(self.0.as_ptr()) }
+        unsafe { swa_op_free(self.0.as_ptr()) }
     }
 }
 
@@ -277,7 +272,7 @@ pub struct Call {
     /// By result: -1 not wanted, -2 as it is, or a list of so many tensors.
     wanted: Vec<i64>,
     results: usize,
-    raw: RefCell<Vec<RawResult>>,
+    raw: RefCell<Vec<RawValue>>,
 }
 
 /// A result that is wanted of a call.
@@ -292,7 +287,7 @@ pub enum Wanted {
 impl Call {
     pub fn new(op: &Operator, wanted: impl IntoIterator<Item = Wanted>) -> Result<Self, String> {
         // SAFETY: the operator lives during this call, which copies it.
-        let call = NonNull::new(unsafe { raw::swa_call_new(op.0.as_ptr()) }).ok_or_else(message)?;
+        let call = NonNull::new(unsafe { swa_call_new(op.0.as_ptr()) }).ok_or_else(message)?;
         let code = |wanted| match wanted {
             Wanted::Nothing => -1,
             Wanted::One => -2,
@@ -305,14 +300,14 @@ impl Call {
             n => n as usize,
         };
         let results = wanted.iter().map(count).sum();
-        let empty = RawResult { tag: NONE, at: 0, len: 0, data: Data { i: 0 } };
+        let empty = RawValue { tag: NONE, at: 0, len: 0, data: Data { i: 0 } };
         Ok(Call { call, wanted, results, raw: RefCell::new(vec![empty; results]) })
     }
 
     /// Gives an argument its value in every run.
     pub fn set(&mut self, value: &Value) -> Result<(), String> {
         // SAFETY: `value` borrows what it points to, and the other side copies it.
-        match unsafe { raw::swa_call_set(self.call.as_ptr(), value) } {
+        match unsafe { swa_call_set(self.call.as_ptr(), value) } {
             DONE => Ok(()),
             _ => Err(message()),
         }
@@ -331,7 +326,7 @@ impl Call {
         // SAFETY: the values borrow what they point to; `raw` has room for all that is wanted; the guard lives. The
         // borrow of `raw` keeps a second run of the same call out.
         let code = unsafe {
-            raw::swa_call_run(
+            swa_call_run(
                 self.call.as_ptr(),
                 inputs.as_ptr(),
                 inputs.len(),
@@ -366,39 +361,39 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         // SAFETY: it came from `swa_call_new`, and nothing else has it.
-        unsafe { raw::swa_call_free(self.call.as_ptr()) }
+        unsafe { swa_call_free(self.call.as_ptr()) }
     }
 }
 
 const NEVER_NULL: &str = "C++ gives no null where memory runs out";
 
 /// Tensors that no call may write to.
-pub struct Guard(NonNull<raw::Guard>);
+pub struct Guard(NonNull<RawGuard>);
 
 impl Guard {
     pub fn new() -> Self {
         // SAFETY: it has no conditions.
-        Guard(NonNull::new(unsafe { raw::swa_guard_new() }).expect(NEVER_NULL))
+        Guard(NonNull::new(unsafe { swa_guard_new() }).expect(NEVER_NULL))
     }
 
     /// Adds a tensor's memory, under a number.
     pub fn add(&mut self, tensor: &Tensor, number: i64) {
         // SAFETY: the guard and the tensor live during this call. The guard keeps an address, which is compared alone.
-        unsafe { raw::swa_guard_add(self.0.as_ptr(), tensor.as_ptr().cast(), number) }
+        unsafe { swa_guard_add(self.0.as_ptr(), tensor.as_ptr().cast(), number) }
     }
 }
 
 impl Clone for Guard {
     fn clone(&self) -> Self {
         // SAFETY: the guard lives during this call, which copies it.
-        Guard(NonNull::new(unsafe { raw::swa_guard_copy(self.0.as_ptr()) }).expect(NEVER_NULL))
+        Guard(NonNull::new(unsafe { swa_guard_copy(self.0.as_ptr()) }).expect(NEVER_NULL))
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         // SAFETY: it came from `swa_guard_new`, and nothing else has it.
-        unsafe { raw::swa_guard_free(self.0.as_ptr()) }
+        unsafe { swa_guard_free(self.0.as_ptr()) }
     }
 }
 

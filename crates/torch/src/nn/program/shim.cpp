@@ -185,8 +185,11 @@ c10::IValue convert(const Value& v, const c10::Argument& argument) {
 Value given(const c10::IValue& value) {
   Value v{NONE, 0, 0, {0}};
   if (value.isTensor()) {
+    const auto& tensor = value.toTensor();
+    if (!tensor.defined()) return v;
+    TORCH_CHECK(!tensor.is_nested(), "a result is a nested tensor, which has no shape");
     v.tag = TENSOR;
-    v.p = new at::Tensor(value.toTensor());
+    v.p = new at::Tensor(tensor);
   } else if (value.isInt()) {
     v.tag = INT;
     v.i = value.toInt();
