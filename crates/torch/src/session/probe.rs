@@ -30,7 +30,8 @@ pub(super) fn probe(model: &Model, x: &Tensor) -> Result<Probed> {
     let _guard = tch::no_grad_guard();
     let x = model.input(x)?;
     // Two, since a dimension of one may be taken for another.
-    let n = model.takes.batch.unwrap_or(2).min(model.takes.most.unwrap_or(2)) as i64;
+    let most = model.takes.most.unwrap_or(2).min(2);
+    let n = model.takes.batch.unwrap_or(most) as i64;
     let run = |n: i64| -> Result<Outputs> {
         let x = repeated(&x, n)?;
         Ok(model.network.outputs(&x, &mut Pass::Eval)?)
