@@ -3,7 +3,7 @@
 
 use twox_hash::XxHash3_128;
 
-use super::graph::{Argument, Constant, Graph, Image, Int, Named, Node, Op, Output};
+use super::graph::{Argument, BatchNorm, Constant, Graph, Image, Int, Named, Node, Op, Output};
 
 struct Digest(XxHash3_128);
 
@@ -17,12 +17,14 @@ pub fn of(
 ) -> u128 {
     let mut digest = Digest(XxHash3_128::new());
     digest.text("swa program 1");
-    digest.number(tensors.len() as u64);
-    for tensor in tensors {
+    // Containers keep them in different orders.
+    let mut ordered: Vec<&Named> = tensors.iter().collect();
+    ordered.sort_by(|a, b| a.name.cmp(&b.name));
+    digest.number(ordered.len() as u64);
+    for tensor in ordered {
         digest.text(&tensor.name);
         digest.text(&format!("{:?} {:?}", tensor.dtype, tensor.shape));
         digest.slot(tensor.slot);
-        digest.slot(tensor.alias_of);
     }
     digest.number(constants.len() as u64);
     for constant in constants {
@@ -65,10 +67,15 @@ impl Digest {
                 self.text(&format!("{enabled} {dtype:?}"));
                 self.nodes(nodes);
             }
-            self.number(node.inputs.len() as u64);
-            for (name, value) in &node.inputs {
-                self.text(name);
-                self.argument(value);
+            match &node.op {
+                Op::BatchNorm(norm) => self.batch_norm(norm),
+                _ => {
+                    self.number(node.inputs.len() as u64);
+                    for (name, value) in &node.inputs {
+                        self.text(name);
+                        self.argument(value);
+                    }
+                }
             }
             self.number(node.outputs.len() as u64);
             for output in &node.outputs {
@@ -82,6 +89,18 @@ impl Digest {
                 }
             }
         }
+    }
+
+    /// Of all its forms what counts.
+    fn batch_norm(&mut self, norm: &BatchNorm) {
+        self.number(norm.input as u64);
+        self.slot(norm.weight);
+        self.slot(norm.bias);
+        let [mean, var] = norm.running.map_or([None; 2], |running| running.map(Some));
+        self.slot(mean);
+        self.slot(var);
+        self.number(norm.eps.to_bits());
+        self.number(norm.training as u64);
     }
 
     fn argument(&mut self, argument: &Argument) {
