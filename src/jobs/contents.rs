@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use super::say_selected;
 use crate::average::{self, Rule, rule};
 use crate::checkpoint::{Checkpoint, Take};
+use crate::programs::Program;
 use crate::select::{Criteria, select};
+use crate::store;
 use crate::{Progress, Result, choices};
 
 /// Which checkpoints to look into.
@@ -26,6 +28,8 @@ pub struct List {
 pub struct Listed {
     /// In natural order.
     pub checkpoints: Vec<Contents>,
+    /// Exported programs among them, in natural order.
+    pub programs: Vec<Program>,
 }
 
 /// What a checkpoint holds.
@@ -47,21 +51,29 @@ choices! {
     }
 }
 
-/// Lists what checkpoints hold; nothing is read but their headers.
+/// Lists what checkpoints and exported programs hold; of checkpoints nothing is read but their headers.
 ///
 /// # Errors
-/// Those of finding and opening the checkpoints.
+/// Those of finding and opening them.
 pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
     let selection = select(&options.checkpoints, &options.criteria)?;
     say_selected(progress, &selection);
-    let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
+    let (mut checkpoints, mut programs) = (vec![], vec![]);
+    for path in selection.paths {
+        // What is wrong with a file is said by opening it.
+        match !store::is_folder(&path) && Program::is_one(&path).unwrap_or(false) {
+            true => programs.push(Program::open(&path)?),
+            false => checkpoints.push(path),
+        }
+    }
+    let inputs = Checkpoint::open_all(&checkpoints, &options.take)?;
     let contents = |checkpoint: Checkpoint| Contents {
         fates: (0..checkpoint.tensors().len())
             .map(|tensor| fate(&checkpoint, tensor, &options.options))
             .collect(),
         checkpoint,
     };
-    Ok(Listed { checkpoints: inputs.into_iter().map(contents).collect() })
+    Ok(Listed { checkpoints: inputs.into_iter().map(contents).collect(), programs })
 }
 
 fn fate(input: &Checkpoint, tensor: usize, options: &average::Options) -> Fate {

@@ -9,7 +9,7 @@ use super::targets::is_random;
 /// See the accessors of [`Program`](super::Program).
 #[derive(Debug, Default)]
 pub struct Facts {
-    pub operators: usize,
+    pub operators: Vec<Counted>,
     pub batchnorm_nodes: usize,
     pub is_training: bool,
     pub random: Vec<Counted>,
@@ -89,6 +89,7 @@ fn turn_off(nodes: &mut [Node]) {
 /// What a program has of each.
 struct Seen<'a> {
     facts: Facts,
+    operators: HashMap<String, usize>,
     random: HashMap<String, usize>,
     /// Slots of running statistics.
     statistics: HashSet<usize>,
@@ -101,14 +102,14 @@ impl Seen<'_> {
             match &node.op {
                 Op::Autocast { nodes, .. } => self.nodes(nodes),
                 Op::BatchNorm(norm) => {
-                    self.facts.operators += 1;
+                    *self.operators.entry(node.op.target()).or_default() += 1;
                     self.facts.batchnorm_nodes += 1;
                     self.facts.is_training |= norm.training && norm.running.is_some();
                     let own = norm.running.iter().flatten();
                     self.statistics.extend(own.filter(|slot| self.by_slot.contains_key(slot)));
                 }
                 Op::Aten { name, .. } => {
-                    self.facts.operators += 1;
+                    *self.operators.entry(node.op.target()).or_default() += 1;
                     if is_random(name) || drops(name, &node.inputs).is_some() {
                         *self.random.entry(node.op.target()).or_default() += 1;
                     }
@@ -128,6 +129,14 @@ fn is_training(nodes: &[Node]) -> bool {
     })
 }
 
+/// Most nodes first.
+fn counted(counts: HashMap<String, usize>) -> Vec<Counted> {
+    let counted = counts.into_iter().map(|(target, nodes)| Counted { target, nodes });
+    let mut counted: Vec<Counted> = counted.collect();
+    counted.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.target.cmp(&b.target)));
+    counted
+}
+
 /// Looks at the nodes; those of an export in training mode drop nothing out from here on.
 pub fn of(nodes: &mut [Node], tensors: &[Named]) -> Facts {
     if is_training(nodes) {
@@ -138,14 +147,14 @@ pub fn of(nodes: &mut [Node], tensors: &[Named]) -> Facts {
         .collect();
     let mut seen = Seen {
         facts: Facts::default(),
+        operators: HashMap::new(),
         random: HashMap::new(),
         statistics: HashSet::new(),
         by_slot: &by_slot,
     };
     seen.nodes(nodes);
-    let Seen { mut facts, random, statistics, .. } = seen;
-    facts.random = random.into_iter().map(|(target, nodes)| Counted { target, nodes }).collect();
-    facts.random.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.target.cmp(&b.target)));
+    let Seen { mut facts, operators, random, statistics, .. } = seen;
+    (facts.operators, facts.random) = (counted(operators), counted(random));
     // Tied tensors are one: of the first of them.
     let first = |number: usize| tensors[number].alias_of.unwrap_or(number);
     let used: HashSet<usize> = by_slot.values().map(|&number| first(number)).collect();

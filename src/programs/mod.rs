@@ -46,6 +46,14 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether a path leads to a file with an exported program, or with several. Its contents are not looked at.
+    ///
+    /// # Errors
+    /// Those of opening a file; `Damaged` for a zip file that is broken.
+    pub fn is_one(path: &Path) -> Result<bool> {
+        open::is_one(path)
+    }
+
     /// Reads a program and checks it.
     ///
     /// # Errors
@@ -105,7 +113,12 @@ impl Program {
 
     /// How many nodes call operators, in blocks too; arithmetic on sizes and what is skipped do not count.
     pub fn operators(&self) -> usize {
-        self.facts.operators
+        self.facts.operators.iter().map(|operator| operator.nodes).sum()
+    }
+
+    /// The operators that they call, most nodes first.
+    pub fn operator_counts(&self) -> &[Counted] {
+        &self.facts.operators
     }
 
     /// How many nodes are batch normalisations.

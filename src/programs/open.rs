@@ -8,13 +8,26 @@ use super::build::Builder;
 use super::graph::Graph;
 use super::schema::{self, ExportedProgram, Versioned};
 use super::{Program, digest, facts, liveness, output_names, refusals, signature};
+use crate::formats::Candidate;
 use crate::formats::packages::{Layout, Package};
-use crate::formats::{Candidate, zip::Archive};
+use crate::formats::zip::{Archive, first_name};
 use crate::store::Source;
 use crate::{Error, Kind, Result};
 
 /// The schema's major versions that are known.
 const MAJORS: std::ops::RangeInclusive<u64> = 5..=8;
+
+pub fn is_one(path: &Path) -> Result<bool> {
+    let source = Source::open(path)?;
+    let candidate = Candidate::new(&source)?;
+    // The directory of a checkpoint may be long.
+    let is_pickle = |name: &[u8]| name.ends_with(b"data.pkl");
+    if !candidate.is_zip() || first_name(&candidate.head).is_some_and(is_pickle) {
+        return Ok(false);
+    }
+    let package = Package::of(candidate.archive().map_err(|e| e.at(path))?);
+    Ok(matches!(package, Some(Package::Program(_) | Package::Programs(_))))
+}
 
 pub fn open(path: &Path) -> Result<Program> {
     let source = Source::open(path)?;

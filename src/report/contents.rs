@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::table;
+use super::{ProgramReport, table};
 use crate::Choice;
 use crate::checkpoint::Taken;
 use crate::jobs::{Contents, Listed};
@@ -17,6 +17,8 @@ use crate::text::{megabytes, printable};
 pub struct ContentsReport {
     /// The checkpoints, in natural order.
     pub checkpoints: Vec<CheckpointReport>,
+    /// The exported programs, in natural order.
+    pub programs: Vec<ProgramReport>,
 }
 
 /// What a checkpoint holds.
@@ -74,12 +76,15 @@ impl ContentsReport {
     pub fn of(outcome: &Listed) -> Self {
         ContentsReport {
             checkpoints: outcome.checkpoints.iter().map(CheckpointReport::of).collect(),
+            programs: outcome.programs.iter().map(ProgramReport::of).collect(),
         }
     }
 
     /// For people: what is in each, and a table of its tensors.
     pub fn text(&self) -> String {
-        self.checkpoints.iter().map(CheckpointReport::text).collect::<Vec<_>>().join("\n")
+        let checkpoints = self.checkpoints.iter().map(CheckpointReport::text);
+        let programs = self.programs.iter().map(ProgramReport::text);
+        checkpoints.chain(programs).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod average;
 mod contents;
+mod program;
 mod table;
 mod verify;
 
 pub use average::{AverageReport, NonFinite, TensorCounts};
 pub use contents::{CheckpointReport, ContentsReport, Other, TensorReport};
+pub use program::{OperatorReport, ProgramReport, ProgramTensorReport};
 pub use table::table;
 pub use verify::VerifyReport;
