@@ -11,6 +11,8 @@ mod files;
 mod folders;
 #[path = "hostile/hdf5.rs"]
 mod hdf5;
+#[path = "hostile/programs.rs"]
+mod programs;
 
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
@@ -33,7 +35,9 @@ fn cases() -> Vec<Case> {
         files::digests(),
         files::flax(),
     ];
-    files.into_iter().chain([folders::folders(), hdf5::files()]).flatten().collect()
+    let others = [folders::folders(), hdf5::files()];
+    let programs = [programs::names(), programs::contents(), programs::multiplied()];
+    files.into_iter().chain(others).chain(programs).flatten().collect()
 }
 
 #[test]
@@ -83,6 +87,10 @@ fn hostile_files_end_in_one_line_and_an_exit_code() {
                     problems.push(format!("{label}{what}: {status:?} {start}"));
                 }
             };
+        if path.extension().is_some_and(|ending| ending == "pt2") {
+            check(", listed", run(&["--list".as_ref()]), code, part);
+            continue;
+        }
         let output = dir.path().join("out.safetensors");
         check("", run(&["-o".as_ref(), output.as_ref()]), code, part);
         // Values may be wrong where the description is not.

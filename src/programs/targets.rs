@@ -39,7 +39,7 @@ pub enum Why {
 const FILES: &str = "opens files";
 const STORAGES: &str = "changes where tensors lie";
 const STATE: &str = "reads or changes the state of the process";
-const UNCHECKED: &str = "is internal to PyTorch";
+const UNCHECKED: &str = "is for PyTorch's own use";
 const OUT: &str = "resizes its output";
 
 /// Operators without an underscore before them that are denied, by all their overloads. Those in place, with an
