@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-600}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5
+[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5 program
 python3 seeds.py ../fixtures/formats corpus
 SWA_FUZZ_DIR=$(mktemp -d /dev/shm/swa-fuzz-XXXXXX)
 export SWA_FUZZ_DIR
@@ -12,7 +12,7 @@ trap 'rm -rf "$SWA_FUZZ_DIR"' EXIT
 for target in "$@"; do
     case $target in
         torch_zip) dict=zip ;;
-        safetensors | flax | hdf5) dict=$target ;;
+        safetensors | flax | hdf5 | program) dict=$target ;;
         *) dict=pickle ;;
     esac
     # Without sanitizers: there is next to no unsafe code in these rooms, and time is measured.

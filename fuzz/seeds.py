@@ -1,7 +1,9 @@
 """Makes the corpora to begin with: python3 seeds.py FIXTURES CORPUS. CRCs of pickles become 0, not computed, so that
 changed pickles are read."""
 
+import gzip
 import io
+import json
 import pathlib
 import struct
 import sys
@@ -69,4 +71,20 @@ for path in sorted(fixtures.rglob("*")):
         models = sorted(path.parent.glob("*model_states.pt"))
         pickles = [pickle_of(p.read_bytes()) for p in models[:1] + optimizers + models[1:]]
         seed("deepspeed", NEXT.join(pickles))
+# Programs: the graph without what is not read, and what stands beside it.
+for path in sorted(fixtures.parent.glob("programs/*.pt2.gz")):
+    with zipfile.ZipFile(io.BytesIO(gzip.decompress(path.read_bytes()))) as file:
+        parts = {}
+        for name in file.namelist():
+            for end in ("models/model.json", "weights_config.json", "constants_config.json", "exported_program.json"):
+                if name.endswith(end):
+                    parts[end] = json.loads(file.read(name))
+        for graph in parts.values():
+            for node in graph.get("graph_module", {}).get("graph", {}).get("nodes", []):
+                node["metadata"].pop("stack_trace", None)
+        texts = [json.dumps(part, separators=(",", ":")).encode() for part in parts.values()]
+        if "models/model.json" in parts and len(parts) == 3:
+            names = ("models/model.json", "weights_config.json", "constants_config.json")
+            texts = [json.dumps(parts[name], separators=(",", ":")).encode() for name in names]
+        seed("program", NEXT.join(texts))
 print(count, "seeds")

@@ -5,7 +5,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use swa_tools::Error;
 use swa_tools::checkpoint::{Checkpoint, Take};
+use swa_tools::programs::Program;
+use swa_tools::report::ProgramReport;
 
 /// CPU time to open 64 KB. Larger inputs have more in proportion.
 const MILLISECONDS: u64 = 50;
@@ -69,13 +72,41 @@ fn cpu_milliseconds() -> u64 {
 /// Opens a checkpoint of so many bytes in all its files and reads it to the end.
 pub fn check(path: &Path, size: usize) {
     let take = Take { ema: size % 3 == 1, key: None };
+    match bounded(size, || Checkpoint::open_with(path, &take)) {
+        Ok(checkpoint) => read(&checkpoint),
+        Err(error) => refused(&error),
+    }
+}
+
+/// Opens an exported program of so many bytes, and looks at what the tools look at.
+pub fn check_program(path: &Path, size: usize) {
+    match bounded(size, || Program::open(path)) {
+        Ok(program) => {
+            assert!(program.tensors().iter().all(|tensor| tensor.slot.is_none_or(|slot| slot < program.graph().slots)));
+            let report = ProgramReport::of(&program);
+            report.text();
+        }
+        Err(error) => refused(&error),
+    }
+}
+
+/// What is wrong with a file, a limit, or nothing in it that is asked for; never an I/O error.
+fn refused(error: &Error) {
+    assert!(matches!(error.kind().exit_code(), 2 | 3 | 6), "{error}");
+    let text = error.to_string();
+    assert!(text.len() < 1 << 16, "{} bytes of message", text.len());
+    assert!(!text.contains("internal"), "{text}");
+}
+
+/// Holds opening a file of so many bytes to its limits.
+fn bounded<T>(size: usize, open: impl Fn() -> T) -> T {
     let parts = size.div_ceil(65_536).max(1);
     let mut opened = None;
     for attempt in 0.. {
         drop(opened.take());
         let (before, start) = (LIVE.load(Relaxed), cpu_milliseconds());
         PEAK.store(before, Relaxed);
-        opened = Some(Checkpoint::open_with(path, &take));
+        opened = Some(open());
         let spent = cpu_milliseconds() - start;
         let peak = PEAK.load(Relaxed) - before;
         assert!(peak <= MEMORY * parts, "{peak} bytes of memory for {size}");
@@ -86,15 +117,7 @@ pub fn check(path: &Path, size: usize) {
         assert!(attempt < 8, "{spent} ms for {size} bytes");
         std::thread::sleep(std::time::Duration::from_millis(100 << attempt));
     }
-    match opened.unwrap() {
-        Ok(checkpoint) => read(&checkpoint),
-        Err(error) => {
-            // What is wrong with the file, a limit, or nothing in it that is asked for; never an I/O error.
-            assert!(matches!(error.kind().exit_code(), 2 | 3 | 6), "{error}");
-            let text = error.to_string();
-            assert!(!text.contains("internal"), "{text}");
-        }
-    }
+    opened.unwrap()
 }
 
 fn read(checkpoint: &Checkpoint) {
