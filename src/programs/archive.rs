@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::schema::{Payloads, TensorMeta, dtype, known, parse};
+use super::json::parse;
+use super::schema::{Payloads, TensorMeta, dtype, known};
 use crate::formats::packages::{FLAT_GRAPH, Layout};
 use crate::formats::torch;
 use crate::formats::zip::{Archive, Entry};

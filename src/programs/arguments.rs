@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::graph::{Argument, Int};
+use super::json::Number;
 use super::schema::{self, OptionalTensor, Sym, aten_type};
 use crate::weights::tree::short;
 
@@ -114,7 +115,7 @@ impl<'a> Scope<'a> {
             From::SymFloat(Sym::Name(name)) => self.find(name, Holds::Float, slots)?,
             From::Floats(floats) => Argument::Floats(floats.iter().map(|x| x.0).collect()),
             From::SymFloats(floats) => {
-                let one = |x: &Sym<schema::Number>| match x {
+                let one = |x: &Sym<Number>| match x {
                     Sym::Known(x) => Ok(x.0),
                     Sym::Name(_) => Err("a list of computed floats is not supported".to_string()),
                 };

@@ -7,11 +7,14 @@
 mod archive;
 mod arguments;
 mod batch_norm;
+mod block;
 mod build;
 mod digest;
 mod facts;
 mod graph;
+mod json;
 mod liveness;
+mod names;
 mod open;
 mod output_names;
 mod refusals;

@@ -6,7 +6,8 @@ use super::archive::{Container, Which};
 use super::arguments::Scope;
 use super::build::Builder;
 use super::graph::Graph;
-use super::schema::{self, ExportedProgram, Versioned};
+use super::json::parse;
+use super::schema::{ExportedProgram, Versioned};
 use super::{Program, digest, facts, liveness, output_names, refusals, signature};
 use crate::formats::Candidate;
 use crate::formats::packages::{Layout, Package};
@@ -51,7 +52,7 @@ fn program(path: &Path, source: &Source, archive: &Archive, layout: &Layout) -> 
     let container = Container { source, archive, layout };
     let mut scratch = vec![];
     let (entry, json) = container.graph(&mut scratch)?;
-    let Versioned { schema_version: version } = schema::parse(&entry, json)?;
+    let Versioned { schema_version: version } = parse(&entry, json)?;
     if !MAJORS.contains(&version.major) {
         let (major, minor) = (version.major, version.minor);
         let (first, last) = (MAJORS.start(), MAJORS.end());
@@ -59,7 +60,7 @@ fn program(path: &Path, source: &Source, archive: &Archive, layout: &Layout) -> 
         return Err(Error::new(Kind::Unsupported, what)
             .remedy("export the model with a PyTorch from 2.4 to 2.15"));
     }
-    let read: ExportedProgram = schema::parse(&entry, json)?;
+    let read: ExportedProgram = parse(&entry, json)?;
     let from = &read.graph_module.graph;
     refusals::check(from)?;
     let wanted = signature::outputs(&read)?;

@@ -1,15 +1,15 @@
 //! What goes into a program and what comes out: the model's tensors under their names in a state dict, tensors of its own, one
 //! batch of images; and the names of its outputs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::archive::Stored;
 use super::arguments::{Scope, Value};
 use super::build::Builder;
 use super::graph::{Constant, Image, Named};
+use super::names::{Names, agrees, damaged, shape};
 use super::schema::{self, Argument, InputSpec, OutputSpec, Size, TensorMeta, dtype};
 use crate::store::Source;
-use crate::tensors::view::{View, dimensions};
 use crate::weights::tree::short;
 use crate::{Error, Kind, Result};
 
@@ -18,10 +18,6 @@ pub struct Inputs {
     pub tensors: Vec<Named>,
     pub constants: Vec<Constant>,
     pub image: Image,
-}
-
-fn damaged(what: impl Into<String>) -> Error {
-    Error::new(Kind::Damaged, what).remedy("save the program again, or ask where it came from")
 }
 
 /// Constants may repeat values by their strides; by no more than so many bytes beyond the file's.
@@ -147,99 +143,6 @@ fn pairs<'a, T>(what: &str, pairs: &'a [(String, T)]) -> Result<HashMap<&'a str,
         }
     }
     Ok(found)
-}
-
-/// Fails if a graph describes a tensor otherwise than its file does.
-fn agrees(name: &str, meta: Option<&TensorMeta>, view: &View) -> Result<()> {
-    let Some(meta) = meta else { return Ok(()) };
-    if meta.shape().as_ref() == Some(&view.shape) && dtype(meta.dtype) == Some(view.dtype) {
-        return Ok(());
-    }
-    let what = format!(
-        "its graph describes it otherwise than its file, which has {:?} of shape {:?}",
-        view.dtype, view.shape
-    );
-    Err(damaged(what).tensor(&short(name)))
-}
-
-fn shape(name: &str, view: &View) -> Result<Vec<usize>> {
-    dimensions(&view.shape).ok_or_else(|| damaged("its shape is too large").tensor(&short(name)))
-}
-
-/// The names of the model: those of the signature, then what the file has beside them.
-struct Names {
-    named: Vec<Named>,
-    by_name: HashMap<String, usize>,
-    taken: HashSet<usize>,
-    views: Vec<View>,
-}
-
-impl Names {
-    /// What the file says it has. Tensors of one storage, place and shape are the same.
-    fn new(weights: Vec<Stored>) -> Result<Self> {
-        let (mut named, mut views) = (vec![], vec![]);
-        let mut by_name = HashMap::with_capacity(weights.len());
-        let mut first: HashMap<(Box<str>, u64, Vec<u64>, Vec<u64>), usize> = HashMap::new();
-        for stored in weights {
-            let Stored { name, view, is_parameter, .. } = stored;
-            let number = named.len();
-            let place =
-                (view.storage.clone(), view.offset, view.shape.clone(), view.strides.clone());
-            let same = *first.entry(place).or_insert(number);
-            let is_empty = view.shape.contains(&0);
-            named.push(Named {
-                shape: shape(&name, &view)?,
-                name: name.clone(),
-                dtype: view.dtype,
-                slot: None,
-                alias_of: (same != number && !is_empty).then_some(same),
-                is_parameter: is_parameter.unwrap_or(false),
-            });
-            views.push(view);
-            if by_name.insert(name.clone(), number).is_some() {
-                return Err(damaged("its file has it twice").tensor(&short(&name)));
-            }
-        }
-        Ok(Names { named, by_name, taken: HashSet::new(), views })
-    }
-
-    /// A tensor of the signature.
-    fn add(
-        &mut self,
-        name: &str,
-        meta: Option<&TensorMeta>,
-        slot: usize,
-        is_parameter: bool,
-    ) -> Result<()> {
-        let number = match self.by_name.get(name) {
-            Some(&number) => {
-                agrees(name, meta, &self.views[number])?;
-                number
-            }
-            // A file without its weights: the graph says what they are.
-            None => {
-                let unknown =
-                    || damaged("neither its graph nor its file describes it").tensor(&short(name));
-                let meta = meta.ok_or_else(unknown)?;
-                let (sizes, dtype) = (meta.shape(), dtype(meta.dtype));
-                let (Some(sizes), Some(dtype)) = (sizes, dtype) else { return Err(unknown()) };
-                let view =
-                    View { storage: "".into(), dtype, shape: sizes, strides: vec![], offset: 0 };
-                let (shape, number) = (shape(name, &view)?, self.named.len());
-                self.views.push(view);
-                let (name, alias_of) = (name.to_string(), None);
-                self.by_name.insert(name.clone(), number);
-                self.named.push(Named { name, shape, dtype, slot: None, alias_of, is_parameter });
-                number
-            }
-        };
-        if !self.taken.insert(number) {
-            return Err(damaged("its signature has it twice").tensor(&short(name)));
-        }
-        self.named[number].slot = Some(slot);
-        self.named[number].is_parameter = is_parameter;
-        Ok(())
-    }
 }
 
 fn image<'a>(
