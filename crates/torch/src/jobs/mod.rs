@@ -20,6 +20,7 @@ mod sharing;
 mod update_bn;
 mod updated;
 
+pub use crate::nn::{ProgramRecord, UsedProgram};
 pub use compare_stats::{CompareStats, Compared, Origin, Verdict, compare_stats};
 pub use evaluate::{Evaluate, Evaluation, evaluate};
 pub use evaluated::{About, ClassMapUsed, Evaluated, Row};

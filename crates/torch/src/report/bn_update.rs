@@ -7,8 +7,7 @@ use swa_tools::report::table;
 
 use super::part::PaceReport;
 use crate::bn_update::{MIN_BATCHES, Movement};
-use crate::jobs::Updated;
-use crate::nn::UsedProgram;
+use crate::jobs::{Updated, UsedProgram};
 use crate::session::Speed;
 
 /// What `swa-bn-update` prints.

@@ -6,8 +6,7 @@ use serde_json::Value;
 use swa_tools::report::table;
 
 use super::scores::{HEADER, Scores};
-use crate::jobs::{Compared, Origin, Verdict};
-use crate::nn::ProgramRecord;
+use crate::jobs::{Compared, Origin, ProgramRecord, Verdict};
 
 /// What `swa-eval` prints when it compares statistics.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -8,8 +8,7 @@ use swa_tools::setting;
 
 use super::part::PaceReport;
 use super::scores::{HEADER, Scores};
-use crate::jobs::{ClassMapUsed, Evaluated, Row};
-use crate::nn::ProgramRecord;
+use crate::jobs::{ClassMapUsed, Evaluated, ProgramRecord, Row};
 use crate::session::Speed;
 
 /// What `swa-eval` prints.
