@@ -9,12 +9,12 @@ from pathlib import Path
 DOCUMENT = Path(__file__).parents[2] / "docs/performance.md"
 
 
-def put(name, text):
+def put(name, text, path=DOCUMENT):
     part = re.compile(rf"(<!-- bench {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-    document, count = part.subn(lambda m: f"{m[1]}{text}\n{m[2]}", DOCUMENT.read_text())
+    document, count = part.subn(lambda m: f"{m[1]}{text}\n{m[2]}", path.read_text())
     if count != 1:
-        sys.exit(f"{DOCUMENT}: {count} places for {name}")
-    DOCUMENT.write_text(document)
+        sys.exit(f"{path}: {count} places for {name}")
+    path.write_text(document)
 
 
 def main():

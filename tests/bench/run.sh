@@ -14,6 +14,8 @@ if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
     ${CARGO:-cargo} build --release --locked -p swa-data --example preprocess
     "$PYTHON" tests/bench/networks.py >"$measured"
     python3 tests/bench/document.py networks <"$measured"
+    "$PYTHON" tests/bench/programs.py >"$measured"
+    python3 tests/bench/document.py programs <"$measured"
 else
     echo "skipped: the comparison with PyTorch ($PYTHON has no torch, torchvision and safetensors; set PYTHON)"
 fi

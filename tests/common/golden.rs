@@ -70,7 +70,7 @@ const BRANCH_ENDS: [&str; 5] = [".bn2.", ".bn3.", ".conv.3.", ".proj.ln.bn.", ".
 const ONE_CHANNEL: [&str; 3] = [".conv.", "conv_dw.", "conv_stem."];
 
 /// The weights of that script's `formula`; running statistics as a new PyTorch model has them.
-fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
+pub fn formula(name: &str, shape: &[usize]) -> Vec<u8> {
     let n: usize = shape.iter().product();
     let part = name.rsplit('.').next().unwrap();
     let value: Box<dyn Fn(f64) -> f64> = if shape.len() > 1 {

@@ -1,0 +1,429 @@
+//! Exported programs give PyTorch's numbers, through the two tools and by every method: `fixtures/programs/golden.py` wrote
+//! the golden values. So do the files of other versions of torch.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use safetensors::{Dtype, tensor::TensorView};
+use serde::Deserialize;
+use swa_testing::data_tools::*;
+use swa_testing::golden::formula;
+use swa_testing::*;
+
+/// Of a layer's scale, and of the largest logit.
+const CLOSE: f64 = 1e-5;
+const METHODS: [&str; 4] = ["cma", "weighted", "pooled", "layerwise"];
+
+#[derive(Deserialize)]
+struct Record {
+    /// Of a layer with more channels, each k-th is in the golden values, k = ceil(channels / some).
+    some: usize,
+    cases: BTreeMap<String, Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    /// Type and shape.
+    tensors: BTreeMap<String, (String, Vec<usize>)>,
+    /// Tensors that are another one under a second name.
+    tied: BTreeMap<String, String>,
+    size: usize,
+    channels: usize,
+    #[serde(default)]
+    resize: usize,
+    #[serde(default)]
+    batch: usize,
+    /// Images: the first ones of the folder.
+    #[serde(default)]
+    samples: usize,
+    /// Layer → how often it runs.
+    #[serde(default)]
+    layers: BTreeMap<String, usize>,
+    #[serde(default)]
+    unreached: Vec<String>,
+    /// How far PyTorch's f32 is from its f64: statistics, logits.
+    #[serde(default)]
+    f32: [f64; 2],
+}
+
+struct Golden {
+    record: Record,
+    tensors: BTreeMap<String, Vec<u8>>,
+}
+
+fn folder() -> PathBuf {
+    fixtures().join("programs")
+}
+
+fn gunzip(name: &str) -> GzDecoder<File> {
+    GzDecoder::new(File::open(folder().join(name)).unwrap())
+}
+
+fn golden() -> Golden {
+    let record = serde_json::from_reader(gunzip("programs.json.gz")).unwrap();
+    Golden { record, tensors: load(&folder().join("golden.safetensors")) }
+}
+
+impl Golden {
+    fn values(&self, key: &str) -> Option<Vec<f32>> {
+        self.tensors.get(key).map(|bytes| to_f32(bytes))
+    }
+}
+
+/// A golden program with its checkpoint and photographs, in a folder of its own.
+struct Scene<'a> {
+    name: &'a str,
+    case: &'a Case,
+    golden: &'a Golden,
+    dir: tempfile::TempDir,
+}
+
+impl<'a> Scene<'a> {
+    /// `file`: the program's, without its ending; `name`: whose numbers it must give.
+    fn new(golden: &'a Golden, name: &'a str, file: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let case = &golden.record.cases[name];
+        let scene = Scene { name, case, golden, dir };
+        let mut program = File::create(scene.path("model.pt2")).unwrap();
+        io::copy(&mut gunzip(&format!("{file}.pt2.gz")), &mut program).unwrap();
+        scene.write_checkpoint("model.safetensors", |name| Some(name.to_string()));
+        scene
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// `rename` gives each tensor's name in the file; None leaves it out.
+    fn write_checkpoint(&self, file: &str, rename: impl Fn(&str) -> Option<String>) {
+        let tensor = |(name, (kind, shape)): (&String, &(String, Vec<usize>))| {
+            let dtype = match kind.as_str() {
+                "float32" => Dtype::F32,
+                "int64" => Dtype::I64,
+                other => panic!("{name}: {other}"),
+            };
+            let given = self.golden.tensors.get(&format!("{}:={name}", self.name)).cloned();
+            let source = self.case.tied.get(name).unwrap_or(name);
+            let bytes = given.unwrap_or_else(|| match dtype {
+                Dtype::F32 => formula(source, shape),
+                _ => vec![0; 8 * shape.iter().product::<usize>()],
+            });
+            Some((rename(name)?, dtype, shape.clone(), bytes))
+        };
+        let tensors: Vec<_> = self.case.tensors.iter().filter_map(tensor).collect();
+        let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
+        safetensors::serialize_to_file(views, None, &self.path(file)).unwrap();
+    }
+
+    /// The first photographs, in class folders.
+    fn photographs(&self, count: usize) -> PathBuf {
+        let from = fixtures().join("pixels/photos");
+        let mut files = vec![];
+        visit(&from, &mut files);
+        assert!(files.len() >= count, "{count} of {}", files.len());
+        let to = self.path(&format!("photos{count}"));
+        for file in &files[..count] {
+            let copy = to.join(file.strip_prefix(&from).unwrap());
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(file, copy).unwrap();
+        }
+        to
+    }
+
+    /// The flags that say which pixels.
+    fn pixels(&self) -> Vec<String> {
+        let [resize, crop] = [self.case.resize, self.case.size].map(|side| side.to_string());
+        let mut flags = vec!["--resize".to_string(), resize, "--crop".to_string(), crop];
+        if self.case.channels == 1 {
+            let grey = ["--preset", "none", "--mean", "0.5", "--std", "0.25"];
+            flags.extend(grey.map(String::from));
+        }
+        flags
+    }
+
+    fn update(&self, method: &str, out: &str) -> assert_cmd::Command {
+        let mut tool = swa_bn_update();
+        tool.current_dir(self.dir.path()).args(["model.safetensors", "--program", "model.pt2"]);
+        tool.args(["--method", method, "--order", "dataset", "--force", "-o", out]);
+        tool.arg("--batch-size").arg(self.case.batch.to_string()).args(self.pixels());
+        tool.arg("--data").arg(self.photographs(self.case.samples));
+        tool
+    }
+
+    fn eval(&self, model: &str) -> assert_cmd::Command {
+        let mut tool = swa_eval();
+        tool.current_dir(self.dir.path()).args([model, "--program", "model.pt2"]);
+        tool.args(self.pixels()).arg("--data").arg(fixtures().join("pixels/photos"));
+        tool
+    }
+
+    fn logits(&self, model: &str, flags: &[&str]) -> Vec<f32> {
+        json(self.eval(model).args(flags).args(["--logits", "logits"]));
+        to_f32(&load(&self.path("logits"))["logits"])
+    }
+
+    /// Compares with the golden statistics, if there are any; the worst error of a layer's scale.
+    fn compare(&self, method: &str, found: &BTreeMap<String, Vec<u8>>) -> Option<f64> {
+        let mut worst = 0f64;
+        for layer in self.case.layers.keys() {
+            let names = match found.contains_key(&format!("{layer}.running_mean")) {
+                true => ["running_mean", "running_var"],
+                // The network of `F.batch_norm`.
+                false => ["average", "spread"],
+            };
+            let key = |part| format!("{}:{method}:{layer}.{part}", self.name);
+            let mean = self.golden.values(&key("running_mean"))?;
+            let variance = self.golden.values(&key("running_var"))?;
+            let largest = |values: &[f32]| values.iter().fold(0f64, |l, &x| l.max((x as f64).abs()));
+            let scales = [largest(&mean).max(largest(&variance).sqrt()), largest(&variance)];
+            for ((part, expected), scale) in names.iter().zip([mean, variance]).zip(scales) {
+                let found = to_f32(&found[&format!("{layer}.{part}")]);
+                let step = found.len().div_ceil(self.golden.record.some);
+                let found: Vec<f32> = found.into_iter().step_by(step).collect();
+                assert_eq!(found.len(), expected.len(), "{layer}");
+                for (a, b) in found.iter().zip(&expected) {
+                    let error = (*a as f64 - *b as f64).abs() / scale;
+                    assert!(
+                        error <= self.limit(0),
+                        "{} {method} {layer}.{part}: {a} is not {b}, off by {error:.1e}",
+                        self.name
+                    );
+                    worst = worst.max(error);
+                }
+            }
+        }
+        Some(worst)
+    }
+
+    /// What counts as close; more where PyTorch's own rounding shows that the network amplifies it.
+    fn limit(&self, of: usize) -> f64 {
+        (4.0 * self.case.f32[of]).max(CLOSE)
+    }
+
+    fn compare_logits(&self, what: &str, found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len(), "{}", self.name);
+        let largest = expected.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+        let error = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        println!("{} {what}: logits off by {:.1e} of the largest", self.name, error / largest);
+        assert!(
+            error as f64 <= self.limit(1) * largest as f64,
+            "{} {what}: logits off by {error} of {largest}",
+            self.name
+        );
+    }
+}
+
+fn visit(folder: &Path, files: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        match path.is_dir() {
+            true => visit(&path, files),
+            false => files.push(path),
+        }
+    }
+}
+
+/// All methods with golden values, then the logits with the statistics of `cma`.
+fn same_as_pytorch(name: &str, file: &str) {
+    let golden = golden();
+    let scene = Scene::new(&golden, name, file);
+    let before = load(&scene.path("model.safetensors"));
+    let mut model = "model.safetensors";
+    if !scene.case.layers.is_empty() {
+        for method in METHODS {
+            let key = format!("{name}:{method}:");
+            if !golden.tensors.keys().any(|tensor| tensor.starts_with(&key)) {
+                assert_eq!(method, "layerwise");
+                continue;
+            }
+            let out = format!("{method}.safetensors");
+            let report = json(&mut scene.update(method, &out));
+            let arch = report["arch"].as_str().unwrap();
+            assert!(arch.starts_with("program model.pt2 ("), "{arch}");
+            let found = load(&scene.path(&out));
+            let worst = scene.compare(method, &found).unwrap();
+            println!("{file} {method}: statistics off by {worst:.1e} of their scale");
+            // Nothing but statistics has changed, and none of layers that are not reached.
+            assert!(before.keys().eq(found.keys()), "{name}");
+            let last = |tensor: &str| tensor.rsplit_once('.').map_or(String::new(), |(l, _)| l.to_string());
+            for (tensor, bytes) in &before {
+                let parts = ["running_mean", "running_var", "num_batches_tracked", "average", "spread"];
+                let statistic = parts.iter().any(|part| tensor.ends_with(part));
+                let changes = statistic && scene.layer_of(&last(tensor));
+                assert_eq!(found[tensor] != *bytes, changes, "{name}: {tensor}");
+            }
+            for layer in &scene.case.unreached {
+                assert!(!scene.layer_of(layer), "{layer}");
+            }
+        }
+        model = "cma.safetensors";
+    }
+    if let Some(expected) = golden.values(&format!("{name}:logits")) {
+        scene.compare_logits("in one batch", &scene.logits(model, &[]), &expected);
+    }
+}
+
+impl Scene<'_> {
+    /// Whether it is a layer that runs, or another name of one.
+    fn layer_of(&self, name: &str) -> bool {
+        let tied = |layer: &String| {
+            let (a, b) = (format!("{layer}.weight"), format!("{name}.weight"));
+            self.case.tied.get(&b).is_some_and(|to| *to == a)
+        };
+        self.case.layers.contains_key(name) || self.case.layers.keys().any(tied)
+    }
+}
+
+/// A test for each program.
+macro_rules! programs {
+    ($($test:ident: $name:literal),* $(,)?) => {
+        $(
+            #[test]
+            fn $test() {
+                same_as_pytorch($name, $name);
+            }
+        )*
+
+        #[test]
+        fn every_program_is_tested() {
+            // Those that are refused have tests of their own.
+            let others = ["branch", "drop-path", "train", "train-decomposed", "two-heads", "two-images", "static-one"];
+            let mut names = [&[$($name),*][..], &others].concat();
+            names.sort();
+            assert!(golden().record.cases.keys().map(String::as_str).eq(names));
+        }
+    };
+}
+
+programs! {
+    plain: "plain",
+    grey_images: "grey",
+    batchnorm_1d_over_tokens_and_rows: "tokens",
+    batchnorm_3d: "volume",
+    a_layer_at_two_places: "shared",
+    a_layer_under_two_names: "tied",
+    no_weight_and_bias: "no-affine",
+    a_layer_without_running_statistics: "no-statistics",
+    a_layer_without_momentum: "no-momentum",
+    functional_batch_norm: "functional",
+    a_dict_of_outputs: "dict",
+    a_tuple_of_outputs: "tuple",
+    segmentation: "segmentation",
+    a_block_without_gradients: "no-grad",
+    blocks_with_autocast: "autocast",
+    a_fixed_batch_that_is_free: "static-free",
+    a_fixed_batch: "static-four",
+    a_batch_of_one_that_is_free: "static-one-free",
+    a_largest_batch: "upper",
+    any_size: "any-size",
+    decomposed: "decomposed",
+    strict: "strict",
+    sync_batch_norm: "sync",
+    frozen_batch_norm: "frozen",
+    images_changed_in_place: "in-place",
+    constants: "constants",
+    foldable_and_not: "folding",
+    standardised_weights: "weights",
+    attention: "attention",
+    wrapped: "wrapped",
+    instance_norm_and_a_spare_layer: "instance",
+    arithmetic_on_sizes: "arithmetic",
+    resnet10t: "resnet10t",
+    lcnet: "lcnet",
+    levit: "levit",
+    skresnet: "skresnet",
+    shufflenet: "shufflenet",
+    mobilevit: "mobilevit",
+    efficientnet_lite: "efficientnet-lite",
+    mobilenet_v3: "mobilenet-v3",
+    regnet: "regnet",
+    ghostnet: "ghostnet",
+    densenet: "densenet",
+    googlenet: "googlenet",
+    vit: "vit",
+    swin: "swin",
+    lraspp: "lraspp",
+    nf_regnet: "nf-regnet",
+    efficientvit: "efficientvit",
+    repvgg: "repvgg",
+    resnet10t_decomposed: "resnet10t-decomposed",
+    convnext: "convnext",
+    resnet18: "resnet18",
+    densenet121: "densenet121",
+    mobilenet_v2: "mobilenet-v2",
+}
+
+/// Exported by other versions, whose files are laid out otherwise, the same networks give the same numbers.
+fn of_version(version: &str) {
+    for name in ["plain", "tokens", "static-four", "decomposed", "constants", "shufflenet"] {
+        same_as_pytorch(name, &format!("{name}_torch{version}"));
+    }
+}
+
+#[test]
+fn files_of_torch_2_7() {
+    of_version("2.7.1");
+}
+
+#[test]
+fn files_of_torch_2_8() {
+    of_version("2.8.0");
+}
+
+#[test]
+fn files_of_torch_2_15() {
+    of_version("2.15.0");
+}
+
+#[test]
+fn the_size_of_batches_does_not_reach_the_logits() {
+    let golden = golden();
+    for name in ["tokens", "levit", "shufflenet", "static-free", "static-four", "static-one-free", "upper", "arithmetic"] {
+        let scene = Scene::new(&golden, name, name);
+        json(&mut scene.update("cma", "cma.safetensors"));
+        let expected = golden.values(&format!("{name}:logits")).unwrap();
+        for size in ["1", "3", "4", "7"] {
+            let fixed = name == "static-four" && size != "4" || name == "upper" && size == "7";
+            if !fixed {
+                let logits = scene.logits("cma.safetensors", &["--batch-size", size]);
+                scene.compare_logits(&format!("in batches of {size}"), &logits, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_of_a_pass_have_the_bytes_of_the_whole() {
+    let golden = golden();
+    for name in ["tokens", "shared", "tied", "levit"] {
+        let scene = Scene::new(&golden, name, name);
+        for method in ["cma", "weighted", "pooled"] {
+            let update = |out: &str, more: &[&str]| {
+                let mut tool = scene.update(method, out);
+                json(tool.args(["--batch-size", "3"]).args(more))
+            };
+            update("whole.safetensors", &[]);
+            for (shard, part) in [("0/2", "a"), ("1/2", "b")] {
+                let mut tool = swa_bn_update();
+                tool.current_dir(scene.dir.path());
+                tool.args(["model.safetensors", "--program", "model.pt2", "--method", method]);
+                tool.args(["--order", "dataset", "--batch-size", "3", "--force"]);
+                tool.args(["--shard", shard, "--save-stats", part]).args(scene.pixels());
+                json(tool.arg("--data").arg(scene.photographs(10)));
+            }
+            let mut merge = swa_bn_update();
+            merge.current_dir(scene.dir.path()).args(["model.safetensors", "--program", "model.pt2"]);
+            json(merge.args(["--merge-stats", "b", "a", "--force", "-o", "merged.safetensors"]));
+            let [whole, merged] =
+                ["whole", "merged"].map(|file| fs::read(scene.path(&format!("{file}.safetensors"))).unwrap());
+            assert!(whole == merged, "{name} {method}");
+        }
+    }
+}
