@@ -139,10 +139,11 @@ impl<'a> Scene<'a> {
     fn pixels(&self) -> Vec<String> {
         let [resize, crop] = [self.case.resize, self.case.size].map(|side| side.to_string());
         let mut flags = vec!["--resize".to_string(), resize, "--crop".to_string(), crop];
-        if self.case.channels == 1 {
-            let grey = ["--preset", "none", "--mean", "0.5", "--std", "0.25"];
-            flags.extend(grey.map(String::from));
-        }
+        let colours: &[&str] = match self.case.channels {
+            1 => &["--preset", "none", "--mean", "0.5", "--std", "0.25"],
+            _ => &["--preset", "imagenet"],
+        };
+        flags.extend(colours.iter().map(|flag| flag.to_string()));
         flags
     }
 
