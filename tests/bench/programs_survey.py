@@ -32,7 +32,7 @@ BATCH = 5
 
 # Name, size of the images, options of the constructor.
 TIMM = """
-botnet26t_256 256, coat_lite_tiny 64, coatnet_nano_rw_224 224, convit_tiny 224, convmixer_768_32 64, convnext_atto 64,
+botnet26t_256 256, coat_lite_tiny 224, coatnet_nano_rw_224 224, convit_tiny 224, convmixer_768_32 64, convnext_atto 64,
 convnextv2_atto 64, crossvit_tiny_240 240, cs3darknet_s 64, cspresnet50 64, darknet53 64, deit_tiny_distilled_patch16_224 224,
 densenet121 64, dla34 64, dpn68 64, eca_botnext26ts_256 256, ecaresnet26t 64, edgenext_xx_small 64, efficientformer_l1 224,
 efficientformerv2_s0 224, efficientnet_b0 64, efficientvit_b0 64, efficientvit_m0 224, eva02_tiny_patch14_224 224, fastvit_t8 64,
