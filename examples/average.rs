@@ -13,11 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut paths = std::env::args_os().skip(1).map(PathBuf::from);
     let path = paths.next().ok_or("arguments: OUTPUT CHECKPOINT...")?;
     let output = Output { path, ..Output::default() };
-    let job = Average { checkpoints: paths.collect(), output, ..Average::default() };
+    let job = Average { checkpoints: paths.collect(), outputs: vec![output], ..Average::default() };
     let averaged = average(&job, &Silent)?;
-    for input in &averaged.inputs {
-        println!("{:.4}  {}", input.share, input.path.display());
+    let output = &averaged.outputs[0];
+    for (input, share) in averaged.inputs.iter().zip(&output.shares) {
+        println!("{:.4}  {}", share.unwrap_or(0.0), input.display());
     }
-    println!("{} tensors averaged: {}", averaged.averaged, averaged.output.display());
+    println!("{} tensors averaged: {}", output.averaged, output.path.display());
     Ok(())
 }

@@ -5,6 +5,7 @@
 //!   `formats` makes tensors of them, and `weights` knows where each trainer keeps the weights.
 //! - [`average`] plans what becomes of every tensor, then streams the inputs through one kernel.
 //! - [`programs`] reads exported networks, as data that the package swa-torch runs.
+//! - [`schemes`] says how much each input counts.
 //! - [`output`] writes a file that appears whole or not at all.
 //! - [`process`] is what a command does on signals.
 //!
@@ -23,6 +24,7 @@ pub mod output;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod schemes;
 pub mod select;
 pub mod store;
 mod sync;

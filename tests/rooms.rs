@@ -17,6 +17,7 @@ const ROOMS: [&str; 13] = [
     "programs",
     "output",
     "average",
+    "schemes",
     "jobs",
     "report",
 ];

@@ -236,8 +236,8 @@ impl<'a> OutputPlan<'a> {
         self.column.coefficients()
     }
 
-    /// Rows of the matrix that count.
-    pub(super) fn rows(&self) -> &[usize] {
+    /// Numbers of the inputs that count, among all of the plan, ascending.
+    pub fn rows(&self) -> &[usize] {
         self.column.counting()
     }
 

@@ -2,11 +2,13 @@
 
 #[path = "flags/average.rs"]
 mod flags;
+#[path = "flags/schemes.rs"]
+mod schemes;
 
 use std::process::ExitCode;
 
 use flags::Args;
-use swa_tools::jobs::{self, Average, Averaged, List, Verify};
+use swa_tools::jobs::{self, Average, AveragedOutput, List, Verify};
 use swa_tools::report::{AverageReport, ContentsReport, VerifyReport};
 use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Result, process};
@@ -38,23 +40,20 @@ fn run(args: &Args) -> Result<()> {
         checkpoints,
         criteria,
         take,
-        weights: args.weights(),
+        profiles: args.schemes.profiles(),
         options: args.options(),
-        output: args.output()?,
+        outputs: args.outputs()?,
+        force: args.force,
         dry_run: args.dry_run,
     };
     let outcome = jobs::average(&options, &common.terminal())?;
-    let report = AverageReport::of(&outcome, next(&outcome));
+    let report = AverageReport::of(&outcome, args.schemes.explain, next);
     common.json(&report)?;
     common.say(report.text())
 }
 
-/// The command that recomputes the batchnorm statistics, if there are any.
-fn next(outcome: &Averaged) -> Option<String> {
-    let output = &outcome.output;
-    let updated = with_suffix(output, "_bn");
-    // A single checkpoint is copied, and its statistics are its own.
-    (outcome.batchnorm_layers > 0 && outcome.inputs.len() > 1).then(|| {
-        format!("swa-bn-update {} --data DIR -o {}", shell_word(output), shell_word(&updated))
-    })
+/// The command that recomputes an output's batchnorm statistics.
+fn next(output: &AveragedOutput) -> String {
+    let updated = with_suffix(&output.path, "_bn");
+    format!("swa-bn-update {} --data DIR -o {}", shell_word(&output.path), shell_word(&updated))
 }

@@ -1,15 +1,15 @@
-//! Checkpoints of one model become one.
+//! Checkpoints of one model become one, or several at once.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use super::outputs::{Output, Planned};
 use super::{say_selected, say_taken};
-use crate::average::{self, Coefficients, Estimate, OutputPlan, Plan, Rule, Target};
+use crate::average::{self, Estimate, OutputPlan, Plan, Rule, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
-use crate::output::{Format, check_folder, check_target};
-use crate::select::{Criteria, base_name, select};
-use crate::{Error, Progress, Result, Unit, setting};
+use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
+use crate::select::{Criteria, select};
+use crate::{Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
 #[derive(Debug, Clone, Default)]
@@ -20,64 +20,30 @@ pub struct Average {
     pub criteria: Criteria,
     /// Which of the weights in a file are meant.
     pub take: Take,
-    /// How much each counts.
-    pub weights: Weights,
+    /// What is known of checkpoints that are moving averages, for [`Scheme::PosthocEma`].
+    pub profiles: Profiles,
     /// How to average.
     pub options: average::Options,
-    /// What to write.
-    pub output: Output,
-    /// Plan everything and write nothing.
-    pub dry_run: bool,
-}
-
-/// How much each checkpoint counts.
-#[derive(Debug, Clone, Default)]
-pub enum Weights {
-    /// All the same.
-    #[default]
-    Equal,
-    /// A weight for each, in natural order, of any scale: they are divided by their sum.
-    Each(Vec<f64>),
-    /// The same from a file: a number a line, or a file name and a number; `#` begins a comment.
-    File(PathBuf),
-}
-
-/// What to write.
-#[derive(Debug, Clone, Default)]
-pub struct Output {
-    /// A file, in the format that its name ends in, or a folder, if the inputs are folders and it ends in
-    /// neither.
-    pub path: PathBuf,
+    /// What to write: one at least.
+    pub outputs: Vec<Output>,
     /// Replace what is there.
     pub force: bool,
-    /// A PyTorch file: the output is a copy of it with the result in the place of its weights.
-    pub like: Option<PathBuf>,
-    /// Write a folder of shards with at most so many bytes of tensors each.
-    pub max_shard_size: Option<u64>,
+    /// Plan everything and write nothing.
+    pub dry_run: bool,
 }
 
 /// What was averaged.
 #[derive(Debug, Clone)]
 pub struct Averaged {
-    /// The file or folder.
-    pub output: PathBuf,
+    /// One at least, in the order in which they were given; [`Scheme::Prefix`] makes as many as there are inputs.
+    pub outputs: Vec<AveragedOutput>,
     /// False: it was only planned.
     pub written: bool,
     /// The checkpoints in natural order.
-    pub inputs: Vec<Counted>,
-    /// Whether weights were given.
-    pub is_weighted: bool,
+    pub inputs: Vec<PathBuf>,
     /// How many checkpoints the criteria left out.
     pub left_out: usize,
-    /// Tensors that are means.
-    pub averaged: usize,
-    /// Tensors from the last checkpoint.
-    pub copied: usize,
-    /// Tensors whose means are not finite, and how many values.
-    pub nonfinite: Vec<(String, u64)>,
-    /// Of the output, all files together.
-    pub bytes: u64,
-    /// Of the inputs.
+    /// Of the inputs, each once for all outputs.
     pub bytes_read: u64,
     /// Batchnorm layers, whose statistics no longer match the averaged weights.
     pub batchnorm_layers: usize,
@@ -87,16 +53,35 @@ pub struct Averaged {
     pub seconds: f64,
 }
 
-/// A checkpoint that counts.
+/// An output, written or planned.
 #[derive(Debug, Clone)]
-pub struct Counted {
-    /// A file, or the folder of a model.
+pub struct AveragedOutput {
+    /// The file or folder.
     pub path: PathBuf,
-    /// Its part of the sum; all add up to 1.
-    pub share: f64,
+    /// What it is.
+    pub scheme: Scheme,
+    /// For each input its part of the sum; all add up to 1. `None`: it does not count.
+    pub shares: Vec<Option<f64>>,
+    /// How well the weights do what the scheme asks for, if they cannot do it exactly.
+    pub fit: Option<Fit>,
+    /// Tensors that are means.
+    pub averaged: usize,
+    /// Tensors from the last checkpoint that counts.
+    pub copied: usize,
+    /// Tensors whose means are not finite, and how many values.
+    pub nonfinite: Vec<(String, u64)>,
+    /// All files together.
+    pub bytes: u64,
 }
 
-/// Averages checkpoints of one model, in one pass over them. The output appears whole or not at all.
+impl AveragedOutput {
+    /// How many checkpoints count.
+    pub fn counting(&self) -> usize {
+        self.shares.iter().flatten().count()
+    }
+}
+
+/// Averages checkpoints of one model, in one pass over them. All outputs appear whole, or none does.
 ///
 /// # Errors
 /// `Usage`, `OutputExists` and `NoMatch` before anything is read; `Mismatch` where the checkpoints are not of one
@@ -108,46 +93,93 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);
-    let target = target(options, &inputs)?;
-    let coefficients = options.weights.coefficients(&selection.paths)?;
-    if !coefficients.is_positive() {
-        progress.note("note: some weights are negative");
-    }
-    let plan = Plan::new(&inputs, [coefficients], options.options.clone())?;
-    let planned = &plan.outputs()[0];
-    note_keys(progress, planned);
-    let (bytes, nonfinite, estimate) = match options.dry_run {
-        true => (planned.size(&target)?, vec![], Some(plan.estimate()?)),
+    let paths = &selection.paths[..];
+    let (criteria, profiles) = (&options.criteria, &options.profiles);
+    let snapshots = Snapshots { paths, criteria, profiles };
+    let planned = Planned::of(options, &inputs, &snapshots)?;
+    let Planned { targets, columns, schemes, fits } = planned;
+    let plan = Plan::new(&inputs, columns, options.options.clone())?;
+    note_weights(progress, &plan, &schemes);
+    plan.outputs().iter().for_each(|output| note_keys(progress, output));
+    let (written, estimate) = match options.dry_run {
+        true => {
+            plan.check_targets(&targets, options.force)?;
+            let sizes = plan.outputs().iter().zip(&targets);
+            let written = sizes.map(|(output, target)| {
+                Ok(Written { bytes: output.size(target)?, nonfinite: vec![], copied: vec![] })
+            });
+            (written.collect::<Result<_>>()?, Some(plan.estimate()?))
+        }
         false => {
             progress.begin("averaging", plan.bytes_to_read(), 0, Unit::Bytes);
-            let (targets, force) = (std::slice::from_ref(&target), options.output.force);
-            let written = plan.write(targets, force, &|bytes| progress.advance(bytes))?;
+            let written =
+                plan.write(&targets, options.force, &|bytes| progress.advance(bytes))?;
             progress.end();
-            let written = written.into_iter().next().expect("one output");
-            (written.bytes, written.nonfinite, None)
+            (written, None)
         }
     };
-    for (name, n) in &nonfinite {
-        progress.note(&format!("note: tensor `{name}`: {n} means are not finite"));
+    let outputs = outcomes(&plan, &targets, &schemes, fits, written);
+    for output in &outputs {
+        for (name, n) in &output.nonfinite {
+            let path = match outputs.len() {
+                1 => String::new(),
+                _ => format!("`{}`: ", output.path.display()),
+            };
+            progress.note(&format!("note: {path}tensor `{name}`: {n} means are not finite"));
+        }
     }
-    let averaged = planned.tensors().iter().filter(|t| matches!(t.rule, Rule::Mean(_))).count();
-    let counted =
-        |(input, share): (&Checkpoint, f64)| Counted { path: input.path().to_path_buf(), share };
     Ok(Averaged {
-        output: target.path().to_path_buf(),
+        outputs,
         written: !options.dry_run,
-        inputs: inputs.iter().zip(planned.coefficients().shares()).map(counted).collect(),
-        is_weighted: !matches!(options.weights, Weights::Equal),
         left_out: selection.left_out,
-        averaged,
-        copied: planned.tensors().len() - averaged,
-        nonfinite,
-        bytes,
         bytes_read: plan.bytes_to_read(),
         batchnorm_layers: inputs[0].batchnorm_layers().len(),
         estimate,
         seconds: started.elapsed().as_secs_f64(),
+        inputs: inputs.iter().map(|input| input.path().to_path_buf()).collect(),
     })
+}
+
+fn outcomes(
+    plan: &Plan,
+    targets: &[Target],
+    schemes: &[Scheme],
+    fits: Vec<Option<Fit>>,
+    written: Vec<Written>,
+) -> Vec<AveragedOutput> {
+    let mut outputs = Vec::with_capacity(targets.len());
+    for (number, (written, fit)) in written.into_iter().zip(fits).enumerate() {
+        let output = &plan.outputs()[number];
+        let averaged = output.tensors().iter().filter(|t| matches!(t.rule, Rule::Mean(_))).count();
+        let mut shares = vec![None; plan.inputs().len()];
+        for (&row, share) in output.rows().iter().zip(output.coefficients().shares()) {
+            shares[row] = Some(share);
+        }
+        outputs.push(AveragedOutput {
+            path: targets[number].path().to_path_buf(),
+            scheme: schemes[number].clone(),
+            shares,
+            fit,
+            averaged,
+            copied: output.tensors().len() - averaged,
+            nonfinite: written.nonfinite,
+            bytes: written.bytes,
+        });
+    }
+    outputs
+}
+
+/// Negative weights are easily a mistake.
+fn note_weights(progress: &dyn Progress, plan: &Plan, schemes: &[Scheme]) {
+    let outputs = plan.outputs().iter().zip(schemes);
+    let mut negative = outputs.filter(|(output, _)| !output.coefficients().is_positive());
+    if let Some((_, scheme)) = negative.next() {
+        let of = match (scheme, schemes.len()) {
+            (Scheme::Weights(_), _) | (_, 1) => String::new(),
+            (scheme, _) => format!(" of {scheme}"),
+        };
+        progress.note(&format!("note: some weights{of} are negative"));
+    }
 }
 
 /// An earlier output that lies among the checkpoints is easily averaged by mistake.
@@ -162,94 +194,6 @@ fn say_averages(progress: &dyn Progress, inputs: &[Checkpoint]) {
         progress.note(&format!(
             "note: {which} written by swa-avg: the result is an average of averages"
         ));
-    }
-}
-
-/// Where the output goes: checked before any work is done.
-fn target(options: &Average, inputs: &[Checkpoint]) -> Result<Target> {
-    let Output { path, force, like, max_shard_size } = &options.output;
-    let (path, force) = (path.clone(), *force);
-    let files = inputs.iter().flat_map(|input| input.files().iter().map(|f| f.path()));
-    let paths = inputs.iter().map(|input| input.path()).chain(files);
-    let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
-    let format = Format::of(&path);
-    if let Some(like) = like {
-        check_target(&path, force, &paths)?;
-        if format == Some(Format::Safetensors) {
-            return Err(Error::usage(concat!(setting!("like"), " writes a PyTorch file"))
-                .at(&path)
-                .remedy("end the name in .pth or .ckpt"));
-        }
-        let model = Box::new(Checkpoint::open_with(like, &options.take)?);
-        return Ok(Target::Like { path, model });
-    }
-    if format.is_some() && max_shard_size.is_some() {
-        return Err(Error::usage(concat!(setting!("max_shard_size"), " writes a folder"))
-            .at(&path)
-            .remedy("name one, without .safetensors"));
-    }
-    let folders = inputs.last().is_some_and(|input| input.path().is_dir());
-    if format.is_none() && (folders || max_shard_size.is_some()) {
-        check_folder(&path, force, &paths)?;
-        return Ok(Target::Folder { path, max_shard: *max_shard_size });
-    }
-    check_target(&path, force, &paths)?;
-    Ok(Target::File { path, format: format.unwrap_or(Format::Safetensors) })
-}
-
-impl Weights {
-    /// One an input.
-    fn coefficients(&self, paths: &[PathBuf]) -> Result<Coefficients> {
-        let weights = match self {
-            Weights::Equal => return average::mean(paths.len()),
-            Weights::Each(weights) => weights.clone(),
-            Weights::File(file) => weights_of(file, paths)?,
-        };
-        if weights.len() != paths.len() {
-            let (n, m) = (weights.len(), paths.len());
-            return Err(Error::usage(format!("{n} weight(s) for {m} checkpoint(s)")).remedy(
-                concat!(
-                    setting!("dry_run"),
-                    " without weights lists them in the order that counts"
-                ),
-            ));
-        }
-        Coefficients::new(weights)
-    }
-}
-
-/// One number a line in natural order of the checkpoints, or `NAME NUMBER` in any order.
-fn weights_of(file: &Path, paths: &[PathBuf]) -> Result<Vec<f64>> {
-    let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, "read", e))?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let number = |text: &str| {
-        text.parse::<f64>().map_err(|_| {
-            Error::input(format!("`{text}` is not a number"))
-                .at(file)
-                .remedy("write one number a line, or a file name and a number")
-        })
-    };
-    if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
-        return lines.iter().map(|line| number(line)).collect();
-    }
-    let mut named = BTreeMap::new();
-    for line in lines {
-        let (name, weight) = line.rsplit_once(char::is_whitespace).unwrap_or(("", line));
-        if named.insert(name.trim().to_string(), number(weight)?).is_some() {
-            return Err(Error::input(format!("names `{name}` twice")).at(file));
-        }
-    }
-    let mut weights = Vec::with_capacity(paths.len());
-    for path in paths {
-        let Some(weight) = named.remove(&base_name(path)) else {
-            return Err(Error::input(format!("has no weight for `{}`", base_name(path))).at(file));
-        };
-        weights.push(weight);
-    }
-    match named.keys().next() {
-        Some(name) => Err(Error::input(format!("`{name}` is not one of the checkpoints")).at(file)),
-        None => Ok(weights),
     }
 }
 

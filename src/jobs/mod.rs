@@ -3,10 +3,12 @@
 
 mod average;
 mod contents;
+mod outputs;
 mod verify;
 
-pub use average::{Average, Averaged, Counted, Output, Weights, average};
+pub use average::{Average, Averaged, AveragedOutput, average};
 pub use contents::{Contents, Fate, List, Listed, list};
+pub use outputs::Output;
 pub use verify::{Verified, VerifiedFile, Verify, verify};
 
 use crate::Progress;

@@ -2,12 +2,13 @@
 //! `docs/json.md`, and whose `text` is what a command prints.
 
 mod average;
+mod coefficients;
 mod contents;
 mod program;
 mod table;
 mod verify;
 
-pub use average::{AverageReport, NonFinite, TensorCounts};
+pub use average::{AverageReport, FitReport, NonFinite, OutputReport, TensorCounts};
 pub use contents::{CheckpointReport, ContentsReport, Other, TensorReport};
 pub use program::{OperatorReport, ProgramReport, ProgramTensorReport};
 pub use table::table;

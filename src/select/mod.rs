@@ -17,6 +17,7 @@ use crate::formats::shards::MODELS;
 pub use crate::store::names::{base_name, natural};
 use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
+pub use numbers::numbers;
 
 /// Inputs in natural order, and what became of the others.
 #[derive(Debug, Default)]

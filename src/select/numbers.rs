@@ -9,8 +9,12 @@ use super::example;
 use super::name_parts::{Name, find, names};
 use crate::{Error, Result, setting};
 
-/// A number for every path; None if no name has one.
-pub(super) fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u64>>> {
+/// The number of each path, by its name or by what the expression finds in it; None if no name has one.
+///
+/// # Errors
+/// `Usage` for a path without a number among others that have one, for names with several of which it is not clear
+/// which counts, for numbers beyond 64 bits, and where the expression finds none.
+pub fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u64>>> {
     if let Some(regex) = number {
         return paths.iter().map(|path| matched(path, regex)).collect::<Result<_>>().map(Some);
     }

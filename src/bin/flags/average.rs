@@ -1,5 +1,6 @@
 //! Flags of swa-avg, and what they mean to a job.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -9,9 +10,11 @@ use regex::Regex;
 use swa_cli::{Common, TakeArgs, at_least_one, choice, parse_size};
 use swa_tools::average::{self, BnStats, Float, Keys};
 use swa_tools::checkpoint::Take;
-use swa_tools::jobs::{Output, Weights};
+use swa_tools::jobs::Output;
 use swa_tools::select::{Criteria, parse_range};
-use swa_tools::{Error, Result, choices};
+use swa_tools::{Result, choices};
+
+use crate::schemes::SchemeArgs;
 
 /// Averages the weights of checkpoints into one model: the exact mean of every floating-point tensor,
 /// rounded once to the tensor's own type. Integers and booleans come from the last checkpoint. Inputs are
@@ -29,6 +32,8 @@ Examples:
   swa-avg lightning/*.ckpt -o swa.pth                      files of any trainer, even mixed
   swa-avg epoch=*.ckpt --like last.ckpt -o resume.ckpt     the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
+  swa-avg ckpt_* -o mean=swa.pth -o ema:0.9=ema.pth        two averages, the inputs read once
+  swa-avg ckpt_* -o prefix=swa_{n}.pth                     the means of the first 1, 2, … checkpoints
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
   swa-avg --list epoch_10.pth
   swa-avg --verify swa.safetensors
@@ -42,11 +47,12 @@ pub struct Args {
     pub inputs: Vec<PathBuf>,
 
     /// The file to write: .safetensors, or .pth (as torch.save writes it). If the inputs are folders and
-    /// PATH has neither ending, a folder is written
-    #[arg(short, long, value_name = "PATH", required_unless_present_any = ["verify", "list"])]
-    pub output: Option<PathBuf>,
+    /// PATH has neither ending, a folder is written. May be given several times, with a SCHEME each: the inputs are
+    /// read once for all
+    #[arg(short, long, value_name = "[SCHEME=]PATH", required_unless_present_any = ["verify", "list"])]
+    pub output: Vec<OsString>,
 
-    /// Overwrite the output if it exists (a folder is replaced as a whole)
+    /// Overwrite outputs that exist (a folder is replaced as a whole)
     #[arg(long)]
     pub force: bool,
 
@@ -95,20 +101,8 @@ pub struct Args {
     #[arg(long, help_heading = "Which checkpoints")]
     pub by_position: bool,
 
-    /// One weight for each checkpoint in natural order, of any scale; they are divided by their sum
-    #[arg(
-        long,
-        value_name = "W,...",
-        value_delimiter = ',',
-        allow_hyphen_values = true,
-        conflicts_with = "weights_file",
-        help_heading = "How to average"
-    )]
-    pub weights: Option<Vec<f64>>,
-
-    /// Read the weights from a file: one number a line, or `NAME NUMBER` by file name; # begins a comment
-    #[arg(long, value_name = "FILE", help_heading = "How to average")]
-    pub weights_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub schemes: SchemeArgs,
 
     /// Type of the averaged tensors
     #[arg(long, value_parser = choice::<Dtype>(), default_value = "keep", help_heading = "How to average")]
@@ -182,21 +176,13 @@ impl Args {
         Take { ema: self.take.ema, key: self.take.weights_key.clone() }
     }
 
-    pub fn weights(&self) -> Weights {
-        match (&self.weights, &self.weights_file) {
-            (Some(weights), _) => Weights::Each(weights.clone()),
-            (None, Some(file)) => Weights::File(file.clone()),
-            (None, None) => Weights::Equal,
-        }
-    }
-
-    pub fn output(&self) -> Result<Output> {
-        Ok(Output {
-            path: self.output.clone().ok_or_else(|| Error::usage("--output is needed"))?,
-            force: self.force,
+    pub fn outputs(&self) -> Result<Vec<Output>> {
+        let like = Output {
             like: self.like.clone(),
             max_shard_size: self.max_shard_size,
-        })
+            ..Output::default()
+        };
+        self.schemes.outputs(&self.output, &like)
     }
 
     pub fn options(&self) -> average::Options {

@@ -1,0 +1,70 @@
+//! Text files with numbers for checkpoints: a line each in natural order, or in any order with names before the numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::select::base_name;
+use crate::{Error, Result};
+
+/// The numbers of each checkpoint: one, or up to `most` where lines begin with names. `what`: the first number, in
+/// messages.
+pub(super) fn read(
+    file: &Path,
+    paths: &[PathBuf],
+    what: &str,
+    most: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, "read", e))?;
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let number = |text: &str| {
+        text.parse::<f64>().map_err(|_| {
+            Error::input(format!("`{text}` is not a number"))
+                .at(file)
+                .remedy("write one number a line, or a file name and a number")
+        })
+    };
+    if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
+        return lines.iter().map(|line| Ok(vec![number(line)?])).collect();
+    }
+    let names: BTreeSet<String> = paths.iter().map(|path| base_name(path)).collect();
+    let is_known = |name: &str| names.contains(name);
+    let mut named = BTreeMap::new();
+    for line in lines {
+        let (name, numbers) = parse(line, most, &is_known, &number)?;
+        if named.insert(name.to_string(), numbers).is_some() {
+            return Err(Error::input(format!("names `{name}` twice")).at(file));
+        }
+    }
+    let mut all = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some(numbers) = named.remove(&base_name(path)) else {
+            return Err(Error::input(format!("has no {what} for `{}`", base_name(path))).at(file));
+        };
+        all.push(numbers);
+    }
+    match named.keys().next() {
+        Some(name) => Err(Error::input(format!("`{name}` is not one of the checkpoints")).at(file)),
+        None => Ok(all),
+    }
+}
+
+/// A name, which may hold spaces, and the numbers after it: one, or up to so many where what is left is a name that
+/// `is_known`.
+fn parse<'l>(
+    line: &'l str,
+    most: usize,
+    is_known: &dyn Fn(&str) -> bool,
+    number: &dyn Fn(&str) -> Result<f64>,
+) -> Result<(&'l str, Vec<f64>)> {
+    let split = |text: &'l str| text.rsplit_once(char::is_whitespace).unwrap_or(("", text));
+    let (name, last) = split(line);
+    let (mut name, mut numbers) = (name.trim_end(), vec![number(last)?]);
+    while numbers.len() < most && !is_known(name) {
+        let (before, part) = split(name);
+        let Ok(more) = part.parse() else { break };
+        numbers.insert(0, more);
+        name = before.trim_end();
+    }
+    Ok((name, numbers))
+}
