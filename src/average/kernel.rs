@@ -7,11 +7,14 @@
 
 #![allow(unsafe_code)]
 
+mod columns;
 mod narrow;
 mod prefetch;
 mod span;
 
 use super::float::{Float, bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+pub use columns::MOST_COLUMNS;
+use columns::add_columns_scalar;
 use narrow::narrow_scalar;
 pub use narrow::{MOST_INPUTS, PIECE};
 pub use span::Span;
@@ -86,6 +89,8 @@ vectorised!(accumulate_any(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from
     weights: &[f64]) -> Span, accumulate_avx512, accumulate_avx2, accumulate_scalar);
 vectorised!(add_any(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float, weights: &[f64]) -> (),
     add_avx512, add_avx2, add_scalar);
+vectorised!(add_columns_any(sums: &mut [&mut [f64]], is_new: bool, inputs: &[&[u8]], from: Float,
+    weights: &[&[f64]]) -> (), add_columns_avx512, add_columns_avx2, add_columns_scalar);
 vectorised!(span_any(values: &[u8], from: Float) -> Span, span_avx512, span_avx2, span_scalar);
 vectorised!(finish_exact_any(sum: &[f64], divisor: f64, to: Float, out: &mut [u8]) -> (),
     finish_exact_avx512, finish_exact_avx2, finish_exact_scalar);
@@ -114,6 +119,23 @@ pub fn add(sum: &mut [f64], is_new: bool, inputs: &[&[u8]], from: Float, weights
     assert!(!inputs.is_empty() && inputs.len() == weights.len());
     assert!(inputs.iter().all(|bytes| bytes.len() == sum.len() * from.size()));
     add_any(sum, is_new, inputs, from, weights)
+}
+
+/// [`add`] to several sums at once, each with weights of its own: the inputs are read and converted once for
+/// [`MOST_COLUMNS`] of them. Every sum is the same, bit for bit, as if it were added to alone.
+pub fn add_columns(
+    sums: &mut [&mut [f64]],
+    is_new: bool,
+    inputs: &[&[u8]],
+    from: Float,
+    weights: &[&[f64]],
+) {
+    assert!((1..=MOST_INPUTS).contains(&inputs.len()) && sums.len() == weights.len());
+    assert!(weights.iter().all(|weights| weights.len() == inputs.len()));
+    let n = sums.first().map_or(0, |sum| sum.len());
+    assert!(sums.iter().all(|sum| sum.len() == n));
+    assert!(inputs.iter().all(|bytes| bytes.len() == n * from.size()));
+    add_columns_any(sums, is_new, inputs, from, weights)
 }
 
 /// The span of an input's values; not of F64.
@@ -195,6 +217,8 @@ macro_rules! decoding {
         }
     };
 }
+
+use decoding;
 
 #[inline(always)]
 fn span_scalar(values: &[u8], from: Float) -> Span {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::copy_or_map::Way;
 use super::exact::{self, Sum};
-use super::kernel::{self, BLOCK, MOST_INPUTS, PIECE, Span};
+use super::kernel::{self, BLOCK, MOST_COLUMNS, MOST_INPUTS, PIECE, Span};
 use super::write_queue::Unwritten;
 use super::{Coefficients, Float};
 use crate::Result;
@@ -62,8 +62,8 @@ pub(super) struct Mean<'t> {
     /// The sum of these, exactly.
     pub divisor: Cow<'t, Sum>,
     pub to: Float,
-    /// Gets the results.
-    pub out: &'t mut [u8],
+    /// The results of the chunk at hand.
+    pub out: Vec<u8>,
     pub found: Found,
 }
 
@@ -79,148 +79,203 @@ pub(super) struct Found {
 }
 
 impl Terms<'_> {
-    /// Computes all means of a range of values; the terms are read once for all of them.
+    /// Computes all means of a range of values, chunk by chunk; the terms are read once for all of them. `put` takes
+    /// the results of each chunk and mean as soon as they are there, while they are in a core's cache: from the
+    /// front of its `out`, in their order.
     pub fn average(
         &self,
         values: Range<usize>,
         means: &mut [Mean],
         worker: &mut Worker,
+        put: &mut Put,
     ) -> Result<()> {
-        let chunk = CHUNK / self.from.size().max(2);
+        let chunk = chunk(self.from);
+        let ways = match self.from {
+            Float::F64 => None,
+            _ => Some(Ways::of(means, self.from, self.sources.len())),
+        };
         for start in values.clone().step_by(chunk) {
             let chunk = start..values.end.min(start + chunk);
-            let at = start - values.start;
-            if self.from == Float::F64 {
-                for at in (at..at + chunk.len()).step_by(BLOCK) {
-                    let block = values.start + at..chunk.end.min(values.start + at + BLOCK);
-                    let all: Vec<usize> = (0..block.len()).collect();
-                    for mean in &mut *means {
-                        self.exactly(block.clone(), &all, mean, at)?;
+            for mean in &mut *means {
+                mean.out = worker.unwritten.buffer(chunk.len() * mean.to.size());
+            }
+            match &ways {
+                None => {
+                    for at in (0..chunk.len()).step_by(BLOCK) {
+                        let block = start + at..chunk.end.min(start + at + BLOCK);
+                        let all: Vec<usize> = (0..block.len()).collect();
+                        for mean in &mut *means {
+                            self.exactly(block.clone(), &all, mean, at)?;
+                        }
                     }
                 }
-            } else if self.sources.len() <= TOGETHER {
-                self.few(chunk, at, means, worker)?;
-            } else {
-                self.many(chunk, at, means, worker)?;
+                Some(ways) if self.sources.len() <= TOGETHER => {
+                    self.few(chunk.clone(), ways, means, worker)?;
+                }
+                Some(ways) => self.many(chunk.clone(), ways, means, worker)?,
+            }
+            for (number, mean) in means.iter_mut().enumerate() {
+                put(number, mean, &chunk, &mut worker.unwritten)?;
             }
         }
         Ok(())
     }
 
-    /// All inputs at once. The results go to place `at` of each mean.
+    /// All inputs at once.
     fn few(
         &self,
         values: Range<usize>,
-        at: usize,
+        ways: &Ways,
         means: &mut [Mean],
         worker: &mut Worker,
     ) -> Result<()> {
         let Worker { buffers, sums, doubtful, left, crcs, .. } = worker;
         let inputs = self.load(self.sources, &values, buffers, crcs)?;
         let (width, n) = (self.from.size(), values.len());
-        let (several, mut wide) = (means.len() > 1, false);
-        for mean in &mut *means {
-            let is_narrow = width == 2 && mean.coefficients.is_plain();
-            if several && !is_narrow {
-                wide = true;
-                continue;
-            }
+        for &m in &ways.narrow {
+            let mean = &mut means[m];
             let mut own = [&[][..]; TOGETHER];
             own.iter_mut().zip(mean.of).for_each(|(own, &source)| *own = inputs[source]);
             let inputs = &own[..mean.of.len()];
             left.clear();
-            let length = if is_narrow {
-                let out = &mut mean.out[at * mean.to.size()..][..n * mean.to.size()];
-                kernel::narrow(inputs, self.from, mean.to, out, left);
-                PIECE
-            } else {
-                left.extend(0..n.div_ceil(BLOCK));
-                BLOCK
-            };
-            for start in left.iter().map(|number| number * length) {
-                let end = n.min(start + length);
-                let mut parts = [&[][..]; TOGETHER];
-                for (part, bytes) in parts.iter_mut().zip(inputs) {
-                    *part = &bytes[start * width..end * width];
-                }
-                let parts = &parts[..inputs.len()];
+            let out = &mut mean.out[..n * mean.to.size()];
+            kernel::narrow(inputs, self.from, mean.to, out, left);
+            for start in left.iter().map(|number| number * PIECE) {
+                let end = n.min(start + PIECE);
+                let parts = Parts::without_spans(inputs, start * width..end * width, self.from);
                 let sums = sums_of(sums, end - start);
                 let weights = mean.coefficients.weights();
-                let span = kernel::accumulate(sums, true, parts, self.from, weights);
+                let span = parts.add(0..inputs.len(), sums, true, weights);
                 let block = values.start + start..values.start + end;
-                self.finish(mean, sums, span, block, at + start, doubtful)?;
+                self.finish(mean, sums, span, block, start, doubtful)?;
             }
         }
-        if !wide {
+        if ways.sums() == 0 {
             return Ok(());
         }
-        // Several means of the same inputs, block by block: each input's span is found once.
+        // Block by block, whose sums stay in the innermost cache.
+        let sums = sums_of(sums, ways.sums() * BLOCK);
         for start in (0..n).step_by(BLOCK) {
             let end = n.min(start + BLOCK);
-            let parts = Parts::of(&inputs, start * width..end * width, self.from);
-            let sums = sums_of(sums, end - start);
-            for mean in &mut *means {
-                if width == 2 && mean.coefficients.is_plain() {
-                    continue;
+            let parts = ways.parts(&inputs, start * width..end * width, self.from);
+            let (first, others) = sums.split_at_mut(if ways.chain.is_empty() { 0 } else { BLOCK });
+            let block = values.start + start..values.start + end;
+            let sources = 0..inputs.len();
+            let (mut span, first) =
+                (Span::EMPTY, &mut first[..if ways.chain.is_empty() { 0 } else { end - start }]);
+            self.chain(
+                ways,
+                means,
+                &parts,
+                &sources,
+                first,
+                &mut span,
+                (block.clone(), start),
+                doubtful,
+            )?;
+            for (columns, sums) in ways.columns.iter().zip(others.chunks_mut(BLOCK * MOST_COLUMNS))
+            {
+                let mut spans = [Span::EMPTY; MOST_COLUMNS];
+                let mut own = slots(sums, BLOCK, 0..end - start);
+                columns.add(means, &parts, &sources, &mut own, &mut spans);
+                for ((&m, sums), span) in columns.means.iter().zip(own).zip(spans) {
+                    self.finish(&mut means[m], sums, span, block.clone(), start, doubtful)?;
                 }
-                let weights = mean.coefficients.weights();
-                let span = parts.add(mean.of.iter().copied(), sums, true, weights);
-                let block = values.start + start..values.start + end;
-                self.finish(mean, sums, span, block, at + start, doubtful)?;
             }
         }
         Ok(())
     }
 
-    /// Some inputs after the others. The results go to place `at` of each mean.
+    /// Some inputs after the others.
     fn many(
         &self,
         values: Range<usize>,
-        at: usize,
+        ways: &Ways,
         means: &mut [Mean],
         worker: &mut Worker,
     ) -> Result<()> {
         let Worker { buffers, sums, doubtful, crcs, .. } = worker;
         let (width, n) = (self.from.size(), values.len());
-        // Of each mean: its sums, the spans of their blocks, and how many inputs are in them.
-        let sums = sums_of(sums, means.len() * n);
         let blocks = n.div_ceil(BLOCK);
-        let mut spans = vec![Span::EMPTY; means.len() * blocks];
-        let mut added = vec![0; means.len()];
+        let sums = sums_of(sums, ways.sums() * n);
+        let (first, others) = sums.split_at_mut(if ways.chain.is_empty() { 0 } else { n });
+        let mut chain_spans = vec![Span::EMPTY; blocks];
+        let mut spans = vec![[Span::EMPTY; MOST_COLUMNS]; ways.columns.len() * blocks];
         for (group, sources) in self.sources.chunks(TOGETHER).enumerate() {
             let crcs = crcs.get_mut(group * TOGETHER..).unwrap_or_default();
             let inputs = self.load(sources, &values, buffers, crcs)?;
             let sources = group * TOGETHER..group * TOGETHER + sources.len();
-            // Which inputs of each mean are among these.
-            let more = means.iter().zip(&added).map(|(mean, &first)| {
-                first..mean.of.partition_point(|&source| source < sources.end)
-            });
-            let more: Vec<Range<usize>> = more.collect();
             for i in 0..blocks {
                 let block = i * BLOCK..n.min((i + 1) * BLOCK);
-                let bytes = block.start * width..block.end * width;
-                let parts = match means.len() {
-                    1 => Parts::without_spans(&inputs, bytes, self.from),
-                    _ => Parts::of(&inputs, bytes, self.from),
-                };
-                for (m, mean) in means.iter().enumerate().filter(|(m, _)| !more[*m].is_empty()) {
-                    let weights = &mean.coefficients.weights()[more[m].clone()];
-                    let of = mean.of[more[m].clone()].iter().map(|source| source - sources.start);
-                    let sums = &mut sums[m * n..][block.clone()];
-                    let span = parts.add(of, sums, added[m] == 0, weights);
-                    let so_far = &mut spans[m * blocks + i];
-                    *so_far = so_far.with(span);
+                let parts = ways.parts(&inputs, block.start * width..block.end * width, self.from);
+                let of = (values.start + block.start..values.start + block.end, block.start);
+                let first = if first.is_empty() { &mut [] } else { &mut first[block.clone()] };
+                self.chain(
+                    ways,
+                    means,
+                    &parts,
+                    &sources,
+                    first,
+                    &mut chain_spans[i],
+                    of,
+                    doubtful,
+                )?;
+                let groups = ways.columns.iter().zip(others.chunks_mut(n * MOST_COLUMNS));
+                for (c, (columns, sums)) in groups.enumerate() {
+                    let mut own = slots(sums, n, block.clone());
+                    columns.add(means, &parts, &sources, &mut own, &mut spans[c * blocks + i]);
                 }
             }
-            added.iter_mut().zip(more).for_each(|(added, more)| *added = more.end);
         }
-        for (m, mean) in means.iter_mut().enumerate() {
-            let sums = sums[m * n..][..n].chunks(BLOCK);
-            for (i, (sums, &span)) in sums.zip(&spans[m * blocks..]).enumerate() {
-                let start = i * BLOCK;
-                let block = values.start + start..values.start + start + sums.len();
-                self.finish(mean, sums, span, block, at + start, doubtful)?;
+        for (c, (columns, sums)) in
+            ways.columns.iter().zip(others.chunks(n * MOST_COLUMNS)).enumerate()
+        {
+            for (slot, (&m, sums)) in columns.means.iter().zip(sums.chunks(n)).enumerate() {
+                for (i, sums) in sums.chunks(BLOCK).enumerate() {
+                    let (at, span) = (i * BLOCK, spans[c * blocks + i][slot]);
+                    let block = values.start + at..values.start + at + sums.len();
+                    self.finish(&mut means[m], sums, span, block, at, doubtful)?;
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the sum that the means of the chain share, over the block of these sources; those that end here
+    /// are finished.
+    #[allow(clippy::too_many_arguments)]
+    fn chain(
+        &self,
+        ways: &Ways,
+        means: &mut [Mean],
+        parts: &Parts,
+        sources: &Range<usize>,
+        sums: &mut [f64],
+        span: &mut Span,
+        (block, at): (Range<usize>, usize),
+        doubtful: &mut Vec<usize>,
+    ) -> Result<()> {
+        const ONES: [f64; TOGETHER] = [1.0; TOGETHER];
+        let mut next = sources.start;
+        let mut go_on = |until: usize, sums: &mut [f64]| {
+            if until > next {
+                let of = next - sources.start..until - sources.start;
+                let more = parts.add(of, sums, next == 0, &ONES[..until - next]);
+                *span = span.with(more);
+                next = until;
+            }
+            *span
+        };
+        for &m in &ways.chain {
+            let length = means[m].of.len();
+            if length <= sources.start {
+                continue;
+            }
+            let span = go_on(length.min(sources.end), sums);
+            if length > sources.end {
+                break;
+            }
+            self.finish(&mut means[m], sums, span, block.clone(), at, doubtful)?;
         }
         Ok(())
     }
@@ -309,6 +364,147 @@ impl Terms<'_> {
     }
 }
 
+/// Takes the results of a chunk: the number of the mean, the mean, and which values they are.
+pub(super) type Put<'p> =
+    dyn FnMut(usize, &mut Mean, &Range<usize>, &mut Unwritten) -> Result<()> + 'p;
+
+/// Values of a type that pass through together.
+pub(super) fn chunk(from: Float) -> usize {
+    CHUNK / from.size().max(2)
+}
+
+/// How each mean is computed: a mean is in one of these.
+struct Ways {
+    /// In f32, each for itself.
+    narrow: Vec<usize>,
+    /// Plain means of the first so many sources, the fewest first: each goes on with the sum of the one before.
+    chain: Vec<usize>,
+    /// Others, some at a time.
+    columns: Vec<Columns>,
+}
+
+impl Ways {
+    fn of(means: &[Mean], from: Float, sources: usize) -> Self {
+        let is_plain = |m: &usize| means[*m].coefficients.is_plain();
+        let (narrow, wide): (Vec<usize>, _) =
+            (0..means.len()).partition(|m| from.size() == 2 && sources <= TOGETHER && is_plain(m));
+        let is_first =
+            |m: &usize| means[*m].of.last().is_some_and(|last| last + 1 == means[*m].of.len());
+        let (mut chain, mut others): (Vec<usize>, Vec<usize>) =
+            wide.into_iter().partition(|m| is_plain(m) && is_first(m));
+        // A single one costs less among others.
+        if chain.len() == 1 && !others.is_empty() {
+            others.append(&mut chain);
+            others.sort_unstable();
+        }
+        chain.sort_by_key(|&m| means[m].of.len());
+        let columns = others.chunks(MOST_COLUMNS).map(|some| Columns::of(means, some, sources));
+        Ways { narrow, chain, columns: columns.collect() }
+    }
+
+    /// How many sums of a value are kept at a time.
+    fn sums(&self) -> usize {
+        let of_columns = self.columns.iter().map(|columns| columns.means.len()).sum::<usize>();
+        of_columns + usize::from(!self.chain.is_empty())
+    }
+
+    fn parts<'b>(&self, inputs: &[&'b [u8]], bytes: Range<usize>, from: Float) -> Parts<'b> {
+        match self.sums() {
+            1 => Parts::without_spans(inputs, bytes, from),
+            _ => Parts::of(inputs, bytes, from),
+        }
+    }
+}
+
+/// A few means whose sums are made together.
+struct Columns {
+    means: Vec<usize>,
+    runs: Vec<Run>,
+}
+
+/// Consecutive sources that all count in the same means.
+struct Run {
+    sources: Range<usize>,
+    /// Which of the means these are, and the number of the first of the weights in each.
+    of: Vec<(usize, usize)>,
+}
+
+impl Columns {
+    fn of(means: &[Mean], some: &[usize], sources: usize) -> Self {
+        let mut runs: Vec<Run> = vec![];
+        for source in 0..sources {
+            let place = |(slot, &m): (usize, &usize)| {
+                Some((slot, means[m].of.binary_search(&source).ok()?))
+            };
+            let of: Vec<(usize, usize)> = some.iter().enumerate().filter_map(place).collect();
+            let slots =
+                |of: &[(usize, usize)]| of.iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
+            match runs.last_mut() {
+                // Runs end where inputs that are loaded together do.
+                Some(run) if source % TOGETHER != 0 && slots(&run.of) == slots(&of) => {
+                    run.sources.end += 1
+                }
+                _ => runs.push(Run { sources: source..source + 1, of }),
+            }
+        }
+        runs.retain(|run| !run.of.is_empty());
+        Columns { means: some.to_vec(), runs }
+    }
+
+    /// Adds the block of these sources to the sums, and their spans to the spans.
+    fn add(
+        &self,
+        means: &[Mean],
+        parts: &Parts,
+        sources: &Range<usize>,
+        sums: &mut [&mut [f64]; MOST_COLUMNS],
+        spans: &mut [Span; MOST_COLUMNS],
+    ) {
+        for run in self.runs.iter().filter(|run| sources.contains(&run.sources.start)) {
+            let own = run.sources.start - sources.start..run.sources.end - sources.start;
+            let weights = |slot: usize, first: usize| {
+                &means[self.means[slot]].coefficients.weights()[first..first + own.len()]
+            };
+            if let [(slot, first)] = run.of[..] {
+                let span = parts.add(own.clone(), sums[slot], first == 0, weights(slot, first));
+                spans[slot] = spans[slot].with(span);
+                continue;
+            }
+            let is_new = run.of.iter().all(|(_, first)| *first == 0);
+            let mut weights_of = [&[][..]; MOST_COLUMNS];
+            let mut sums_of: [&mut [f64]; MOST_COLUMNS] = Default::default();
+            let mut rest = sums.iter_mut().enumerate();
+            let span = parts.span(own.clone());
+            for (i, &(slot, first)) in run.of.iter().enumerate() {
+                let (_, sum) = rest.find(|(other, _)| *other == slot).expect("slots ascend");
+                if first == 0 && !is_new {
+                    sum.fill(-0.0); // the neutral element
+                }
+                (sums_of[i], weights_of[i]) = (sum, weights(slot, first));
+                spans[slot] = spans[slot].with(span);
+            }
+            let count = run.of.len();
+            let inputs = &parts.parts[own];
+            kernel::add_columns(
+                &mut sums_of[..count],
+                is_new,
+                inputs,
+                parts.from,
+                &weights_of[..count],
+            );
+        }
+    }
+}
+
+/// A range of each of some sums, which lie `stride` apart.
+fn slots(sums: &mut [f64], stride: usize, range: Range<usize>) -> [&mut [f64]; MOST_COLUMNS] {
+    let mut slots: [&mut [f64]; MOST_COLUMNS] = Default::default();
+    for (slot, sums) in slots.iter_mut().zip(sums.chunks_mut(stride)) {
+        *slot = &mut sums[range.clone()];
+    }
+    slots
+}
+
 /// The same block of some inputs.
 struct Parts<'b> {
     parts: [&'b [u8]; TOGETHER],
@@ -333,27 +529,20 @@ impl<'b> Parts<'b> {
         Parts { spans: Some(spans), ..parts }
     }
 
+    /// The span of some of them, which are known.
+    fn span(&self, of: Range<usize>) -> Span {
+        let spans = self.spans.as_ref().expect("several means share the spans");
+        spans[of].iter().fold(Span::EMPTY, |all, span| all.with(*span))
+    }
+
     /// Adds some of them to the sums; returns their span.
-    fn add(
-        &self,
-        of: impl Iterator<Item = usize>,
-        sums: &mut [f64],
-        is_new: bool,
-        weights: &[f64],
-    ) -> Span {
-        let (mut own, mut span) = ([&[][..]; TOGETHER], Span::EMPTY);
-        for (own, source) in own.iter_mut().zip(of) {
-            *own = self.parts[source];
-            if let Some(spans) = &self.spans {
-                span = span.with(spans[source]);
-            }
-        }
-        let own = &own[..weights.len()];
+    fn add(&self, of: Range<usize>, sums: &mut [f64], is_new: bool, weights: &[f64]) -> Span {
+        let own = &self.parts[of.clone()];
         if self.spans.is_none() {
             return kernel::accumulate(sums, is_new, own, self.from, weights);
         }
         kernel::add(sums, is_new, own, self.from, weights);
-        span
+        self.span(of)
     }
 }
 

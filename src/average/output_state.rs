@@ -5,10 +5,10 @@ use std::sync::Mutex;
 
 use super::exact::{self, Sum};
 use super::plan::Member;
-use super::write_queue::WriteQueue;
+use super::write_queue::{Unwritten, WriteQueue};
 use super::{Float, OutputPlan};
 use crate::Result;
-use crate::checkpoint::checksum::Checksum;
+use crate::checkpoint::checksum::{Checksum, RunningChecksum};
 use crate::output::{Destination, Scatter, Sink};
 use crate::sync::lock;
 
@@ -96,6 +96,39 @@ impl<'p, 'a> OutputState<'p, 'a> {
             let sum = &mut lock(&self.sums)[tensor];
             *sum = kind.add(*sum, part);
         }
+    }
+
+    /// The checksum of a part of a tensor that begins at byte `at`, a block's boundary. None: none is wanted.
+    pub fn checksum(&self, tensor: usize, at: u64) -> Option<RunningChecksum> {
+        // Nothing is written.
+        let kind = self.tensors.get(tensor)?.checksum?;
+        Some(RunningChecksum::new(kind, at, self.plan.output_size(tensor)))
+    }
+
+    /// Adds the checksum of a part.
+    pub fn add_checksum(&self, tensor: usize, part: u128) {
+        if let Some(kind) = self.tensors[tensor].checksum {
+            let sum = &mut lock(&self.sums)[tensor];
+            *sum = kind.add(*sum, part);
+        }
+    }
+
+    /// Writes the first bytes of a buffer as the part of a tensor from byte `at` on, now or later.
+    pub fn write(
+        &self,
+        queue: &WriteQueue,
+        tensor: usize,
+        at: u64,
+        (buffer, length): (Vec<u8>, usize),
+        unwritten: &mut Unwritten,
+    ) -> Result<()> {
+        if let Destination::Row(offset) = self.tensors[tensor].to {
+            let file = self.file(tensor);
+            return queue.write_later(file, (buffer, length), offset + at, unwritten);
+        }
+        self.put(queue, tensor, at, &buffer[..length])?;
+        unwritten.reuse(buffer);
+        Ok(())
     }
 
     /// Takes a part of a tensor whose values do not lie in a row.

@@ -4,9 +4,10 @@
 //! threads, files are read front to back, and memory does not depend on their size.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::copy_or_map::{CopyOrMap, Way};
 use super::exact;
@@ -14,7 +15,7 @@ use super::input_checksums::InputChecksums;
 use super::means::{Found, Job, Mean, Terms, Worker};
 use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
-use super::write_queue::WriteQueue;
+use super::write_queue::{Unwritten, WriteQueue};
 use super::{Float, OutputPlan, Plan, Rule, kernel};
 use crate::checkpoint::digest;
 use crate::output::Destination;
@@ -227,7 +228,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         sources: &Sources,
         members: &[Member],
         rules: &[Rule],
-        bytes: std::ops::Range<u64>,
+        bytes: Range<u64>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
         let is_from =
@@ -266,12 +267,9 @@ impl<'p, 'a> Stream<'p, 'a> {
             .filter(|(member, _)| self.rule(member).float().is_some())
             .map(|(member, of)| (&self.outputs[member.output()], member, of))
             .collect();
-        let size = |to: Float| job.values.len() * to.size();
-        let mut buffers: Vec<Vec<u8>> = (averaged.iter())
-            .map(|(output, member, _)| worker.unwritten.buffer(size(output.to(member))))
-            .collect();
         let mut means = Vec::with_capacity(averaged.len());
-        for (&(output, member, of), buffer) in averaged.iter().zip(&mut buffers) {
+        let mut checksums = Vec::with_capacity(averaged.len());
+        for &(output, member, of) in &averaged {
             let (coefficients, divisor) = match self.rule(member) {
                 Rule::Mean(_) if output.plan.is_complete(member.tensor()) => {
                     (Cow::Borrowed(output.plan.coefficients()), Cow::Borrowed(&output.divisor))
@@ -285,35 +283,43 @@ impl<'p, 'a> Stream<'p, 'a> {
                     (Cow::Owned(coefficients), Cow::Owned(divisor))
                 }
             };
-            let to = output.to(member);
-            let out = &mut buffer[..size(to)];
-            means.push(Mean { of, coefficients, divisor, to, out, found: Found::default() });
+            let (to, found) = (output.to(member), Found::default());
+            means.push(Mean { of, coefficients, divisor, to, out: vec![], found });
+            let at = (job.values.start * to.size()) as u64;
+            checksums.push(output.checksum(member.tensor(), at));
         }
-        terms.average(job.values.clone(), &mut means, worker)?;
+        let mut putting = Duration::ZERO;
+        let mut put =
+            |m: usize, mean: &mut Mean, values: &Range<usize>, unwritten: &mut Unwritten| {
+                let started = Instant::now();
+                let (output, member, _) = averaged[m];
+                let (length, at) =
+                    (values.len() * mean.to.size(), (values.start * mean.to.size()) as u64);
+                let buffer = std::mem::take(&mut mean.out);
+                if let Some(checksum) = &mut checksums[m] {
+                    checksum.add(&buffer[..length]);
+                }
+                match &self.queue {
+                    None => unwritten.reuse(buffer),
+                    Some(queue) => {
+                        output.write(queue, member.tensor(), at, (buffer, length), unwritten)?;
+                    }
+                }
+                putting += started.elapsed();
+                Ok(())
+            };
+        terms.average(job.values.clone(), &mut means, worker, &mut put)?;
         if let Some(started) = trial {
             let read = job.values.len() * terms.from.size() * terms.sources.len();
-            self.copy_or_map.took(terms.way, read as u64, started.elapsed());
+            let took = started.elapsed().saturating_sub(putting);
+            self.copy_or_map.took(terms.way, read as u64, took);
         }
         let found: Vec<Found> = means.into_iter().map(|mean| mean.found).collect();
-        for ((&(output, member, of), found), buffer) in averaged.iter().zip(found).zip(buffers) {
+        for ((&(output, member, of), found), checksum) in averaged.iter().zip(found).zip(checksums)
+        {
             self.check(output, member.tensor(), of, found, terms)?;
-            let (to, tensor) = (output.to(member), member.tensor());
-            let at = (job.values.start * to.size()) as u64;
-            let Some(queue) = &self.queue else {
-                worker.unwritten.reuse(buffer);
-                continue;
-            };
-            let part = &buffer[..size(to)];
-            output.sum(tensor, at, part);
-            match output.tensors[tensor].to {
-                Destination::Row(offset) => {
-                    let (file, part) = (output.file(tensor), (buffer, size(to)));
-                    queue.write_later(file, part, offset + at, &mut worker.unwritten)?;
-                }
-                Destination::Scattered(_) => {
-                    output.put(queue, tensor, at, part)?;
-                    worker.unwritten.reuse(buffer);
-                }
+            if let Some(checksum) = checksum {
+                output.add_checksum(member.tensor(), checksum.finish());
             }
         }
         Ok(())

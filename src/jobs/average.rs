@@ -112,8 +112,7 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
         }
         false => {
             progress.begin("averaging", plan.bytes_to_read(), 0, Unit::Bytes);
-            let written =
-                plan.write(&targets, options.force, &|bytes| progress.advance(bytes))?;
+            let written = plan.write(&targets, options.force, &|bytes| progress.advance(bytes))?;
             progress.end();
             (written, None)
         }

@@ -70,9 +70,11 @@ impl Output {
             return Ok(vec![self.path.clone()]);
         }
         let text = self.path.to_str().filter(|text| text.contains(NUMBER)).ok_or_else(|| {
-            Error::usage(format!("a prefix of 1, 2, … snapshots each needs a name: `{NUMBER}` is missing"))
-                .at(&self.path)
-                .remedy(format!("such as {} prefix=swa_{NUMBER}.safetensors", setting!("output")))
+            Error::usage(format!(
+                "a prefix of 1, 2, … snapshots each needs a name: `{NUMBER}` is missing"
+            ))
+            .at(&self.path)
+            .remedy(format!("such as {} prefix=swa_{NUMBER}.safetensors", setting!("output")))
         })?;
         Ok((1..=n).map(|m| text.replace(NUMBER, &m.to_string()).into()).collect())
     }

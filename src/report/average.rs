@@ -100,11 +100,7 @@ pub struct NonFinite {
 impl AverageReport {
     /// Of an outcome. `explain`: the text shows the coefficients. `next`: the command that recomputes an output's
     /// batchnorm statistics.
-    pub fn of(
-        outcome: &Averaged,
-        explain: bool,
-        next: impl Fn(&AveragedOutput) -> String,
-    ) -> Self {
+    pub fn of(outcome: &Averaged, explain: bool, next: impl Fn(&AveragedOutput) -> String) -> Self {
         let outputs = outcome.outputs.iter().map(|output| {
             // A single checkpoint is copied, and its statistics are its own.
             let is_stale = outcome.batchnorm_layers > 0 && output.counting() > 1;

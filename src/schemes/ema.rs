@@ -13,7 +13,8 @@ use crate::{Error, Result, setting};
 pub(super) fn column(decay: f64, n: usize) -> Result<Column> {
     if !(decay > 0.0 && decay < 1.0) {
         let what = format!("{} ema:{decay}: the decay lies between 0 and 1", setting!("scheme"));
-        return Err(Error::usage(what).remedy("0.9 to 0.999 are usual: the nearer to 1, the longer the memory"));
+        return Err(Error::usage(what)
+            .remedy("0.9 to 0.999 are usual: the nearer to 1, the longer the memory"));
     }
     let (p, q) = fraction(decay);
     // c_j = (q − p)·p^k / q^(k+1) with k = N − 1 − j, and c_0 = p^(N−1) / q^(N−1).
@@ -29,8 +30,15 @@ pub(super) fn column(decay: f64, n: usize) -> Result<Column> {
     // Below the normal numbers an f64 has fewer digits.
     let faded = weights.iter().filter(|weight| !weight.is_normal()).count();
     if faded > 0 {
-        let what = format!("{} ema:{decay}: {faded} of {n} checkpoints count for less than 1e-307", setting!("scheme"));
-        return Err(Error::usage(what).remedy(format!("take the others, with {} {}", setting!("last"), n - faded)));
+        let what = format!(
+            "{} ema:{decay}: {faded} of {n} checkpoints count for less than 1e-307",
+            setting!("scheme")
+        );
+        return Err(Error::usage(what).remedy(format!(
+            "take the others, with {} {}",
+            setting!("last"),
+            n - faded
+        )));
     }
     Column::new(weights.into_iter().map(Some))
 }
@@ -50,13 +58,19 @@ mod tests {
     #[test]
     fn a_decay_is_the_decimal_that_was_written() {
         assert_eq!(fraction(0.99), (99.into(), 100.into()));
-        assert_eq!(fraction("0.9990000000000000000001".parse().unwrap()), (999.into(), 1000.into()));
+        assert_eq!(
+            fraction("0.9990000000000000000001".parse().unwrap()),
+            (999.into(), 1000.into())
+        );
         assert_eq!(fraction(1e-5), (1.into(), 100_000.into()));
     }
 
     #[test]
     fn what_counts_for_nothing_is_an_error() {
-        assert_eq!(column(0.1, 309).unwrap_err().to_string(), "`scheme` ema:0.1: 2 of 309 checkpoints count for less than 1e-307; take the others, with `last` 307");
+        assert_eq!(
+            column(0.1, 309).unwrap_err().to_string(),
+            "`scheme` ema:0.1: 2 of 309 checkpoints count for less than 1e-307; take the others, with `last` 307"
+        );
         assert!(column(0.1, 307).is_ok());
         for bad in [0.0, 1.0, -0.5, 1.5, f64::NAN] {
             assert_eq!(column(bad, 3).unwrap_err().kind(), crate::Kind::Usage);

@@ -31,7 +31,10 @@ impl Scheme {
         }
         let looks_like = before.contains(':') || nearest(name).is_some_and(|(_, far)| far == 1);
         match looks_like && !before.contains('/') {
-            true => Err(unknown(before).remedy(format!("{}; a path of that name is ./{text}", known(name)))),
+            true => {
+                Err(unknown(before)
+                    .remedy(format!("{}; a path of that name is ./{text}", known(name))))
+            }
             false => Ok(None),
         }
     }
@@ -68,7 +71,9 @@ impl FromStr for Scheme {
                 return Err(wrong(&format!("{parameter} is missing"), example));
             }
         };
-        let number = |example: &str| value.parse::<f64>().map_err(|_| wrong("a number follows the colon", example));
+        let number = |example: &str| {
+            value.parse::<f64>().map_err(|_| wrong("a number follows the colon", example))
+        };
         Ok(match name {
             "mean" => Scheme::Mean,
             "prefix" => Scheme::Prefix,
@@ -81,13 +86,18 @@ impl FromStr for Scheme {
             }
             "window" => match value.parse() {
                 Ok(size) => Scheme::Window(size),
-                Err(_) => return Err(wrong("a whole number follows the colon, 1 or more", "window:5")),
+                Err(_) => {
+                    return Err(wrong("a whole number follows the colon, 1 or more", "window:5"));
+                }
             },
             "wsm" => match Shape::named(value) {
                 Some(shape) => Scheme::Wsm(shape),
                 None => {
                     let shapes: Vec<&str> = Shape::ALL.iter().map(|shape| shape.name()).collect();
-                    return Err(wrong(&format!("the shapes are {}", shapes.join(", ")), "wsm:1-sqrt"));
+                    return Err(wrong(
+                        &format!("the shapes are {}", shapes.join(", ")),
+                        "wsm:1-sqrt",
+                    ));
                 }
             },
             _ => {
@@ -157,7 +167,10 @@ mod tests {
     #[test]
     fn what_is_no_scheme_is_refused_with_what_is_one() {
         for (text, expected) in [
-            ("emma:0.9", "there is no `scheme` `emma:0.9`; did you mean ema? the schemes are mean, ema:DECAY, window:N"),
+            (
+                "emma:0.9",
+                "there is no `scheme` `emma:0.9`; did you mean ema? the schemes are mean, ema:DECAY, window:N",
+            ),
             ("average", "there is no `scheme` `average`; the schemes are mean"),
             ("", "there is no `scheme` ``; the schemes are mean"),
             ("ema", "`scheme` ema: DECAY is missing; such as ema:0.99"),
@@ -178,7 +191,16 @@ mod tests {
 
     #[test]
     fn a_path_with_an_equals_sign_stays_a_path() {
-        let paths = ["swa.pth", "epoch=3.ckpt", "./mean=x", "runs/lr=0.1/swa", "./ema:0.9=x", "a/em:1=x", "=x", "lr=1"];
+        let paths = [
+            "swa.pth",
+            "epoch=3.ckpt",
+            "./mean=x",
+            "runs/lr=0.1/swa",
+            "./ema:0.9=x",
+            "a/em:1=x",
+            "=x",
+            "lr=1",
+        ];
         for path in paths {
             assert_eq!(Scheme::before_path(path).unwrap(), None, "{path}");
         }

@@ -13,8 +13,8 @@ use crate::average::Column;
 use crate::{Error, Result, setting};
 
 use super::Snapshots;
-pub use profiles::Profiles;
 use profiles::Profile;
+pub use profiles::Profiles;
 
 /// How well a combination of stored averages is the one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,7 +45,8 @@ pub(super) fn column(sigma: f64, snapshots: &Snapshots) -> Result<(Column, Fit)>
             "{name}: the stored averages are too much alike to be told apart (condition number {:.1e})",
             fit.condition
         );
-        return Err(Error::usage(what).remedy("leave out every second of them, or those of the first steps"));
+        return Err(Error::usage(what)
+            .remedy("leave out every second of them, or those of the first steps"));
     }
     // A weight of nothing is none.
     let weights = weights.into_iter().map(|weight| (weight != 0.0).then_some(weight));

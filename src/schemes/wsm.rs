@@ -56,7 +56,10 @@ mod tests {
             let column = column(shape, 8).unwrap();
             column.coefficients().weights().iter().map(|w| (w * 1000.0).round()).collect()
         };
-        assert_eq!(rounded(Shape::OneMinusSqrt), [354.0, 146.0, 112.0, 95.0, 83.0, 75.0, 69.0, 65.0]);
+        assert_eq!(
+            rounded(Shape::OneMinusSqrt),
+            [354.0, 146.0, 112.0, 95.0, 83.0, 75.0, 69.0, 65.0]
+        );
         assert_eq!(rounded(Shape::Cosine), [38.0, 108.0, 162.0, 191.0, 191.0, 162.0, 108.0, 38.0]);
         assert_eq!(rounded(Shape::Linear), [1000.0; 8]);
         for shape in [Shape::OneMinusSqrt, Shape::Cosine] {

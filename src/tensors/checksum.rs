@@ -41,6 +41,56 @@ impl Checksum {
     }
 }
 
+/// The contribution of a run of bytes that comes in parts, in their order. It begins at a block's boundary.
+pub struct RunningChecksum {
+    kind: Checksum,
+    /// Where the next part begins.
+    at: u64,
+    total: u64,
+    sum: u128,
+    block: Option<digest::BlockDigest>,
+}
+
+impl RunningChecksum {
+    /// Of bytes from `start` of `total` on.
+    pub fn new(kind: Checksum, start: u64, total: u64) -> Self {
+        RunningChecksum { kind, at: start, total, sum: 0, block: None }
+    }
+
+    /// The next bytes.
+    pub fn add(&mut self, mut part: &[u8]) {
+        if self.kind == Checksum::Crc {
+            self.sum = self.kind.add(self.sum, self.kind.of_part(self.at, part, self.total));
+            self.at += part.len() as u64;
+            return;
+        }
+        while !part.is_empty() {
+            let to_end = digest::BLOCK - self.at % digest::BLOCK;
+            let (now, later) = part.split_at(part.len().min(to_end as usize));
+            let number = self.at / digest::BLOCK;
+            let block = self.block.get_or_insert_with(|| digest::BlockDigest::new(number));
+            block.add(now);
+            self.at += now.len() as u64;
+            if now.len() as u64 == to_end {
+                self.end_block();
+            }
+            part = later;
+        }
+    }
+
+    fn end_block(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.sum = self.kind.add(self.sum, block.finish());
+        }
+    }
+
+    /// Of all of them.
+    pub fn finish(mut self) -> u128 {
+        self.end_block();
+        self.sum
+    }
+}
+
 /// A CRC shifted past so many further bytes. CRCs are linear: the CRC of a whole is the exclusive or of those of its
 /// parts, each shifted past what follows it.
 fn shifted(crc: u32, after: u64) -> u32 {
@@ -67,6 +117,13 @@ mod tests {
             let shares =
                 cuts.iter().zip(ends).map(|(&a, b)| kind.of_part(a as u64, &bytes[a..b], n));
             assert_eq!(shares.fold(0, |a, b| kind.add(a, b)), whole);
+            // Runs from a block's boundary on, in small parts.
+            let run = |start: usize, end: usize| {
+                let mut running = RunningChecksum::new(kind, start as u64, n);
+                bytes[start..end].chunks(77_777).for_each(|part| running.add(part));
+                running.finish()
+            };
+            assert_eq!(kind.add(run(0, 2 * block), run(2 * block, bytes.len())), whole);
         }
         assert_eq!(Checksum::Crc.of_part(0, &[], 0), 0);
     }

@@ -28,6 +28,26 @@ pub fn of_block(number: u64, bytes: &[u8]) -> u128 {
     XxHash3_128::oneshot_with_seed(number, bytes)
 }
 
+/// [`of_block`] of bytes that come in parts, in their order.
+pub struct BlockDigest(XxHash3_128);
+
+impl BlockDigest {
+    /// Of the block of this number.
+    pub fn new(number: u64) -> Self {
+        BlockDigest(XxHash3_128::with_seed(number))
+    }
+
+    /// The next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+    }
+
+    /// Of all of them.
+    pub fn finish(&self) -> u128 {
+        self.0.finish_128()
+    }
+}
+
 /// The sum over all blocks of some bytes.
 pub fn of_blocks(bytes: &[u8]) -> u128 {
     let blocks = bytes.chunks(BLOCK as usize).enumerate();

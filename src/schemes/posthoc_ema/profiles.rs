@@ -34,7 +34,8 @@ pub(super) fn of(snapshots: &Snapshots, scheme: &str) -> Result<Vec<Profile>> {
     };
     let has_all = given.as_ref().is_some_and(|given| given.iter().all(|one| one.len() == 2));
     if sigmas.is_empty() && !has_all {
-        let what = format!("{scheme}: the snapshots must be moving averages, of widths that are known");
+        let what =
+            format!("{scheme}: the snapshots must be moving averages, of widths that are known");
         return Err(Error::usage(what).remedy(concat!(
             "name the widths with ",
             setting!("snapshot_sigma"),
@@ -42,7 +43,10 @@ pub(super) fn of(snapshots: &Snapshots, scheme: &str) -> Result<Vec<Profile>> {
         )));
     }
     if let Some(bad) = sigmas.iter().find(|sigma| gamma(**sigma).is_none()) {
-        let what = format!("{} {bad}: a width lies above 0 and below 1/√12, which is 0.2887", setting!("snapshot_sigma"));
+        let what = format!(
+            "{} {bad}: a width lies above 0 and below 1/√12, which is 0.2887",
+            setting!("snapshot_sigma")
+        );
         return Err(Error::usage(what));
     }
     // In names, where it stands.
@@ -57,22 +61,32 @@ pub(super) fn of(snapshots: &Snapshots, scheme: &str) -> Result<Vec<Profile>> {
         let only = (sigmas.len() == 1).then(|| sigmas[0]);
         let named = named[i].as_ref().map(|named| named.sigma);
         let Some(sigma) = own.or(named).or(only) else {
-            return Err(Error::usage(format!("{scheme}: its name has none of the widths {sigmas:?}"))
-                .at(path)
-                .remedy(concat!("give a file of names, times and widths with ", setting!("times"))));
+            return Err(Error::usage(format!(
+                "{scheme}: its name has none of the widths {sigmas:?}"
+            ))
+            .at(path)
+            .remedy(concat!("give a file of names, times and widths with ", setting!("times"))));
         };
         let Some(gamma) = gamma(sigma) else {
-            return Err(Error::usage(format!("{scheme}: {sigma} is no width: it lies above 0 and below 0.2887")).at(path));
+            return Err(Error::usage(format!(
+                "{scheme}: {sigma} is no width: it lies above 0 and below 0.2887"
+            ))
+            .at(path));
         };
         let time = times[i];
         if !(time > 0.0 && time.is_finite()) {
-            return Err(Error::usage(format!("{scheme}: its time is {time}: no average lies behind it"))
-                .at(path)
-                .remedy("leave it out"));
+            return Err(Error::usage(format!(
+                "{scheme}: its time is {time}: no average lies behind it"
+            ))
+            .at(path)
+            .remedy("leave it out"));
         }
         let profile = Profile { time, gamma };
         if let Some(other) = stored.iter().position(|other| *other == profile) {
-            let what = format!("{scheme}: has the time and width of `{}`, {time} and {sigma}", paths[other].display());
+            let what = format!(
+                "{scheme}: has the time and width of `{}`, {time} and {sigma}",
+                paths[other].display()
+            );
             return Err(Error::usage(what).at(path).remedy("leave one of them out"));
         }
         stored.push(profile);
@@ -121,7 +135,8 @@ fn find(path: &Path, sigmas: &[f64]) -> Option<Named> {
 fn times_in_names(snapshots: &Snapshots, named: &[Option<Named>]) -> Result<Vec<f64>> {
     let Snapshots { paths, criteria, .. } = snapshots;
     let lacking = |what: String| {
-        Error::usage(what).remedy(concat!("give a file of names and times with ", setting!("times")))
+        Error::usage(what)
+            .remedy(concat!("give a file of names and times with ", setting!("times")))
     };
     if criteria.by_position {
         let what = concat!(setting!("by_position"), " tells no time, which post-hoc EMA needs");
