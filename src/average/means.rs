@@ -9,7 +9,7 @@ use super::copy_or_map::Way;
 use super::exact::{self, Sum};
 use super::kernel::{self, BLOCK, MOST_COLUMNS, MOST_INPUTS, PIECE, Span};
 use super::write_queue::Unwritten;
-use super::{Coefficients, Float};
+use super::{Coefficients, Float, OutputPlan};
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::store::COLD;
@@ -371,6 +371,15 @@ pub(super) type Put<'p> =
 /// Values of a type that pass through together.
 pub(super) fn chunk(from: Float) -> usize {
     CHUNK / from.size().max(2)
+}
+
+/// Bytes of sums that a value of an output takes, made of so many inputs: those of many inputs are kept while a chunk
+/// of the next is read. Means of the first inputs share theirs.
+pub(super) fn sums_a_value(output: &OutputPlan, inputs: usize) -> u64 {
+    let rows = output.rows();
+    let is_first = rows.last().is_some_and(|last| last + 1 == rows.len());
+    let shares = output.coefficients().is_plain() && is_first;
+    if inputs > TOGETHER && !shares { size_of::<f64>() as u64 } else { 0 }
 }
 
 /// How each mean is computed: a mean is in one of these.

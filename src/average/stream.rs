@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::copy_or_map::{CopyOrMap, Way};
 use super::exact;
 use super::input_checksums::InputChecksums;
-use super::means::{Found, Job, Mean, Terms, Worker};
+use super::means::{self, Found, Job, Mean, Terms, Worker};
 use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
 use super::write_queue::{Unwritten, WriteQueue};
@@ -36,10 +36,23 @@ const LARGE: u64 = 16 << 30;
 /// mostly wait.
 pub(super) const MOST_THREADS: usize = 8;
 
-/// Bytes of memory that a thread takes for so many outputs: what it reads into, and three parts of each
-/// output.
-pub(super) fn memory_a_thread(outputs: usize) -> u64 {
-    (1 + 6 * outputs as u64) << 20
+/// Bytes of memory that a thread takes: what it reads into, and of each output a chunk at hand and two that wait
+/// for their file.
+pub(super) fn memory_a_thread(plan: &Plan) -> u64 {
+    let groups = plan.groups();
+    let of_outputs = (0..groups.len()).map(|group| {
+        let rules = groups.members(group).iter().filter_map(|member| {
+            let output = plan.output(member);
+            let planned = &output.tensors()[member.tensor()];
+            Some((output, planned, planned.rule.float()?, Float::of(planned.dtype)?))
+        });
+        let bytes = rules.map(|(output, planned, from, to)| {
+            let chunk = means::chunk(from) as u64;
+            chunk * (3 * to.size() as u64 + means::sums_a_value(output, planned.inputs as usize))
+        });
+        bytes.sum::<u64>()
+    });
+    (4 << 20) + of_outputs.max().unwrap_or(0)
 }
 
 /// The pass over the inputs that makes all outputs.

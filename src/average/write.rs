@@ -139,7 +139,7 @@ impl Plan<'_> {
         let seconds = started.elapsed().as_secs_f64() / share.max(1e-12);
         let threads = rayon::current_num_threads().min(MOST_THREADS) as u64;
         let tensors: usize = self.outputs().iter().map(|output| output.tensors().len()).sum();
-        let memory = threads * memory_a_thread(self.outputs().len()) + 256 * tensors as u64;
+        let memory = threads * memory_a_thread(self) + 256 * tensors as u64;
         Ok(Estimate { seconds, memory })
     }
 }

@@ -123,7 +123,29 @@ proptest! {
             });
             let mut zero = vec![-0.0; n];
             accumulate(&mut zero, false, &inputs, from, weights);
-            prop_assert_eq!(new, bits(zero));
+            prop_assert_eq!(&new, &bits(zero));
+            // Beside other sums: as if alone.
+            for columns in 1..=5 {
+                let other = vec![0.25; weights.len()];
+                let all: Vec<&[f64]> =
+                    (0..columns).map(|c| if c % 2 == 0 { weights } else { &other[..] }).collect();
+                let together = in_all_registers(|| {
+                    let mut sums = vec![vec![0.5; n]; columns];
+                    let mut slices: Vec<&mut [f64]> = sums.iter_mut().map(|sum| &mut sum[..]).collect();
+                    add_columns(&mut slices, false, &inputs, from, &all);
+                    let mut new = vec![vec![0.5; n]; columns];
+                    let mut slices: Vec<&mut [f64]> = new.iter_mut().map(|sum| &mut sum[..]).collect();
+                    add_columns(&mut slices, true, &inputs, from, &all);
+                    (sums.into_iter().map(bits).collect::<Vec<_>>(), bits(new.swap_remove(0)))
+                });
+                let mut quarters = vec![0.5; n];
+                add(&mut quarters, false, &inputs, from, &other);
+                let quarters = bits(quarters);
+                for (c, found) in together.0.iter().enumerate() {
+                    prop_assert_eq!(found, if c % 2 == 0 { &sum } else { &quarters });
+                }
+                prop_assert_eq!(&together.1, &new);
+            }
             // One input after the other: the same additions in the same order.
             let (mut single, mut all) = (vec![0.5; n], Span::EMPTY);
             for (bytes, weight) in inputs.iter().zip(weights) {
