@@ -43,6 +43,8 @@ def ready(folder, old):
     for name in OUTPUTS:
         if not old:
             (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("out_*"):
+        path.unlink()
     size = next(folder.glob("ckpt_*")).stat().st_size
     with open(folder / "warm", "wb", buffering=0) as file:
         for _ in range(0, size, 1 << 20):
@@ -146,6 +148,38 @@ def pytorch_files(folder, pairs):
     print(f"safetensors in turn; {memory:.1f} MiB of anonymous memory.\n", flush=True)
 
 
+def several(title, folder, pairs, lines):
+    """Outputs of one pass, each set beside the floor that writes as many; the first is what the others are compared with."""
+    times = in_turn({name: [ours] for name, (ours, _) in lines.items()} | {f"floor {name}": [floor] for name, (_, floor) in lines.items()}, folder, pairs)
+    one = next(iter(lines))
+    print(f"### {title}\n\n| outputs | swa-avg | × one | floor | × one | swa-avg ÷ floor | anonymous memory |\n|---|---|---|---|---|---|---|")
+    for name, (ours, _) in lines.items():
+        cells = [name]
+        for prefix in ("", "floor "):
+            ratios = [a / b for a, b in zip(times[prefix + name], times[prefix + one])]
+            cells += [spread(times[prefix + name]) + " s", spread(ratios, "{:.2f}")]
+        cells.append(spread([a / b for a, b in zip(times[name], times[f"floor {name}"])], "{:.2f}"))
+        print(f"| {' | '.join(cells)} | {peak(ours, folder)[0]:.1f} MiB |")
+    print(flush=True)
+
+
+def outputs(folder, pairs):
+    """Four schemes, and prefixes."""
+    schemes = "-o mean=out_1 -o ema:0.99=out_2 -o wsm:1-sqrt=out_3 -o window:5=out_4"
+    checkpoints.write_all(folder, checkpoints.resnet152(), "F32", 10)
+    several("Several outputs of 10 × ResNet-152 in fp32", folder, pairs, {
+        "the mean": (f"{SWA_AVG} ckpt_* -qo out_1 --force", f"{FLOOR} ckpt_* out_"),
+        "mean, EMA, WSM, window": (f"{SWA_AVG} ckpt_* -q {schemes} --force", f"{FLOOR} 4 ckpt_* out_"),
+    })  # fmt: skip
+    clear(folder)
+    checkpoints.write_all(folder, checkpoints.square(100 << 20), "F32", 20)
+    several("Prefixes of 20 × 100 MiB in fp32", folder, pairs, {
+        "the mean": (f"{SWA_AVG} ckpt_* -qo out_1 --force", f"{FLOOR} ckpt_* out_"),
+        "20 prefixes": (f"{SWA_AVG} ckpt_* -qo prefix=out_{{n}} --force", f"{FLOOR} 20 ckpt_* out_"),
+    })  # fmt: skip
+    clear(folder)
+
+
 def clear(folder):
     for path in folder.iterdir():
         path.unlink()
@@ -224,6 +258,7 @@ def main():
             most, took = peak(f"{SWA_AVG} ckpt_* -qo {disk}/swa", folder)
             print(f"With the output on disk, fsync included: {took:.1f} s, {most:.1f} MiB of anonymous memory.\n")
         clear(folder)
+        outputs(folder, args.pairs)
         curves(folder)
         many(folder)
     finally:
