@@ -36,8 +36,9 @@ fn weights_are_the_nearest_f64_of_what_the_formula_gives() {
         for (&row, weight) in column.counting().iter().zip(column.coefficients().weights()) {
             found[row] = Some(*weight);
         }
+        let number = |weight: &Value| weight.as_str().map(|text| text.parse().unwrap());
         let expected: Vec<Option<f64>> =
-            case["weights"].as_array().unwrap().iter().map(Value::as_f64).collect();
+            case["weights"].as_array().unwrap().iter().map(number).collect();
         assert_eq!(found, expected, "{scheme} of {n}");
     }
     assert!(cases.len() > 70);
@@ -174,11 +175,9 @@ fn each_output_is_the_file_of_a_run_for_it_alone() {
         assert!(read("all_0.pth") == read("all_5.pth"), "linear decay is the plain mean");
         // A scheme is nothing but its weights.
         run(&["ckpt_*", "--scheme", "ema:0.9", "-o", "ema.safetensors"]);
-        let record: Value =
-            serde_json::from_str(&metadata(&dir.path().join("ema.safetensors"))["swa"]).unwrap();
-        let weights: Vec<String> =
-            record["weights"].as_array().unwrap().iter().map(Value::to_string).collect();
-        run(&["ckpt_*", "--weights", &weights.join(","), "-o", "weights.safetensors"]);
+        let record = &metadata(&dir.path().join("ema.safetensors"))["swa"];
+        let weights = record.split("\"weights\":[").nth(1).unwrap().split(']').next().unwrap();
+        run(&["ckpt_*", "--weights", weights, "-o", "weights.safetensors"]);
         assert!(read("ema.safetensors") == read("weights.safetensors"));
     }
 }

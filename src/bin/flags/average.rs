@@ -33,7 +33,6 @@ Examples:
   swa-avg epoch=*.ckpt --like last.ckpt -o resume.ckpt     the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_* -o mean=swa.pth -o ema:0.9=ema.pth        two averages, the inputs read once
-  swa-avg ckpt_* -o prefix=swa_{n}.pth                     the means of the first 1, 2, … checkpoints
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
   swa-avg --list epoch_10.pth
   swa-avg --verify swa.safetensors

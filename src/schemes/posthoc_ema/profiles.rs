@@ -51,11 +51,7 @@ pub(super) fn of(snapshots: &Snapshots, scheme: &str) -> Result<Vec<Profile>> {
     }
     // In names, where it stands.
     let named: Vec<Option<Named>> = paths.iter().map(|path| find(path, sigmas)).collect();
-    let times: Vec<f64> = match &given {
-        Some(given) => given.iter().map(|numbers| numbers[0]).collect(),
-        None => times_in_names(snapshots, &named)?,
-    };
-    let mut stored = Vec::with_capacity(paths.len());
+    let mut widths = Vec::with_capacity(paths.len());
     for (i, path) in paths.iter().enumerate() {
         let own = given.as_ref().and_then(|given| given[i].get(1).copied());
         let only = (sigmas.len() == 1).then(|| sigmas[0]);
@@ -73,7 +69,15 @@ pub(super) fn of(snapshots: &Snapshots, scheme: &str) -> Result<Vec<Profile>> {
             ))
             .at(path));
         };
-        let time = times[i];
+        widths.push((sigma, gamma));
+    }
+    let times: Vec<f64> = match &given {
+        Some(given) => given.iter().map(|numbers| numbers[0]).collect(),
+        None => times_in_names(snapshots, &named)?,
+    };
+    let mut stored = Vec::with_capacity(paths.len());
+    for (i, path) in paths.iter().enumerate() {
+        let (time, (sigma, gamma)) = (times[i], widths[i]);
         if !(time > 0.0 && time.is_finite()) {
             return Err(Error::usage(format!(
                 "{scheme}: its time is {time}: no average lies behind it"
