@@ -168,6 +168,37 @@ fn images_that_cannot_be_made_are_refused() {
 }
 
 #[test]
+fn a_batch_that_lost_an_image_is_no_batch_of_a_fixed_size() {
+    let folder = Folder::new();
+    let (model, program) = folder.network("static-four");
+    let data = folder.path("data");
+    let images = [
+        "cat/chelsea.jpg",
+        "cat/close.jpeg",
+        "cup/coffee.jpg",
+        "cup/print.jpg",
+        "person/astronaut.jpg",
+        "person/grey.jpg",
+        "rocket/pad.jpg",
+    ];
+    for image in images {
+        let copy = data.join(image);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(photos().join(image), copy).unwrap();
+    }
+    // Not among the first, on which the program is tried.
+    fs::write(data.join("rocket/rocket.jpg"), "no image").unwrap();
+    for method in ["pooled", "layerwise"] {
+        let mut command = swa_bn_update();
+        command.arg(&model).arg("--program").arg(&program).args(PIXELS).arg("--data").arg(&data);
+        command.args(["--batch-size", "4", "--allow-bad", "1", "--method", method]);
+        let parts = ["takes exactly 4 images at a time, a batch has 3"];
+        fails(command.arg("-o").arg(folder.path("out")), 3, &parts);
+    }
+    assert!(!folder.path("out").exists());
+}
+
+#[test]
 fn a_program_as_the_model_is_told_where_it_goes() {
     let folder = Folder::new();
     let program = folder.program("plain");

@@ -52,6 +52,17 @@ impl Model {
                 self.network.forward(&x, pass)?
             }
         };
+        let (found, images) = (logits.size(), x.size()[0]);
+        if let Some(classes) = self.classes
+            && !matches!(pass, Pass::Collect(_))
+            && found != [images, classes as i64]
+        {
+            let what = format!("gave {found:?} where logits are [{images}, {classes}]");
+            return Err(Error::new(ErrorKind::Mismatch, what)
+                .at(&self.path)
+                .remedy("export a module that returns the logits alone")
+                .into());
+        }
         Ok(logits.f_to_kind(Kind::Float)?)
     }
 

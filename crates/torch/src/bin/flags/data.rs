@@ -59,7 +59,7 @@ pub struct DataArgs {
 
     /// How images are resized, cropped and normalised, in one word: imagenet, cifar10, cifar100,
     /// fashion-mnist, … [default: the one recorded in the model, else `imagenet` for torchvision's
-    /// families]
+    /// families and for programs of 64 pixels or more]
     #[arg(long, value_name = "NAME", help_heading = "Pixels")]
     pub preset: Option<String>,
 
