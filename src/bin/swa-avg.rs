@@ -23,7 +23,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let common = &args.common;
-    let (checkpoints, criteria, take) = (args.inputs.clone(), args.criteria(), args.take());
+    let (checkpoints, criteria, take) = (args.inputs.clone(), args.criteria()?, args.take());
     if args.verify {
         let options = Verify { checkpoints, criteria, take };
         let report = VerifyReport::of(&jobs::verify(&options, &common.terminal())?);

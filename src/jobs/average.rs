@@ -8,7 +8,7 @@ use super::{say_selected, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
-use crate::select::{Criteria, select};
+use crate::select::{Chosen, Criteria, select};
 use crate::{Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -43,6 +43,8 @@ pub struct Averaged {
     pub inputs: Vec<PathBuf>,
     /// How many checkpoints the criteria left out.
     pub left_out: usize,
+    /// What was chosen by results, where they decide.
+    pub chosen: Option<Chosen>,
     /// Of the inputs, each once for all outputs.
     pub bytes_read: u64,
     /// Batchnorm layers, whose statistics no longer match the averaged weights.
@@ -131,6 +133,7 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
         outputs,
         written: !options.dry_run,
         left_out: selection.left_out,
+        chosen: selection.chosen,
         bytes_read: plan.bytes_to_read(),
         batchnorm_layers: inputs[0].batchnorm_layers().len(),
         estimate,

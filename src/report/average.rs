@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::SelectionReport;
 use super::coefficients::bars;
 use crate::jobs::{Averaged, AveragedOutput};
 use crate::schemes::Scheme;
@@ -22,6 +23,8 @@ pub struct AverageReport {
     pub coefficients: Vec<f64>,
     /// How many checkpoints were found and not taken.
     pub left_out: usize,
+    /// With `--metrics`: which checkpoints were chosen by results, and why; else null.
+    pub selection: Option<SelectionReport>,
     /// What became of the tensors.
     pub tensors: TensorCounts,
     /// Tensors with means that are not finite (with `--allow-nonfinite`).
@@ -114,6 +117,7 @@ impl AverageReport {
             inputs: outcome.inputs.iter().map(|input| input.display().to_string()).collect(),
             coefficients: first.coefficients,
             left_out: outcome.left_out,
+            selection: outcome.chosen.as_ref().map(SelectionReport::of),
             tensors: first.tensors,
             nonfinite: first.nonfinite,
             bytes: first.bytes,
@@ -143,6 +147,7 @@ impl AverageReport {
         if self.left_out > 0 {
             lines.push(format!("  {} other checkpoint(s) not taken", self.left_out));
         }
+        lines.extend(self.selection.iter().map(SelectionReport::text));
         for output in &self.outputs {
             if self.outputs.len() > 1 {
                 lines.push(format!("  {}", output.summary()));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::metrics::{self, ByResults, Chosen};
 use super::numbers::numbers;
 use crate::{Error, Kind, Result, setting};
 
@@ -26,32 +27,50 @@ pub struct Criteria {
     pub number: Option<Regex>,
     /// Use positions in natural order, from 1, whatever the names say.
     pub by_position: bool,
+    /// Of those that are left after everything else, the ones that a trainer's results choose.
+    pub results: Option<ByResults>,
 }
 
 impl Criteria {
-    /// The paths, in natural order, that meet all criteria.
+    /// The paths, in natural order, that meet all criteria, and what results had to do with it.
     pub(super) fn narrow(
         &self,
-        mut paths: Vec<PathBuf>,
+        all: Vec<PathBuf>,
         notes: &mut Vec<String>,
-    ) -> Result<Vec<PathBuf>> {
+    ) -> Result<(Vec<PathBuf>, Option<Chosen>)> {
         let needs_numbers = self.start.is_some() || self.every.is_some() || self.range.is_some();
-        if needs_numbers && !paths.is_empty() {
-            paths = self.by_number(paths, notes)?;
-        }
+        let mut paths = match needs_numbers && !all.is_empty() {
+            true => self.by_number(all.clone(), notes)?,
+            false => all.clone(),
+        };
         if let Some(last) = self.last {
             paths.drain(..paths.len().saturating_sub(last.get()));
         }
-        Ok(paths)
+        let Some(results) = self.results.as_ref().filter(|_| !paths.is_empty()) else {
+            return Ok((paths, None));
+        };
+        // Positions are those among all.
+        let numbers = |paths: &[PathBuf]| -> Result<Vec<u64>> {
+            let of_all: HashMap<&PathBuf, u64> = all.iter().zip(self.numbers(&all)?.0).collect();
+            Ok(paths.iter().map(|path| of_all[path]).collect())
+        };
+        let (paths, chosen) = metrics::choose(paths, results, numbers, notes)?;
+        Ok((paths, Some(chosen)))
+    }
+
+    /// The number of each path, and whether it stands in its name; else it is its position.
+    fn numbers(&self, paths: &[PathBuf]) -> Result<(Vec<u64>, bool)> {
+        let named = if self.by_position { None } else { numbers(paths, self.number.as_ref())? };
+        let is_named = named.is_some();
+        Ok((named.unwrap_or_else(|| (1..=paths.len() as u64).collect()), is_named))
     }
 
     fn by_number(&self, paths: Vec<PathBuf>, notes: &mut Vec<String>) -> Result<Vec<PathBuf>> {
-        let named = if self.by_position { None } else { numbers(&paths, self.number.as_ref())? };
-        let what = if named.is_some() { "numbers" } else { "positions" };
-        if named.is_none() && !self.by_position {
+        let (numbers, is_named) = self.numbers(&paths)?;
+        let what = if is_named { "numbers" } else { "positions" };
+        if !is_named && !self.by_position {
             notes.push("no name has a number: counted by position in natural order".into());
         }
-        let numbers = named.unwrap_or_else(|| (1..=paths.len() as u64).collect());
         notes.extend(repetition(&paths, &numbers));
         let (all, smallest) = (paths.len(), *numbers.iter().min().expect("there are inputs"));
         let first = self.start.unwrap_or(smallest);

@@ -1,11 +1,12 @@
 //! Which checkpoints the arguments name, which of them to use, and in which order.
 //!
 //! `arguments` finds them; `numbers` gives each the number in its name, which `name_parts` reads; `criteria`
-//! narrows them down by it.
+//! narrows them down by it, and by a trainer's results, which `metrics` reads.
 
 mod arguments;
 mod criteria;
 mod example;
+mod metrics;
 mod name_parts;
 mod numbers;
 
@@ -17,6 +18,7 @@ use crate::formats::shards::MODELS;
 pub use crate::store::names::{base_name, natural};
 use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
+pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
 pub use numbers::numbers;
 
 /// Inputs in natural order, and what became of the others.
@@ -28,6 +30,8 @@ pub struct Selection {
     pub repeated: Vec<(PathBuf, PathBuf)>,
     /// How many did not meet the criteria.
     pub left_out: usize,
+    /// What was chosen by results, where they decide.
+    pub chosen: Option<Chosen>,
     /// Remarks for the user, one line each.
     pub notes: Vec<String>,
 }
@@ -38,7 +42,7 @@ pub struct Selection {
 ///
 /// # Errors
 /// `Usage` for arguments that are ambiguous or name a shard, `NoMatch` where they or the criteria leave nothing,
-/// `Io` where a folder cannot be read.
+/// `Io` where a folder cannot be read. With results also `Input` where their file does not hold them.
 pub fn select(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
     let mut paths = arguments::expand(arguments)?;
     // Names that are not Unicode may look alike: then their bytes decide, not the order of the listing.
@@ -47,7 +51,7 @@ pub fn select(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
     let (paths, repeated) = without_repetitions(paths);
     let mut selection = Selection { repeated, ..Selection::default() };
     let all = paths.len();
-    selection.paths = criteria.narrow(paths, &mut selection.notes)?;
+    (selection.paths, selection.chosen) = criteria.narrow(paths, &mut selection.notes)?;
     selection.left_out = all - selection.paths.len();
     Ok(selection)
 }

@@ -1,5 +1,8 @@
 //! Flags of swa-avg, and what they mean to a job.
 
+#[path = "metrics.rs"]
+mod metrics;
+
 use std::ffi::OsString;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::ops::RangeInclusive;
@@ -30,6 +33,8 @@ Examples:
   swa-avg 'runs/7/step_*' --every 5000 -o swa.safetensors  the end of each cycle
   swa-avg 'out/checkpoint-*' --last 5 -o averaged_model    folders of Hugging Face models
   swa-avg lightning/*.ckpt -o swa.pth                      files of any trainer, even mixed
+  swa-avg runs/7 --metrics summary.csv --by eval_top1:max --top 5 -o swa.safetensors
+  swa-avg runs/7 --metrics metrics.csv --swad val_loss -o swa.safetensors
   swa-avg epoch=*.ckpt --like last.ckpt -o resume.ckpt     the average inside a copy of last.ckpt
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_* -o mean=swa.pth -o ema:0.9=ema.pth        two averages, the inputs read once
@@ -101,6 +106,9 @@ pub struct Args {
     pub by_position: bool,
 
     #[command(flatten)]
+    pub metrics: metrics::MetricsArgs,
+
+    #[command(flatten)]
     pub schemes: SchemeArgs,
 
     /// Type of the averaged tensors
@@ -160,15 +168,16 @@ choices! {
 }
 
 impl Args {
-    pub fn criteria(&self) -> Criteria {
-        Criteria {
+    pub fn criteria(&self) -> Result<Criteria> {
+        Ok(Criteria {
             start: self.start,
             every: self.every,
             last: self.last,
             range: self.range.clone(),
             number: self.number.clone(),
             by_position: self.by_position,
-        }
+            results: self.metrics.results()?,
+        })
     }
 
     pub fn take(&self) -> Take {
