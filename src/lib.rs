@@ -6,6 +6,7 @@
 //! - [`average`] plans what becomes of every tensor, then streams the inputs through one kernel.
 //! - [`programs`] reads exported networks, as data that the package swa-torch runs.
 //! - [`schemes`] says how much each input counts.
+//! - [`posterior`] draws models from the moments that SWAG keeps.
 //! - [`output`] writes a file that appears whole or not at all.
 //! - [`process`] is what a command does on signals.
 //!
@@ -21,6 +22,7 @@ pub mod checkpoint;
 mod formats;
 pub mod jobs;
 pub mod output;
+pub mod posterior;
 pub mod process;
 pub mod programs;
 pub mod report;

@@ -17,6 +17,7 @@ const ROOMS: [&str; 14] = [
     "programs",
     "output",
     "average",
+    "posterior",
     "schemes",
     "jobs",
     "report",

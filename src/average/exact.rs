@@ -8,6 +8,9 @@ use num_bigint::{BigInt, BigUint, Sign};
 use num_traits::{ToPrimitive, Zero};
 
 use super::float::{Float, FloatFormat};
+pub(super) use moments::{Values, last_deviation, over_square, variance};
+
+mod moments;
 
 /// The sign, significand and exponent of a finite number: (is negative, m, e) with |x| = m·2^e.
 pub fn parts(x: f64) -> (bool, u64, i32) {

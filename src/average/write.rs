@@ -10,7 +10,7 @@ use super::target::Files;
 use super::{OutputPlan, Plan, Target};
 use crate::formats::shards::SAFETENSORS;
 use crate::output::{
-    AtomicFile, AtomicFolder, AtomicOutput, Sink, check_outputs, commit_all, model_files,
+    AtomicFile, AtomicFolder, AtomicOutput, Memory, Sink, check_outputs, commit_all, model_files,
 };
 use crate::{Error, Result};
 
@@ -77,6 +77,25 @@ impl Plan<'_> {
         }
         commit_all(opened.into_iter().map(Opened::boxed).collect())?;
         Ok(written)
+    }
+
+    /// The only output as a safetensors file in memory: the bytes that [`Plan::write`] would write.
+    ///
+    /// # Errors
+    /// `Usage` for several outputs; those of reading and averaging, as of [`Plan::write`].
+    pub fn in_memory(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<Vec<u8>> {
+        let [output] = self.outputs() else {
+            let n = self.outputs().len();
+            return Err(Error::usage(format!("{n} outputs for one file in memory")));
+        };
+        let target = Target::safetensors("");
+        let files = Files::new(output, &target)?;
+        if self.verify {
+            self.counting().try_for_each(|input| input.verify_apart())?;
+        }
+        let memory = Memory::new(files.size());
+        self.fill(&[&memory], std::slice::from_ref(&files), progress)?;
+        Ok(memory.into_bytes())
     }
 
     /// Fails if the outputs cannot be written there; [`Plan::write`] checks the same. Nothing is read or

@@ -75,6 +75,14 @@ impl Checkpoint {
         open::open(path, take, None)
     }
 
+    /// Opens a file that is in memory; `path` is what messages call it. The file is not looked for.
+    ///
+    /// # Errors
+    /// Those of [`Checkpoint::open`].
+    pub fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        open::of_bytes(path, bytes)
+    }
+
     /// Opens checkpoints of one model: what they have in common is held once.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Checkpoint;
 use super::index::Index;
 use crate::formats::{self, Container, Like, Read, Request, Template};
-use crate::store::Source;
+use crate::store::{Blob, Source};
 use crate::tensors::TensorInfo;
 use crate::weights::Take;
 use crate::{Error, Result};
@@ -15,7 +15,42 @@ use crate::{Error, Result};
 pub(super) fn open(path: &Path, take: &Take, like: Option<&Checkpoint>) -> Result<Checkpoint> {
     let template =
         like.and_then(|like| Some(Like { files: &like.files, template: like.template.as_ref()? }));
-    let (container, files, read) = formats::open(path, &Request { take, like: template })?;
+    let opened = formats::open(path, &Request { take, like: template })?;
+    of_read(path, opened, like)
+}
+
+/// Opens a safetensors file that is in memory; `path` is what messages call it.
+pub(super) fn of_bytes(path: &Path, bytes: Vec<u8>) -> Result<Checkpoint> {
+    let source = Source::new(path, bytes.len() as u64, Box::new(InMemory(bytes)));
+    let take = Take::default();
+    let opened = formats::open_source(source, &Request { take: &take, like: None })?;
+    of_read(path, opened, None)
+}
+
+/// Bytes that nobody else can change.
+#[derive(Debug)]
+struct InMemory(Vec<u8>);
+
+impl Blob for InMemory {
+    fn in_memory(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+
+    fn read_at(&self, from: u64, into: &mut [u8]) -> Result<()> {
+        into.copy_from_slice(&self.0[from as usize..][..into.len()]);
+        Ok(())
+    }
+
+    fn check_unchanged(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn of_read(
+    path: &Path,
+    (container, files, read): (Container, Vec<Source>, Read),
+    like: Option<&Checkpoint>,
+) -> Result<Checkpoint> {
     let (mut contents, template) = match (read, like) {
         (Read::Contents { contents, template }, _) => (contents, template),
         (Read::Same { template, metadata }, Some(like)) => {

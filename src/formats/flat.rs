@@ -6,10 +6,13 @@ use crate::tensors::TensorInfo;
 use crate::tensors::contents::Contents;
 use crate::weights::tree::Node;
 use crate::weights::{self, Take};
-use crate::{Error, Kind, Result, setting};
+use crate::{Error, Kind, METADATA_KEY, Result, setting};
 
 /// The weights that are meant: all, those below a key, or the averaged ones of two sets side by side.
 pub(super) fn within(mut contents: Contents, take: &Take) -> Result<Contents> {
+    if take.key.is_none() && !take.moments {
+        without_moments(&mut contents);
+    }
     let has = |prefix: &str| contents.tensors.iter().any(|t| t.name.starts_with(prefix));
     let found: Vec<(String, usize)> = match &take.key {
         Some(key) => {
@@ -41,4 +44,22 @@ pub(super) fn within(mut contents: Contents, take: &Take) -> Result<Contents> {
     contents.tensors = infos.collect();
     contents.locations = locations;
     Ok(contents)
+}
+
+/// What the names of SWAG's moments begin with, in files that these tools write: the means beside them have the weights'
+/// names.
+pub(crate) const MOMENTS: &str = "swag.";
+
+/// Takes away the variances and deviations of a file with SWAG's moments, which is a model without them.
+fn without_moments(contents: &mut Contents) {
+    let recorded = contents.metadata.get(METADATA_KEY).is_some_and(|text| text.contains("\"swag\""));
+    let is_moment = |name: &str| name.starts_with(MOMENTS);
+    if !recorded || !contents.tensors.iter().any(|tensor| is_moment(&tensor.name)) {
+        return;
+    }
+    let all = std::mem::take(&mut contents.tensors).into_iter().zip(&contents.locations);
+    let (tensors, locations): (Vec<_>, Vec<_>) =
+        all.filter(|(tensor, _)| !is_moment(&tensor.name)).unzip();
+    (contents.tensors, contents.locations) = (tensors, locations);
+    contents.taken.others.push((MOMENTS.trim_end_matches('.').into(), "variances and deviations".into()));
 }

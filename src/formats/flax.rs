@@ -452,13 +452,13 @@ mod tests {
         assert!(raw.taken().has_average);
         let others: Vec<&str> = raw.taken().others.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(others, ["step", "opt_state", "ema_params"]);
-        let average = open(&bytes, &Take { ema: true, key: None }).unwrap();
+        let average = open(&bytes, &Take { ema: true, key: None, moments: false }).unwrap();
         assert_eq!(names(&average), ["params.w", "batch_stats.mean"]);
         assert_eq!(*average.bytes(0).unwrap(), [3, 4]);
-        let key = open(&bytes, &Take { ema: false, key: Some("params".into()) }).unwrap();
+        let key = open(&bytes, &Take { ema: false, key: Some("params".into()), moments: false }).unwrap();
         assert_eq!(names(&key), ["w"]);
         let plain = dict(&[("params", &params)]);
-        assert!(open(&plain, &Take { ema: true, key: None }).is_err());
+        assert!(open(&plain, &Take { ema: true, key: None, moments: false }).is_err());
     }
 
     #[test]

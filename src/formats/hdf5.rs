@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn weights_are_where_each_of_keras_writers_keeps_them() {
-        let key = |key: &str| Take { ema: false, key: Some(key.into()) };
+        let key = |key: &str| Take { ema: false, key: Some(key.into()), moments: false };
         let cases: [(&[&str], Take, &str, &[&str]); 6] = [
             (&["layers/a", "optimizer/b"], Take::default(), "layers", &["a"]),
             (&["model_weights/a", "optimizer_weights/b"], Take::default(), "model_weights", &["a"]),
@@ -413,7 +413,7 @@ mod tests {
         }
         let bytes = file(&[("layers/a", &[1.0])]);
         assert!(open(&bytes, &key("heads")).is_err());
-        assert!(open(&bytes, &Take { ema: true, key: None }).is_err());
+        assert!(open(&bytes, &Take { ema: true, key: None, moments: false }).is_err());
     }
 
     #[test]

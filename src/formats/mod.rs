@@ -127,12 +127,7 @@ pub(crate) fn open(path: &Path, request: &Request) -> Result<(Container, Vec<Sou
     // What is said of a file in a folder names that file.
     let at = |e: Error| if e.file().is_some() { e } else { e.at(path) };
     if !store::is_folder(path) {
-        let file = Source::open(path)?;
-        let candidate = Candidate::new(&file)?;
-        let (container, format) = recognise(&candidate).map_err(at)?;
-        let Reader::File { read, .. } = format.reader else { unreachable!("only files are tried") };
-        let read = read(candidate, request).map_err(at)?;
-        return Ok((container, vec![file], read));
+        return open_source(Source::open(path)?, request);
     }
     for &(container, format) in FORMATS {
         if let Reader::Folder { open, .. } = format.reader
@@ -147,6 +142,19 @@ pub(crate) fn open(path: &Path, request: &Request) -> Result<(Container, Vec<Sou
     )
     .at(path)
     .remedy("name a checkpoint file or a model's folder"))
+}
+
+/// The same of one file.
+pub(crate) fn open_source(
+    file: Source,
+    request: &Request,
+) -> Result<(Container, Vec<Source>, Read)> {
+    let at = |e: Error| if e.file().is_some() { e } else { e.at(file.path()) };
+    let candidate = Candidate::new(&file)?;
+    let (container, format) = recognise(&candidate).map_err(at)?;
+    let Reader::File { read, .. } = format.reader else { unreachable!("only files are tried") };
+    let read = read(candidate, request).map_err(at)?;
+    Ok((container, vec![file], read))
 }
 
 #[cfg(test)]

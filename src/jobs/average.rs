@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use super::outputs::{Output, Planned};
 use super::{say_selected, say_taken};
-use crate::average::{self, Estimate, OutputPlan, Plan, Rule, Target, Written};
+use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
 use crate::select::{Chosen, Criteria, select};
-use crate::{Progress, Result, Unit, setting};
+use crate::output::Format;
+use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
 #[derive(Debug, Clone, Default)]
@@ -103,8 +104,14 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     let plan = Plan::new(&inputs, columns, options.options.clone())?;
     note_weights(progress, &plan, &schemes);
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
-    let (written, estimate) = match options.dry_run {
-        true => {
+    let swag = swag(&plan, &targets, &schemes)?;
+    let (written, estimate) = match (options.dry_run, &swag) {
+        (true, Some(layout)) => {
+            plan.check_targets(&targets, options.force)?;
+            let written = Written { bytes: layout.size(), nonfinite: vec![], copied: vec![] };
+            (vec![written], Some(Estimate { memory: layout.memory(), ..plan.estimate()? }))
+        }
+        (true, None) => {
             plan.check_targets(&targets, options.force)?;
             let sizes = plan.outputs().iter().zip(&targets);
             let written = sizes.map(|(output, target)| {
@@ -112,9 +119,16 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
             });
             (written.collect::<Result<_>>()?, Some(plan.estimate()?))
         }
-        false => {
+        (false, _) => {
             progress.begin("averaging", plan.bytes_to_read(), 0, Unit::Bytes);
-            let written = plan.write(&targets, options.force, &|bytes| progress.advance(bytes))?;
+            let step = |bytes| progress.advance(bytes);
+            let written = match &swag {
+                Some(layout) => {
+                    plan.check_targets(&targets, options.force)?;
+                    vec![layout.write(targets[0].path(), options.force, &step)?]
+                }
+                None => plan.write(&targets, options.force, &step)?,
+            };
             progress.end();
             (written, None)
         }
@@ -140,6 +154,32 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
         seconds: started.elapsed().as_secs_f64(),
         inputs: inputs.iter().map(|input| input.path().to_path_buf()).collect(),
     })
+}
+
+/// SWAG's moments, if they are what is asked for: one output in a file of one format.
+fn swag<'p, 'a>(
+    plan: &'p Plan<'a>,
+    targets: &[Target],
+    schemes: &[Scheme],
+) -> Result<Option<SwagLayout<'p, 'a>>> {
+    let Some((number, kept)) = schemes.iter().enumerate().find_map(|(number, scheme)| match scheme {
+        Scheme::Swag(kept) => Some((number, *kept)),
+        _ => None,
+    }) else {
+        return Ok(None);
+    };
+    let path = targets[number].path();
+    if schemes.len() > 1 {
+        return Err(Error::usage("SWAG has a pass of its own: it is the only output")
+            .at(path)
+            .remedy("write the others by another call"));
+    }
+    if !matches!(targets[number], Target::File { format: Format::Safetensors, .. }) {
+        return Err(Error::usage("SWAG's moments are written to a safetensors file")
+            .at(path)
+            .remedy("end the name in .safetensors"));
+    }
+    SwagLayout::new(plan, kept).map(Some)
 }
 
 fn outcomes(

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use super::layout::{Destination, Format, Layout};
+use super::layout::{Destination, Format, Layout, Sink};
+use super::memory::Memory;
 use super::{AtomicFile, LikeLayout, SafetensorsLayout, Scatter, TorchLayout};
 use crate::checkpoint::{Checkpoint, TensorInfo};
 use crate::{Error, Result};
@@ -104,4 +105,27 @@ pub fn write_safetensors(
     let layout = SafetensorsLayout::new(infos.iter(), metadata)?;
     let bytes = |i: usize| Ok(Cow::Borrowed(&tensors[i].1[..]));
     write(&layout, &infos, &bytes, path, force, &|| Ok(()))
+}
+
+/// The bytes of such a file.
+///
+/// # Errors
+/// `Limit` for too long a header; `Usage` if a tensor has not as many bytes as its shape and type need.
+pub fn safetensors_bytes(
+    tensors: &[(TensorInfo, Vec<u8>)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<Vec<u8>> {
+    let layout = SafetensorsLayout::new(tensors.iter().map(|(info, _)| info), metadata)?;
+    let file = Memory::new(layout.size());
+    let mut sums = Vec::with_capacity(tensors.len());
+    for (i, (info, bytes)) in tensors.iter().enumerate() {
+        if bytes.len() as u64 != info.size() {
+            let what = format!("{} bytes were given for {}", bytes.len(), info.size());
+            return Err(Error::usage(what).tensor(&info.name));
+        }
+        sums.push((info, layout.checksum().map_or(0, |kind| kind.of_part(0, bytes, info.size()))));
+        file.write_at(0, bytes, layout.offset(i))?;
+    }
+    layout.finish(&file, 0, &sums)?;
+    Ok(file.into_bytes())
 }

@@ -54,6 +54,9 @@ pub enum Scheme {
         /// The width, relative to the time trained: above 0 and below 1/√12 ≈ 0.2887.
         sigma: f64,
     },
+    /// `swag:K`: the mean, with the variance of every weight and the deviations of the last K snapshots. See
+    /// [`SwagLayout`](crate::average::SwagLayout).
+    Swag(NonZeroUsize),
     /// `prefix`: the means of the first 1, 2, … N snapshots, an output each.
     Prefix,
 }
@@ -88,7 +91,7 @@ impl Scheme {
     pub fn weights(&self, snapshots: &Snapshots) -> Result<Vec<Weighted>> {
         let n = snapshots.paths.len();
         let column = match self {
-            Scheme::Mean => mean::column(n)?,
+            Scheme::Mean | Scheme::Swag(_) => mean::column(n)?,
             Scheme::Weights(weights) => weights.column(snapshots.paths)?,
             Scheme::Ema { decay } => ema::column(*decay, n)?,
             Scheme::Window(size) => window::column(*size, n)?,

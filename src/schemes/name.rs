@@ -1,18 +1,20 @@
 //! Schemes by name: `ema:0.99`.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 use super::{Scheme, Shape};
 use crate::{Choice, Error, Result, setting};
 
 /// The names, and what follows the colon.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("mean", ""),
     ("ema", "DECAY"),
     ("window", "N"),
     ("wsm", "SHAPE"),
     ("posthoc-ema", "SIGMA"),
+    ("swag", "K"),
     ("prefix", ""),
 ];
 
@@ -66,6 +68,7 @@ impl FromStr for Scheme {
                     "ema" => "ema:0.99",
                     "window" => "window:5",
                     "wsm" => "wsm:1-sqrt",
+                    "swag" => "swag:20",
                     _ => "posthoc-ema:0.1",
                 };
                 return Err(wrong(&format!("{parameter} is missing"), example));
@@ -89,6 +92,10 @@ impl FromStr for Scheme {
                 Err(_) => {
                     return Err(wrong("a whole number follows the colon, 1 or more", "window:5"));
                 }
+            },
+            "swag" => match value.parse::<NonZeroUsize>() {
+                Ok(kept) if kept.get() > 1 => Scheme::Swag(kept),
+                _ => return Err(wrong("a whole number follows the colon, 2 or more", "swag:20")),
             },
             "wsm" => match Shape::named(value) {
                 Some(shape) => Scheme::Wsm(shape),
@@ -120,6 +127,7 @@ impl fmt::Display for Scheme {
             Scheme::Window(size) => write!(f, "window:{size}"),
             Scheme::Wsm(shape) => write!(f, "wsm:{}", shape.name()),
             Scheme::PosthocEma { sigma } => write!(f, "posthoc-ema:{sigma}"),
+            Scheme::Swag(kept) => write!(f, "swag:{kept}"),
             Scheme::Prefix => write!(f, "prefix"),
         }
     }
@@ -158,7 +166,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for name in ["mean", "ema:0.99", "window:5", "wsm:1-sqrt", "posthoc-ema:0.05", "prefix"] {
+        for name in ["mean", "ema:0.99", "window:5", "wsm:1-sqrt", "posthoc-ema:0.05", "swag:20", "prefix"] {
             assert_eq!(name.parse::<Scheme>().unwrap().to_string(), name);
         }
         assert_eq!("ema:.50".parse::<Scheme>().unwrap(), Scheme::Ema { decay: 0.5 });
@@ -182,6 +190,7 @@ mod tests {
             ("ema:nan", "the decay lies between 0 and 1"),
             ("window:0", "a whole number follows the colon, 1 or more"),
             ("window:2.5", "a whole number"),
+            ("swag:1", "a whole number follows the colon, 2 or more"),
             ("wsm:sqrt", "the shapes are linear, 1-sqrt, cosine"),
             ("posthoc-ema:0.3", "the width lies between 0 and 0.2887"),
         ] {

@@ -31,6 +31,9 @@ pub struct Take {
     pub ema: bool,
     /// The keys that lead to the weights, joined by dots; None to look for them.
     pub key: Option<String>,
+    /// Where SWAG keeps moments of each weight in their place: all of them under their own names, instead of the means
+    /// alone under the weights'.
+    pub moments: bool,
 }
 
 /// Which of the weights in a file were taken.
@@ -61,7 +64,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     let Choice { place: WeightSet { key, node, prefix }, is_average, has_average } = choice;
     let mut tensors = vec![];
     collect(&node, prefix, !key.is_empty(), "", &mut tensors)?;
-    let is_average = trainers::take_means(&mut tensors) || is_average;
+    let is_average = !take.moments && trainers::take_means(&mut tensors) || is_average;
     if tensors.is_empty() {
         let place = if key.is_empty() { "at its root".into() } else { format!("under `{key}`") };
         return Err(Error::new(Kind::NotACheckpoint, format!("holds no tensors {place}"))

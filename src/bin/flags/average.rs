@@ -181,7 +181,7 @@ impl Args {
     }
 
     pub fn take(&self) -> Take {
-        Take { ema: self.take.ema, key: self.take.weights_key.clone() }
+        Take { ema: self.take.ema, key: self.take.weights_key.clone(), moments: false }
     }
 
     pub fn outputs(&self) -> Result<Vec<Output>> {

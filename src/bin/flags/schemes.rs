@@ -13,8 +13,9 @@ pub struct SchemeArgs {
     // clap takes an n in braces for a line break.
     /// How much each checkpoint counts: mean; ema:DECAY (0.99: a moving average); window:N (the mean of the last N);
     /// wsm:linear, wsm:1-sqrt or wsm:cosine (in place of learning-rate decay); posthoc-ema:SIGMA (from stored moving
-    /// averages); prefix (the means of the first 1, 2, …: an n in braces stands for the number in PATH). Write it before
-    /// a PATH, as in `-o ema:0.99=ema.pth`, where there are several outputs [default: mean]
+    /// averages); swag:K (the mean, variances and the last K deviations, for SWAG); prefix (the means of the first 1,
+    /// 2, …: an n in braces stands for the number in PATH). Write it before a PATH, as in `-o ema:0.99=ema.pth`, where
+    /// there are several outputs [default: mean]
     #[arg(long, value_name = "SCHEME", conflicts_with_all = ["weights", "weights_file"], help_heading = "How to average")]
     scheme: Option<String>,
 

@@ -163,7 +163,7 @@ impl DataArgs {
 
 /// Which of the weights in a file to use.
 pub fn which(take: &TakeArgs) -> Take {
-    Take { ema: take.ema, key: take.weights_key.clone() }
+    Take { ema: take.ema, key: take.weights_key.clone(), moments: false }
 }
 
 /// `--list-archs`.
