@@ -52,7 +52,8 @@ pub(crate) const MOMENTS: &str = "swag.";
 
 /// Takes away the variances and deviations of a file with SWAG's moments, which is a model without them.
 fn without_moments(contents: &mut Contents) {
-    let recorded = contents.metadata.get(METADATA_KEY).is_some_and(|text| text.contains("\"swag\""));
+    let recorded =
+        contents.metadata.get(METADATA_KEY).is_some_and(|text| text.contains("\"swag\""));
     let is_moment = |name: &str| name.starts_with(MOMENTS);
     if !recorded || !contents.tensors.iter().any(|tensor| is_moment(&tensor.name)) {
         return;
@@ -61,5 +62,8 @@ fn without_moments(contents: &mut Contents) {
     let (tensors, locations): (Vec<_>, Vec<_>) =
         all.filter(|(tensor, _)| !is_moment(&tensor.name)).unzip();
     (contents.tensors, contents.locations) = (tensors, locations);
-    contents.taken.others.push((MOMENTS.trim_end_matches('.').into(), "variances and deviations".into()));
+    contents
+        .taken
+        .others
+        .push((MOMENTS.trim_end_matches('.').into(), "variances and deviations".into()));
 }

@@ -455,7 +455,8 @@ mod tests {
         let average = open(&bytes, &Take { ema: true, key: None, moments: false }).unwrap();
         assert_eq!(names(&average), ["params.w", "batch_stats.mean"]);
         assert_eq!(*average.bytes(0).unwrap(), [3, 4]);
-        let key = open(&bytes, &Take { ema: false, key: Some("params".into()), moments: false }).unwrap();
+        let key =
+            open(&bytes, &Take { ema: false, key: Some("params".into()), moments: false }).unwrap();
         assert_eq!(names(&key), ["w"]);
         let plain = dict(&[("params", &params)]);
         assert!(open(&plain, &Take { ema: true, key: None, moments: false }).is_err());

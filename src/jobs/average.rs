@@ -7,9 +7,9 @@ use super::outputs::{Output, Planned};
 use super::{say_selected, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
+use crate::output::Format;
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
 use crate::select::{Chosen, Criteria, select};
-use crate::output::Format;
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -162,10 +162,12 @@ fn swag<'p, 'a>(
     targets: &[Target],
     schemes: &[Scheme],
 ) -> Result<Option<SwagLayout<'p, 'a>>> {
-    let Some((number, kept)) = schemes.iter().enumerate().find_map(|(number, scheme)| match scheme {
-        Scheme::Swag(kept) => Some((number, *kept)),
-        _ => None,
-    }) else {
+    let Some((number, kept)) =
+        schemes.iter().enumerate().find_map(|(number, scheme)| match scheme {
+            Scheme::Swag(kept) => Some((number, *kept)),
+            _ => None,
+        })
+    else {
         return Ok(None);
     };
     let path = targets[number].path();

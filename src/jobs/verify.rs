@@ -45,7 +45,9 @@ pub struct VerifiedFile {
 pub fn verify(options: &Verify, progress: &dyn Progress) -> Result<Verified> {
     let selection = select(&options.checkpoints, &options.criteria)?;
     say_selected(progress, &selection);
-    let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
+    // What SWAG keeps beside the weights is to be whole as well.
+    let take = Take { moments: !options.take.ema, ..options.take.clone() };
+    let inputs = Checkpoint::open_all(&selection.paths, &take)?;
     if let Some(bare) = inputs.iter().find(|input| !input.has_checksums()) {
         return Err(Error::input("holds no checksums to compare with")
             .at(bare.path())

@@ -50,7 +50,9 @@ mod tests {
         let all: Vec<f64> = (0..n).map(|i| normals.get(i)).collect();
         let moment = |k: i32| all.iter().map(|x| x.powi(k)).sum::<f64>() / n as f64;
         // Within four standard errors: 1, 2, 15 and 96 are the variances of the powers.
-        for (k, expected, variance) in [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0f64)] {
+        for (k, expected, variance) in
+            [(1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0f64)]
+        {
             let error = (moment(k) - expected).abs();
             assert!(error < 4.0 * (variance / n as f64).sqrt(), "{k}: {error}");
         }

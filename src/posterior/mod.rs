@@ -90,16 +90,16 @@ impl Posterior {
                 ),
             };
             let Some(spread) = spread else { continue };
-            let wrong = |what: String| {
-                Error::new(Kind::Mismatch, what).at(path).tensor(&tensor.name)
-            };
+            let wrong =
+                |what: String| Error::new(Kind::Mismatch, what).at(path).tensor(&tensor.name);
             let (Spread::Variance(own) | Spread::Square(own)) = spread;
             let sizes = [own].into_iter().chain(deviations).map(|i| moments.tensors()[i].len());
             let sizes: Vec<usize> = sizes.collect();
             if sizes[0] != tensor.len() {
                 return Err(wrong(format!("{} values, {} variances", tensor.len(), sizes[0])));
             }
-            let count = deviations.map(|i| moments.tensors()[i].shape.first().copied().unwrap_or(0));
+            let count =
+                deviations.map(|i| moments.tensors()[i].shape.first().copied().unwrap_or(0));
             if count.is_some_and(|count| sizes[1] != count * tensor.len()) {
                 return Err(wrong(format!("{} values, {} deviations", tensor.len(), sizes[1])));
             }
@@ -108,7 +108,10 @@ impl Posterior {
                 return Err(wrong("has another number of deviations than the others".into()));
             }
             let floats = [own].into_iter().chain(deviations).map(|i| moments.tensors()[i].dtype);
-            if !floats.chain([tensor.dtype]).all(|dtype| Float::of(dtype).is_some_and(Float::is_written)) {
+            if !floats
+                .chain([tensor.dtype])
+                .all(|dtype| Float::of(dtype).is_some_and(Float::is_written))
+            {
                 return Err(wrong("its moments are not of a floating type".into()));
             }
             weights.push((number, Moments { spread, deviations }));
@@ -167,9 +170,16 @@ impl Posterior {
         Checkpoint::of_bytes(self.mean.path(), bytes)
     }
 
-    fn drawn(&self, number: usize, moments: Moments, draw: &Draw, columns: &[f64]) -> Result<Vec<u8>> {
+    fn drawn(
+        &self,
+        number: usize,
+        moments: Moments,
+        draw: &Draw,
+        columns: &[f64],
+    ) -> Result<Vec<u8>> {
         let info = &self.mean.tensors()[number];
-        let float = |i: usize| Float::of(self.moments.tensors()[i].dtype).expect("checked when opened");
+        let float =
+            |i: usize| Float::of(self.moments.tensors()[i].dtype).expect("checked when opened");
         let to = Float::of(info.dtype).expect("checked when opened");
         let (Spread::Variance(spread) | Spread::Square(spread)) = moments.spread;
         let (means, spreads) = (self.mean.bytes(number)?, self.moments.bytes(spread)?);
@@ -177,7 +187,9 @@ impl Posterior {
             Some(i) => Some((float(i), self.moments.bytes(i)?)),
             None => None,
         };
-        let at = |bytes: &[u8], float: Float, i: usize| float.decode(&bytes[i * float.size()..][..float.size()]);
+        let at = |bytes: &[u8], float: Float, i: usize| {
+            float.decode(&bytes[i * float.size()..][..float.size()])
+        };
         let normals = Normals::new(draw.seed, draw.sample, &info.name);
         let (n, root) = (info.len(), draw.scale.sqrt());
         let value = |i: usize| {

@@ -15,7 +15,8 @@ fn posterior(dir: &Path) -> Posterior {
         f32s("swag.variance.w", &[2], &[0.25, 0.0]),
         f32s("swag.deviations.w", &[3, 2], &[1.0, 2.0, -1.0, 0.5, 0.0, -2.0]),
     ];
-    let metadata = BTreeMap::from([("swa".to_string(), r#"{"swag":{"deviations":3}}"#.to_string())]);
+    let metadata =
+        BTreeMap::from([("swa".to_string(), r#"{"swag":{"deviations":3}}"#.to_string())]);
     let path = dir.join("swag.safetensors");
     crate::output::write_safetensors(&tensors, &metadata, &path, true).unwrap();
     Posterior::open(&path, &Take::default()).unwrap()
@@ -51,7 +52,10 @@ fn the_covariance_of_samples_is_that_of_the_moments() {
         for j in 0..2 {
             let found = products[i][j] / n as f64;
             let variance = expected[i][i] * expected[j][j] + expected[i][j] * expected[i][j];
-            assert!((found - expected[i][j]).abs() < 4.0 * (variance / n as f64).sqrt(), "{i} {j} {found}");
+            assert!(
+                (found - expected[i][j]).abs() < 4.0 * (variance / n as f64).sqrt(),
+                "{i} {j} {found}"
+            );
         }
     }
 }
@@ -93,8 +97,8 @@ fn the_authors_files_give_the_same_samples() {
     let deviations = numpy("swag.deviations.conv.weight");
     for (i, found) in found.iter().enumerate() {
         let columns = (0..3).map(|k| deviations[48 * k + i] * shared.get(k) / 2f64.sqrt());
-        let expected = mean[i]
-            + 0.5f64.sqrt() * (variance[i].sqrt() * own.get(i) + columns.sum::<f64>());
+        let expected =
+            mean[i] + 0.5f64.sqrt() * (variance[i].sqrt() * own.get(i) + columns.sum::<f64>());
         // The square less the mean's square cancels: 1e-7 of 1, in a variance of some 1e-3.
         assert!((found - expected).abs() < 1e-4, "{i}: {found} {expected}");
     }

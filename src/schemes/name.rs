@@ -166,7 +166,9 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        for name in ["mean", "ema:0.99", "window:5", "wsm:1-sqrt", "posthoc-ema:0.05", "swag:20", "prefix"] {
+        for name in
+            ["mean", "ema:0.99", "window:5", "wsm:1-sqrt", "posthoc-ema:0.05", "swag:20", "prefix"]
+        {
             assert_eq!(name.parse::<Scheme>().unwrap().to_string(), name);
         }
         assert_eq!("ema:.50".parse::<Scheme>().unwrap(), Scheme::Ema { decay: 0.5 });

@@ -3,19 +3,20 @@
 #[path = "flags/mod.rs"]
 mod flags;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
 use swa_cli::{Common, TakeArgs};
-use swa_tools::text::shell_word;
+use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Error, Result, process};
 use swa_torch::jobs::{self, Evaluate, Evaluated, Evaluation, Files, MergeOutcomes};
 use swa_torch::nn::libtorch;
-use swa_torch::report::{ComparisonReport, EvaluationReport, write_files};
+use swa_torch::report::{ComparisonReport, EvaluationReport, SoupReport, SwagReport, write_files};
 
 use flags::data::{DataArgs, list_archs};
 use flags::evaluation::{CompareArgs, FileArgs};
+use flags::sampling::SamplingArgs;
 use flags::sharing::{self, PartArgs};
 
 /// Evaluates any number of models in one pass over the data: top-1 with its 95 % interval, top-5,
@@ -33,6 +34,8 @@ Examples:
   swa-eval ckpt_*.safetensors --data fashion-mnist --preset fashion-mnist --ensemble
   swa-eval swa_bn.safetensors ckpt_*.safetensors --data val --ensemble='ckpt_*'
   swa-eval swa.safetensors --data val --compare-stats --bn-data train --last ckpt_0010.safetensors
+  swa-eval swag.safetensors --data val --swag-samples 30 --bn-data train
+  swa-eval finetuned/*.pth --data held-out --soup soup.safetensors --bn-data train
   swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
   swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
@@ -71,6 +74,9 @@ struct Args {
 
     #[command(flatten)]
     compare: CompareArgs,
+
+    #[command(flatten)]
+    sampling: SamplingArgs,
 
     #[command(flatten)]
     take: TakeArgs,
@@ -112,7 +118,12 @@ fn main() -> ExitCode {
             flags::merge::check(&matches, "--merge-outcomes", &known)?;
             return merge(&args);
         }
-        if args.compare.compare_stats { compare(&args) } else { run(&args) }
+        match (&args.sampling.swag_samples, &args.sampling.soup) {
+            (Some(samples), _) => swag(&args, *samples),
+            (_, Some(output)) => soup(&args, output),
+            _ if args.compare.compare_stats => compare(&args),
+            _ => run(&args),
+        }
     })
 }
 
@@ -157,15 +168,50 @@ fn report(common: &Common, files: &Files, mut evaluated: Evaluated) -> Result<()
     evaluated.state.remove()
 }
 
-fn compare(args: &Args) -> Result<()> {
-    let common = &args.common;
-    if let Some(flag) = args.files.first() {
-        return Err(Error::usage(format!("{flag} does not go with --compare-stats")));
+/// Fails for flags that are of a single pass.
+fn is_several_passes(args: &Args, flag: &str) -> Result<()> {
+    if let Some(other) = args.files.first() {
+        return Err(Error::usage(format!("{other} does not go with {flag}")));
+    }
+    if args.ensemble.is_some() || args.models_at_once.is_some() {
+        return Err(Error::usage(format!("--ensemble and --models-at-once do not go with {flag}")));
     }
     if args.save.is_some() || args.parts.resume.is_some() || args.parts.shard.is_some() {
-        let what = "--compare-stats is several passes: it is neither shared nor kept";
+        let what = format!("{flag} is several passes: it is neither shared nor kept");
         return Err(Error::usage(what).remedy("leave --shard, --save-outcomes and --resume out"));
     }
+    Ok(())
+}
+
+fn swag(args: &Args, samples: usize) -> Result<()> {
+    let common = &args.common;
+    is_several_passes(args, "--swag-samples")?;
+    let (data, restrict) = (args.data.options(common, &args.take)?, args.class_map_restrict);
+    let options = args.sampling.swag(samples, &args.models, data, restrict, &args.compare)?;
+    let report = SwagReport::of(&jobs::sample_swag(&options, &common.terminal())?);
+    common.json(&report)?;
+    common.say(report.text())
+}
+
+fn soup(args: &Args, output: &Path) -> Result<()> {
+    let common = &args.common;
+    is_several_passes(args, "--soup")?;
+    let (data, restrict) = (args.data.options(common, &args.take)?, args.class_map_restrict);
+    let (output, force) = (output.to_path_buf(), args.files.force);
+    let options = args.sampling.soup(output, &args.models, data, restrict, &args.compare, force);
+    let outcome = jobs::soup(&options, &common.terminal())?;
+    let report = SoupReport::of(&outcome, || {
+        let dir = args.compare.bn_data.as_deref().unwrap_or(Path::new("DIR"));
+        let (dir, updated) = (shell_word(dir), shell_word(&with_suffix(&outcome.output, "_bn")));
+        format!("swa-bn-update {} --data {dir} -o {updated}", shell_word(&outcome.output))
+    });
+    common.json(&report)?;
+    common.say(report.text())
+}
+
+fn compare(args: &Args) -> Result<()> {
+    let common = &args.common;
+    is_several_passes(args, "--compare-stats")?;
     let data = args.data.options(common, &args.take)?;
     let options = args.compare.options(&args.models, data, args.class_map_restrict)?;
     let outcome = jobs::compare_stats(&options, &common.terminal())?;

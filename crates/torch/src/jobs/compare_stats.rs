@@ -4,17 +4,17 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
 use swa_data::loader::Portion;
-use swa_data::{Batch, ClassMap, Loader, Order, Split, Transform};
+use swa_data::{Batch, ClassMap, Loader, Transform};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Choice, Error, Kind, Progress, Result, Unit, setting};
 
 use super::common::{note_skipped, open, since};
 use super::evaluated::Row;
+use super::held::Training;
 use crate::bn_update::{
     Accumulator, Method, Statistics, accumulator, collect, distance, finish, layerwise,
 };
@@ -144,8 +144,10 @@ pub fn compare_stats(options: &CompareStats, progress: &dyn Progress) -> Result<
         )),
     }
     let budget = Budget::asked(options.memory);
-    let (batches, batch_size) = options.training_batches(&session, &budget, progress)?;
-    origins.extend(recomputed(model, &input, &batches, &budget, progress)?);
+    let (dir, samples) = (&options.bn_data, options.bn_samples);
+    let training = Training::open(dir, samples, &options.data, &session, &budget, progress)?;
+    let (batches, batch_size) = (training.batches(), training.batch_size());
+    origins.extend(recomputed(model, &input, batches, &budget, progress)?);
     let (records, skipped) =
         options.evaluate(&session, &input, &origins, (batch_size, outputs), progress)?;
     let names: Vec<String> = origins.iter().map(|(name, _)| name.to_string()).collect();
@@ -205,34 +207,6 @@ fn kept(
 }
 
 impl CompareStats {
-    /// The training images, in batches, in memory, and how many are in a batch.
-    fn training_batches(
-        &self,
-        session: &Session,
-        budget: &Budget,
-        progress: &dyn Progress,
-    ) -> Result<(Vec<Batch>, usize)> {
-        let images = &self.data.images;
-        let dataset = swa_data::open(&self.bn_data, Split::Train, None)?;
-        progress.note(&format!("statistics from: {}", dataset.describe()));
-        let mut order = Order::Shuffled { seed: images.seed }.indices(dataset.len());
-        order.truncate(self.bn_samples);
-        let count = order.len();
-        let batch_size = session.statistics_batch(images.batch_size, count)?;
-        let (dataset, transform) = (Arc::from(dataset), session.transform.clone());
-        let mut loader = Loader::new(dataset, order, transform, batch_size, images.allow_bad)?;
-        let batches = layerwise::hold(&mut loader, count, budget).map_err(|e| {
-            e.remedy(concat!(
-                "draw fewer with ",
-                setting!("bn_samples"),
-                ", or allow more with ",
-                setting!("memory")
-            ))
-        })?;
-        note_skipped(progress, &loader.bad());
-        Ok((batches, batch_size))
-    }
-
     /// The model's outcomes with each of the statistics, and the images that were left out. So many images are in a
     /// batch, and so many outputs are the logits.
     fn evaluate(

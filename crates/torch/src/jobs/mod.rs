@@ -8,15 +8,20 @@
 //! | [`Evaluate`] | [`evaluate`] | [`Evaluation`] |
 //! | [`MergeOutcomes`] | [`merge_outcomes`] | [`Evaluated`] |
 //! | [`CompareStats`] | [`compare_stats`] | [`Compared`] |
+//! | [`SampleSwag`] | [`sample_swag`] | [`SwagSampled`] |
+//! | [`Soup`] | [`soup()`] | [`Souped`] |
 
 mod common;
 mod compare_stats;
 mod evaluate;
 mod evaluated;
 mod files;
+mod held;
 mod merge_outcomes;
 mod merge_stats;
 mod sharing;
+mod soup;
+mod swag;
 mod update_bn;
 mod updated;
 
@@ -28,6 +33,8 @@ pub use files::Files;
 pub use merge_outcomes::{MergeOutcomes, merge_outcomes};
 pub use merge_stats::{MergeStats, merge_stats};
 pub use sharing::{SavedPart, Sharing, State};
+pub use soup::{Soup, Souped, Trial, soup};
+pub use swag::{SampleSwag, SwagSampled, sample_swag};
 pub use update_bn::{Order, Update, UpdateBn, update_bn};
 pub use updated::{Output, Settings, Updated};
 

@@ -11,6 +11,8 @@ mod per_class;
 mod predictions;
 mod reliability;
 mod scores;
+mod soup;
+mod swag;
 
 pub use bn_update::{BnUpdateReport, MovementReport, StandardErrorReport};
 pub use comparison::{ComparisonReport, StatisticsReport};
@@ -20,3 +22,5 @@ pub use files::write_files;
 pub use part::{PaceReport, PartReport, Waiting};
 pub use per_class::{ClassCount, per_class};
 pub use scores::Scores;
+pub use soup::{SoupReport, TrialReport};
+pub use swag::SwagReport;

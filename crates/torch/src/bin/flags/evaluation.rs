@@ -67,24 +67,25 @@ impl FileArgs {
 pub struct CompareArgs {
     /// Evaluate one model with the batchnorm statistics in it, with those of --last, and with those that
     /// each method of swa-bn-update computes from --bn-data
-    #[arg(long, requires = "bn_data", help_heading = "Statistics")]
+    #[arg(long, requires = "bn_data", group = "statistics", help_heading = "Statistics")]
     pub compare_stats: bool,
 
     /// The training data to compute statistics from; what it holds is recognised from its files
-    #[arg(long, value_name = "DIR", requires = "compare_stats", help_heading = "Statistics")]
+    #[arg(long, value_name = "DIR", requires = "statistics", help_heading = "Statistics")]
     pub bn_data: Option<PathBuf>,
 
     /// How many of its images, drawn by --seed
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = positive,
-          requires = "compare_stats", help_heading = "Statistics")]
+          requires = "statistics", help_heading = "Statistics")]
     pub bn_samples: usize,
 
     /// The last checkpoint, whose statistics might have been kept
     #[arg(long, value_name = "FILE", requires = "compare_stats", help_heading = "Statistics")]
     pub last: Option<PathBuf>,
 
-    /// Host memory for the layerwise method [default: half of what is free]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "compare_stats",
+    /// Host memory for the layerwise method, and for images kept for the next trial [default: half of
+    /// what is free]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "statistics",
           help_heading = "Statistics")]
     pub memory: Option<u64>,
 }

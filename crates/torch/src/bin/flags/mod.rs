@@ -5,4 +5,5 @@ pub mod data;
 pub mod evaluation;
 pub mod merge;
 pub mod program;
+pub mod sampling;
 pub mod sharing;
