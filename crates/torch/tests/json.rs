@@ -10,7 +10,9 @@ use swa_cli::run::Failure;
 use swa_testing::root;
 use swa_tools::report::{AverageReport, ContentsReport, VerifyReport};
 use swa_tools::{Choice, Kind};
-use swa_torch::report::{BnUpdateReport, ComparisonReport, EvaluationReport, PartReport};
+use swa_torch::report::{
+    BnUpdateReport, ComparisonReport, EvaluationReport, PartReport, SoupReport, SwagReport,
+};
 
 const INTRODUCTION: &str = "\
 # JSON
@@ -114,6 +116,8 @@ fn the_document_is_that_of_the_types() {
     section::<BnUpdateReport>(&mut text, "swa-bn-update", done);
     section::<EvaluationReport>(&mut text, "swa-eval", done);
     section::<ComparisonReport>(&mut text, "swa-eval --compare-stats", done);
+    section::<SwagReport>(&mut text, "swa-eval --swag-samples", done);
+    section::<SoupReport>(&mut text, "swa-eval --soup", done);
     section::<PartReport>(&mut text, "swa-bn-update --save-stats, swa-eval --save-outcomes", done);
     section::<Failure>(&mut text, "Errors", done);
     text += "## Kinds of errors\n\n| kind | exit code | |\n|---|---|---|\n";
