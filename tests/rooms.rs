@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up; `sync` is a file of locks that any of them may use.
-const ROOMS: [&str; 14] = [
+const ROOMS: &[&str] = &[
     "sync",
     "process",
     "store",

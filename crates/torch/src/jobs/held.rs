@@ -130,7 +130,7 @@ impl<'a> HeldOut<'a> {
         let mut held = HeldOut {
             session,
             order: images.order(session.dataset.as_ref(), false),
-            batch_size: images.batch_size.unwrap_or_else(|| session.largest_batch()),
+            batch_size: session.evaluation_batch(images.batch_size)?,
             allow_bad: images.allow_bad,
             competing: restricted.map(ClassMap::outputs),
             may_shrink: images.batch_size.is_none(),
@@ -174,7 +174,8 @@ impl<'a> HeldOut<'a> {
     pub fn record(&self, model: &Model, input: &Input, progress: &dyn Progress) -> Result<Record> {
         let collect =
             CollectOptions { competing: self.competing.clone(), ..CollectOptions::default() };
-        let mut collector = Collector::new(1, model.classes, collect, None);
+        let outputs = model.classes.expect("a session for a comparison has logits");
+        let mut collector = Collector::new(1, outputs, collect, None);
         let mut at_a_time = AtATime { images: self.batch_size, may_shrink: self.may_shrink };
         let step = |n| progress.advance(n as u64);
         let models = std::slice::from_ref(model);

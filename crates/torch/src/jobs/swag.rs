@@ -16,10 +16,10 @@ use super::evaluated::Row;
 use super::held::Training;
 use crate::bn_update::{self, Method, Statistics};
 use crate::evaluate::{AtATime, CollectOptions, Collector, Groups};
-use crate::nn::Model;
+use crate::nn::{Model, ProgramRecord};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::session::{self, Purpose, Session};
+use crate::session::{self, Purpose, Session, Wanted};
 
 /// Options of [`sample_swag()`]: which moments, which data, how many samples.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct SwagSampled {
     pub draws: Vec<Row>,
     /// Training images that statistics were computed from; 0 without batchnorm.
     pub bn_images: usize,
+    /// The program that the models run; None for a built-in network.
+    pub program: Option<ProgramRecord>,
     /// From an image to the pixels that the models took, as it is recorded in models.
     pub transform: Value,
     /// The images that were left out of the evaluation, a line each.
@@ -84,7 +86,10 @@ pub fn sample_swag(options: &SampleSwag, progress: &dyn Progress) -> Result<Swag
     }
     let checkpoints = std::slice::from_ref(posterior.mean());
     // Statistics are collected and replaced: batchnorm is not folded.
-    let session = Session::open(&options.data, progress, checkpoints, Purpose::Comparison, None)?;
+    let purpose = Purpose::Comparison;
+    let candidates = options.data.networks.candidates(purpose)?;
+    let wanted = Wanted { candidates, purpose, freeze: None };
+    let session = Session::open(&options.data, progress, checkpoints, wanted)?;
     progress.note(&format!(
         "drawing {} models by {} deviations, scale {}",
         options.samples,
@@ -103,11 +108,11 @@ pub fn sample_swag(options: &SampleSwag, progress: &dyn Progress) -> Result<Swag
     let known: RefCell<Vec<Option<Vec<Statistics>>>> = vec![None; 1 + options.samples].into();
     let load = |number: usize| -> Result<Model> {
         let model = match number.checked_sub(1) {
-            None => networks.load(posterior.mean(), None, session.setup)?,
+            None => session.load(0, posterior.mean())?,
             Some(sample) => {
                 let (seed, sample) = (images.seed, sample as u64);
                 let drawn = posterior.sample(&Draw { seed, sample, scale: options.scale })?;
-                networks.load(&drawn, None, session.setup)?
+                session.load(0, &drawn)?
             }
         };
         let Some(training) = &training else { return Ok(model) };
@@ -126,7 +131,7 @@ pub fn sample_swag(options: &SampleSwag, progress: &dyn Progress) -> Result<Swag
     };
     let order = images.order(session.dataset.as_ref(), false);
     progress.begin("evaluating", order.len() as u64, 0, Unit::Images);
-    let batch_size = images.batch_size.unwrap_or_else(|| session.largest_batch());
+    let batch_size = session.evaluation_batch(images.batch_size)?;
     let mut loader = session.loader(order, batch_size, images.allow_bad, Portion::ALL)?;
     let restricted = session.class_map.as_ref().filter(|_| options.class_map_restrict);
     let collect = CollectOptions {
@@ -134,7 +139,7 @@ pub fn sample_swag(options: &SampleSwag, progress: &dyn Progress) -> Result<Swag
         competing: restricted.map(ClassMap::outputs),
         ..CollectOptions::default()
     };
-    let outputs = session.models[0].classes;
+    let outputs = session.models[0].classes.expect("a session for a comparison has logits");
     let mut collector = Collector::new(1 + options.samples, outputs, collect, None);
     let mut at_a_time = AtATime { images: batch_size, may_shrink: images.batch_size.is_none() };
     let step = |n| progress.advance(n as u64);
@@ -155,6 +160,7 @@ pub fn sample_swag(options: &SampleSwag, progress: &dyn Progress) -> Result<Swag
         rows: Row::all(&names, [mean, together].into_iter()),
         draws: Row::all(&each, std::iter::once(mean).chain(draws)).split_off(1),
         bn_images: training.as_ref().map_or(0, Training::images),
+        program: session.models[0].program.as_ref().map(|program| program.record.clone()),
         transform: session.transform_record.clone(),
         skipped: loader.bad(),
         seconds: since(started),

@@ -76,7 +76,11 @@ impl SoupReport {
             bytes: outcome.bytes,
             trials: outcome.trials.iter().map(trial).collect(),
             models: rows
-                .map(|row| ModelReport { model: row.name.clone(), scores: Scores::of(row) })
+                .map(|row| ModelReport {
+                    model: row.name.clone(),
+                    program: outcome.program.clone(),
+                    scores: Scores::of(row),
+                })
                 .collect(),
             members: outcome.trials.iter().filter(|trial| trial.accepted).count(),
             held_out: outcome.dir.display().to_string(),

@@ -37,7 +37,11 @@ pub struct SwagReport {
 impl SwagReport {
     /// Of an outcome.
     pub fn of(outcome: &SwagSampled) -> Self {
-        let model = |row: &Row| ModelReport { model: row.name.clone(), scores: Scores::of(row) };
+        let model = |row: &Row| ModelReport {
+            model: row.name.clone(),
+            program: outcome.program.clone(),
+            scores: Scores::of(row),
+        };
         SwagReport {
             model: outcome.model.display().to_string(),
             deviations: outcome.deviations,

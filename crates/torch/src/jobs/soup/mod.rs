@@ -15,10 +15,10 @@ use super::common::{open, since};
 use super::evaluated::Row;
 use super::held::{HeldOut, Training};
 use crate::evaluate::{McNemar, Record, Tally};
-use crate::nn::Model;
+use crate::nn::{Model, ProgramRecord};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::session::{self, Purpose, Session};
+use crate::session::{self, Purpose, Session, Wanted};
 use greedy::{Step, greedy};
 
 /// Options of [`soup()`]: which candidates, which images decide, and what to write.
@@ -58,6 +58,8 @@ pub struct Souped {
     pub bn_images: usize,
     /// Batchnorm layers of the soup, whose statistics in the file are the candidates' mean.
     pub batchnorm_layers: usize,
+    /// The program that the models run; None for a built-in network.
+    pub program: Option<ProgramRecord>,
     /// From an image to the pixels that the models took, as it is recorded in models.
     pub transform: Value,
     /// The images that were left out, a line each.
@@ -104,7 +106,10 @@ pub fn soup(options: &Soup, progress: &dyn Progress) -> Result<Souped> {
     Plan::new(&checkpoints, [mean], options.average())?;
     let first = std::slice::from_ref(&checkpoints[0]);
     // Statistics are collected and replaced: batchnorm is not folded.
-    let session = Session::open(&options.data, progress, first, Purpose::Comparison, None)?;
+    let purpose = Purpose::Comparison;
+    let candidates = options.data.networks.candidates(purpose)?;
+    let wanted = Wanted { candidates, purpose, freeze: None };
+    let session = Session::open(&options.data, progress, first, wanted)?;
     let input = Input::new(&session.transform, session.device)?;
     let budget = Budget::asked(options.memory);
     let dir = options.bn_data.as_deref();
@@ -141,6 +146,7 @@ pub fn soup(options: &Soup, progress: &dyn Progress) -> Result<Souped> {
         images: best.outcomes.len(),
         bn_images: pot.training.as_ref().map_or(0, Training::images),
         batchnorm_layers: session.models[0].batchnorms.len(),
+        program: session.models[0].program.as_ref().map(|program| program.record.clone()),
         transform: session.transform_record.clone(),
         skipped: held.skipped().to_vec(),
         bytes: written,
@@ -193,7 +199,7 @@ struct Pot<'a> {
 
 impl Pot<'_> {
     fn load(&self, checkpoint: &Checkpoint) -> Result<Model> {
-        self.options.data.networks.load(checkpoint, None, self.session.setup)
+        self.session.load(0, checkpoint)
     }
 
     fn plan(&self, members: &[usize]) -> Result<Plan<'_>> {
