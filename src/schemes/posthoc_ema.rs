@@ -40,7 +40,7 @@ pub(super) fn column(sigma: f64, snapshots: &Snapshots) -> Result<(Column, Fit)>
     let stored = profiles::of(snapshots, &name)?;
     let end = stored.iter().map(|profile| profile.time).fold(0.0, f64::max);
     let (weights, fit) = solve(&stored, Profile { time: end, gamma });
-    if !(fit.condition < MOST_CONDITION) {
+    if fit.condition.is_nan() || fit.condition >= MOST_CONDITION {
         let what = format!(
             "{name}: the stored averages are too much alike to be told apart (condition number {:.1e})",
             fit.condition
@@ -95,7 +95,7 @@ fn gamma(sigma: f64) -> Option<f64> {
         let value = ((gamma + 7.0) * gamma + (16.0 - t)) * gamma + (12.0 - t);
         let slope = (3.0 * gamma + 14.0) * gamma + (16.0 - t);
         let next = gamma - value / slope;
-        if !(next < gamma) {
+        if next >= gamma {
             return Some(gamma);
         }
         gamma = next;

@@ -140,5 +140,5 @@ fn snapshots_that_are_the_same_but_for_rounding_are_refused() {
     let times: Vec<f64> = (0..40).map(|i| 1e6 + f64::from(i)).collect();
     let (_, fit) =
         solve(&stored(&times, &[0.05, 0.0501, 0.0502]), Profile { time: 1e6 + 39.0, gamma: 7.0 });
-    assert!(!(fit.condition < MOST_CONDITION), "{}", fit.condition);
+    assert!(fit.condition.is_nan() || fit.condition >= MOST_CONDITION, "{}", fit.condition);
 }
