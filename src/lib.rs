@@ -26,6 +26,7 @@ pub mod posterior;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod running;
 pub mod schemes;
 pub mod select;
 pub mod store;

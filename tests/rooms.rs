@@ -19,6 +19,7 @@ const ROOMS: &[&str] = &[
     "average",
     "posterior",
     "schemes",
+    "running",
     "jobs",
     "report",
 ];

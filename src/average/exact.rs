@@ -80,6 +80,16 @@ impl Sum {
         Sum { integer, exponent: low }
     }
 
+    /// integer · 2^exponent.
+    pub fn of_integer(integer: i128, exponent: i32) -> Sum {
+        Sum { integer: Integer::Small(integer), exponent }
+    }
+
+    /// The same of an integer of any size.
+    pub fn of_big(integer: BigInt, exponent: i32) -> Sum {
+        Sum { integer: Integer::Big(integer), exponent }
+    }
+
     pub fn is_zero(&self) -> bool {
         match &self.integer {
             Integer::Small(integer) => *integer == 0,
@@ -102,7 +112,7 @@ impl Sum {
 
     /// self / divisor, rounded once; and whether nothing was lost. The divisor is not zero; a quotient
     /// of zero is positive.
-    fn over(&self, divisor: &Sum, format: FloatFormat) -> (u64, bool) {
+    pub fn over(&self, divisor: &Sum, format: FloatFormat) -> (u64, bool) {
         let exponent = self.exponent - divisor.exponent;
         if self.is_zero() {
             return (0, true);
@@ -177,6 +187,21 @@ fn exponent_bits(format: FloatFormat) -> i32 {
     (format.max_exponent + 1).ilog2() as i32 + 1
 }
 
+/// The code of +∞.
+pub(super) fn infinity(format: FloatFormat) -> u64 {
+    ((1 << exponent_bits(format)) - 1) << (format.precision - 1)
+}
+
+/// The sign's bit.
+pub(super) fn minus(format: FloatFormat) -> u64 {
+    1 << (exponent_bits(format) + format.precision - 1)
+}
+
+/// The code of NaN: quiet, positive, without a payload.
+pub(super) fn nan(format: FloatFormat) -> u64 {
+    infinity(format) | 1 << (format.precision - 2)
+}
+
 /// The code of Σ w_j x_j / Σ w_j in the type `to`, rounded once. Of values that are not finite what IEEE
 /// arithmetic would give: NaN for a NaN or for infinities of both signs.
 pub(super) fn mean(
@@ -185,16 +210,13 @@ pub(super) fn mean(
     to: Float,
 ) -> u64 {
     let format = to.format();
-    let (precision, width) = (format.precision, exponent_bits(format));
-    let infinity = ((1u64 << width) - 1) << (precision - 1);
-    let minus = 1u64 << (width + precision - 1);
+    let (infinity, minus) = (infinity(format), minus(format));
     let of_infinite = terms.clone().filter(|(_, x)| !x.is_finite()).map(|(w, x)| w * x);
     if let Some(first) = of_infinite.clone().next() {
         let negative = (first < 0.0) != divisor.is_negative();
         return match of_infinite.clone().all(|x| x == first) {
             true => infinity | if negative { minus } else { 0 },
-            // Quiet, positive, without a payload.
-            false => infinity | 1 << (precision - 2),
+            false => nan(format),
         };
     }
     let sum = Sum::of(terms.clone());

@@ -52,7 +52,7 @@ pub struct Options {
 
 impl Options {
     /// Whether a tensor of this name is wanted.
-    pub(super) fn selects(&self, name: &str) -> bool {
+    pub(crate) fn selects(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|regex| regex.is_match(name))
             && !self.exclude.as_ref().is_some_and(|regex| regex.is_match(name))
     }

@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-use swa_base::Choice;
-
 use super::differences::{Differences, differences};
 use super::options::{Keys, Options, Rule, rule};
-use super::{Coefficients, Column};
+use super::{Coefficients, Column, provenance};
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use crate::select::base_name;
-use crate::{Error, Kind, METADATA_KEY, Result, TRANSFORM_KEY, setting};
+use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
 /// One tensor of an output.
 #[derive(Debug, Clone)]
@@ -248,35 +245,12 @@ impl<'a> OutputPlan<'a> {
 
     /// The last input's metadata, and under the key `swa` how the output came about.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        let mut metadata = self.inputs[self.inputs.len() - 1].metadata().clone();
-        let mut provenance = json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "inputs": self.inputs.iter().map(|i| base_name(i.path())).collect::<Vec<_>>(),
-            "weights": self.coefficients().weights(),
-            "bn_stats": self.options.bn_stats.name(),
-        });
-        // What selected tensors or changed their type, if anything.
-        let Options { dtype, keys, include, exclude, .. } = &self.options;
-        let settings = [
-            ("dtype", dtype.map(|float| format!("{float:?}"))),
-            ("keys", (*keys != Keys::Strict).then(|| keys.name().to_string())),
-            ("include", include.as_ref().map(|regex| regex.to_string())),
-            ("exclude", exclude.as_ref().map(|regex| regex.to_string())),
-        ];
-        for (key, value) in settings {
-            if let Some(value) = value {
-                provenance[key] = value.into();
-            }
-        }
         // How pixels are prepared, if all agree on it.
         let mut transforms = self.inputs.iter().map(|i| i.provenance().remove(TRANSFORM_KEY));
         let first = transforms.next().flatten();
-        if let Some(first) = first
-            && transforms.all(|other| other.as_ref() == Some(&first))
-        {
-            provenance[TRANSFORM_KEY] = first;
-        }
-        metadata.insert(METADATA_KEY.into(), provenance.to_string());
-        metadata
+        let first = first.filter(|first| transforms.all(|other| other.as_ref() == Some(first)));
+        let names = self.inputs.iter().map(|i| base_name(i.path())).collect();
+        let last = self.inputs[self.inputs.len() - 1].metadata();
+        provenance::metadata(last, names, self.coefficients().weights(), &self.options, first)
     }
 }

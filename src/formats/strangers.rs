@@ -1,6 +1,6 @@
 //! Files that are often found in the place of weights: they are refused as what they are.
 
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, setting};
 
 /// Fails if a file's first bytes are those of something else than weights.
 pub(super) fn refuse(head: &[u8]) -> Result<()> {
@@ -21,7 +21,13 @@ pub(super) fn refuse(head: &[u8]) -> Result<()> {
     const SAVE: &str = "load it with its own program and save the state dict as safetensors";
     const EMPTY: Kind = Kind::NotACheckpoint;
     const OTHER: Kind = Kind::Unsupported;
-    let other: [(&[u8], Kind, &str, &str); 8] = [
+    let other: [(&[u8], Kind, &str, &str); 9] = [
+        (
+            b"SWASTATE",
+            OTHER,
+            "the state of a running average, not weights",
+            concat!("write its output, or add to it, with ", setting!("state")),
+        ),
         (b"\x80\x02", OTHER, "a Python pickle without storages", SAVE),
         (b"\x80\x03", OTHER, "a Python pickle without storages", SAVE),
         (b"\x80\x04", OTHER, "a Python pickle without storages", SAVE),

@@ -92,6 +92,31 @@ impl AtomicFile {
         read.map_err(|e| Error::io(&self.target, "read again", e))
     }
 
+    /// The open file once more. Its lock lasts while this does.
+    pub(crate) fn handle(&self) -> Result<File> {
+        self.file.try_clone().map_err(|e| Error::io(&self.target, "keep open", e))
+    }
+
+    /// Whether the file that has the name is this one, byte for byte.
+    pub(crate) fn equals_target(&self) -> Result<bool> {
+        let fail = |e| Error::io(&self.target, "compare", e);
+        let Ok(other) = File::open(&self.target) else { return Ok(false) };
+        let size = self.file.metadata().map_err(fail)?.len();
+        if other.metadata().map_err(fail)?.len() != size {
+            return Ok(false);
+        }
+        let (mut own, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        for start in (0..size).step_by(1 << 20) {
+            let n = (size - start).min(1 << 20) as usize;
+            self.file.read_exact_at(&mut own[..n], start).map_err(fail)?;
+            other.read_exact_at(&mut theirs[..n], start).map_err(fail)?;
+            if own[..n] != theirs[..n] {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors

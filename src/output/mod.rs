@@ -27,4 +27,5 @@ pub use rewrite::{FileTarget, rewrite, safetensors_bytes, write_safetensors};
 pub use safetensors::SafetensorsLayout;
 pub(crate) use scatter::Scatter;
 pub use stream::write_stream;
+pub(crate) use temporary::remove_stale_of;
 pub(crate) use torch::TorchLayout;

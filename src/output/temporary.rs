@@ -179,6 +179,13 @@ fn lacks_locks(e: &io::Error) -> bool {
         || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }
 
+/// Removes what dead runs for a file left, without writing it.
+pub(crate) fn remove_stale_of(path: &Path) {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    remove_stale(folder.unwrap_or(Path::new(".")), &target);
+}
+
 /// Removes what dead runs for `target` left: temporary files and folders whose lock can be taken.
 fn remove_stale(folder: &Path, target: &Path) {
     let prefix = temporary_prefix(target);

@@ -90,6 +90,25 @@ impl Stamp {
 /// Descriptors that all files together keep.
 static KEPT: AtomicU64 = AtomicU64::new(0);
 
+/// How many want no file to be mapped.
+static UNMAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// While it lives, files that are opened are not mapped.
+#[derive(Debug)]
+pub(crate) struct Unmapped(());
+
+/// Has files be read by position alone: one that shrinks under the reader is an error then, not a signal.
+pub(crate) fn unmapped() -> Unmapped {
+    UNMAPPED.fetch_add(1, Ordering::Relaxed);
+    Unmapped(())
+}
+
+impl Drop for Unmapped {
+    fn drop(&mut self) {
+        UNMAPPED.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// From here on a copy is quicker than a mapping: a page costs a fault and an entry in the page tables,
 /// for every process that maps it, a copy a fraction of a call.
 const WORTH_COPYING: u64 = 1 << 10;
@@ -128,7 +147,7 @@ impl LocalFile {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, "stat", e))?;
         let stamp = Stamp::of(&meta);
-        let map = if stamp.size == 0 {
+        let map = if stamp.size == 0 || UNMAPPED.load(Ordering::Relaxed) > 0 {
             None
         } else {
             // SAFETY: the mapping is private to this value and read-only. Another process that
@@ -213,6 +232,10 @@ impl Blob for LocalFile {
         let _ = unsafe {
             map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
         };
+    }
+
+    fn modified(&self) -> (i64, i64) {
+        self.stamp.modified
     }
 
     fn check_unchanged(&self) -> Result<()> {

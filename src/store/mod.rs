@@ -16,6 +16,8 @@
 mod local;
 pub(crate) mod names;
 
+pub(crate) use local::unmapped;
+
 use std::fmt::Debug;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -93,6 +95,11 @@ pub trait Blob: Debug + Send + Sync {
         let _ = range;
     }
 
+    /// See [`Source::modified`]. By default it is not known.
+    fn modified(&self) -> (i64, i64) {
+        (0, 0)
+    }
+
     /// See [`Source::check_unchanged`].
     ///
     /// # Errors
@@ -120,6 +127,11 @@ impl Source {
     /// What a store makes of a blob of `size` bytes.
     pub fn new(path: &Path, size: u64, blob: Box<dyn Blob>) -> Self {
         Source { path: path.to_path_buf(), size, blob }
+    }
+
+    /// When it was last written to, as of its opening: seconds since 1970, and nanoseconds.
+    pub fn modified(&self) -> (i64, i64) {
+        self.blob.modified()
     }
 
     /// Opens it once more, for a caller that must own its source.
