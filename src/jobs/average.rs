@@ -227,7 +227,7 @@ fn note_weights(progress: &dyn Progress, plan: &Plan, schemes: &[Scheme]) {
 }
 
 /// An earlier output that lies among the checkpoints is easily averaged by mistake.
-fn say_averages(progress: &dyn Progress, inputs: &[Checkpoint]) {
+pub(super) fn say_averages(progress: &dyn Progress, inputs: &[Checkpoint]) {
     let mut found = inputs.iter().filter(|input| input.provenance().contains_key("inputs"));
     if let Some(first) = found.next() {
         let path = first.path().display();

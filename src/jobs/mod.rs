@@ -1,13 +1,17 @@
 //! What can be done with checkpoints: each job takes plain options, says how far it is to a [`Progress`], and
 //! returns an outcome. Jobs print nothing; [`crate::report`] puts outcomes into words and JSON.
 
+mod accumulate;
 mod average;
 mod contents;
+mod follow;
 mod outputs;
 mod verify;
 
+pub use accumulate::{Accumulate, Accumulated, StateSize, accumulate};
 pub use average::{Average, Averaged, AveragedOutput, average};
 pub use contents::{Contents, Fate, List, Listed, list};
+pub use follow::{Ended, Follow, Followed, Stop, Update, follow};
 pub use outputs::Output;
 pub use verify::{Verified, VerifiedFile, Verify, verify};
 
@@ -23,6 +27,8 @@ fn say_selected(progress: &dyn Progress, selection: &Selection) {
     }
     selection.notes.iter().for_each(|note| progress.note(&format!("note: {note}")));
 }
+
+use average::say_averages;
 
 /// Says where the weights were taken from, where that is not all there is to take: once, if it is the
 /// same in all.

@@ -26,6 +26,14 @@ pub fn before_dying(act: impl FnOnce() + Send + 'static) {
     *BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(act));
 }
 
+/// What the first signal does in place of ending the process.
+static FIRST: Mutex<Option<Act>> = Mutex::new(None);
+
+/// Has the first signal run `act`, by the thread that waits for signals, and not end the process. The next one does.
+pub fn at_first_signal(act: impl FnOnce() + Send + 'static) {
+    *FIRST.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(Box::new(act));
+}
+
 /// On SIGINT, SIGTERM or SIGHUP: runs what [`before_dying`] was given, removes the temporary files, then dies by
 /// the same signal. Signals that the parent chose to ignore, as nohup does, stay ignored. Exceeding the file size
 /// limit becomes an error of the write instead of a signal. For binaries, once at start: a program that uses the
@@ -40,7 +48,12 @@ pub fn remove_temporary_files_on_signals() -> io::Result<()> {
     let watched = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|s| ignored >> (s - 1) & 1 == 0);
     let mut signals = signal_hook::iterator::Signals::new(watched)?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
+        for signal in signals.forever() {
+            let first = FIRST.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+            if let Some(act) = first {
+                act();
+                continue;
+            }
             let act = BEFORE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             act.into_iter().for_each(|act| act());
             let _naming = naming();

@@ -6,6 +6,7 @@ mod coefficients;
 mod contents;
 mod program;
 mod selection;
+mod running;
 mod table;
 mod verify;
 
@@ -13,5 +14,9 @@ pub use average::{AverageReport, FitReport, NonFinite, OutputReport, TensorCount
 pub use contents::{CheckpointReport, ContentsReport, Other, TensorReport};
 pub use program::{OperatorReport, ProgramReport, ProgramTensorReport};
 pub use selection::{ChosenReport, SelectionReport, ValleyReport};
+pub use running::{
+    AccumulateReport, FollowReport, HeldInput, HeldReport, HeldSetting, NotCounted, StateReport,
+    UpdateReport,
+};
 pub use table::table;
 pub use verify::VerifyReport;

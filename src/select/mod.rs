@@ -9,6 +9,7 @@ mod example;
 mod metrics;
 mod name_parts;
 mod numbers;
+mod so_far;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
 pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
 pub use numbers::numbers;
+pub use so_far::{folder_of, last_number, so_far};
 
 /// Inputs in natural order, and what became of the others.
 #[derive(Debug, Default)]

@@ -19,6 +19,8 @@ use swa_tools::{Result, choices};
 
 use crate::schemes::SchemeArgs;
 
+use super::follow::FollowArgs;
+
 /// Averages the weights of checkpoints into one model: the exact mean of every floating-point tensor,
 /// rounded once to the tensor's own type. Integers and booleans come from the last checkpoint. Inputs are
 /// sorted in natural order (epoch_9 before epoch_10), in whatever order they are given.
@@ -39,6 +41,8 @@ Examples:
   swa-avg a.safetensors b.safetensors --weights 1,3 -o soup.safetensors
   swa-avg ckpt_* -o mean=swa.pth -o ema:0.9=ema.pth        two averages, the inputs read once
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
+  swa-avg --follow 'run/ckpt_*.safetensors' -o swa.safetensors --state swa.state
+  swa-avg --state swa.state new.safetensors -o swa.safetensors
   swa-avg --list epoch_10.pth
   swa-avg --verify swa.safetensors
 
@@ -47,7 +51,7 @@ Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input cha
 pub struct Args {
     /// Checkpoint files of any trainer (safetensors, .pth, .pt, .ckpt, …), folders that hold such files or
     /// a model (Hugging Face, torch.distributed.checkpoint, DeepSpeed), or quoted patterns
-    #[arg(required = true, value_name = "CHECKPOINT")]
+    #[arg(required_unless_present = "state", value_name = "CHECKPOINT")]
     pub inputs: Vec<PathBuf>,
 
     /// The file to write: .safetensors, or .pth (as torch.save writes it). If the inputs are folders and
@@ -148,6 +152,9 @@ pub struct Args {
     /// FSDP) add
     #[arg(long, help_heading = "Which tensors")]
     pub keep_names: bool,
+
+    #[command(flatten)]
+    pub running: FollowArgs,
 
     #[command(flatten)]
     pub take: TakeArgs,

@@ -1,0 +1,6 @@
+//! Flags of swa-avg, and what they mean to its jobs.
+
+mod average;
+mod follow;
+
+pub use average::Args;

@@ -1,0 +1,156 @@
+//! What is there by now, of a run that is still going on.
+
+use std::path::{Path, PathBuf};
+
+use regex::Regex;
+
+use super::numbers::numbers;
+use super::{Criteria, arguments, natural, without_repetitions};
+use crate::{Error, Kind, Result, setting};
+
+impl Criteria {
+    /// Fails for criteria whose meaning changes when a checkpoint comes or goes.
+    ///
+    /// # Errors
+    /// `Usage` for positions, and for cycles without a start.
+    pub fn check_steady(&self) -> Result<()> {
+        let remedy = concat!("give ", setting!("start"), " as well");
+        match () {
+            () if self.by_position => Err(Error::usage(concat!(
+                setting!("by_position"),
+                ": positions change when checkpoints are deleted"
+            ))
+            .remedy("use the numbers in the names")),
+            () if self.every.is_some() && self.start.is_none() => Err(Error::usage(concat!(
+                setting!("every"),
+                " counts from the smallest number, which may be deleted"
+            ))
+            .remedy(remedy)),
+            () => Ok(()),
+        }
+    }
+}
+
+/// The checkpoints that the arguments name by now and that meet the criteria but [`Criteria::last`], in natural order.
+/// `earlier` ones count where names are compared to find the numbers in them, whether or not they are still there.
+/// None is no error.
+///
+/// # Errors
+/// Those of [`select`](super::select) but `NoMatch`, and `Usage` where names have no number that criteria need.
+pub fn so_far(
+    arguments: &[PathBuf],
+    criteria: &Criteria,
+    earlier: &[PathBuf],
+) -> Result<Vec<PathBuf>> {
+    let mut paths = vec![];
+    for argument in arguments {
+        // What is named and not there yet is waited for.
+        let pattern = argument.to_string_lossy();
+        if !pattern.contains(['*', '?', '[']) && !crate::store::exists(argument) {
+            continue;
+        }
+        match arguments::expand(std::slice::from_ref(argument)) {
+            Ok(found) => paths.extend(found),
+            Err(e) if e.kind() == Kind::NoMatch => {}
+            Err(e) => return Err(e),
+        }
+    }
+    paths
+        .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
+    let (paths, _) = without_repetitions(paths);
+    let Criteria { start, every, range, number, .. } = criteria;
+    if paths.is_empty() || start.is_none() && every.is_none() && range.is_none() {
+        return Ok(paths);
+    }
+    let all: Vec<PathBuf> = paths.iter().chain(earlier).cloned().collect();
+    let Some(numbers) = numbers(&all, number.as_ref())? else {
+        return Err(Error::usage("has no number in its name, which the criteria need")
+            .at(&paths[0])
+            .remedy(concat!(
+                "leave out ",
+                setting!("start"),
+                ", ",
+                setting!("every"),
+                " and ",
+                setting!("range")
+            )));
+    };
+    let first = start.unwrap_or(0);
+    let counts = |n: u64| {
+        n >= first
+            && every.is_none_or(|every| (n - first) % every == 0)
+            && range.as_ref().is_none_or(|range| range.contains(&n))
+    };
+    Ok(paths.into_iter().zip(numbers).filter(|(_, n)| counts(*n)).map(|(path, _)| path).collect())
+}
+
+/// The number of the last of some checkpoints, if their names have numbers that can be told.
+pub fn last_number(paths: &[PathBuf], number: Option<&Regex>) -> Option<u64> {
+    numbers(paths, number).ok()??.pop()
+}
+
+/// The folders in which a checkpoint that an argument names can appear: one that is named, or the first part of a
+/// pattern.
+pub fn folder_of(argument: &Path) -> PathBuf {
+    let is_plain = |path: &Path| !path.to_string_lossy().contains(['*', '?', '[']);
+    let folder = match crate::store::is_folder(argument) {
+        true => Some(argument),
+        false => argument.ancestors().skip(1).find(|path| is_plain(path)),
+    };
+    match folder {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Runs;
+    use super::*;
+    use std::num::NonZeroU64;
+
+    #[test]
+    fn numbers_count_from_the_start_whatever_is_still_there() {
+        let runs = Runs::new(&["e_4.pth", "e_6.pth", "e_7.pth", "e_8.pth", "notes.txt"]);
+        let criteria =
+            Criteria { start: Some(2), every: NonZeroU64::new(2), ..Criteria::default() };
+        let pattern = [runs.path("e_*.pth")];
+        let found = |criteria: &Criteria, earlier: &[PathBuf]| {
+            let names = so_far(&pattern, criteria, earlier).unwrap();
+            names.iter().map(|path| crate::select::base_name(path)).collect::<Vec<_>>()
+        };
+        assert_eq!(found(&criteria, &[]), ["e_4.pth", "e_6.pth", "e_8.pth"]);
+        let range = Criteria { range: Some(5..=7), ..Criteria::default() };
+        assert_eq!(found(&range, &[]), ["e_6.pth", "e_7.pth"]);
+        assert!(
+            so_far(&[runs.path("x_*.pth"), runs.path("none")], &criteria, &[]).unwrap().is_empty()
+        );
+        assert!(criteria.check_steady().is_ok());
+        for bad in [
+            Criteria { start: None, ..criteria.clone() },
+            Criteria { by_position: true, ..Criteria::default() },
+        ] {
+            assert_eq!(bad.check_steady().unwrap_err().kind(), Kind::Usage);
+        }
+    }
+
+    #[test]
+    fn earlier_names_tell_which_number_counts() {
+        let runs = Runs::new(&["resnet50_e3.pth"]);
+        let pattern = [runs.path("*.pth")];
+        let criteria = Criteria { start: Some(3), ..Criteria::default() };
+        assert_eq!(so_far(&pattern, &criteria, &[]).unwrap_err().kind(), Kind::Usage);
+        let gone = [runs.path("resnet50_e2.pth")];
+        assert_eq!(so_far(&pattern, &criteria, &gone).unwrap().len(), 1);
+        assert_eq!(last_number(&[gone[0].clone(), runs.path("resnet50_e3.pth")], None), Some(3));
+    }
+
+    #[test]
+    fn a_pattern_is_watched_from_its_first_folder_on() {
+        let runs = Runs::new(&["a/x.pth"]);
+        assert_eq!(folder_of(&runs.path("a/e_*.pth")), runs.path("a"));
+        assert_eq!(folder_of(&runs.path("*/e_1.pth")), runs.path("").components().as_path());
+        assert_eq!(folder_of(&runs.path("a")), runs.path("a"));
+        assert_eq!(folder_of(Path::new("e_*.pth")), Path::new("."));
+    }
+}
