@@ -35,7 +35,8 @@ test: lint
 
 # Every system call killed, power cuts, full disks: minutes, as root, with strace.
 test-long:
-	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked --test system -- --nocapture
+	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked \
+	--test system --test running_faults --test follow -- --nocapture
 
 # Every layout that is read, each for so many seconds; needs nightly and cargo-fuzz. See docs/formats.md.
 SECONDS ?= 600
