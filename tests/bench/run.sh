@@ -9,6 +9,8 @@ trap 'rm -f "$measured"' EXIT
 ${CARGO:-cargo} build --release --locked --example floor
 python3 tests/bench/average.py "$@" >"$measured"
 python3 tests/bench/document.py averaging <"$measured"
+python3 tests/bench/running.py >"$measured"
+python3 tests/bench/document.py running <"$measured"
 if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
     ${CARGO:-cargo} build --release --locked --workspace
     ${CARGO:-cargo} build --release --locked -p swa-data --example preprocess

@@ -8,7 +8,10 @@ use serde_json::Value;
 use swa_cli::progress::Line;
 use swa_cli::run::Failure;
 use swa_testing::root;
-use swa_tools::report::{AverageReport, ContentsReport, VerifyReport};
+use swa_tools::report::{
+    AccumulateReport, AverageReport, ContentsReport, FollowReport, HeldReport, UpdateReport,
+    VerifyReport,
+};
 use swa_tools::{Choice, Kind};
 use swa_torch::report::{
     BnUpdateReport, ComparisonReport, EvaluationReport, PartReport, SoupReport, SwagReport,
@@ -111,7 +114,11 @@ fn the_document_is_that_of_the_types() {
     let mut text = INTRODUCTION.replace("SCHEMA", &swa_cli::SCHEMA.to_string());
     let done = &mut vec![];
     section::<AverageReport>(&mut text, "swa-avg", done);
+    section::<AccumulateReport>(&mut text, "swa-avg --state", done);
+    section::<UpdateReport>(&mut text, "swa-avg --follow, after each update", done);
+    section::<FollowReport>(&mut text, "swa-avg --follow, at the end", done);
     section::<ContentsReport>(&mut text, "swa-avg --list", done);
+    section::<HeldReport>(&mut text, "swa-avg --list of a state", done);
     section::<VerifyReport>(&mut text, "swa-avg --verify", done);
     section::<BnUpdateReport>(&mut text, "swa-bn-update", done);
     section::<EvaluationReport>(&mut text, "swa-eval", done);
