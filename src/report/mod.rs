@@ -5,18 +5,18 @@ mod average;
 mod coefficients;
 mod contents;
 mod program;
-mod selection;
 mod running;
+mod selection;
 mod table;
 mod verify;
 
 pub use average::{AverageReport, FitReport, NonFinite, OutputReport, TensorCounts};
 pub use contents::{CheckpointReport, ContentsReport, Other, TensorReport};
 pub use program::{OperatorReport, ProgramReport, ProgramTensorReport};
-pub use selection::{ChosenReport, SelectionReport, ValleyReport};
 pub use running::{
     AccumulateReport, FollowReport, HeldInput, HeldReport, HeldSetting, NotCounted, StateReport,
     UpdateReport,
 };
+pub use selection::{ChosenReport, SelectionReport, ValleyReport};
 pub use table::table;
 pub use verify::VerifyReport;

@@ -16,9 +16,9 @@ use super::evaluated::Row;
 use super::held::Training;
 use crate::bn_update::{self, Method, Statistics};
 use crate::evaluate::{AtATime, CollectOptions, Collector, Groups};
-use crate::nn::{Model, ProgramRecord};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
+use crate::nn::{Model, ProgramRecord};
 use crate::session::{self, Purpose, Session, Wanted};
 
 /// Options of [`sample_swag()`]: which moments, which data, how many samples.

@@ -15,9 +15,9 @@ use super::common::{open, since};
 use super::evaluated::Row;
 use super::held::{HeldOut, Training};
 use crate::evaluate::{McNemar, Record, Tally};
-use crate::nn::{Model, ProgramRecord};
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
+use crate::nn::{Model, ProgramRecord};
 use crate::session::{self, Purpose, Session, Wanted};
 use greedy::{Step, greedy};
 
