@@ -21,7 +21,7 @@ pub struct SoupReport {
     pub trials: Vec<TrialReport>,
     /// The best candidate, and the soup with its statistics recomputed, on the held-out images that chose it.
     pub models: Vec<ModelReport>,
-    /// Those that are in the soup, in the order in which they were given.
+    /// How many of them are in the soup.
     pub members: usize,
     /// The folder of the held-out images.
     pub held_out: String,
