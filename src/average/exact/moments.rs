@@ -73,7 +73,7 @@ impl Values {
 /// The code of spread / n², where spread is an integer times a power of two, and not below zero.
 pub(in crate::average) fn over_square((spread, exponent): (i128, i32), n: usize, to: Float) -> u64 {
     let sum = Sum { integer: Integer::Small(spread), exponent };
-    debug_assert!(spread >= 0 && spread < 1 << SMALL);
+    debug_assert!((0..1 << SMALL).contains(&spread));
     sum.over(&whole(n as i128 * n as i128), to.format()).0
 }
 
