@@ -78,11 +78,11 @@ impl Op {
 pub struct BatchNorm {
     /// The slot of x: [batch, channels], and any dimensions behind.
     pub input: usize,
-    /// The slot of the factor of each channel, [channels].
+    /// The slot of the factor of each channel, `[channels]`.
     pub weight: Option<usize>,
-    /// The slot of what is added to each channel, [channels].
+    /// The slot of what is added to each channel, `[channels]`.
     pub bias: Option<usize>,
-    /// The slots of running mean and running variance, [channels]; None where the batch's own always serve.
+    /// The slots of running mean and running variance, `[channels]`; None where the batch's own always serve.
     pub running: Option<[usize; 2]>,
     /// What is added to the variance.
     pub eps: f64,
