@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Takes networks of torchvision and timm through swa-bn-update and swa-eval as exported programs, and compares with PyTorch.
 
-    VENV/bin/python tests/bench/programs_survey.py [WORD ...] [--library NAME] [--document]    # VENV: fixtures/programs/requirements.txt
+    VENV/bin/python tests/bench/programs_survey.py [WORD ...] [--library NAME] [--missing] [--document]
 
+VENV: fixtures/programs/requirements.txt; Hugging Face's transformers and the two packages of `WHEELS` count if they are there.
 Weights are random. The photographs of fixtures/pixels are the data, in batches of five, at a size that the network takes.
 Statistics are compared with what `update_bn` leaves, relative to the layer's scale (the largest mean or standard deviation,
 the largest variance), logits relative to the largest. Both, the network in f32 and the one in f64, are PyTorch's: how far
@@ -196,6 +197,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="*", help="only the networks with one of them in their names")
     parser.add_argument("--library", help="only the networks of this one")
+    parser.add_argument("--missing", action="store_true", help="only those that are not in docs/programs.md yet")
     parser.add_argument("--document", action="store_true", help="write the table into docs/programs.md")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -220,6 +222,8 @@ def main():
         if arguments.words and not any(word in name for word in arguments.words):
             continue
         if arguments.library and library != arguments.library:
+            continue
+        if arguments.missing and (f"| {library}", f"`{name}`") in rows:
             continue
         command = [sys.executable, __file__, "--one", library, name, str(size)]
         run = subprocess.run(command, capture_output=True, text=True)
