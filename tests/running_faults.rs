@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+use swa_testing::faults::{long, needs, needs_strace};
 use swa_testing::{f32s, i64s, listing, save};
 
 const TOOL: &str = env!("CARGO_BIN_EXE_swa-avg");
@@ -17,25 +18,6 @@ const TOOL: &str = env!("CARGO_BIN_EXE_swa-avg");
 const SYSCALLS: &str = "?openat,?read,?pread64,?write,?pwrite64,?mmap,?madvise,?fallocate,?fsync,\
     ?rename,?renameat,?renameat2,?ftruncate,?flock,?fchmod,?unlink,?unlinkat,?getdents64,?statx,?newfstatat,\
     ?munmap,?close";
-
-fn long() -> bool {
-    std::env::var_os("SWA_TESTS_LONG").is_some()
-}
-
-/// Whether a test has what it needs. If not, it says so, or fails where every test must run.
-fn needs(found: bool, test: &str, what: &str) -> bool {
-    if !found {
-        let line = format!("skipped: {test} needs {what}");
-        assert!(std::env::var_os("SWA_TESTS_MUST_RUN").is_none(), "{line}");
-        eprintln!("{line}");
-    }
-    found
-}
-
-fn needs_strace(test: &str) -> bool {
-    let run = Command::new("strace").args(["-f", "-qq", "-o", "/dev/null", "true"]).output();
-    needs(run.is_ok_and(|output| output.status.success()), test, "strace")
-}
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

@@ -1,5 +1,6 @@
 //! What the tests share: small checkpoints, and the tools.
 
+pub mod faults;
 pub mod golden;
 
 use std::collections::BTreeMap;
