@@ -34,9 +34,11 @@
 mod block;
 mod directory;
 mod file;
+mod output;
 mod pass;
 mod state;
 
 pub use directory::Counted;
 pub(crate) use directory::Stamp;
-pub use state::{Added, Held, RunningAverage, Wrote, held, is_running_average};
+pub use output::Wrote;
+pub use state::{Added, Held, RunningAverage, held, is_running_average};

@@ -6,15 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::directory::{Counted, Directory, Settings, Stamp, taken_name};
 use super::file::{StateFile, Writer, is_state, open_locked};
+use super::output::{Output, Wrote};
 use super::pass::{Destinations, Found, Pass};
-use crate::average::{Float, Options, Target, provenance};
+use crate::average::{Float, Options, Target};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
-use crate::output::{
-    AtomicFile, AtomicOutput, Format, Layout, LikeLayout, SafetensorsLayout, TorchLayout,
-    commit_all, remove_stale_of,
-};
+use crate::output::{AtomicFile, AtomicOutput, commit_all, remove_stale_of};
 use crate::select::base_name;
-use crate::{Error, Result, setting};
+use crate::{Error, Result};
 
 /// An exact sum of checkpoints, to which more can be added at any time.
 ///
@@ -46,19 +44,6 @@ pub struct Added {
     pub repeated: Vec<(PathBuf, PathBuf)>,
     /// None where nothing new was counted.
     pub written: Option<Wrote>,
-}
-
-/// What was written.
-#[derive(Debug, Clone)]
-pub struct Wrote {
-    /// Size of the output in bytes.
-    pub bytes: u64,
-    /// Tensors with means that are not finite, and how many.
-    pub nonfinite: Vec<(String, u64)>,
-    /// Tensors that are means.
-    pub averaged: usize,
-    /// Tensors from the last checkpoint.
-    pub copied: usize,
 }
 
 impl RunningAverage {
@@ -425,88 +410,6 @@ struct Update {
     sink: AtomicFile,
     digests: Vec<String>,
     wrote: Wrote,
-}
-
-/// The output of a state.
-struct Output<'t> {
-    layout: Box<dyn Layout + 't>,
-    /// In its order.
-    infos: Vec<TensorInfo>,
-    names: Vec<String>,
-    /// For each tensor of the state its place in it.
-    places: Vec<usize>,
-    averaged: usize,
-}
-
-impl<'t> Output<'t> {
-    fn new(
-        directory: &Directory,
-        infos: &[TensorInfo],
-        options: &Options,
-        target: &'t Target,
-    ) -> Result<Self> {
-        let rules = directory.rules(infos, options)?;
-        let inputs = directory.inputs.iter().map(|input| base_name(Path::new(&input.path)));
-        let weights = vec![1.0; directory.inputs.len()];
-        let transform = directory.transform.clone();
-        let metadata = provenance::metadata(
-            &directory.metadata,
-            inputs.collect(),
-            &weights,
-            options,
-            transform,
-        );
-        let order = directory.order.iter().map(|&tensor| tensor as usize);
-        let out: Vec<TensorInfo> = order
-            .clone()
-            .map(|tensor| TensorInfo {
-                name: match &directory.written_names {
-                    Some(names) => names[tensor].clone(),
-                    None => infos[tensor].name.clone(),
-                },
-                dtype: rules[tensor].1,
-                shape: infos[tensor].shape.clone(),
-            })
-            .collect();
-        let names: Vec<String> = order.clone().map(|tensor| infos[tensor].name.clone()).collect();
-        let layout: Box<dyn Layout> = match target {
-            Target::File { format: Format::Torch, .. } => {
-                Box::new(TorchLayout::new(out.iter(), &metadata)?)
-            }
-            Target::File { .. } => Box::new(SafetensorsLayout::new(out.iter(), &metadata)?),
-            Target::Like { model, .. } => {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                Box::new(LikeLayout::new(model, &names, &out)?)
-            }
-            Target::Folder { path, .. } => {
-                return Err(Error::usage(concat!(
-                    "a ",
-                    setting!("state"),
-                    " gives a file, not a folder"
-                ))
-                .at(path)
-                .remedy("end the name in .safetensors or .pth"));
-            }
-        };
-        let mut places = vec![0; infos.len()];
-        order.enumerate().for_each(|(place, tensor)| places[tensor] = place);
-        let averaged =
-            rules.iter().filter(|(rule, _)| matches!(rule, crate::average::Rule::Mean(_)));
-        let averaged = averaged.count();
-        Ok(Output { layout, infos: out, names, places, averaged })
-    }
-
-    fn wrote(&self, found: &Found) -> Wrote {
-        let mut by_name: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        by_name.sort();
-        let named = |&(tensor, n): &(usize, u64)| (by_name[tensor].to_string(), n);
-        Wrote {
-            bytes: self.layout.size(),
-            nonfinite: found.nonfinite.iter().map(named).collect(),
-            averaged: self.averaged,
-            copied: self.infos.len() - self.averaged,
-        }
-    }
 }
 
 /// What a state's file holds, for people to see.
