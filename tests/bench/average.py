@@ -163,13 +163,38 @@ def several(title, folder, pairs, lines):
     print(flush=True)
 
 
+SCHEMES = "-o mean=out_1 -o ema:0.99=out_2 -o wsm:1-sqrt=out_3 -o window:5=out_4"
+
+
+def from_disk(folder, pairs):
+    """One output and four where the inputs are on disk and not in the page cache, as after a long training."""
+    checkpoints.write_all(folder, checkpoints.resnet152(), "F32", 10)
+    lines = {"the mean": f"{SWA_AVG} ckpt_* -qo out_1", "mean, EMA, WSM, window": f"{SWA_AVG} ckpt_* -q {SCHEMES}"}
+    times = {name: [] for name in lines}
+    for _ in range(pairs):
+        for name, line in lines.items():
+            for path in folder.glob("out_*"):
+                path.unlink()
+            for path in folder.glob("ckpt_*"):
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            started = time.perf_counter()
+            subprocess.run(["sh", "-c", line], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            times[name].append(time.perf_counter() - started)
+    one = times["the mean"]
+    print("### The same from disk, nothing of it in the page cache\n\n| outputs | swa-avg | × one |\n|---|---|---|")
+    for name, took in times.items():
+        print(f"| {name} | {spread(took)} s | {spread([a / b for a, b in zip(took, one)], '{:.2f}')} |")
+    print(flush=True)
+
+
 def outputs(folder, pairs):
     """Four schemes, and prefixes."""
-    schemes = "-o mean=out_1 -o ema:0.99=out_2 -o wsm:1-sqrt=out_3 -o window:5=out_4"
     checkpoints.write_all(folder, checkpoints.resnet152(), "F32", 10)
     several("Several outputs of 10 × ResNet-152 in fp32", folder, pairs, {
         "the mean": (f"{SWA_AVG} ckpt_* -qo out_1 --force", f"{FLOOR} ckpt_* out_"),
-        "mean, EMA, WSM, window": (f"{SWA_AVG} ckpt_* -q {schemes} --force", f"{FLOOR} 4 ckpt_* out_"),
+        "mean, EMA, WSM, window": (f"{SWA_AVG} ckpt_* -q {SCHEMES} --force", f"{FLOOR} 4 ckpt_* out_"),
     })  # fmt: skip
     clear(folder)
     checkpoints.write_all(folder, checkpoints.square(100 << 20), "F32", 20)
@@ -235,7 +260,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--dir", default="/dev/shm", help="where the checkpoints go, 16 GB [default: %(default)s]")
-    parser.add_argument("--disk", help="where the output on disk goes, 2.2 GB [default: the temporary folder]")
+    parser.add_argument("--disk", help="a folder on a disk, for 4 GB [default: the temporary folder]")
     args = parser.parse_args()
     python = os.environ.get("PYTHON", sys.executable)
     peers = {}
@@ -257,7 +282,8 @@ def main():
         with tempfile.TemporaryDirectory(dir=args.disk) as disk:
             most, took = peak(f"{SWA_AVG} ckpt_* -qo {disk}/swa", folder)
             print(f"With the output on disk, fsync included: {took:.1f} s, {most:.1f} MiB of anonymous memory.\n")
-        clear(folder)
+            clear(folder)
+            from_disk(Path(disk), args.pairs)
         outputs(folder, args.pairs)
         curves(folder)
         many(folder)
