@@ -1,8 +1,10 @@
 //! A pickle is a program for a stack machine. This one makes values and does nothing else.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::globals::{self, Container};
+use super::globals::{self, Container, Name};
+use super::nested;
 use super::{Id, MAX_NAME, MAX_PARTS, MAX_VALUES, Object, Pickle, Value, python2};
 use crate::{Error, Kind, Result};
 
@@ -21,15 +23,38 @@ struct Machine<'b> {
     /// How many elements calls have copied from one container to another: the only values that instructions do not
     /// spell out.
     copied: usize,
+    /// Bytes of names that instructions do not spell out.
+    named: usize,
+    /// Of names with more than one attribute, the length of the module's.
+    modules: HashMap<u32, usize>,
+    /// How many pickles this one is in.
+    depth: u32,
 }
+
+/// Bytes of names beyond those of a pickle: a small one may name many classes of one module.
+const NAMED: usize = 1 << 20;
+
+/// How many partial functions may be within each other.
+const PARTIAL: u32 = 8;
 
 /// Runs the program at the start of some bytes. An instruction makes at most two values, and copies are limited, so
 /// memory is proportional to the bytes.
-pub(super) fn run(bytes: &[u8], most: usize) -> Result<Pickle> {
+pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
     let bytes = &bytes[..bytes.len().min(most)];
-    let (values, stack, marks, memo) = (vec![], vec![], vec![], vec![]);
-    let others = HashMap::new();
-    let mut machine = Machine { bytes, most, at: 0, values, stack, marks, memo, others, copied: 0 };
+    let mut machine = Machine {
+        bytes,
+        most,
+        at: 0,
+        values: vec![],
+        stack: vec![],
+        marks: vec![],
+        memo: vec![],
+        others: HashMap::new(),
+        copied: 0,
+        named: 0,
+        modules: HashMap::new(),
+        depth,
+    };
     while machine.step()? {
         let held = [machine.values.len(), machine.memoized(), machine.marks.len()];
         if held.into_iter().any(|n| n > MAX_VALUES) {
@@ -37,6 +62,7 @@ pub(super) fn run(bytes: &[u8], most: usize) -> Result<Pickle> {
         }
     }
     let root = machine.pop()?;
+    machine.check_states()?;
     Ok(Pickle { values: machine.values, root, length: machine.at })
 }
 
@@ -193,15 +219,122 @@ impl<'b> Machine<'b> {
     }
 
     fn global(&mut self, module: &str, name: &str) -> Result<Id> {
-        let parts = name.bytes().filter(|&b| b == b'.').count();
-        if module.len() + name.len() > MAX_NAME || parts > MAX_PARTS {
+        self.named_value(format!("{module}.{name}"), module.len())
+    }
+
+    /// A name, of which the module's is so long.
+    fn named_value(&mut self, path: String, module: usize) -> Result<Id> {
+        let parts = path.bytes().skip(module + 1).filter(|&b| b == b'.').count();
+        if path.len() > MAX_NAME + 1 || parts > MAX_PARTS {
             let what = format!(
                 "its pickle has a name of more than {MAX_NAME} bytes, or more than {MAX_PARTS} parts"
             );
             return Err(Error::limit(what));
         }
-        globals::check(module, name)?;
-        Ok(self.add(Value::Global(format!("{module}.{name}").into())))
+        globals::check(Name { path: &path, module })?;
+        self.named += path.len();
+        if self.named > self.bytes.len() + NAMED {
+            return Err(Error::limit("its pickle repeats its own names over and over"));
+        }
+        let id = self.add(Value::Global(path.into()));
+        if parts > 0 {
+            self.modules.insert(id.0, module);
+        }
+        Ok(id)
+    }
+
+    /// The name that a value is.
+    fn name(&self, id: Id) -> Option<Name<'_>> {
+        let Value::Global(path) = &self.values[id.0 as usize] else { return None };
+        // The only attribute is the last part.
+        let module = || path.rfind('.').unwrap_or(0);
+        Some(Name { path, module: self.modules.get(&id.0).copied().unwrap_or_else(module) })
+    }
+
+    /// The name that a value's call would call.
+    fn called(&self, id: Id) -> Option<&str> {
+        match &self.values[id.0 as usize] {
+            Value::Object(object) => Some(self.name(object.callable)?.path),
+            _ => None,
+        }
+    }
+
+    /// Fails if a call of a value acts. What is called is a name, or, `within` partial functions, one that these hold.
+    fn check_called(&self, callable: Id, within: u32) -> Result<()> {
+        if let Some(name) = self.name(callable) {
+            if within > 0 && globals::looks_further(name.path) {
+                return Err(globals::called(&format!("`{}` in a partial function", name.path)));
+            }
+            return globals::check_called(name);
+        }
+        let Value::Object(object) = &self.values[callable.0 as usize] else { return Ok(()) };
+        let given = self.tuple(object.arguments);
+        match self.called(callable) {
+            Some(path) if globals::makes_functions(path) => Ok(()),
+            Some("functools.partial" | "_functools.partial") if within < PARTIAL => {
+                // Its state holds the function again.
+                let state = object.state.map_or(&[][..], |state| self.tuple(state));
+                let functions = [given.first(), state.first()];
+                functions.into_iter().flatten().try_for_each(|&f| self.check_called(f, within + 1))
+            }
+            Some(path) if globals::finds_attributes(path) => {
+                let value = |i: usize| given.get(i).map(|id| &self.values[id.0 as usize]);
+                let attribute = match value(1) {
+                    Some(Value::Text(text)) => text,
+                    _ => "?",
+                };
+                let of = given.first().map_or("a value".into(), |&id| self.describe(id));
+                Err(globals::called(&format!("the method `{attribute}` of {of}")))
+            }
+            Some(path) => Err(globals::called(&format!("what `{path}` makes"))),
+            // Before PyTorch 1.6 a module's class was a persistent id.
+            None if matches!(self.values[object.callable.0 as usize], Value::Persistent(_)) => {
+                Err(globals::called("an object of a class outside"))
+            }
+            None => Err(globals::called("what another call makes")),
+        }
+    }
+
+    /// A value in a few words.
+    fn describe(&self, id: Id) -> String {
+        match self.name(id).map(|name| name.path).or_else(|| self.called(id)) {
+            Some(path) => format!("`{path}`"),
+            None => "a value".into(),
+        }
+    }
+
+    fn tuple(&self, id: Id) -> &[Id] {
+        match &self.values[id.0 as usize] {
+            Value::Tuple(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// What is asked of a call of a name beside [`globals::check_called`]; an attribute that it finds, if it finds one.
+    fn check_arguments(&self, path: &str, given: &[Id]) -> Result<Option<(String, usize)>> {
+        let text = |id: &Id| match &self.values[id.0 as usize] {
+            Value::Text(text) => Some(&**text),
+            _ => None,
+        };
+        if globals::finds_attributes(path) {
+            let attribute = given.get(1).and_then(text);
+            let of = given.first().copied();
+            if let (Some(of), Some(attribute)) = (of.and_then(|of| self.name(of)), attribute) {
+                let attribute: String = attribute.chars().take(MAX_NAME + 1).collect();
+                return Ok(Some((format!("{}.{attribute}", of.path), of.module)));
+            }
+            let of = of.map_or("nothing".into(), |of| self.describe(of));
+            globals::check_attribute(&of, attribute)?;
+        } else if globals::makes_types(path) && given.len() != 1 {
+            return Err(globals::called(&format!("`{path}` to make a class")));
+        } else if globals::takes_names(path) {
+            given.iter().filter_map(text).try_for_each(|text| globals::check_text(text, path))?;
+        } else if let Some(which) = globals::calls_argument(path, given.len())
+            && let Some(&function) = given.get(which)
+        {
+            self.check_called(function, 1)?;
+        }
+        Ok(None)
     }
 
     /// The result of a call: a plain container, or an [`Object`]. The arguments are a tuple.
@@ -209,19 +342,19 @@ impl<'b> Machine<'b> {
         let Value::Tuple(given) = &self.values[arguments.0 as usize] else {
             return Err(self.bad("arguments that are no tuple"));
         };
+        self.check_called(callable, 0)?;
         let container = match &self.values[callable.0 as usize] {
-            Value::Global(name) => {
-                let value = |i: usize| given.get(i).map(|id| &self.values[id.0 as usize]);
-                let of = match value(0) {
-                    Some(Value::Global(class)) => Some(&**class),
-                    _ => None,
-                };
-                let attribute = match value(1) {
-                    Some(Value::Text(name)) => Some(&**name),
-                    _ => None,
-                };
-                globals::check_call(name, of, attribute)?;
-                globals::container(name)
+            Value::Global(path) => {
+                if let Some((found, module)) = self.check_arguments(path, given)? {
+                    let id = self.named_value(found, module)?;
+                    self.stack.push(id);
+                    return Ok(());
+                }
+                if &**path == nested::LOADER {
+                    self.copied += self.check_nested(given)?;
+                    self.check_copied()?;
+                }
+                globals::container(path)
             }
             _ => None,
         };
@@ -253,11 +386,49 @@ impl<'b> Machine<'b> {
             Value::Tuple(elements) => elements.len(),
             _ => 0,
         };
-        if self.copied > self.bytes.len() {
-            return Err(Error::limit("its pickle copies its own values over and over"));
-        }
+        self.check_copied()?;
         self.push(value);
         Ok(())
+    }
+
+    fn check_copied(&self) -> Result<()> {
+        match self.copied > self.bytes.len() {
+            true => Err(Error::limit("its pickle copies its own values over and over")),
+            false => Ok(()),
+        }
+    }
+
+    /// Looks into the storages that one is made of which plain pickle saved; how many bytes that took.
+    fn check_nested(&self, given: &[Id]) -> Result<usize> {
+        let value = |id: &Id| &self.values[id.0 as usize];
+        let bytes = match given.first().map(value) {
+            Some(Value::Bytes(range)) => Some(Cow::Borrowed(&self.bytes[range.clone()])),
+            Some(Value::Object(object)) => match self.tuple(object.arguments).first().map(value) {
+                Some(Value::Text(text)) => {
+                    let bytes = text.chars().map(|c| u8::try_from(c).ok());
+                    bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        match bytes {
+            Some(bytes) => nested::check(&bytes, self.depth + 1).map(|()| bytes.len()),
+            None => Err(globals::called(&format!("`{}` of no bytes", nested::LOADER))),
+        }
+    }
+
+    /// Fails if a state sets the method that takes states: the next one would be its argument.
+    fn check_states(&self) -> Result<()> {
+        let is_method = |id: &Id| matches!(&self.values[id.0 as usize], Value::Text(text) if &**text == "__setstate__");
+        let dicts = self.values.iter().filter_map(|value| match value {
+            Value::Dict(items) => Some(items),
+            _ => None,
+        });
+        match dicts.flatten().any(|(key, _)| is_method(key)) {
+            true => Err(globals::asked("sets `__setstate__` of an object")),
+            false => Ok(()),
+        }
     }
 
     fn pair(&self, id: Id) -> Option<(Id, Id)> {
@@ -485,6 +656,7 @@ impl<'b> Machine<'b> {
                 let text = |id: Id| match &self.values[id.0 as usize] {
                     // Cut just above the limit, so that little is copied.
                     Value::Text(text) => Ok(text.chars().take(MAX_NAME + 1).collect::<String>()),
+                    Value::Object(_) => Err(globals::asked("computes a name to import")),
                     _ => Err(self.bad("a global that is not a name")),
                 };
                 let (module, name) = (text(module)?, text(name)?);
@@ -519,6 +691,12 @@ impl<'b> Machine<'b> {
                 let state = self.pop()?;
                 let of = self.top()?;
                 // Attributes of a dict, such as the `_metadata` of a state dict, are ignored.
+                if let Some(name) = self.name(of) {
+                    return Err(globals::asked(&format!("sets attributes of `{}`", name.path)));
+                }
+                if self.called(of).is_some_and(globals::finds_attributes) {
+                    return Err(globals::asked("sets attributes of what `builtins.getattr` finds"));
+                }
                 if let Value::Object(object) = &mut self.values[of.0 as usize] {
                     object.state = Some(state);
                 }
@@ -531,6 +709,12 @@ impl<'b> Machine<'b> {
             b'Q' => {
                 let id = self.pop()?;
                 self.push(Value::Persistent(id));
+            }
+            0x82..=0x84 => {
+                let what =
+                    "its pickle has an extension code, which only the program that wrote it knows";
+                return Err(Error::new(Kind::Unsupported, what)
+                    .remedy("save it without copyreg's extensions"));
             }
             code => return Err(self.bad(&format!("unknown instruction {code:#04x}"))),
         }

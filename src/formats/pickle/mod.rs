@@ -1,11 +1,13 @@
 //! Pickles as values: what a pickle would build, without building it. Nothing in a file is ever run.
 //!
 //! Format: Python's `pickletools.py`, protocols 0 to 5. A global is a name; calling one makes a [`Value::Object`] that
-//! holds the name and the arguments, except for the plain containers. A file that names code with side effects
-//! (`os.system`) anywhere is refused; see `globals`.
+//! holds the name and the arguments, except for the plain containers. A file that asks for an act (`os.system`) is
+//! refused; see `globals`.
 
+mod acting;
 mod globals;
 mod machine;
+mod nested;
 mod python2;
 
 use std::borrow::Cow;
@@ -114,7 +116,7 @@ impl Pickle {
     /// # Errors
     /// Those of [`Pickle::parse`].
     pub fn parse_within(bytes: &[u8], most: usize) -> Result<Self> {
-        let pickle = machine::run(bytes, most)?;
+        let pickle = machine::run(bytes, most, 0)?;
         pickle.check_depth()?;
         Ok(pickle)
     }

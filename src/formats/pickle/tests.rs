@@ -85,20 +85,130 @@ fn code_that_acts_is_refused_by_name_wherever_it_stands() {
     }
 }
 
+fn global(name: &str) -> Vec<u8> {
+    let (module, name) = name.split_once(' ').unwrap();
+    format!("c{module}\n{name}\n").into_bytes()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+fn call(function: &[u8], arguments: &[&[u8]]) -> Vec<u8> {
+    [function, b"(", &arguments.concat(), b"tR"].concat()
+}
+
+fn attribute(of: &[u8], name: &str) -> Vec<u8> {
+    call(&global("builtins getattr"), &[of, &text(name)])
+}
+
+fn whole(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02", value, b"."].concat()
+}
+
 #[test]
-fn methods_of_harmless_classes_are_names_and_others_are_refused() {
-    let call = |class: &str, name: &str| {
-        let [class, name] = [format!("c{class}\n"), format!("V{name}\n")];
-        format!("cbuiltins\ngetattr\n({class}{name}tR.").into_bytes()
-    };
-    parse(&call("mmengine.logging\nHistoryBuffer", "mean"));
-    for bytes in [
-        call("mmengine.logging\nHistoryBuffer", "__globals__"),
-        call("builtins\nobject", "mean"),
-        b"cbuiltins\ngetattr\n(NVmean\ntR.".to_vec(),
-    ] {
-        assert!(fails(&bytes).to_string().contains("`builtins.getattr`"));
+fn names_are_values_and_so_are_methods() {
+    let object = [&global("argparse Namespace")[..], b")\x81"].concat();
+    let values = [
+        attribute(&global("mmengine.logging HistoryBuffer"), "mean"),
+        attribute(&global("torch.optim.swa_utils SWALR"), "_linear_anneal"),
+        attribute(&global("builtins str"), "lower"),
+        attribute(&object, "forward"),
+        attribute(&text(", "), "join"),
+        call(&global("builtins type"), &[b"N"]),
+        global("builtins len"),
+        global("builtins getattr"),
+        global("operator gt"),
+        call(&global("operator attrgetter"), &[&text("lr")]),
+        call(&global("functools partial"), &[&attribute(&object, "forward")]),
+        call(&call(&global("functools partial"), &[&global("mine Config")]), &[]),
+        call(&attribute(&global("zoneinfo ZoneInfo"), "_unpickle"), &[&text("UTC"), b"\x88"]),
+        call(&attribute(&global("mine Outer"), "Mode"), &[b"K\x01"]),
+        call(&attribute(&global("mine Config"), "from_dict"), &[b"}"]),
+        // Packages of somebody's own, named as modules that act.
+        call(&global("code.models Net"), &[]),
+        call(&global("code Config"), &[]),
+        call(&global("commands.train Arguments"), &[]),
+        call(&global("platform Settings"), &[]),
+        global("signal SIGTERM"),
+        global("http HTTPStatus"),
+        global("subprocess CalledProcessError"),
+        global("_io BytesIO"),
+    ];
+    for value in values {
+        if let Err(error) = Pickle::parse(&whole(&value)) {
+            panic!("{}: {error}", value.escape_ascii());
+        }
     }
+    // At protocols up to 3 and 4 the same name.
+    let nested = attribute(&global("mine Outer"), "Inner");
+    let dotted = [&text("mine")[..], &text("Outer.Inner"), b"\x93"].concat();
+    for class in [nested, dotted] {
+        let pickle = parse(&whole(&[&class[..], b")\x81"].concat()));
+        assert_eq!(pickle.class_name(pickle.root()), Some("mine.Outer.Inner"));
+    }
+}
+
+/// fixtures/formats/reached.py holds those that were seen to act, by names that are listed.
+#[test]
+fn calls_of_what_has_no_harmless_name_are_refused() {
+    // A module that no list has, found in another one.
+    let found = attribute(&global("mine.tools sp"), "Popen_");
+    let unknown = attribute(&attribute(&global("mine sp"), "run"), "__call__");
+    let argument = text("x");
+    let object = [&global("mine Thing")[..], b")\x81"].concat();
+    let by_partial = call(&global("functools partial"), &[&global("mine Thing")]);
+    let state = |of: &[u8], value: &[u8]| [of, b"}", &text("__setstate__"), value, b"sb"].concat();
+    let getter = call(&global("operator attrgetter"), &[&text("run")]);
+    let cases = [
+        (call(&attribute(&global("mine sp"), "run"), &[&argument]), "`mine.sp.run`"),
+        (call(&unknown, &[&argument]), "`mine.sp.run.__call__`"),
+        (call(&attribute(&object, "run"), &[]), "the method `run` of `mine.Thing`"),
+        (call(&attribute(&argument, "format"), &[&object]), "the method `format`"),
+        (call(&call(&getter, &[&global("mine sp")]), &[]), "`operator.attrgetter`"),
+        (call(&getter, &[&object]), "`operator.attrgetter`"),
+        (call(&call(&global("mine make"), &[]), &[]), "`mine.make`"),
+        (call(&call(&global("functools partial"), &[&getter]), &[]), "`operator.attrgetter`"),
+        (call(&[&by_partial[..], b"(", &getter, b")NNtb"].concat(), &[]), "`operator.attrgetter`"),
+        (call(&global("builtins map"), &[&getter, b"]"]), "`operator.attrgetter`"),
+        (call(&global("itertools accumulate"), &[b"]", &getter]), "`operator.attrgetter`"),
+        (
+            call(&call(&global("functools partial"), &[&global("builtins sorted")]), &[]),
+            "`builtins.sorted`",
+        ),
+        (state(&object, &global("mine run")), "sets `__setstate__`"),
+        ([&global("mine Thing")[..], b"}b"].concat(), "sets attributes of `mine.Thing`"),
+        ([&attribute(&object, "a")[..], b"}b"].concat(), "what `builtins.getattr` finds"),
+        (call(&global("builtins type"), &[&argument, b")", b"}"]), "`builtins.type`"),
+        (attribute(&global("builtins object"), "__subclasses__"), "`builtins.object."),
+        (attribute(&object, "__class__"), "`__class__` of `mine.Thing`"),
+        (call(&global("builtins getattr"), &[&object, &object]), "a name that it computes"),
+        ([&object[..], &object, b"\x93"].concat(), "computes a name"),
+        ([&found[..], b")\x81"].concat(), "`mine.tools.sp.Popen_`"),
+        ([b"(", &getter[..], b"o"].concat(), "`operator.attrgetter`"),
+        (global("code InteractiveConsole"), "`code.InteractiveConsole`"),
+        (global("code interact"), "`code.interact`"),
+        (global("commands getoutput"), "`commands.getoutput`"),
+        (call(&global("torch.storage _load_from_bytes"), &[b"N"]), "_load_from_bytes"),
+    ];
+    for (value, expected) in cases {
+        let error = fails(&whole(&value));
+        assert_eq!(error.kind(), Kind::Hostile, "{error}");
+        assert!(error.to_string().contains(expected), "{expected} not in {error}");
+    }
+    for code in [&b"\x82\x07."[..], b"\x83\x07\x00.", b"\x84\x07\x00\x00\x00."] {
+        let error = fails(code);
+        assert!(error.to_string().contains("extension code"), "{error}");
+    }
+}
+
+#[test]
+fn names_that_multiply_end_at_a_limit() {
+    // A name of 300 bytes for every few of the pickle.
+    let mut bytes = [&text(&"m".repeat(290))[..], b"q\x00", &text("n"), b"q\x01", b"00]("].concat();
+    bytes.extend([&b"h\x00h\x01\x93"[..]; 8000].concat());
+    bytes.extend(b"e.");
+    assert_eq!(fails(&bytes).kind(), Kind::Limit);
 }
 
 #[test]
