@@ -72,6 +72,19 @@ impl Float {
         }
     }
 
+    /// Whether a value, little-endian, is minus infinity; false for complex types and those of 8 bits.
+    pub(super) fn is_minus_infinity(self, value: &[u8]) -> bool {
+        match (self, value) {
+            (Float::F64, &[a, b, c, d, e, f, g, h]) => {
+                f64::from_le_bytes([a, b, c, d, e, f, g, h]) == f64::NEG_INFINITY
+            }
+            (Float::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]) == f32::NEG_INFINITY,
+            (Float::F16, &[a, b]) => half::f16::from_le_bytes([a, b]) == half::f16::NEG_INFINITY,
+            (Float::BF16, &[a, b]) => half::bf16::from_le_bytes([a, b]) == half::bf16::NEG_INFINITY,
+            _ => false,
+        }
+    }
+
     /// Size of a value in bytes.
     pub fn size(self) -> usize {
         match self {

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::differences::{Differences, differences};
 use super::options::{Keys, Options, Rule, rule};
+use super::quantised;
 use super::{Coefficients, Column, provenance};
-use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
+use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo};
 use crate::select::base_name;
+use crate::weights::names::strip;
 use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
 /// One tensor of an output.
@@ -49,6 +51,12 @@ impl<'a> OutputPlan<'a> {
         let first = inputs[0];
         let Differences { problems, absent, extra } =
             differences(&inputs, &|name| options.selects(name));
+        // One alone is copied, codes with their scales.
+        if inputs.len() > 1 {
+            let unlike = inputs.iter().skip(1).filter(|input| !input.is_like(first));
+            let mut all = std::iter::once(&first).chain(unlike);
+            all.try_for_each(|input| quantised::refuse(input, &|name| options.selects(name)))?;
+        }
         let strict = options.keys == Keys::Strict;
         let names = if strict { &absent[..] } else { &[] };
         let report: Vec<String> = problems.iter().chain(names).cloned().collect();
@@ -241,6 +249,22 @@ impl<'a> OutputPlan<'a> {
     /// The inputs that count, in order.
     pub fn inputs(&self) -> &[&'a Checkpoint] {
         &self.inputs
+    }
+
+    /// What stands among the last input's weights and is no tensor, by the name that it has in the output.
+    pub fn rest(&self) -> impl Iterator<Item = (String, &'a Rest)> + '_ {
+        let last = self.inputs[self.inputs.len() - 1];
+        let named = |rest: &'a Rest| match self.options.keep_names {
+            true => (rest.name.clone(), rest),
+            false => (strip(&rest.name), rest),
+        };
+        let rest = last.taken().rest.iter().map(named);
+        rest.filter(|(name, _)| self.options.selects(name))
+    }
+
+    /// The part of it that a PyTorch file can hold.
+    pub(super) fn kept(&self) -> Vec<(String, &'a [u8])> {
+        self.rest().filter_map(|(name, rest)| Some((name, rest.pickle.as_deref()?))).collect()
     }
 
     /// The last input's metadata, and under the key `swa` how the output came about.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::copy_or_map::{CopyOrMap, Way};
 use super::exact;
 use super::input_checksums::InputChecksums;
+use super::masks;
 use super::means::{self, Found, Job, Mean, Terms, Worker};
 use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
@@ -349,6 +350,11 @@ impl<'p, 'a> Stream<'p, 'a> {
     ) -> Result<()> {
         if found.nonfinite_inputs && !self.plan.allow_nonfinite {
             let sources: Vec<_> = of.iter().map(|&source| terms.sources[source]).collect();
+            if output.plan.coefficients().is_positive()
+                && masks::are_masks(self.plan.inputs(), &sources, terms.from)?
+            {
+                return Ok(());
+            }
             return Err(self.nonfinite_inputs(output.plan.name(tensor), &sources, terms.from));
         }
         if found.overflows > 0 {

@@ -9,7 +9,7 @@ use super::OutputPlan;
 use super::output_state::{Place, TensorPlace};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
-use crate::formats::shards::SAFETENSORS;
+use crate::formats::shards;
 use crate::output::{Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout};
 
 /// What to write an output to.
@@ -63,6 +63,8 @@ impl Target {
 /// The files of an output.
 pub(super) struct Files<'t> {
     pub names: Vec<String>,
+    /// What they are called, without endings.
+    stem: String,
     /// For each the tensors in it.
     tensors: Vec<Vec<usize>>,
     pub layouts: Vec<Box<dyn Layout + 't>>,
@@ -72,6 +74,10 @@ impl<'t> Files<'t> {
     /// Lays everything out. Fails if the output cannot be written so.
     pub fn new(output: &OutputPlan, target: &'t Target) -> Result<Self> {
         let all: Vec<usize> = (0..output.tensors().len()).collect();
+        let stem = match target {
+            Target::Folder { .. } => shards::stem(output.inputs()[0].path()),
+            _ => String::new(),
+        };
         let (names, tensors) = match target {
             Target::File { .. } | Target::Like { .. } => (vec![String::new()], vec![all]),
             Target::Folder { max_shard: Some(limit), .. } => {
@@ -86,17 +92,17 @@ impl<'t> Files<'t> {
                     size += bytes;
                     shards.last_mut().expect("one was pushed").push(tensor);
                 }
-                (shard_names(shards.len()), shards)
+                (shard_names(&stem, shards.len()), shards)
             }
-            Target::Folder { max_shard: None, .. } => shards_of_first(output),
+            Target::Folder { max_shard: None, .. } => shards_of_first(output, &stem),
         };
-        let names = if names.len() == 1 { vec![SAFETENSORS.single.into()] } else { names };
+        let names = if names.len() == 1 { vec![shards::single(&stem)] } else { names };
         let metadata = output.metadata();
         let layouts = tensors.iter().map(|tensors| -> Result<Box<dyn Layout>> {
             let infos: Vec<TensorInfo> = tensors.iter().map(|&t| output.output_info(t)).collect();
             Ok(match target {
                 Target::File { format: Format::Torch, .. } => {
-                    Box::new(TorchLayout::new(infos.iter(), &metadata)?)
+                    Box::new(TorchLayout::new(infos.iter(), &output.kept(), &metadata)?)
                 }
                 Target::Like { model, .. } => {
                     let names: Vec<&str> = tensors.iter().map(|&t| output.name(t)).collect();
@@ -106,7 +112,7 @@ impl<'t> Files<'t> {
             })
         });
         let layouts = layouts.collect::<Result<_>>()?;
-        Ok(Files { names, tensors, layouts })
+        Ok(Files { names, stem, tensors, layouts })
     }
 
     /// All together, in bytes.
@@ -146,6 +152,11 @@ impl<'t> Files<'t> {
         Ok(())
     }
 
+    /// Of the index.
+    pub fn index_name(&self) -> String {
+        shards::index(&self.stem)
+    }
+
     /// `model.safetensors.index.json`.
     pub fn index(&self, output: &OutputPlan) -> String {
         let files = self.names.iter().zip(&self.tensors);
@@ -161,7 +172,7 @@ impl<'t> Files<'t> {
 }
 
 /// Each tensor in the shard where the first input has it; what that lacks, in the last.
-fn shards_of_first(output: &OutputPlan) -> (Vec<String>, Vec<Vec<usize>>) {
+fn shards_of_first(output: &OutputPlan, stem: &str) -> (Vec<String>, Vec<Vec<usize>>) {
     let first = output.inputs()[0];
     let mut shards: Vec<Vec<usize>> = vec![vec![]; first.files().len()];
     for tensor in 0..output.tensors().len() {
@@ -174,7 +185,7 @@ fn shards_of_first(output: &OutputPlan) -> (Vec<String>, Vec<Vec<usize>>) {
             shards = vec![shards.concat()];
         }
         shards.retain(|shard| !shard.is_empty());
-        return (shard_names(shards.len()), shards);
+        return (shard_names(stem, shards.len()), shards);
     }
     let name = |i: usize| {
         let name = first.files()[i].path().file_name().unwrap_or_default();
@@ -185,6 +196,6 @@ fn shards_of_first(output: &OutputPlan) -> (Vec<String>, Vec<Vec<usize>>) {
 }
 
 /// As Hugging Face names shards.
-fn shard_names(n: usize) -> Vec<String> {
-    (1..=n).map(|i| format!("model-{i:05}-of-{n:05}.safetensors")).collect()
+fn shard_names(stem: &str, n: usize) -> Vec<String> {
+    (1..=n).map(|i| format!("{stem}-{i:05}-of-{n:05}.safetensors")).collect()
 }

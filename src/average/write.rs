@@ -8,7 +8,6 @@ use super::output_state::Place;
 use super::stream::{MOST_THREADS, Stream, memory_a_thread};
 use super::target::Files;
 use super::{OutputPlan, Plan, Target};
-use crate::formats::shards::SAFETENSORS;
 use crate::output::{
     AtomicFile, AtomicFolder, AtomicOutput, Memory, Sink, check_outputs, commit_all, model_files,
 };
@@ -215,7 +214,7 @@ fn complete(folder: &mut AtomicFolder, output: &OutputPlan, files: &Files) -> Re
         folder.add(name, &bytes)?;
     }
     if files.names.len() > 1 {
-        folder.add(SAFETENSORS.index, files.index(output).as_bytes())?;
+        folder.add(&files.index_name(), files.index(output).as_bytes())?;
     }
     Ok(copied)
 }

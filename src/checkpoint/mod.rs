@@ -6,6 +6,7 @@
 pub mod digest;
 mod index;
 mod open;
+pub(crate) mod same;
 mod verify;
 
 use std::borrow::Cow;
@@ -24,7 +25,7 @@ use crate::tensors::contents::{Location, Region, StoredChecksums};
 use crate::tensors::gather::Gather;
 pub use crate::tensors::{Dtype, MAX_HEADER, TensorInfo, checksum};
 use crate::weights::names;
-pub use crate::weights::{Take, Taken};
+pub use crate::weights::{Rest, Take, Taken};
 use crate::{METADATA_KEY, Result};
 use index::Index;
 

@@ -24,7 +24,7 @@ use swa_base::panics;
 
 pub(super) const FORMAT: Format = Format {
     name: "Keras HDF5",
-    endings: &[],
+    endings: &["h5", "keras"],
     reader: Reader::File {
         is_one: |candidate| {
             Ok(candidate.head.starts_with(MAGIC)

@@ -52,6 +52,12 @@ pub(super) fn read(files: &[Source], request: &Request) -> Result<Read> {
 /// Most tensors in a file: ten times what the largest models have.
 const MAX_TENSORS: usize = 1_000_000;
 
+/// Most entries of a file's metadata: a thousand times what files have.
+const MAX_METADATA: usize = 100_000;
+
+/// How messages of limits begin, which the JSON parser hands on.
+const LIMIT: &str = "more than ";
+
 /// One header entry as it is written.
 #[derive(Deserialize)]
 struct Written {
@@ -77,7 +83,9 @@ impl<'de> Deserialize<'de> for Shape {
                 let mut shape = Vec::new();
                 while let Some(size) = seq.next_element()? {
                     if shape.len() == MAX_RANK {
-                        return Err(S::Error::custom(format!("more than {MAX_RANK} dimensions")));
+                        return Err(S::Error::custom(format!(
+                            "a shape of more than {MAX_RANK} dimensions"
+                        )));
                     }
                     shape.push(size);
                 }
@@ -135,7 +143,11 @@ pub(super) fn parse(header: &[u8], size: u64) -> Result<Parsed> {
         return Err(not_safetensors("its header is not JSON".to_string()));
     }
     let Header(mut parsed) = serde_json::from_slice(header).map_err(|e| {
-        Error::new(Kind::Damaged, format!("bad safetensors header: {}", printable(&e.to_string())))
+        let what = printable(&e.to_string());
+        match what.strip_prefix(LIMIT) {
+            Some(_) => Error::limit(format!("its header has {what}")),
+            None => Error::new(Kind::Damaged, format!("bad safetensors header: {what}")),
+        }
     })?;
     let start = 8 + header.len() as u64;
     check_extents(&mut parsed.tensors, size - start)?;
@@ -220,7 +232,7 @@ impl<'de> Deserialize<'de> for Header {
                         continue;
                     }
                     if parsed.tensors.len() == MAX_TENSORS {
-                        return Err(M::Error::custom(format!("more than {MAX_TENSORS} tensors")));
+                        return Err(M::Error::custom(format!("{LIMIT}{MAX_TENSORS} tensors")));
                     }
                     let Written { dtype, shape: Shape(shape), data_offsets: (start, end) } =
                         map.next_value()?;
@@ -234,7 +246,8 @@ impl<'de> Deserialize<'de> for Header {
     }
 }
 
-struct Metadata(BTreeMap<String, String>);
+/// At most [`MAX_METADATA`] entries, none of them twice.
+pub(super) struct Metadata(pub BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Metadata {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -249,6 +262,10 @@ impl<'de> Deserialize<'de> for Metadata {
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Metadata, M::Error> {
                 let mut metadata = BTreeMap::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
+                    if metadata.len() == MAX_METADATA {
+                        let what = format!("{LIMIT}{MAX_METADATA} entries of metadata");
+                        return Err(M::Error::custom(what));
+                    }
                     if metadata.contains_key(&key) {
                         return Err(M::Error::custom(format!("metadata `{key}` occurs twice")));
                     }

@@ -18,7 +18,20 @@ fn the_table_is_in_the_order_of_the_containers() {
 
 #[test]
 fn folders_are_searched_for_the_endings_of_the_table() {
-    let expected = ["safetensors", "pth", "pt", "ckpt", "tar", "bin", "npz", "msgpack"];
+    let expected = [
+        "safetensors",
+        "pth",
+        "pt",
+        "ckpt",
+        "tar",
+        "bin",
+        "pyth",
+        "th",
+        "npz",
+        "h5",
+        "keras",
+        "msgpack",
+    ];
     assert_eq!(endings().collect::<Vec<_>>(), expected);
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::outputs::{Output, Planned};
-use super::{say_selected, say_taken};
+use super::{inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::output::Format;
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
-use crate::select::{Chosen, Criteria, select};
+use crate::select::{Chosen, Criteria};
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -91,9 +91,10 @@ impl AveragedOutput {
 /// model, with every difference; `NotFinite` where values are not finite; those of opening, reading and writing.
 pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     let started = Instant::now();
-    let selection = select(&options.checkpoints, &options.criteria)?;
-    say_selected(progress, &selection);
-    let inputs = Checkpoint::open_all(&selection.paths, &options.take)?;
+    // Weights that are given are meant.
+    let insist = options.outputs.iter().any(|output| matches!(output.scheme, Scheme::Weights(_)));
+    let Average { checkpoints, criteria, take, .. } = options;
+    let (selection, inputs) = inputs::open(checkpoints, criteria, take, insist, progress)?;
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);
     let paths = &selection.paths[..];
@@ -104,6 +105,8 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     let plan = Plan::new(&inputs, columns, options.options.clone())?;
     note_weights(progress, &plan, &schemes);
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
+    let outputs = plan.outputs().iter().zip(&targets);
+    outputs.for_each(|(output, target)| left::say(progress, output, target));
     let swag = swag(&plan, &targets, &schemes)?;
     let (written, estimate) = match (options.dry_run, &swag) {
         (true, Some(layout)) => {

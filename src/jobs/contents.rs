@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::say_selected;
+use super::{inputs, say_selected};
 use crate::average::{self, Rule, rule};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::programs::Program;
@@ -56,17 +56,24 @@ choices! {
 /// # Errors
 /// Those of finding and opening them.
 pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
-    let selection = select(&options.checkpoints, &options.criteria)?;
-    say_selected(progress, &selection);
-    let (mut checkpoints, mut programs) = (vec![], vec![]);
-    for path in selection.paths {
-        // What is wrong with a file is said by opening it.
-        match !store::is_folder(&path) && Program::is_one(&path).unwrap_or(false) {
-            true => programs.push(Program::open(&path)?),
-            false => checkpoints.push(path),
+    let List { checkpoints, criteria, take, .. } = options;
+    // What is chosen from is chosen as for averaging; else all are looked into.
+    let (inputs, programs) = match criteria.is_narrow() {
+        true => (inputs::open(checkpoints, criteria, take, false, progress)?.1, vec![]),
+        false => {
+            let selection = select(checkpoints, criteria)?;
+            say_selected(progress, &selection);
+            let (mut checkpoints, mut programs) = (vec![], vec![]);
+            for path in selection.paths {
+                // What is wrong with a file is said by opening it.
+                match !store::is_folder(&path) && Program::is_one(&path).unwrap_or(false) {
+                    true => programs.push(Program::open(&path)?),
+                    false => checkpoints.push(path),
+                }
+            }
+            (Checkpoint::open_all(&checkpoints, take)?, programs)
         }
-    }
-    let inputs = Checkpoint::open_all(&checkpoints, &options.take)?;
+    };
     let contents = |checkpoint: Checkpoint| Contents {
         fates: (0..checkpoint.tensors().len())
             .map(|tensor| fate(&checkpoint, tensor, &options.options))

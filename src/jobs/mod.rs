@@ -5,6 +5,8 @@ mod accumulate;
 mod average;
 mod contents;
 mod follow;
+mod inputs;
+mod left;
 mod outputs;
 mod verify;
 

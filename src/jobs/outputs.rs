@@ -86,6 +86,7 @@ impl Output {
         let files = inputs.iter().flat_map(|input| input.files().iter().map(|f| f.path()));
         let paths = inputs.iter().map(|input| input.path()).chain(files);
         let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
+        Format::check(&path)?;
         let format = Format::of(&path);
         if let Some(like) = like {
             check_target(&path, force, &paths)?;

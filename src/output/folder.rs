@@ -13,6 +13,9 @@ use super::temporary::{
     self, Temporary, exchange, is_at, remove_flat_folder, rename, rename_error, reserve,
     sync_folder,
 };
+use crate::formats::shards::model;
+use crate::store::local;
+use crate::store::names::base_name;
 use crate::{Error, Result};
 
 /// A folder that has its name only when it is complete; dropped before that it leaves nothing behind.
@@ -158,17 +161,17 @@ impl AtomicOutput for AtomicFolder {
 pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     const KINDS: [&str; 8] = ["json", "txt", "model", "jinja", "py", "spm", "tiktoken", "vocab"];
     const TRAINER: [&str; 1] = ["trainer_state.json"];
+    let own = model(folder)?.map(|model| base_name(&model.path));
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, "list", e))? {
-        let entry = entry.map_err(|e| Error::io(folder, "list", e))?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+    for name in local::names(folder).map_err(|e| Error::io(folder, "list", e))? {
+        let Ok(name) = name.into_string() else { continue };
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
-        let is_index = name.ends_with(".index.json");
+        let is_index = name.contains(".index.") || own.as_ref() == Some(&name);
         if KINDS.contains(&kind)
             && !is_index
             && !name.starts_with('.')
             && !TRAINER.contains(&name.as_str())
-            && entry.path().is_file()
+            && folder.join(&name).is_file()
         {
             names.push(name);
         }
@@ -181,11 +184,10 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
 mod tests {
     use super::super::commit::commit_all;
     use super::*;
-    use crate::formats::shards::SAFETENSORS;
 
-    const SINGLE: &str = SAFETENSORS.single;
+    const SINGLE: &str = "model.safetensors";
 
-    fn model(parent: &Path, name: &str, force: bool) -> Result<AtomicFolder> {
+    fn written(parent: &Path, name: &str, force: bool) -> Result<AtomicFolder> {
         let mut output = AtomicFolder::create(&parent.join(name), &[(SINGLE, 3)], force)?;
         output.write_at(0, b"new", 0)?;
         output.add("config.json", b"{}")?;
@@ -204,13 +206,13 @@ mod tests {
     #[test]
     fn the_folder_appears_whole_at_commit() {
         let dir = tempfile::tempdir().unwrap();
-        let output = model(dir.path(), "m", false).unwrap();
+        let output = written(dir.path(), "m", false).unwrap();
         assert!(!dir.path().join("m").exists());
         commit_all(vec![Box::new(output)]).unwrap();
         assert_eq!(listing(dir.path()), ["m"]);
         assert_eq!(listing(&dir.path().join("m")), ["config.json", SINGLE]);
         assert_eq!(std::fs::read(dir.path().join("m").join(SINGLE)).unwrap(), b"new");
-        drop(model(dir.path(), "other", false).unwrap());
+        drop(written(dir.path(), "other", false).unwrap());
         assert_eq!(listing(dir.path()), ["m"]);
     }
 
@@ -221,14 +223,14 @@ mod tests {
         std::fs::create_dir(&old).unwrap();
         std::fs::write(old.join(SINGLE), "old").unwrap();
         std::fs::write(old.join("README.md"), "old").unwrap();
-        assert!(model(dir.path(), "m", false).err().unwrap().to_string().contains("`force`"));
-        let output = model(dir.path(), "m", true).unwrap();
+        assert!(written(dir.path(), "m", false).err().unwrap().to_string().contains("`force`"));
+        let output = written(dir.path(), "m", true).unwrap();
         assert_eq!(std::fs::read(old.join(SINGLE)).unwrap(), b"old");
         commit_all(vec![Box::new(output)]).unwrap();
         assert_eq!(listing(&old), ["config.json", SINGLE]);
         assert_eq!(listing(dir.path()), ["m"]);
         std::fs::create_dir(old.join("runs")).unwrap();
-        let error = model(dir.path(), "m", true).err().unwrap().to_string();
+        let error = written(dir.path(), "m", true).err().unwrap().to_string();
         assert!(error.contains("holds more than"), "{error}");
         assert_eq!(listing(&old).len(), 3);
     }

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use crate::Result;
 use crate::tensors::TensorInfo;
 use crate::tensors::checksum::Checksum;
 use crate::tensors::gather::Gather;
+use crate::{Error, Result};
 
 /// Takes bytes at a position, from any thread.
 pub(crate) trait Sink: Sync {
@@ -56,12 +56,30 @@ pub enum Format {
 }
 
 impl Format {
-    /// The one that a name ends in: `.safetensors`, or `.pth`, `.pt`, `.ckpt`, `.bin` and `.tar` for PyTorch's.
+    /// Fails if a name ends as those of a format that is known and not written.
+    ///
+    /// # Errors
+    /// `Usage` then.
+    pub fn check(path: &Path) -> Result<()> {
+        const OTHERS: [&str; 21] = [
+            "7z", "arrow", "gguf", "gz", "h5", "hdf5", "json", "keras", "msgpack", "nemo", "npy",
+            "npz", "onnx", "parquet", "pb", "pickle", "pkl", "pt2", "tflite", "zip", "zst",
+        ];
+        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        match OTHERS.contains(&ending.to_ascii_lowercase().as_str()) {
+            true => Err(Error::usage(format!("`.{ending}` is not a format that is written"))
+                .at(path)
+                .remedy("end the name in .safetensors or .pth")),
+            false => Ok(()),
+        }
+    }
+
+    /// The one that a name ends in: `.safetensors`, or `.pth`, `.pt`, `.ckpt`, `.bin`, `.tar`, `.pyth` and `.th` for PyTorch's.
     pub fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         match extension.as_str() {
             "safetensors" => Some(Format::Safetensors),
-            "pth" | "pt" | "ckpt" | "bin" | "tar" => Some(Format::Torch),
+            "pth" | "pt" | "ckpt" | "bin" | "tar" | "pyth" | "th" => Some(Format::Torch),
             _ => None,
         }
     }

@@ -1,9 +1,11 @@
 //! Where outputs may go: checked before any work is done.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::formats::shards::SAFETENSORS;
+use crate::formats::shards::model;
+use crate::store::local;
 use crate::{Error, Kind, Result, setting};
 
 /// Fails if `path` cannot become an output file. To be called before any work is done.
@@ -112,12 +114,10 @@ pub(super) fn resolve_folder(path: &Path, force: bool) -> Result<(PathBuf, PathB
             return Err(exists_already(path));
         }
         // It goes as a whole, so nothing else may be in it.
-        let entries: Vec<_> = std::fs::read_dir(&target)
-            .and_then(Iterator::collect)
-            .map_err(|e| Error::io(path, "list", e))?;
-        let is_file = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_file());
-        let holds_model =
-            [SAFETENSORS.index, SAFETENSORS.single].iter().any(|name| target.join(name).is_file());
+        let entries = local::names(&target).map_err(|e| Error::io(path, "list", e))?;
+        let is_file =
+            |name: &OsString| target.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        let holds_model = model(&target)?.is_some();
         let replaceable = holds_model && entries.iter().all(is_file);
         if !entries.is_empty() && !replaceable {
             return Err(Error::usage("is a folder that holds more than one model's files")

@@ -48,7 +48,12 @@ pub fn rewrite(
             Box::new(LikeLayout::new(like, &names, &tensors)?)
         }
         (None, Format::Safetensors) => Box::new(SafetensorsLayout::new(tensors.iter(), metadata)?),
-        (None, Format::Torch) => Box::new(TorchLayout::new(tensors.iter(), metadata)?),
+        (None, Format::Torch) => {
+            let rest = checkpoint.taken().rest.iter();
+            let kept = rest.filter_map(|rest| Some((rest.name.clone(), rest.pickle.as_deref()?)));
+            let kept: Vec<_> = kept.collect();
+            Box::new(TorchLayout::new(tensors.iter(), &kept, metadata)?)
+        }
     };
     let bytes = |i: usize| match replaced.get(&checkpoint.tensors()[i].name) {
         Some(bytes) => Ok(Cow::Borrowed(&bytes[..])),

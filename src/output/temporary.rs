@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
 use crate::process::temporary::{Registered, register};
+use crate::store::local;
 use crate::{Error, Kind, Result, setting};
 
 /// The type of tmpfs in statfs(2).
@@ -189,28 +190,28 @@ pub(crate) fn remove_stale_of(path: &Path) {
 /// Removes what dead runs for `target` left: temporary files and folders whose lock can be taken.
 fn remove_stale(folder: &Path, target: &Path) {
     let prefix = temporary_prefix(target);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let found = entry.file_name();
-        let found = found.to_string_lossy();
+    for name in local::names(folder).unwrap_or_default() {
+        let (path, found) = (folder.join(&name), name.to_string_lossy());
         let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
         let hex =
             |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
-        let Ok(kind) = entry.file_type() else { continue };
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        let kind = meta.file_type();
         if !ours.is_some_and(hex) || !(kind.is_file() || kind.is_dir()) {
             continue;
         }
         // A run between creating and locking its file is younger than this.
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        let age = meta.modified().ok().and_then(|t| t.elapsed().ok());
         if age.is_none_or(|age| age.as_secs() < 2) {
             continue;
         }
-        if let Ok(file) = OpenOptions::new().read(true).open(entry.path())
+        if let Ok(file) = OpenOptions::new().read(true).open(&path)
             && file.try_lock().is_ok()
         {
             // Failure leaves a stale file, which harms nobody.
             let _ = match kind.is_dir() {
-                true => remove_flat_folder(&entry.path()),
-                false => std::fs::remove_file(entry.path()),
+                true => remove_flat_folder(&path),
+                false => std::fs::remove_file(&path),
             };
         }
     }
@@ -223,16 +224,11 @@ pub(super) fn remove_flat_folder(folder: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
+    let names = match local::names(folder) {
+        Ok(names) => names,
         Err(e) => return gone(Err(e)),
     };
-    for entry in entries {
-        match entry {
-            Ok(entry) => gone(std::fs::remove_file(entry.path()))?,
-            Err(e) => gone(Err(e))?,
-        }
-    }
+    names.iter().try_for_each(|name| gone(std::fs::remove_file(folder.join(name))))?;
     gone(std::fs::remove_dir(folder))
 }
 

@@ -48,12 +48,13 @@ pub(crate) struct TorchLayout {
 }
 
 impl TorchLayout {
-    /// Storages follow each other in the order given.
+    /// Storages follow each other in the order given. `rest`: what is no tensor, by name, as instructions of a pickle.
     pub fn new<'a>(
         tensors: impl Iterator<Item = &'a TensorInfo> + Clone,
+        rest: &[(String, &[u8])],
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let pickle = pickle(tensors.clone())?;
+        let pickle = pickle(tensors.clone(), rest)?;
         let small = [
             ("data.pkl", pickle),
             (".format_version", b"1".to_vec()),
@@ -210,7 +211,10 @@ fn put64(bytes: &mut Vec<u8>, n: u64) {
 }
 
 /// An ordered dict of tensors, in protocol 2.
-fn pickle<'a>(tensors: impl Iterator<Item = &'a TensorInfo>) -> Result<Vec<u8>> {
+fn pickle<'a>(
+    tensors: impl Iterator<Item = &'a TensorInfo>,
+    rest: &[(String, &[u8])],
+) -> Result<Vec<u8>> {
     const DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
     let mut bytes = b"\x80\x02".to_vec();
     bytes.extend_from_slice(DICT);
@@ -245,6 +249,10 @@ fn pickle<'a>(tensors: impl Iterator<Item = &'a TensorInfo>) -> Result<Vec<u8>> 
             bytes.extend_from_slice(format!("ctorch\n{dtype}\n").as_bytes());
         }
         bytes.extend_from_slice(b"tR");
+    }
+    for (name, instructions) in rest {
+        text(&mut bytes, name);
+        bytes.extend_from_slice(instructions);
     }
     bytes.extend_from_slice(b"u.");
     Ok(bytes)
@@ -345,7 +353,7 @@ mod tests {
             info("empty", &[0, 3]),
             info("last", &[]),
         ];
-        let layout = TorchLayout::new(tensors.iter(), &BTreeMap::new()).unwrap();
+        let layout = TorchLayout::new(tensors.iter(), &[], &BTreeMap::new()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.pth");
         let file = File::create_new(&path).unwrap();

@@ -7,7 +7,7 @@ use super::SelectionReport;
 use super::coefficients::bars;
 use crate::jobs::{Averaged, AveragedOutput};
 use crate::schemes::Scheme;
-use crate::text::megabytes;
+use crate::text::{megabytes, printable};
 
 /// What `swa-avg` prints. Of several outputs, `output`, `coefficients`, `tensors`, `nonfinite`, `bytes` and `next` are
 /// the first one's.
@@ -210,7 +210,7 @@ impl OutputReport {
         let TensorCounts { averaged, copied } = self.tensors;
         format!(
             "{}: {scheme} of {} checkpoint(s), {averaged} tensors averaged, {copied} from the last, {}",
-            self.output,
+            printable(&self.output),
             self.counting,
             megabytes(self.bytes),
         )

@@ -1,5 +1,7 @@
 //! What each checkpoint counts for, as people see it.
 
+use crate::text::printable;
+
 /// Characters of the longest bar.
 const WIDTH: f64 = 30.0;
 
@@ -8,6 +10,7 @@ pub(super) fn bars(shares: &[f64], inputs: &[String], with_bars: bool) -> Vec<St
     let largest = shares.iter().fold(0.0, |largest: f64, share| largest.max(share.abs()));
     let any_negative = shares.iter().any(|share| *share < 0.0);
     let line = |(share, input): (&f64, &String)| {
+        let input = printable(input);
         // The sign has a place where any has one.
         let number = match any_negative {
             true => format!("{share:<+9.6}"),

@@ -38,16 +38,18 @@ pub struct CheckpointReport {
     pub wrappers: Vec<String>,
     /// What else is in the file.
     pub others: Vec<Other>,
+    /// What stands among the weights and is no tensor.
+    pub no_tensors: Vec<Other>,
     /// The file's own metadata.
     pub metadata: BTreeMap<String, String>,
     /// The tensors of the weights.
     pub tensors: Vec<TensorReport>,
 }
 
-/// Something beside the weights.
+/// Something beside the weights, or among them.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Other {
-    /// Its key at the root.
+    /// Its key at the root, or its name among the weights.
     pub key: String,
     /// What it is, in a few words.
     pub what: String,
@@ -91,7 +93,7 @@ impl ContentsReport {
 impl CheckpointReport {
     fn of(contents: &Contents) -> Self {
         let Contents { checkpoint: input, fates } = contents;
-        let Taken { key, is_average, has_average, others } = input.taken();
+        let Taken { key, is_average, has_average, others, rest } = input.taken();
         let tensors = input.tensors().iter().zip(fates).enumerate();
         CheckpointReport {
             path: input.path().display().to_string(),
@@ -102,6 +104,9 @@ impl CheckpointReport {
             wrappers: input.stripped().into_iter().map(String::from).collect(),
             others: (others.iter())
                 .map(|(key, what)| Other { key: key.clone(), what: what.clone() })
+                .collect(),
+            no_tensors: (rest.iter())
+                .map(|rest| Other { key: rest.name.clone(), what: rest.what.clone() })
                 .collect(),
             metadata: input.metadata().clone(),
             tensors: tensors
@@ -118,7 +123,7 @@ impl CheckpointReport {
     }
 
     fn text(&self) -> String {
-        let mut lines = vec![format!("{}: {}", self.path, self.container)];
+        let mut lines = vec![format!("{}: {}", printable(&self.path), self.container)];
         let place = match &self.weights_key[..] {
             "" => "at the root".into(),
             key => format!("`{}`", printable(key)),
@@ -143,6 +148,9 @@ impl CheckpointReport {
         for Other { key, what } in &self.others {
             // A name is no line of its own.
             lines.push(format!("  beside   {}: {}", printable(key), printable(what)));
+        }
+        for Other { key, what } in &self.no_tensors {
+            lines.push(format!("  no tensor {}: {}", printable(key), printable(what)));
         }
         for (key, value) in &self.metadata {
             let value: String = value.chars().take(100).collect();

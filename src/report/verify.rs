@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::jobs::Verified;
+use crate::text::printable;
 
 /// What `swa-avg --verify` prints.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -34,6 +35,7 @@ impl VerifyReport {
     pub fn text(&self) -> String {
         let counts = self.tensors.iter().zip(&self.without_checksum);
         let lines = self.verified.iter().zip(counts).map(|(path, (&tensors, &without))| {
+            let path = printable(path);
             match without {
                 0 => format!("{path}: {tensors} tensors are as they were written"),
                 _ => format!(

@@ -12,6 +12,7 @@ use crate::average::{BnStats, Float, Keys, Options, Rule, rule};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
 use crate::select::natural;
 use crate::text::marked;
+use crate::weights::names::strip;
 use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
 /// JSON behind the sums.
@@ -29,6 +30,9 @@ pub(super) struct Directory {
     pub written_names: Option<Vec<String>>,
     /// Of the last input.
     pub metadata: BTreeMap<String, String>,
+    /// Likewise: what stands among the weights and is no tensor, by name, as instructions of a pickle.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rest: Vec<(String, Vec<u8>)>,
     /// How pixels are prepared, if all inputs agree on it.
     pub transform: Option<Value>,
 }
@@ -203,6 +207,7 @@ impl Directory {
             order: vec![],
             written_names: None,
             metadata: BTreeMap::new(),
+            rest: vec![],
             transform: None,
         }
     }
@@ -268,6 +273,15 @@ impl Directory {
         let is_last = place + 1 == self.inputs.len();
         if is_last {
             self.metadata = input.metadata().clone();
+            let options = self.settings.options(None).unwrap_or_default();
+            let kept = input.taken().rest.iter().filter_map(|rest| {
+                let name = match self.settings.keep_names {
+                    true => rest.name.clone(),
+                    false => strip(&rest.name),
+                };
+                options.selects(&name).then_some((name, rest.pickle.clone()?))
+            });
+            self.rest = kept.collect();
         }
         is_last
     }

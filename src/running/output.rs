@@ -6,6 +6,7 @@ use super::directory::Directory;
 use super::pass::Found;
 use crate::average::{Options, Rule, Target, provenance};
 use crate::checkpoint::TensorInfo;
+use crate::formats::pickle::written::is_plain;
 use crate::output::{Format, Layout, LikeLayout, SafetensorsLayout, TorchLayout};
 use crate::select::base_name;
 use crate::{Error, Result, setting};
@@ -67,7 +68,11 @@ impl<'t> Output<'t> {
         let names: Vec<String> = order.clone().map(|tensor| infos[tensor].name.clone()).collect();
         let layout: Box<dyn Layout> = match target {
             Target::File { format: Format::Torch, .. } => {
-                Box::new(TorchLayout::new(out.iter(), &metadata)?)
+                // A state may come from anywhere, too: nothing but plain values goes into a pickle.
+                let rest = directory.rest.iter().filter(|(_, value)| is_plain(value));
+                let rest: Vec<_> =
+                    rest.map(|(name, value)| (name.clone(), value.as_slice())).collect();
+                Box::new(TorchLayout::new(out.iter(), &rest, &metadata)?)
             }
             Target::File { .. } => Box::new(SafetensorsLayout::new(out.iter(), &metadata)?),
             Target::Like { model, .. } => {

@@ -1,11 +1,8 @@
 //! What the arguments name: files, patterns, folders.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
-use regex::Regex;
-
-use crate::formats::shards::{MODELS, Names};
+use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
 use crate::store;
 use crate::store::names::{base_name, natural};
@@ -82,15 +79,15 @@ fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     };
     let name = base_name(path);
     // The only way to name a sharded model that has snapshots beside it.
-    let is_index = |names: &Names| name == names.index && store::is_file(path);
-    if MODELS.iter().any(is_index) {
+    let is_json = name.ends_with(".json") && store::is_file(path);
+    let index = match is_json || is_shard(&name) {
+        true => model(folder)?.filter(|model| model.is_index),
+        false => None,
+    };
+    if is_json && index.as_ref().is_some_and(|index| base_name(&index.path) == name) {
         return Ok(vec![folder.to_path_buf()]);
     }
-    static SHARD: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"-[0-9]+-of-[0-9]+\.(safetensors|bin)$").expect("it is fixed")
-    });
-    let has_index = || MODELS.iter().any(|names| store::is_file(&folder.join(names.index)));
-    if SHARD.is_match(&name) && has_index() {
+    if is_shard(&name) && index.is_some() {
         return Err(Error::usage("is one shard of a model")
             .at(path)
             .remedy(format!("name its folder, `{}`", folder.display())));
@@ -112,6 +109,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
             files.push(path);
         }
     }
+    refuse_pipeline(folder, &models)?;
     let pattern = |tail: &str| {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         format!("'{}/{tail}'", folder.trim_end_matches('/'))
@@ -144,6 +142,38 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let remedy = format!("name one of them as a pattern: {}", patterns.join(" or "));
     Err(Error::usage(what).at(folder).remedy(remedy))
+}
+
+/// A pipeline of several models (Diffusers) is no set of checkpoints, and an average of one of them is no pipeline.
+fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
+    const COMPONENTS: [&str; 11] = [
+        "controlnet",
+        "decoder",
+        "image_encoder",
+        "prior",
+        "safety_checker",
+        "text_encoder",
+        "text_encoder_2",
+        "text_encoder_3",
+        "transformer",
+        "unet",
+        "vae",
+    ];
+    let names: Vec<String> = models.iter().map(|path| base_name(path)).collect();
+    let has_component = names.iter().any(|name| COMPONENTS.contains(&name.as_str()));
+    let is_pipeline =
+        store::is_file(&folder.join("model_index.json")) || names.len() > 1 && has_component;
+    if !is_pipeline || names.is_empty() {
+        return Ok(());
+    }
+    let (mut names, first) = (names, models[0].display());
+    names.sort();
+    Err(Error::usage(format!("is a pipeline of several models: `{}`", names.join("`, `")))
+        .at(folder)
+        .remedy(format!(
+            "average them one by one, such as `{first}` and the same of the other pipelines, into a copy of \
+             a pipeline"
+        )))
 }
 
 /// The ending of a file's name, if it is one of checkpoints.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::metrics::{self, ByResults, Chosen};
-use super::numbers::numbers;
+use super::numbers::{check_numbered, numbers};
 use crate::{Error, Kind, Result, setting};
 
 /// Narrows the inputs down; all that is given must hold. Numbers are those in the names (`epoch_3`), or positions in
@@ -29,6 +29,8 @@ pub struct Criteria {
     pub by_position: bool,
     /// Of those that are left after everything else, the ones that a trainer's results choose.
     pub results: Option<ByResults>,
+    /// Checkpoints that are the same file, or have the same weights, count as often as they are named.
+    pub allow_duplicates: bool,
 }
 
 impl Criteria {
@@ -44,6 +46,9 @@ impl Criteria {
             false => all.clone(),
         };
         if let Some(last) = self.last {
+            if !self.by_position && self.number.is_none() {
+                check_numbered(&paths)?;
+            }
             paths.drain(..paths.len().saturating_sub(last.get()));
         }
         let Some(results) = self.results.as_ref().filter(|_| !paths.is_empty()) else {
@@ -63,6 +68,15 @@ impl Criteria {
         let named = if self.by_position { None } else { numbers(paths, self.number.as_ref())? };
         let is_named = named.is_some();
         Ok((named.unwrap_or_else(|| (1..=paths.len() as u64).collect()), is_named))
+    }
+
+    /// Whether anything is left out.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.start.is_some()
+            || self.every.is_some()
+            || self.range.is_some()
+            || self.last.is_some()
+            || self.results.is_some()
     }
 
     fn by_number(&self, paths: Vec<PathBuf>, notes: &mut Vec<String>) -> Result<Vec<PathBuf>> {
@@ -214,8 +228,17 @@ mod tests {
     #[test]
     fn last_needs_no_numbers() {
         let criteria = Criteria { last: last(2), ..Criteria::default() };
-        let (kept, notes) = positions(&["/r/a", "/r/b", "/r/c_3_4"], &criteria);
+        let (kept, notes) = positions(&["/r/a", "/r/b", "/r/c"], &criteria);
         assert_eq!((kept, notes), (vec![2, 3], vec![]));
+        // Which number it is does not matter.
+        let (kept, _) = positions(&["/r/a_1_2", "/r/a_1_3", "/r/c_3_4"], &criteria);
+        assert_eq!(kept, [2, 3]);
+        // But whether there is one does: `last` stands behind all numbers, whatever it is.
+        let error = fails(&["/r/e_1", "/r/e_2", "/r/last"], &criteria);
+        assert!(error.starts_with("`/r/last`: has no number in its name; leave"), "{error}");
+        let criteria = Criteria { by_position: true, ..criteria };
+        let (kept, _) = positions(&["/r/e_1", "/r/e_2", "/r/last"], &criteria);
+        assert_eq!(kept, [2, 3]);
     }
 
     #[test]

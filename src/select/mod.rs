@@ -15,12 +15,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::Result;
-use crate::formats::shards::MODELS;
+use crate::formats::shards::model;
 pub use crate::store::names::{base_name, natural};
 use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
 pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
 pub use numbers::numbers;
+pub(crate) use numbers::unnumbered;
 pub use so_far::{folder_of, last_number, so_far};
 
 /// Inputs in natural order, and what became of the others.
@@ -46,24 +47,40 @@ pub struct Selection {
 /// `Usage` for arguments that are ambiguous or name a shard, `NoMatch` where they or the criteria leave nothing,
 /// `Io` where a folder cannot be read. With results also `Input` where their file does not hold them.
 pub fn select(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
+    find(arguments, criteria)?.narrowed(criteria)
+}
+
+/// All that the arguments name, before the criteria narrow them down.
+pub(crate) fn find(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
     let mut paths = arguments::expand(arguments)?;
     // Names that are not Unicode may look alike: then their bytes decide, not the order of the listing.
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
-    let (paths, repeated) = without_repetitions(paths);
-    let mut selection = Selection { repeated, ..Selection::default() };
-    let all = paths.len();
-    (selection.paths, selection.chosen) = criteria.narrow(paths, &mut selection.notes)?;
-    selection.left_out = all - selection.paths.len();
-    Ok(selection)
+    let (paths, repeated) = match criteria.allow_duplicates {
+        true => (paths, vec![]),
+        false => without_repetitions(paths),
+    };
+    Ok(Selection { paths, repeated, ..Selection::default() })
+}
+
+impl Selection {
+    /// What meets the criteria.
+    pub(crate) fn narrowed(mut self, criteria: &Criteria) -> Result<Self> {
+        let all = self.paths.len();
+        (self.paths, self.chosen) = criteria.narrow(self.paths, &mut self.notes)?;
+        self.left_out += all - self.paths.len();
+        Ok(self)
+    }
+}
+
+/// How telling a name is, the most telling first: `best` and `last` may be other names of `epoch_2`, which has the
+/// number.
+pub(crate) fn standing(path: &Path) -> (bool, bool) {
+    (store::is_link(path), !base_name(path).contains(|c: char| c.is_ascii_digit()))
 }
 
 /// Each file once, under the most telling of its names; and the other names, each with the one that was kept.
 fn without_repetitions(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, PathBuf)>) {
-    // `best` and `last` may be other names of `epoch_2`, which has the number.
-    let standing = |path: &Path| {
-        (store::is_link(path), !base_name(path).contains(|c: char| c.is_ascii_digit()))
-    };
     let mut names: HashMap<Identity, &PathBuf> = HashMap::new();
     let ids: Vec<_> = paths.iter().map(|path| identity(path)).collect();
     for (path, id) in paths.iter().zip(&ids) {
@@ -90,10 +107,8 @@ fn without_repetitions(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, Path
 fn identity(path: &Path) -> Option<Identity> {
     // A model in one file is that file. Sharded models may differ even if they share an index: caches that store
     // equal files once share it between revisions.
-    let sharded = || MODELS.iter().any(|names| store::is_file(&path.join(names.index)));
-    let mut singles = MODELS.iter().map(|names| path.join(names.single));
-    let only = match store::is_folder(path) && !sharded() {
-        true => singles.find(|file| store::is_file(file)),
+    let only = match store::is_folder(path) {
+        true => model(path).ok().flatten().filter(|model| !model.is_index).map(|model| model.path),
         false => None,
     };
     store::of(path).identity(only.as_deref().unwrap_or(path))
@@ -187,7 +202,7 @@ mod tests {
         assert_eq!(repeated, ["c-2", "c-2", "c-1"]);
         // One index does not make one model of two.
         let runs = Runs::new(&["a/model.safetensors.index.json", "b/x"]);
-        let index = |folder: &str| runs.path(folder).join(MODELS[0].index);
+        let index = |folder: &str| runs.path(folder).join("model.safetensors.index.json");
         std::fs::hard_link(index("a"), index("b")).unwrap();
         assert_eq!(runs.select(&["a", "b"]), ["a", "b"]);
     }

@@ -23,11 +23,7 @@ pub fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u
     if names.iter().all(|name| name.runs.is_empty()) {
         return Ok(None);
     }
-    if let Some(i) = names.iter().position(|name| name.runs.is_empty()) {
-        return Err(Error::usage("has no number in its name")
-            .at(&paths[i])
-            .remedy(concat!("leave it out, or count with ", setting!("by_position"))));
-    }
+    check_numbered(paths)?;
     let Some(run) = counting_run(&names) else {
         let i = names.iter().position(|name| name.runs.len() > 1).expect("else the run is clear");
         let (all, example) = (names[i].runs.join(", "), example::regex(paths, i, &names[i]));
@@ -51,6 +47,29 @@ pub fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u
         })
     };
     paths.iter().zip(&names).map(parse).collect::<Result<_>>().map(Some)
+}
+
+/// Fails if some names have numbers and others do not: what comes after what is not known then.
+pub(super) fn check_numbered(paths: &[PathBuf]) -> Result<()> {
+    let unnumbered = unnumbered(paths, None);
+    match unnumbered.first() {
+        Some(&i) if unnumbered.len() < paths.len() => {
+            Err(Error::usage("has no number in its name")
+                .at(&paths[i])
+                .remedy(concat!("leave it out, or count with ", setting!("by_position"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which names have no number.
+pub(crate) fn unnumbered(paths: &[PathBuf], number: Option<&Regex>) -> Vec<usize> {
+    let all = 0..paths.len();
+    if let Some(regex) = number {
+        return all.filter(|&i| find(regex, &paths[i].to_string_lossy()).is_none()).collect();
+    }
+    let names = names(paths);
+    all.filter(|&i| !names[i].contains(|c: char| c.is_ascii_digit())).collect()
 }
 
 /// The number that the expression finds in a path.

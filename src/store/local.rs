@@ -3,13 +3,17 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use rustix::fs::{Dir, Mode, OFlags};
 
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
@@ -48,23 +52,39 @@ impl Store for Local {
 
     fn list(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let fail = |e| Error::io(folder, "read", e);
-        let entries = std::fs::read_dir(folder).map_err(fail)?;
-        entries.map(|entry| entry.map(|entry| entry.path()).map_err(fail)).collect()
+        names(folder).map(|all| all.iter().map(|name| folder.join(name)).collect()).map_err(fail)
     }
 
     fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>> {
         let found = glob::glob(pattern)
             .map_err(|e| Error::usage(format!("bad pattern `{pattern}`: {}", e.msg)))?;
+        // The standard library panics where a folder cannot be closed.
+        let lost = || Error::io(Path::new(pattern), "read", IoError::from(ErrorKind::Other));
         let fail = |e: glob::GlobError| {
             let path = e.path().to_path_buf();
             Error::io(&path, "read", IoError::from(e))
         };
-        found.map(|path| path.map_err(fail)).collect()
+        let all = || found.map(|path| path.map_err(fail)).collect();
+        swa_base::panics::catch(all).unwrap_or_else(|| Err(lost()))
     }
 
     fn identity(&self, path: &Path) -> Option<Identity> {
         path.metadata().map(|meta| Identity(meta.dev(), meta.ino())).ok()
     }
+}
+
+/// The names in a folder, without `.` and `..`. The standard library's reader panics if the folder cannot be closed.
+pub(crate) fn names(folder: &Path) -> std::io::Result<Vec<OsString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut names = vec![];
+    for entry in Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// What tells one state of a file from another: device, inode, size and modification time.

@@ -13,7 +13,7 @@
 //! writers, and must not read torn values even for a moment, copies the file first. A file that shrinks raises
 //! SIGBUS, see [`process::watch`](crate::process::watch).
 
-mod local;
+pub(crate) mod local;
 pub(crate) mod names;
 
 pub(crate) use local::unmapped;

@@ -47,6 +47,19 @@ pub struct Taken {
     pub has_average: bool,
     /// What else is at the file's root: key and description.
     pub others: Vec<(String, String)>,
+    /// What stands among them and is no tensor, in their order.
+    pub rest: Vec<Rest>,
+}
+
+/// Something among the weights that is no tensor, such as a module's `_extra_state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// As a tensor's.
+    pub name: String,
+    /// What it is, in a few words.
+    pub what: String,
+    /// The instructions of a pickle that make it, where it consists of plain values.
+    pub pickle: Option<Vec<u8>>,
 }
 
 type Shared<T> = Rc<Node<T>>;
@@ -61,9 +74,15 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
         },
         None => choose(root, take.ema)?,
     };
+    if take.ema
+        && !choice.is_average
+        && let Some(error) = unnamed_average(root)
+    {
+        return Err(error);
+    }
     let Choice { place: WeightSet { key, node, prefix }, is_average, has_average } = choice;
-    let mut tensors = vec![];
-    collect(&node, prefix, !key.is_empty(), "", &mut tensors)?;
+    let (mut tensors, mut rest) = (vec![], vec![]);
+    collect(&node, prefix, !key.is_empty(), "", &mut tensors, &mut rest)?;
     let is_average = !take.moments && trainers::take_means(&mut tensors) || is_average;
     if tensors.is_empty() {
         let place = if key.is_empty() { "at its root".into() } else { format!("under `{key}`") };
@@ -75,12 +94,12 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     }
     let first = key.split('.').next().unwrap_or_default();
     let is_other = |(name, node): &&(Rc<str>, Shared<T>)| match key.is_empty() {
-        true => !node.is_tensor() || !name.starts_with(prefix),
+        true => !(node.is_tensor() || is_among(name)) || !name.starts_with(prefix),
         false => **name != *first,
     };
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (short(name), node.describe())).collect();
-    Ok((tensors, Taken { key, is_average, has_average, others }))
+    Ok((tensors, Taken { key, is_average, has_average, others, rest }))
 }
 
 fn no_average<T>(root: &Shared<T>) -> Error {
@@ -92,6 +111,31 @@ fn no_average<T>(root: &Shared<T>) -> Error {
             setting!("weights_key")
         ))
         .list(candidates(root))
+}
+
+/// The error where the average is there, but in a list.
+fn unnamed_average<T>(root: &Shared<T>) -> Option<Error> {
+    // torch_ema keeps the parameters in a list, in the order of the model's.
+    let is_list =
+        |node: &Shared<T>| matches!(&**node, Node::List(all) if all.iter().any(|n| n.is_tensor()));
+    let listed = |(key, node): &(Rc<str>, Shared<T>)| {
+        if is_list(node) && AVERAGED.contains(&&**key) {
+            return Some(short(key));
+        }
+        let (inner, _) = node.items().iter().find(|(name, node)| {
+            matches!(&**name, "shadow_params" | "shadow" | "ema_params" | "params") && is_list(node)
+        })?;
+        Some(format!("{}.{inner}", short(key)))
+    };
+    let own =
+        root.get("shadow_params").filter(|node| is_list(node)).map(|_| "shadow_params".into());
+    if let Some(key) = own.or_else(|| root.items().iter().find_map(listed)) {
+        let what = format!("its averaged (EMA) weights, `{key}`, are a list without names");
+        return Some(Error::input(what).remedy(
+            "copy them into the model (ema.copy_to(model.parameters()) in torch_ema) and save its state_dict()",
+        ));
+    }
+    None
 }
 
 /// The dict that keys lead to. They are joined by dots, and may contain dots themselves.
@@ -221,18 +265,29 @@ fn walk<'a, T>(
     }
 }
 
-/// Adds the tensors of a dict, and of dicts within it if `nested`. At the root those are other things.
+/// Whether what stands at a file's root under this name is part of the weights, whatever it is: parts of modules have
+/// dots in their names.
+fn is_among(name: &str) -> bool {
+    name.contains('.') || name == EXTRA
+}
+
+/// What a module keeps of its own.
+const EXTRA: &str = "_extra_state";
+
+/// Adds the tensors of a dict, and of dicts within it if `nested`. At the root those are other things. What is no
+/// tensor is added to `rest`.
 fn collect<T: Clone>(
     node: &Node<T>,
     prefix: &str,
     nested: bool,
     path: &str,
     tensors: &mut Vec<(String, T)>,
+    rest: &mut Vec<Rest>,
 ) -> Result<()> {
     for (name, value) in node.items() {
-        let Some(rest) = name.strip_prefix(prefix) else { continue };
+        let Some(tail) = name.strip_prefix(prefix) else { continue };
         // Nested names multiply, so lengths are checked before names are joined.
-        if path.len() + rest.len() > MAX_NAME {
+        if path.len() + tail.len() > MAX_NAME {
             match **value {
                 Node::List(_) | Node::Plain(_) => continue,
                 _ => {
@@ -241,15 +296,13 @@ fn collect<T: Clone>(
                 }
             }
         }
-        let full = if path.is_empty() { rest.to_string() } else { format!("{path}.{rest}") };
+        let full = if path.is_empty() { tail.to_string() } else { format!("{path}.{tail}") };
+        let among = nested || is_among(name);
         match &**value {
             Node::Tensor(tensor) => tensors.push((full, tensor.clone())),
-            Node::Unreadable(why) => {
-                let what = format!("it is {why}, which cannot be averaged");
-                return Err(Error::new(Kind::Unsupported, what).tensor(&full));
-            }
+            Node::Unreadable(why) => return Err(unreadable(&full, why)),
             // State of a module's own, which may be anything.
-            Node::Foreign(_) if name.ends_with("_extra_state") => {}
+            Node::Foreign(_) if name.ends_with(EXTRA) => add(rest, full, value),
             Node::Foreign(class) => {
                 return Err(Error::new(
                     Kind::Unsupported,
@@ -258,16 +311,53 @@ fn collect<T: Clone>(
                 .tensor(&full)
                 .remedy("save model.state_dict() alone"));
             }
+            // One value, whatever is in it.
+            Node::Dict(_) if nested && value.all_tensors(MAX_DEPTH) == 0 => add(rest, full, value),
             Node::Dict(_) if nested && path.split('.').count() < MAX_DEPTH => {
-                collect(value, "", nested, &full, tensors)?;
+                collect(value, "", nested, &full, tensors, rest)?;
             }
-            Node::Dict(_) if value.all_tensors(DEPTH) > 0 && !OTHER.contains(&&**name) => {
+            Node::Dict(_) if name.ends_with(EXTRA) => add(rest, full, value),
+            Node::Dict(_)
+                if value.all_tensors(DEPTH) > 0
+                    && !OTHER.contains(&&**name)
+                    && !AVERAGED.contains(&&**name) =>
+            {
                 return Err(Error::input("it is a dict of tensors beside tensors")
                     .tensor(&full)
                     .remedy(concat!("say which are the weights with ", setting!("weights_key"))));
             }
+            Node::List(nodes) if among => {
+                // Packed weights of quantised modules.
+                if let Some(why) = nodes.iter().find_map(|node| match &**node {
+                    Node::Unreadable(why) => Some(why),
+                    _ => None,
+                }) {
+                    return Err(unreadable(&full, why));
+                }
+                add(rest, full, value);
+            }
+            Node::Dict(_) | Node::Plain(_) if among => add(rest, full, value),
             Node::Dict(_) | Node::List(_) | Node::Plain(_) => {}
         }
     }
     Ok(())
+}
+
+fn unreadable(name: &str, why: &str) -> Error {
+    let what = format!("it is {why}, which cannot be averaged");
+    let error = Error::new(Kind::Unsupported, what).tensor(name);
+    match why {
+        "a quantized tensor" => error.remedy(
+            "average the checkpoints that were quantised, or dequantise these and save them as \
+             floating-point weights first",
+        ),
+        _ if why.contains("a device of its own") => {
+            error.remedy("load it where it was saved, move the model to the CPU and save it again")
+        }
+        _ => error,
+    }
+}
+
+fn add<T>(rest: &mut Vec<Rest>, name: String, node: &Node<T>) {
+    rest.push(Rest { name, what: node.describe(), pickle: None });
 }

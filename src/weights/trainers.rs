@@ -7,11 +7,20 @@ use super::Shared;
 use super::tree::Node;
 
 /// Keys under which trainers keep the weights they train.
-pub const RAW: [&str; 6] =
-    ["state_dict", "model_state_dict", "model", "model_state", "net", "module"];
+pub const RAW: [&str; 8] = [
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "model_state",
+    "net",
+    "module",
+    // BasicSR and DINO.
+    "params",
+    "student",
+];
 
 /// Keys under which they keep a moving average (EMA) or stochastic weight average of them.
-pub const AVERAGED: [&str; 11] = [
+pub const AVERAGED: [&str; 17] = [
     "ema",
     "model_ema",
     "ema_model",
@@ -23,6 +32,12 @@ pub const AVERAGED: [&str; 11] = [
     "model_avg",
     "average_model_state",
     "module_ema",
+    "params_ema",
+    "teacher",
+    "ema_params",
+    "ema_weights",
+    "net_ema",
+    "g_ema",
 ];
 
 /// Keys of dicts that hold tensors, but not weights.

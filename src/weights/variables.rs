@@ -43,11 +43,11 @@ pub fn find_variables<T: Clone>(
             (false, _) => others.push((key.to_string(), node.describe())),
         }
     }
-    let mut tensors = vec![];
-    collect(&Rc::new(Node::Dict(taken)), "", true, "", &mut tensors)?;
+    let (mut tensors, mut rest) = (vec![], vec![]);
+    collect(&Rc::new(Node::Dict(taken)), "", true, "", &mut tensors, &mut rest)?;
     if tensors.is_empty() {
         return Err(Error::new(Kind::NotACheckpoint, "holds no arrays").list(candidates(root)));
     }
     let has_average = averaged.is_some() && !take.ema;
-    Ok((tensors, Taken { key: String::new(), is_average: take.ema, has_average, others }))
+    Ok((tensors, Taken { key: String::new(), is_average: take.ema, has_average, others, rest }))
 }

@@ -13,7 +13,7 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use swa_base::text::shown;
+use swa_base::text::{printable, shown};
 use swa_base::{Error, Result, panics};
 
 pub use progress::{Shown, Terminal};
@@ -58,7 +58,8 @@ impl Common {
     /// A note about what is going on, on stderr; silent with --quiet.
     pub fn note(&self, line: impl Display) {
         if !self.quiet {
-            panics::stderr_line(&shown(&line.to_string(), &run::flag));
+            // One line, whatever stands in a path.
+            panics::stderr_line(&printable(&shown(&line.to_string(), &run::flag)));
         }
     }
 

@@ -109,6 +109,10 @@ pub struct Args {
     #[arg(long, help_heading = "Which checkpoints")]
     pub by_position: bool,
 
+    /// Count checkpoints with the same weights (`last` beside the epoch it repeats) as often as they are named
+    #[arg(long, help_heading = "Which checkpoints")]
+    pub allow_duplicates: bool,
+
     #[command(flatten)]
     pub metrics: metrics::MetricsArgs,
 
@@ -183,6 +187,7 @@ impl Args {
             range: self.range.clone(),
             number: self.number.clone(),
             by_position: self.by_position,
+            allow_duplicates: self.allow_duplicates,
             results: self.metrics.results()?,
         })
     }

@@ -29,6 +29,8 @@ struct Machine<'b> {
     modules: HashMap<u32, usize>,
     /// How many pickles this one is in.
     depth: u32,
+    /// See [`Pickle`].
+    made: HashMap<u32, Id>,
 }
 
 /// Bytes of names beyond those of a pickle: a small one may name many classes of one module.
@@ -54,6 +56,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         named: 0,
         modules: HashMap::new(),
         depth,
+        made: HashMap::new(),
     };
     while machine.step()? {
         let held = [machine.values.len(), machine.memoized(), machine.marks.len()];
@@ -63,7 +66,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
     }
     let root = machine.pop()?;
     machine.check_states()?;
-    Ok(Pickle { values: machine.values, root, length: machine.at })
+    Ok(Pickle { values: machine.values, root, made: machine.made, length: machine.at })
 }
 
 impl<'b> Machine<'b> {
@@ -387,7 +390,11 @@ impl<'b> Machine<'b> {
             _ => 0,
         };
         self.check_copied()?;
+        let is_plain = self.name(callable).is_some_and(|name| name.path.contains("builtin"));
         self.push(value);
+        if !is_plain {
+            self.made.insert(self.values.len() as u32 - 1, callable);
+        }
         Ok(())
     }
 

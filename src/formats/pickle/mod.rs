@@ -9,8 +9,10 @@ mod globals;
 mod machine;
 mod nested;
 mod python2;
+pub(crate) mod written;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::tensors::MAX_RANK;
@@ -98,6 +100,8 @@ pub struct Object {
 pub struct Pickle {
     values: Vec<Value>,
     root: Id,
+    /// Containers that calls made, with what was called; plain ones are not among them.
+    made: HashMap<u32, Id>,
     /// Its length in bytes; more may follow it.
     pub length: usize,
 }
@@ -124,6 +128,14 @@ impl Pickle {
     /// The value that unpickling would return.
     pub fn root(&self) -> Id {
         self.root
+    }
+
+    /// Its own bytes, where one of its values is bytes; else none are needed to read its values.
+    pub(in crate::formats) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        match self.values.iter().any(|value| matches!(value, Value::Bytes(_))) {
+            true => bytes[..self.length].to_vec(),
+            false => vec![],
+        }
     }
 
     /// A value.

@@ -34,10 +34,17 @@ struct Pickles<'a> {
 
 impl Pickles<'_> {
     fn next(&mut self) -> Result<Pickle> {
+        self.next_with_bytes().map(|(pickle, _)| pickle)
+    }
+
+    /// With its bytes, where some of its values are bytes.
+    fn next_with_bytes(&mut self) -> Result<(Pickle, Vec<u8>)> {
         let end = self.source.size().min(self.at + MAX_PICKLE as u64);
-        let pickle = Pickle::parse(self.source.read(self.at..end, &mut self.scratch)?)?;
+        let bytes = self.source.read(self.at..end, &mut self.scratch)?;
+        let pickle = Pickle::parse(bytes)?;
+        let bytes = pickle.raw(bytes);
         self.at += pickle.length as u64;
-        Ok(pickle)
+        Ok((pickle, bytes))
     }
 }
 
@@ -49,7 +56,7 @@ pub fn read(source: &Source) -> Result<Saved> {
         return Err(bad("another protocol than 1001"));
     }
     pickles.next()?; // the writer's system: storages are little-endian on all of them
-    let pickle = pickles.next()?;
+    let (pickle, bytes) = pickles.next_with_bytes()?;
     let keys = pickles.next()?;
     let keys = keys.elements(keys.root()).map(|ids| ids.iter().map(|&id| keys.text(id)).collect());
     let Some(Some(keys)): Option<Option<Vec<&str>>> = keys else {
@@ -93,7 +100,7 @@ pub fn read(source: &Source) -> Result<Saved> {
             return Err(bad("a view under the key of a storage"));
         }
     }
-    Ok(Saved { pickle, storages: all, big_endian: false, metadata: None })
+    Ok(Saved { bytes, pickle, storages: all, big_endian: false, metadata: None })
 }
 
 /// A storage that is part of another.

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::format::{Candidate, Format, Like, Read, Reader, Request, Template};
 use super::pickle::{Id, MAX_PICKLE, Pickle};
+use super::safetensors::Metadata;
 use super::zip::{self, Archive, Entry};
 use crate::store::Source;
 use crate::tensors::MAX_HEADER;
@@ -19,12 +20,12 @@ use crate::tensors::TensorInfo;
 use crate::tensors::contents::{Contents, Location, NO_CHECKSUM, Region, StoredChecksums};
 use crate::tensors::view::{Located, Storage, View, dimensions, locate};
 use crate::weights::tree::Node;
-use crate::weights::{self, Take, Taken};
+use crate::weights::{self, Rest, Take, Taken};
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
 pub(super) const FORMAT: Format = Format {
     name: "PyTorch zip",
-    endings: &["pth", "pt", "ckpt", "tar", "bin"],
+    endings: &["pth", "pt", "ckpt", "tar", "bin", "pyth", "th"],
     reader: Reader::File { is_one: is_zip, read: read_one },
 };
 
@@ -82,16 +83,19 @@ pub(super) fn of_pytorch() -> BTreeMap<String, String> {
 /// The metadata that these tools recorded in a PyTorch file, or else [`of_pytorch`].
 fn metadata(recorded: Option<&str>) -> BTreeMap<String, String> {
     match recorded {
-        Some(text) => serde_json::from_str(text).unwrap_or_default(),
+        Some(text) => serde_json::from_str(text).map_or_else(|_| BTreeMap::new(), |Metadata(m)| m),
         None => of_pytorch(),
     }
 }
 
 /// Adds the weights of one file.
 fn push(contents: &mut Contents, number: u32, saved: &Saved, take: &Take) -> Result<()> {
-    let (views, taken): (Vec<(String, View)>, Taken) = weights::find(&saved.tree()?, take)?;
+    let (views, mut taken): (Vec<(String, View)>, Taken) = weights::find(&saved.tree()?, take)?;
+    saved.keep(&mut taken);
     push_views(contents, number, saved, views)?;
-    if number == 0 {
+    if number > 0 {
+        contents.taken.rest.extend(taken.rest);
+    } else {
         contents.taken = taken;
         contents.metadata = metadata(saved.metadata.as_deref());
     }
@@ -157,6 +161,8 @@ fn is_legacy(head: &[u8]) -> bool {
 #[derive(Debug)]
 pub struct Saved {
     pub pickle: Pickle,
+    /// Those of the pickle, where it has bytes that are not text.
+    pub bytes: Vec<u8>,
     pub storages: HashMap<Box<str>, Storage>,
     /// Whether the values are big-endian.
     pub big_endian: bool,
@@ -164,7 +170,46 @@ pub struct Saved {
     pub metadata: Option<String>,
 }
 
+/// Most values beside tensors that are kept: modules have one each.
+const MAX_KEPT: usize = 4096;
+
+/// Most steps that finding one of them may take, all together.
+const MAX_STEPS: usize = 1 << 22;
+
 impl Saved {
+    /// Adds what an output needs to hold what is no tensor.
+    fn keep(&self, taken: &mut Taken) {
+        let pickle = &self.pickle;
+        let mut steps = 0;
+        let mut below = |dict: Id, key: &str| {
+            // The longest key that fits, as keys may have dots.
+            let mut rest = Some(dict);
+            let mut key = key;
+            while let (Some(dict), false) = (rest, key.is_empty()) {
+                let items = pickle.items(dict)?;
+                steps += items.len();
+                if steps > MAX_STEPS {
+                    return None;
+                }
+                let leads = |name: &&str| {
+                    key.strip_prefix(name).is_some_and(|t| t.is_empty() || t.starts_with('.'))
+                };
+                let names = items.iter().filter_map(|(name, _)| pickle.text(*name)).filter(leads);
+                let name = names.max_by_key(|name| name.len())?;
+                rest = pickle.get(dict, name);
+                key = key[name.len()..].strip_prefix('.').unwrap_or_default();
+            }
+            rest
+        };
+        let Some(weights) = below(pickle.root(), &taken.key) else { return };
+        // Parts of a state whose tensors have names of their own do not make it again.
+        let is_whole = |rest: &&mut Rest| !rest.name.contains("_extra_state.");
+        for rest in taken.rest.iter_mut().take(MAX_KEPT).filter(is_whole) {
+            let found = below(weights, &rest.name);
+            rest.pickle = found.and_then(|id| pickle.written(id, &self.bytes));
+        }
+    }
+
     pub(crate) fn tree(&self) -> Result<Rc<Node<View>>> {
         values::tree(&self.pickle)
     }
@@ -261,7 +306,7 @@ fn read_zip(source: &Source, archive: &Archive) -> Result<Saved> {
             storages.insert(key.into(), Storage { bytes: entry.stored()?, crc });
         }
     }
-    Ok(Saved { pickle, storages, big_endian, metadata })
+    Ok(Saved { bytes: pickle.raw(bytes), pickle, storages, big_endian, metadata })
 }
 
 /// The folder that all entries are in: that of `data.pkl`.

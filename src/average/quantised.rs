@@ -1,0 +1,207 @@
+//! Values that are codes: numbers that mean something only together with scales beside them. The mean of codes, or
+//! codes of one checkpoint with the mean of scales, means nothing.
+//!
+//! They are told by their form: a tensor of integers or of 8 bits and less, and a tensor beside it by whose name it is
+//! scaled. Names are those of bitsandbytes, LLM.int8, GPTQ, AWQ, HQQ, EXL2, AQLM, Quanto, torchao, compressed-tensors,
+//! MXFP4, and of weights in F8 with scales. Integers alone are what they are: counters, positions, masks.
+
+use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
+use crate::{Error, Kind, Result};
+
+/// What follows the whole name of a tensor of codes.
+const AFTER: [&str; 13] = [
+    ".absmax",
+    "_absmax",
+    ".SCB",
+    "_SCB",
+    "_scale_inv",
+    "_scale",
+    "_scales",
+    ".scale",
+    ".scales",
+    ":scale",
+    "_scale_2",
+    ".quant_map",
+    "_zero_point",
+];
+
+/// The end of the name of codes, and what stands in its place in the name of scales.
+const PAIRS: [(&str, &[&str]); 13] = [
+    ("qweight", &["scales", "qzeros", "scale"]),
+    ("weight_packed", &["weight_scale"]),
+    ("W_q", &["scale", "zero"]),
+    ("q_weight", &["q_scale", "q_scale_max"]),
+    ("codes", &["codebooks", "codebook"]),
+    ("_blocks", &["_scales"]),
+    ("qdata", &["scale", "scale_and_zero"]),
+    ("int_data", &["scale"]),
+    ("int8_data", &["scale"]),
+    ("_data", &["_scale"]),
+    ("CB", &["SCB"]),
+    ("float8_data", &["scale"]),
+    ("packed_weight", &["scales", "scale"]),
+];
+
+/// Names of weights.
+const WEIGHTS: [&str; 3] = ["weight", "kernel", "embedding"];
+
+/// Names of scales beside weights, of the same module.
+const BESIDE: [&str; 9] = [
+    "SCB",
+    "absmax",
+    "scale",
+    "scales",
+    "scale_weight",
+    "weight_scale",
+    "weight_scale_inv",
+    "weights_scale",
+    "zero_point",
+];
+
+/// Whether values may be codes: of these types, and more than one.
+fn may_be_codes(info: &TensorInfo) -> bool {
+    let has_type = !matches!(
+        info.dtype,
+        Dtype::BOOL | Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::C64
+    );
+    has_type && info.len() > 1
+}
+
+/// The tensor by which another is scaled.
+fn scale<'a>(input: &'a Checkpoint, codes: &TensorInfo) -> Option<&'a str> {
+    if !may_be_codes(codes) {
+        return None;
+    }
+    let name = codes.name.as_str();
+    // Scales are floating; those of MXFP4 are exponents.
+    let is_scale =
+        |info: &&TensorInfo| !matches!(info.dtype, Dtype::BOOL | Dtype::I64) && info.name != name;
+    let found = |name: String| input.get(&name).filter(is_scale).map(|info| info.name.as_str());
+    let after = AFTER.iter().find_map(|after| found(format!("{name}{after}")));
+    if after.is_some() {
+        return after;
+    }
+    let paired = |(end, others): &(&str, &[&str])| {
+        let stem = name.strip_suffix(end)?;
+        others.iter().find_map(|other| found(format!("{stem}{other}")))
+    };
+    if let Some(paired) = PAIRS.iter().find_map(paired) {
+        return Some(paired);
+    }
+    let (module, last) = name.rsplit_once('.').unwrap_or(("", name));
+    let path = |other: &str| match module {
+        "" => other.to_string(),
+        module => format!("{module}.{other}"),
+    };
+    let is_float = |name: &&str| {
+        input.get(name).is_some_and(|info| {
+            matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
+                || matches!(info.dtype, Dtype::F8_E4M3 | Dtype::F8_E8M0)
+        })
+    };
+    let is_weight = WEIGHTS.contains(&last);
+    BESIDE.iter().filter(|_| is_weight).find_map(|other| found(path(other)).filter(is_float))
+}
+
+/// Fails if a tensor that would be in the average is one of codes; `selects` tells by its name.
+pub(super) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
+    let wanted = input.tensors().iter().filter(|info| selects(&info.name));
+    let mut found = wanted.filter_map(|info| Some((info, scale(input, info)?)));
+    let Some((codes, scale)) = found.next() else { return Ok(()) };
+    let more = match found.count() {
+        0 => String::new(),
+        n => format!(", and so are {n} more"),
+    };
+    let what = format!(
+        "it holds quantised values: {:?} codes, which mean something with `{scale}` alone{more}",
+        codes.dtype
+    );
+    Err(Error::new(Kind::Unsupported, what).at(input.path()).tensor(&codes.name).remedy(
+        "average the checkpoints that were quantised, or dequantise these and save them as \
+         floating-point weights first",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Take;
+    use crate::{average, average::Options};
+
+    /// A checkpoint of tensors with three values each.
+    fn file(folder: &std::path::Path, name: &str, tensors: &[(&str, Dtype)]) -> std::path::PathBuf {
+        let bytes = [0; 64];
+        let view = |(name, dtype): &(&str, Dtype)| {
+            let size = 3 * dtype.bitsize() / 8;
+            let view = safetensors::tensor::TensorView::new(*dtype, vec![3], &bytes[..size]);
+            (name.to_string(), view.unwrap())
+        };
+        let path = folder.join(name);
+        let bytes = safetensors::serialize(tensors.iter().map(view), None).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn plan(tensors: &[(&str, Dtype)], options: Options) -> Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["a.safetensors", "b.safetensors"].map(|n| file(folder.path(), n, tensors));
+        let inputs = Checkpoint::open_all(&paths, &Take::default())?;
+        average::Plan::new(&inputs, [average::mean(2)?], options).map(drop)
+    }
+
+    #[test]
+    fn codes_are_refused_by_name_with_their_scales() {
+        use Dtype::*;
+        // Names as the libraries write them.
+        let cases: [(&str, &[(&str, Dtype)]); 18] = [
+            ("l.weight.absmax", &[("l.weight", U8), ("l.weight.absmax", F32)]),
+            ("l.weight.absmax", &[("l.weight", U8), ("l.weight.absmax", U8)]),
+            ("l.SCB", &[("l.weight", I8), ("l.SCB", F32)]),
+            ("l.scales", &[("l.qweight", I32), ("l.scales", F16), ("l.qzeros", I32)]),
+            ("l.weight_scale", &[("l.weight_packed", I32), ("l.weight_scale", BF16)]),
+            ("l.weight_scale_inv", &[("l.weight", F8_E4M3), ("l.weight_scale_inv", F32)]),
+            ("l.weight_scale", &[("l.weight", F8_E4M3), ("l.weight_scale", F32)]),
+            ("l.weight_scale", &[("l.weight", U8), ("l.weight_scale", F8_E4M3)]),
+            ("l.scale_weight", &[("l.weight", F8_E4M3), ("l.scale_weight", F32)]),
+            ("l.scale", &[("l.W_q", U8), ("l.scale", F16), ("l.zero", F16)]),
+            ("l.q_scale", &[("l.q_weight", I32), ("l.q_scale", I32)]),
+            ("l.codebooks", &[("l.codes", I8), ("l.codebooks", F16)]),
+            ("m.down_proj_scales", &[("m.down_proj_blocks", U8), ("m.down_proj_scales", U8)]),
+            ("l._weight_scale", &[("l._weight_qdata", I8), ("l._weight_scale", F32)]),
+            ("l.weight:scale", &[("l.weight:qdata", I8), ("l.weight:scale", F32)]),
+            ("l.weight._scale", &[("l.weight._data", I8), ("l.weight._scale", F32)]),
+            ("kernel_scale", &[("kernel", I8), ("kernel_scale", F32)]),
+            ("e.gate_scale", &[("e.gate", F8_E4M3), ("e.gate_scale", F32)]),
+        ];
+        for (scale, tensors) in cases {
+            let options = || Options { dtype: Some(average::Float::F32), ..Options::default() };
+            let error = plan(tensors, options()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(tensors[0].0) && text.contains(&format!("`{scale}`")), "{text}");
+            // Without the codes there is nothing against it.
+            let exclude = regex::Regex::new(&format!("^{}$", regex::escape(tensors[0].0))).unwrap();
+            let options = Options { exclude: Some(exclude), ..options() };
+            let left = plan(tensors, options).map_err(|e| e.to_string());
+            assert!(left.is_ok() || left.as_ref().unwrap_err().contains("no tensor"), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn plain_integers_stay() {
+        use Dtype::*;
+        let cases: [&[(&str, Dtype)]; 8] = [
+            &[("bn.num_batches_tracked", I64), ("bn.weight", F32)],
+            &[("attn.relative_position_index", I64), ("attn.logit_scale", F32)],
+            &[("norm.initialized", U8), ("norm.scale", F32)],
+            &[("e.position_ids", I64), ("e.weight", F32)],
+            &[("l.weight", I8), ("l.bias", F32)],
+            &[("fq.zero_point", I32), ("fq.scale", F32), ("weight", F32)],
+            &[("norm.scale", F32), ("norm.weight", F32)],
+            &[("vq.indices", I64), ("vq.codebook", F32)],
+        ];
+        for tensors in cases {
+            plan(tensors, Options::default()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! From arguments to open checkpoints, each snapshot of which counts once.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use super::say_selected;
+use crate::checkpoint::{Checkpoint, Take, same};
+use crate::select::{Criteria, Selection, find, standing, unnumbered};
+use crate::{Progress, Result, setting};
+
+/// Selects and opens checkpoints. Of those with the same weights one counts, that with the most telling name, and
+/// that is said. `insist`: each is meant, as where each has a weight of its own.
+///
+/// # Errors
+/// Those of [`select`](crate::select::select) and of [`Checkpoint::open_all`]; `Io` where weights cannot be compared.
+pub(super) fn open(
+    arguments: &[PathBuf],
+    criteria: &Criteria,
+    take: &Take,
+    insist: bool,
+    progress: &dyn Progress,
+) -> Result<(Selection, Vec<Checkpoint>)> {
+    let mut found = find(arguments, criteria)?;
+    let mut repeated: Vec<(PathBuf, PathBuf)> = vec![];
+    if !criteria.allow_duplicates && criteria.is_narrow() {
+        let others = copies(&found.paths, criteria, take)?;
+        leave_out(&mut found, &others);
+        repeated.extend(others);
+    }
+    let (selection, inputs) = loop {
+        let all = found.paths.clone();
+        let selection = std::mem::take(&mut found).narrowed(criteria)?;
+        let inputs = Checkpoint::open_all(&selection.paths, take)?;
+        if criteria.allow_duplicates {
+            break (selection, inputs);
+        }
+        let own = pairs(&inputs.iter().collect::<Vec<_>>())?;
+        if own.is_empty() || insist {
+            if let Some((copy, kept)) = own.first() {
+                let (copy, kept) = (copy.display(), kept.display());
+                progress.note(&format!(
+                    "note: `{copy}` has the same weights as `{kept}`: both count, with the weights given"
+                ));
+            }
+            break (selection, inputs);
+        }
+        // What has moved up takes the places of those that go.
+        found = Selection { paths: all, repeated: selection.repeated, ..Selection::default() };
+        leave_out(&mut found, &own);
+        repeated.extend(own);
+    };
+    say_selected(progress, &selection);
+    for (copy, kept) in &repeated {
+        let (copy, kept) = (copy.display(), kept.display());
+        progress.note(&format!(
+            "note: `{copy}` has the same weights as `{kept}`: counted once; {} counts both",
+            setting!("allow_duplicates")
+        ));
+    }
+    Ok((selection, inputs))
+}
+
+/// Names without a number that are copies of numbered ones: these are told from what else has no number before the
+/// criteria ask for it.
+fn copies(paths: &[PathBuf], criteria: &Criteria, take: &Take) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let without = unnumbered(paths, criteria.number.as_ref());
+    if without.is_empty() || without.len() == paths.len() {
+        return Ok(vec![]);
+    }
+    // What cannot be opened is no copy; it is reported where it counts.
+    let open = |path: &PathBuf| Checkpoint::open_with(path, take).ok();
+    let opened: Vec<Checkpoint> = paths.iter().filter_map(open).collect();
+    let without: HashSet<&Path> = without.into_iter().map(|i| paths[i].as_path()).collect();
+    let mut found = pairs(&opened.iter().collect::<Vec<_>>())?;
+    found.retain(|(copy, _)| without.contains(copy.as_path()));
+    Ok(found)
+}
+
+/// Those with the weights of another, each with the one that is kept.
+fn pairs(inputs: &[&Checkpoint]) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let first = same::repeated(inputs)?;
+    let mut kept: Vec<usize> = (0..inputs.len()).collect();
+    for (i, first) in first.iter().enumerate() {
+        if let Some(first) = first
+            && standing(inputs[i].path()) < standing(inputs[kept[*first]].path())
+        {
+            kept[*first] = i;
+        }
+    }
+    let group = |i: usize| first[i].unwrap_or(i);
+    let pair = |i: usize| {
+        let of = kept[group(i)];
+        (of != i).then(|| (inputs[i].path().to_path_buf(), inputs[of].path().to_path_buf()))
+    };
+    Ok((0..inputs.len()).filter_map(pair).collect())
+}
+
+fn leave_out(found: &mut Selection, repeated: &[(PathBuf, PathBuf)]) {
+    let copies: HashSet<&PathBuf> = repeated.iter().map(|(copy, _)| copy).collect();
+    found.paths.retain(|path| !copies.contains(path));
+}
