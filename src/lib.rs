@@ -35,7 +35,7 @@ mod tensors;
 mod weights;
 
 pub use swa_base::{
-    Choice, Error, Kind, Progress, Result, Silent, Unit, choices, error, setting, text,
+    Choice, Error, Kind, Progress, Result, Shard, Silent, Unit, choices, error, setting, text,
 };
 
 /// The metadata key under which the tools record what they did, as compact JSON.

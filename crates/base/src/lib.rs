@@ -1,5 +1,6 @@
 //! What all packages of swa-tools share: [`Error`], which says what is wrong and what to do; [`Progress`], which
-//! long work reports to; [`Choice`], settings that are chosen by name; and text for people and shells ([`text`]).
+//! long work reports to; [`Choice`], settings that are chosen by name; [`Shard`], the part of a job that one of several
+//! processes does; and text for people and shells ([`text`]).
 
 #![deny(missing_docs)]
 
@@ -7,8 +8,10 @@ pub mod choice;
 pub mod error;
 pub mod panics;
 pub mod progress;
+pub mod shard;
 pub mod text;
 
 pub use choice::Choice;
 pub use error::{Error, Kind, Result};
 pub use progress::{Progress, Silent, Unit};
+pub use shard::Shard;

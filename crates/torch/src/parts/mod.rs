@@ -20,4 +20,4 @@ pub(crate) use keeper::Keeper;
 pub use keeper::Tell;
 pub(crate) use part::{BatchSummary, Content, Part, Progress};
 pub(crate) use set::Set;
-pub use shard::Shard;
+pub use swa_base::Shard;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::identity::{Identity, PROGRAMS_KEY};
-use super::shard::Shard;
-use swa_base::Result;
+use super::shard;
+use swa_base::{Result, Shard};
 use swa_data::Batch;
 use swa_tools::checkpoint::{Checkpoint, TensorInfo};
 
@@ -45,6 +45,7 @@ impl BatchSummary {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Progress {
     /// Which part it is.
+    #[serde(with = "shard")]
     pub shard: Shard,
     /// How many of its own batches are done.
     pub done: usize,

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::file::{self, Opened};
 use super::identity::{Identity, PROGRAMS_KEY};
 use super::part::{Content, Part, Progress, differences};
-use super::shard::Shard;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, Shard, setting};
 
 /// All parts of a pass, each once.
 #[derive(Debug)]
