@@ -179,11 +179,20 @@ fn pytorch_files_are_written_as_pytorch_reads_them() {
             .arg("-o")
             .arg(&output);
         run.assert().success();
-        let digest = Sha256::digest(std::fs::read(&output).unwrap());
+        let bytes = match output.is_dir() {
+            false => std::fs::read(&output).unwrap(),
+            true => {
+                let file = |name: &String| std::fs::read(output.join(name)).unwrap();
+                let named = |name: &String| [name.as_bytes(), &file(name)].concat();
+                listing(&output).iter().flat_map(named).collect()
+            }
+        };
+        let digest = Sha256::digest(bytes);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, row["sha256"].as_str().unwrap(), "{}", row["output"]);
         // What is written is read again: its checksums hold, and its mean with itself is the same.
-        swa_avg().arg("--verify").arg(&output).assert().code(if is_zip(&output) { 0 } else { 3 });
+        let has_crcs = output.is_dir() || is_zip(&output);
+        swa_avg().arg("--verify").arg(&output).assert().code(if has_crcs { 0 } else { 3 });
     }
 }
 
@@ -236,6 +245,89 @@ fn a_bit_flipped_in_a_zip_file_is_found() {
             assert_eq!(done.status.code(), Some(3), "{case} at {place}: {stderr}");
             assert!(!dir.path().join("out").exists());
         }
+    }
+}
+
+/// What torch's own converter reads of these is the same: fixtures/written/check.py.
+#[test]
+fn copies_of_sharded_folders_hold_the_average_and_all_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, again) = (dir.path().join("out"), dir.path().join("again.safetensors"));
+    let mut count = 0;
+    for case in cases().iter().filter(|case| case.label.starts_with("dcp-")) {
+        let label = &case.label;
+        let (like, expected) = (&case.inputs[0], case.expected.as_ref().unwrap());
+        let mut run = swa_avg();
+        run.args(&case.inputs).args(&case.args).arg("--like").arg(like).arg("-o").arg(&folder);
+        run.assert().success();
+        // Read again, one checkpoint is a copy; its CRCs are those of the new bytes.
+        let verified = swa_avg().arg("--verify").arg(&folder).output().unwrap();
+        assert!(verified.status.success(), "{label}: {verified:?}");
+        let mut read = swa_avg();
+        read.arg(&folder).args(&case.args).arg("-o").arg(&again).assert().success();
+        let (a, b) = (std::fs::read(&again).unwrap(), std::fs::read(expected).unwrap());
+        assert_eq!(difference(&a, &b), None, "{label}");
+        // The same files, of the same sizes: what describes them is the same.
+        let names = listing(like);
+        assert_eq!(listing(&folder), names, "{label}");
+        let read = |folder: &Path, name: &str| std::fs::read(folder.join(name)).unwrap();
+        assert!(read(&folder, ".metadata") == read(like, ".metadata"), "{label}");
+        let mut changed = 0;
+        for name in names {
+            let (a, b) = (read(&folder, &name), read(like, &name));
+            assert_eq!(a.len(), b.len(), "{label}: {name}");
+            changed += usize::from(a != b);
+        }
+        assert!(changed > 0, "{label}");
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_file(&again).unwrap();
+        count += 1;
+    }
+    assert!(count >= 9, "{count}");
+}
+
+#[test]
+fn a_copy_of_a_folder_is_refused_where_it_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let step = |n: u32| fixtures().join(format!("dcp-fsdp2/step-{n}"));
+    let run = |like: &Path, output: &str, more: &[&str]| {
+        let mut run = swa_avg();
+        run.args([step(90), step(100)]).arg("--like").arg(like).args(more);
+        run.arg("-o").arg(dir.path().join(output));
+        run
+    };
+    fails(&mut run(&step(90), "x.safetensors", &[]), 2, &["a folder gives a folder"]);
+    fails(&mut run(&step(90), "x", &["--dtype", "f16"]), 3, &["is F32, the model F16"]);
+    let sharded = fixtures().join("hf-sharded/checkpoint-50");
+    fails(&mut run(&sharded, "x", &[]), 2, &["holds nothing but weights"]);
+    let other = fixtures().join("dcp-types/step-90");
+    fails(&mut run(&other, "x", &[]), 3, &["do not match the model's", "missing"]);
+    fails(&mut run(&step(90), "no/x", &[]), 2, &["its folder does not exist"]);
+    assert!(listing(dir.path()).is_empty());
+    // An old one is replaced as a whole, and only if that is asked for.
+    run(&step(90), "x", &[]).assert().success();
+    fails(&mut run(&step(90), "x", &[]), 2, &["exists already"]);
+    run(&step(100), "x", &["--force"]).assert().success();
+    let mut own = run(&dir.path().join("x"), "x", &["--force"]);
+    fails(&mut own, 2, &["is an input as well as the output"]);
+}
+
+#[test]
+fn keras_models_are_reminded_of_their_statistics() {
+    for case in cases().iter().filter(|case| case.label.starts_with("keras-")) {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("out.safetensors");
+        let average = |more: &[&str]| {
+            let mut run = swa_avg();
+            let done = run.args(&case.inputs).arg("-o").arg(&output).args(more).arg("--force");
+            String::from_utf8(done.output().unwrap().stdout).unwrap()
+        };
+        let said = average(&[]);
+        let line = "batchnorm: the statistics of 1 layers no longer match";
+        assert!(said.contains(line) && said.contains("training=True"), "{}: {said}", case.label);
+        let report: Value = serde_json::from_str(&average(&["--json"])).unwrap();
+        assert_eq!((&report["batchnorm_layers"], &report["next"]), (&1.into(), &Value::Null));
+        assert!(!average(&["--last", "1", "--by-position"]).contains("batchnorm"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a pass gathers of one output, and where its bytes go.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::exact::{self, Sum};
@@ -16,8 +17,10 @@ use crate::sync::lock;
 pub(super) struct Place<'p> {
     pub sink: &'p dyn Sink,
     pub files: usize,
-    /// For each tensor.
-    pub tensors: Vec<TensorPlace<'p>>,
+    /// For each tensor: a place, or one in each file that has a piece of it, or none if it is not written.
+    pub tensors: Vec<Vec<TensorPlace<'p>>>,
+    /// Which values of each tensor are written, where not all are.
+    pub wanted: Option<Vec<Range<u64>>>,
 }
 
 /// Where a tensor goes.
@@ -35,7 +38,7 @@ pub(super) struct OutputState<'p, 'a> {
     /// The sum of the weights, exactly.
     pub divisor: Sum,
     /// Empty if nothing is written.
-    pub tensors: &'p [TensorPlace<'p>],
+    pub tensors: &'p [Vec<TensorPlace<'p>>],
     /// Number of its first file in the queue.
     first_file: usize,
     /// Of each tensor's bytes.
@@ -84,14 +87,14 @@ impl<'p, 'a> OutputState<'p, 'a> {
         Float::of(dtype).expect("planned as a float")
     }
 
-    /// Number of a tensor's file in the queue.
-    pub fn file(&self, tensor: usize) -> usize {
-        self.first_file + self.tensors[tensor].file
+    /// What is added up of a tensor's bytes, if anything. Tensors in several places have no checksum of their own.
+    fn kind(&self, tensor: usize) -> Option<Checksum> {
+        self.tensors.get(tensor)?.first()?.checksum
     }
 
     /// Adds a part of a tensor, from byte `at` on, to its checksum.
     pub fn sum(&self, tensor: usize, at: u64, bytes: &[u8]) {
-        if let Some(kind) = self.tensors[tensor].checksum {
+        if let Some(kind) = self.kind(tensor) {
             let part = kind.of_part(at, bytes, self.plan.output_size(tensor));
             let sum = &mut lock(&self.sums)[tensor];
             *sum = kind.add(*sum, part);
@@ -100,14 +103,13 @@ impl<'p, 'a> OutputState<'p, 'a> {
 
     /// The checksum of a part of a tensor that begins at byte `at`, a block's boundary. None: none is wanted.
     pub fn checksum(&self, tensor: usize, at: u64) -> Option<RunningChecksum> {
-        // Nothing is written.
-        let kind = self.tensors.get(tensor)?.checksum?;
+        let kind = self.kind(tensor)?;
         Some(RunningChecksum::new(kind, at, self.plan.output_size(tensor)))
     }
 
     /// Adds the checksum of a part.
     pub fn add_checksum(&self, tensor: usize, part: u128) {
-        if let Some(kind) = self.tensors[tensor].checksum {
+        if let Some(kind) = self.kind(tensor) {
             let sum = &mut lock(&self.sums)[tensor];
             *sum = kind.add(*sum, part);
         }
@@ -122,8 +124,8 @@ impl<'p, 'a> OutputState<'p, 'a> {
         (buffer, length): (Vec<u8>, usize),
         unwritten: &mut Unwritten,
     ) -> Result<()> {
-        if let Destination::Row(offset) = self.tensors[tensor].to {
-            let file = self.file(tensor);
+        if let [TensorPlace { to: Destination::Row(offset), file, .. }] = self.tensors[tensor][..] {
+            let file = self.first_file + file;
             return queue.write_later(file, (buffer, length), offset + at, unwritten);
         }
         self.put(queue, tensor, at, &buffer[..length])?;
@@ -131,13 +133,20 @@ impl<'p, 'a> OutputState<'p, 'a> {
         Ok(())
     }
 
-    /// Takes a part of a tensor whose values do not lie in a row.
+    /// Writes the part of a tensor from byte `at` on, wherever it goes, at once.
     pub fn put(&self, queue: &WriteQueue, tensor: usize, at: u64, part: &[u8]) -> Result<()> {
-        let Destination::Scattered(gather) = self.tensors[tensor].to else {
-            unreachable!("its values lie in a row")
-        };
-        queue.alone(self.file(tensor), |sink, file| {
-            self.scatter.put(sink, file, tensor, gather, at, part)
-        })
+        for place in &self.tensors[tensor] {
+            queue.alone(self.first_file + place.file, |sink, file| match place.to {
+                Destination::Row(offset) => sink.write_at(file, part, offset + at),
+                Destination::Scattered(gather) => {
+                    self.scatter.put(sink, file, tensor, gather, at, part)
+                }
+                Destination::Pieces(gather, number) => {
+                    let mut put = |offset, piece: &[u8]| sink.write_at(file, piece, offset);
+                    gather.pieces(number, at, part, &mut put)
+                }
+            })?;
+        }
+        Ok(())
     }
 }

@@ -19,7 +19,6 @@ use super::plan::{Member, Sources};
 use super::write_queue::{Unwritten, WriteQueue};
 use super::{Float, OutputPlan, Plan, Rule, kernel};
 use crate::checkpoint::digest;
-use crate::output::Destination;
 use crate::sync::lock;
 use crate::{Error, Kind, Result, setting};
 
@@ -66,10 +65,12 @@ pub(super) struct Stream<'p, 'a> {
     is_large: bool,
     copy_or_map: CopyOrMap,
     checksums: InputChecksums,
+    /// Which values of each tensor are wanted of the only output, where not all are.
+    wanted: Option<&'p [Range<u64>]>,
 }
 
 impl<'p, 'a> Stream<'p, 'a> {
-    /// `places`: of each output, or none if nothing is to be written.
+    /// `places`: of each output, or none if nothing is to be written. Of several, each takes all values.
     pub fn new(
         plan: &'p Plan<'a>,
         places: &'p [Place<'p>],
@@ -91,19 +92,23 @@ impl<'p, 'a> Stream<'p, 'a> {
             is_large: plan.bytes_to_read() > LARGE,
             copy_or_map: CopyOrMap::new(),
             checksums: InputChecksums::default(),
+            wanted: match places {
+                [only] => only.wanted.as_deref(),
+                _ => None,
+            },
         }
     }
 
     /// Does all jobs, or those that can be begun before the deadline. Of several errors the one of the
     /// first job counts, so that the message does not depend on the threads.
     pub fn run(&self, deadline: Option<Instant>) -> Result<()> {
-        // Job j works on part j − firsts[g] of group g.
+        // Job j works on part j − firsts[g] of group g, counted from the first part that is wanted.
         let groups = self.plan.groups();
         let mut firsts = Vec::with_capacity(groups.len());
         let mut count = 0usize;
         for group in 0..groups.len() {
             firsts.push(count);
-            count += self.values(group).div_ceil(self.values_a_job(group));
+            count += self.parts(group).len();
         }
         let next = AtomicUsize::new(0);
         let failed = AtomicBool::new(false);
@@ -130,7 +135,7 @@ impl<'p, 'a> Stream<'p, 'a> {
                 let group = firsts.partition_point(|&first| first <= j) - 1;
                 let per_job = self.values_a_job(group);
                 let all = self.values(group);
-                let start = (j - firsts[group]) * per_job;
+                let start = (self.parts(group).start + j - firsts[group]) * per_job;
                 let values = start..all.min(start + per_job);
                 let job = Job { group, values, count: all.div_ceil(per_job) };
                 if let Err(e) = self.job(&job, &mut worker) {
@@ -173,6 +178,27 @@ impl<'p, 'a> Stream<'p, 'a> {
     /// Values of a group's tensors: complex ones count twice.
     fn values(&self, group: usize) -> usize {
         self.size(group) as usize / self.widths(group).0
+    }
+
+    /// Which of a group's values are wanted.
+    fn wanted(&self, group: usize) -> Range<usize> {
+        let all = self.values(group);
+        let Some(wanted) = self.wanted else { return 0..all };
+        let member = &self.plan.groups().members(group)[0];
+        // Complex numbers are two values, and what is only copied goes by bytes.
+        let of_tensor = self.outputs[member.output()].plan.info(member.tensor()).len();
+        let each = all.checked_div(of_tensor).unwrap_or(0);
+        let Range { start, end } = &wanted[member.tensor()];
+        *start as usize * each..*end as usize * each
+    }
+
+    /// The parts of a group, by number, that have values that are wanted.
+    fn parts(&self, group: usize) -> Range<usize> {
+        let (wanted, per_job) = (self.wanted(group), self.values_a_job(group));
+        match wanted.is_empty() {
+            true => 0..0,
+            false => wanted.start / per_job..wanted.end.div_ceil(per_job),
+        }
     }
 
     fn values_a_job(&self, group: usize) -> usize {
@@ -221,7 +247,9 @@ impl<'p, 'a> Stream<'p, 'a> {
             let terms = Terms { inputs, sources: &sources.all, way, from };
             self.means(job, &terms, &sources, worker, is_trial.then_some(started))?;
         }
-        if plan.verify {
+        let wanted = self.wanted(job.group);
+        // The checksum of a whole tensor says nothing of a piece.
+        if plan.verify && wanted.len() == self.values(job.group) {
             let part = (bytes.clone(), self.size(job.group));
             self.checksums.add(job, inputs, &sources.all, part, worker)?;
         }
@@ -232,7 +260,10 @@ impl<'p, 'a> Stream<'p, 'a> {
                 }
             }
         }
-        (self.progress)(length * sources.all.len() as u64);
+        // What is read at the ends beside what is wanted does not count.
+        let Range { start, end } = job.values;
+        let counted = end.min(wanted.end).saturating_sub(start.max(wanted.start)) * width;
+        (self.progress)((counted * sources.all.len()) as u64);
         Ok(())
     }
 
@@ -256,12 +287,7 @@ impl<'p, 'a> Stream<'p, 'a> {
             for m in (0..members.len()).filter(|&m| is_from(m, source)) {
                 let (output, tensor) = (&self.outputs[members[m].output()], members[m].tensor());
                 output.sum(tensor, bytes.start, copy);
-                match output.tensors[tensor].to {
-                    Destination::Row(offset) => {
-                        queue.write(output.file(tensor), copy, offset + bytes.start)?;
-                    }
-                    Destination::Scattered(_) => output.put(queue, tensor, bytes.start, copy)?,
-                }
+                output.put(queue, tensor, bytes.start, copy)?;
             }
         }
         Ok(())

@@ -1,8 +1,10 @@
 //! What an output is written to: which tensor goes into which file, and where in it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::OutputPlan;
@@ -10,7 +12,10 @@ use super::output_state::{Place, TensorPlace};
 use crate::Result;
 use crate::checkpoint::{Checkpoint, Container, TensorInfo};
 use crate::formats::shards;
-use crate::output::{Format, Layout, LikeLayout, SafetensorsLayout, Sink, TorchLayout};
+use crate::output::{
+    Destination, Format, Layout, LikeFile, LikeFolder, LikeLayout, SafetensorsLayout, Sink,
+    TorchLayout,
+};
 
 /// What to write an output to.
 #[derive(Debug)]
@@ -28,6 +33,13 @@ pub enum Target {
         path: PathBuf,
         /// What is copied; it has all tensors of the output, with their shapes and types.
         model: Box<Checkpoint>,
+    },
+    /// A copy of a folder of torch.distributed.checkpoint with the result in the place of its weights.
+    LikeFolder {
+        /// Where.
+        path: PathBuf,
+        /// What is copied; it has all tensors of the output, with their shapes and types.
+        model: Box<LikeFolder>,
     },
     /// A folder as Hugging Face has them: safetensors shards, and the configuration and tokenizer of the
     /// last input that counts, if that is a folder.
@@ -49,14 +61,15 @@ impl Target {
     /// Where it is written.
     pub fn path(&self) -> &Path {
         match self {
-            Target::File { path, .. } | Target::Like { path, .. } | Target::Folder { path, .. } => {
-                path
-            }
+            Target::File { path, .. }
+            | Target::Like { path, .. }
+            | Target::LikeFolder { path, .. }
+            | Target::Folder { path, .. } => path,
         }
     }
 
-    pub(super) fn is_folder(&self) -> bool {
-        matches!(self, Target::Folder { .. })
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self, Target::Folder { .. } | Target::LikeFolder { .. })
     }
 }
 
@@ -65,9 +78,11 @@ pub(super) struct Files<'t> {
     pub names: Vec<String>,
     /// What they are called, without endings.
     stem: String,
-    /// For each the tensors in it.
+    /// For each the tensors in it, or of which there are pieces in it.
     tensors: Vec<Vec<usize>>,
-    pub layouts: Vec<Box<dyn Layout + 't>>,
+    layouts: Vec<Box<dyn Layout + 't>>,
+    /// The only file that is written, of all.
+    pub only: Option<usize>,
 }
 
 impl<'t> Files<'t> {
@@ -78,7 +93,19 @@ impl<'t> Files<'t> {
             Target::Folder { .. } => shards::stem(output.inputs()[0].path()),
             _ => String::new(),
         };
+        let info = |&tensor: &usize| output.output_info(tensor);
         let (names, tensors) = match target {
+            Target::LikeFolder { model, .. } => {
+                let names: Vec<&str> = all.iter().map(|&t| output.name(t)).collect();
+                let infos: Vec<TensorInfo> = all.iter().map(info).collect();
+                let (mut files, only) = (model.layouts(&names, &infos)?, None);
+                let names = files.iter().map(|file| file.name.to_string()).collect();
+                let tensors = files.iter_mut().map(|file| std::mem::take(&mut file.tensors));
+                let tensors = tensors.collect();
+                let boxed = |file: LikeFile<'t>| -> Box<dyn Layout + 't> { Box::new(file.layout) };
+                let layouts = files.into_iter().map(boxed).collect();
+                return Ok(Files { names, stem, tensors, layouts, only });
+            }
             Target::File { .. } | Target::Like { .. } => (vec![String::new()], vec![all]),
             Target::Folder { max_shard: Some(limit), .. } => {
                 let mut shards: Vec<Vec<usize>> = vec![];
@@ -99,7 +126,7 @@ impl<'t> Files<'t> {
         let names = if names.len() == 1 { vec![shards::single(&stem)] } else { names };
         let metadata = output.metadata();
         let layouts = tensors.iter().map(|tensors| -> Result<Box<dyn Layout>> {
-            let infos: Vec<TensorInfo> = tensors.iter().map(|&t| output.output_info(t)).collect();
+            let infos: Vec<TensorInfo> = tensors.iter().map(info).collect();
             Ok(match target {
                 Target::File { format: Format::Torch, .. } => {
                     Box::new(TorchLayout::new(infos.iter(), &output.kept(), &metadata)?)
@@ -112,44 +139,76 @@ impl<'t> Files<'t> {
             })
         });
         let layouts = layouts.collect::<Result<_>>()?;
-        Ok(Files { names, stem, tensors, layouts })
+        Ok(Files { names, stem, tensors, layouts, only: None })
+    }
+
+    /// The files that are written, in the order of the sink's.
+    fn written(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_written = |file: &usize| self.only.is_none_or(|only| only == *file);
+        (0..self.layouts.len()).filter(is_written)
+    }
+
+    /// Of each file, in bytes.
+    pub fn sizes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.layouts.iter().map(|layout| layout.size())
     }
 
     /// All together, in bytes.
     pub fn size(&self) -> u64 {
-        self.layouts.iter().map(|layout| layout.size()).sum()
+        self.sizes().sum()
     }
 
     /// Where each tensor goes.
-    pub fn place<'s>(&'s self, sink: &'s dyn Sink) -> Place<'s> {
-        let mut places: Vec<_> =
-            (0..self.tensors.iter().map(Vec::len).sum()).map(|_| None).collect();
-        for (file, (tensors, layout)) in self.tensors.iter().zip(&self.layouts).enumerate() {
-            for (number, &tensor) in tensors.iter().enumerate() {
-                let (to, checksum) = (layout.destination(number), layout.checksum());
-                places[tensor] = Some(TensorPlace { file, to, checksum });
+    pub fn place<'s>(&'s self, sink: &'s dyn Sink, output: &OutputPlan) -> Place<'s> {
+        let mut tensors: Vec<Vec<TensorPlace>> = vec![];
+        tensors.resize_with(output.tensors().len(), Vec::new);
+        for (file, number) in self.written().enumerate() {
+            let layout = &self.layouts[number];
+            for (i, &tensor) in self.tensors[number].iter().enumerate() {
+                let (to, checksum) = (layout.destination(i), layout.checksum());
+                tensors[tensor].push(TensorPlace { file, to, checksum });
             }
         }
-        let tensors = places.into_iter().map(|place| place.expect("each tensor is in a file"));
-        Place { sink, files: self.layouts.len(), tensors: tensors.collect() }
+        let wanted = self.only.map(|only| self.wanted(only, output));
+        Place { sink, files: self.written().count(), tensors, wanted }
+    }
+
+    /// Which values of each tensor a file has: from the first to the last.
+    pub fn wanted(&self, file: usize, output: &OutputPlan) -> Vec<Range<u64>> {
+        let mut wanted = vec![0..0; output.tensors().len()];
+        for (i, &tensor) in self.tensors[file].iter().enumerate() {
+            wanted[tensor] = match self.layouts[file].destination(i) {
+                Destination::Row(_) | Destination::Scattered(_) => {
+                    0..output.info(tensor).len() as u64
+                }
+                Destination::Pieces(gather, number) => {
+                    let slabs = gather.slabs.iter().filter(|slab| slab.file == number);
+                    let values = slabs.map(|slab| gather.values(slab));
+                    values.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)).unwrap_or(0..0)
+                }
+            };
+        }
+        wanted
     }
 
     /// Writes what the tensors do not change, before the first of them.
     pub fn begin(&self, sink: &dyn Sink) -> Result<()> {
-        let mut layouts = self.layouts.iter().enumerate();
-        layouts.try_for_each(|(file, layout)| layout.begin(sink, file))
+        let files: Vec<(usize, usize)> = self.written().enumerate().collect();
+        let begun = files.into_par_iter().map(|(file, n)| self.layouts[n].begin(sink, file));
+        begun.collect::<Vec<_>>().into_iter().collect() // of several errors the first in order
     }
 
     /// Writes what depends on the tensors, after the last of them. `sums`: of each tensor's bytes.
     pub fn finish(&self, sink: &dyn Sink, output: &OutputPlan, sums: &[u128]) -> Result<()> {
-        for (file, layout) in self.layouts.iter().enumerate() {
-            let infos: Vec<(TensorInfo, u128)> = (self.tensors[file].iter())
+        let files: Vec<(usize, usize)> = self.written().enumerate().collect();
+        let finished = files.into_par_iter().map(|(file, number)| {
+            let infos: Vec<(TensorInfo, u128)> = (self.tensors[number].iter())
                 .map(|&tensor| (output.output_info(tensor), sums[tensor]))
                 .collect();
             let infos: Vec<_> = infos.iter().map(|(info, sum)| (info, *sum)).collect();
-            layout.finish(sink, file, &infos)?;
-        }
-        Ok(())
+            self.layouts[number].finish(sink, file, &infos)
+        });
+        finished.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// Of the index.

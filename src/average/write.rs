@@ -70,7 +70,9 @@ impl Plan<'_> {
         let sinks: Vec<&dyn Sink> = opened.iter().map(Opened::sink).collect();
         let mut written = self.fill(&sinks, &files, progress)?;
         for (number, (output, _)) in outputs.enumerate() {
-            if let Opened::Folder(folder) = &mut opened[number] {
+            if let (Opened::Folder(folder), Target::Folder { .. }) =
+                (&mut opened[number], &targets[number])
+            {
                 written[number].copied = complete(folder, output, &files[number])?;
             }
         }
@@ -116,7 +118,7 @@ impl Plan<'_> {
         check_outputs(&outputs, force, &inputs)
     }
 
-    fn fill(
+    pub(super) fn fill(
         &self,
         sinks: &[&dyn Sink],
         files: &[Files],
@@ -126,7 +128,9 @@ impl Plan<'_> {
             files.begin(*sink)?;
         }
         let places: Vec<Place> =
-            files.iter().zip(sinks).map(|(files, sink)| files.place(*sink)).collect();
+            (files.iter().zip(sinks).zip(self.outputs()))
+                .map(|((files, sink), output)| files.place(*sink, output))
+                .collect();
         let stream = Stream::new(self, &places, progress);
         stream.run(None)?;
         let mut written = vec![];
@@ -184,8 +188,7 @@ impl Opened {
         if !target.is_folder() {
             return Ok(Opened::File(AtomicFile::create(path, files.size(), force)?));
         }
-        let sizes = files.names.iter().zip(&files.layouts);
-        let sizes: Vec<_> = sizes.map(|(name, layout)| (name.as_str(), layout.size())).collect();
+        let sizes: Vec<_> = files.names.iter().map(String::as_str).zip(files.sizes()).collect();
         Ok(Opened::Folder(AtomicFolder::create(path, &sizes, force)?))
     }
 
@@ -206,15 +209,27 @@ impl Opened {
 
 /// Adds what a model's folder holds beside its tensors; returns the names of the files that were copied.
 fn complete(folder: &mut AtomicFolder, output: &OutputPlan, files: &Files) -> Result<Vec<String>> {
-    let last = output.inputs()[output.inputs().len() - 1].path();
-    let copied = if last.is_dir() { model_files(last)? } else { vec![] };
-    for name in &copied {
-        let from = last.join(name);
-        let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
-        folder.add(name, &bytes)?;
+    let mut copied = vec![];
+    for (name, bytes) in small_files(output, files)? {
+        folder.add(&name, &bytes)?;
+        copied.push(name);
     }
-    if files.names.len() > 1 {
-        folder.add(&files.index_name(), files.index(output).as_bytes())?;
-    }
+    copied.retain(|name| *name != files.index_name());
     Ok(copied)
+}
+
+/// What a model's folder holds beside its tensors: configuration and tokenizer of the last input, and the index.
+pub(super) fn small_files(output: &OutputPlan, files: &Files) -> Result<Vec<(String, Vec<u8>)>> {
+    let last = output.inputs()[output.inputs().len() - 1].path();
+    let names = if last.is_dir() { model_files(last)? } else { vec![] };
+    let read = |name: String| {
+        let from = last.join(&name);
+        let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;
+        Ok((name, bytes))
+    };
+    let mut small = names.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+    if files.names.len() > 1 {
+        small.push((files.index_name(), files.index(output).into_bytes()));
+    }
+    Ok(small)
 }

@@ -62,11 +62,6 @@ impl<'s> WriteQueue<'s> {
         WriteQueue { files: outputs.iter().flat_map(files_of).collect(), outputs: outputs.len() }
     }
 
-    /// Writes at once.
-    pub fn write(&self, file: usize, bytes: &[u8], offset: u64) -> Result<()> {
-        self.alone(file, |sink, number| sink.write_at(number, bytes, offset))
-    }
-
     /// Lets something read and write a file, of this number in the sink, while nobody else writes to it.
     pub fn alone<T>(&self, file: usize, work: impl FnOnce(&dyn Sink, usize) -> T) -> T {
         let file = &self.files[file];
@@ -157,7 +152,7 @@ mod tests {
             later(1, 0, 0, &mut unwritten);
             later(2, 2, 0, &mut unwritten);
             assert_eq!((content(0), unwritten.parts.len()), (vec![0; 8], 2));
-            queue.write(1, &[9], 7).unwrap();
+            queue.alone(1, |sink, file| sink.write_at(file, &[9], 7)).unwrap();
         }
         later(3, 4, 0, &mut unwritten);
         assert_eq!((content(0), unwritten.parts.len()), (vec![1, 1, 2, 2, 3, 3, 0, 0], 0));

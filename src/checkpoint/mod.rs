@@ -170,11 +170,36 @@ impl Checkpoint {
         }
     }
 
-    /// The bytes from the first value to the last, of a tensor in one piece of one file.
-    pub(crate) fn span(&self, tensor: usize) -> Range<u64> {
-        match self.extent(tensor) {
-            Extent::Contiguous(start) => start..start + self.tensors()[tensor].size(),
-            Extent::Gathered(gather) => gather.span(),
+    /// The files that hold values of a tensor, ascending.
+    pub(crate) fn files_of(&self, tensor: usize) -> Vec<u32> {
+        if self.tensors()[tensor].size() == 0 {
+            return vec![];
+        }
+        match self.location(tensor) {
+            Location::Contiguous { file, .. } => vec![file],
+            Location::Gathered(number) => {
+                let slabs = &self.gathers[number as usize].slabs;
+                let mut files: Vec<u32> = slabs.iter().map(|slab| slab.file).collect();
+                files.sort_unstable();
+                files.dedup();
+                files
+            }
+        }
+    }
+
+    /// What a tensor has in one of the files: for each piece there the bytes from its first value to its last.
+    pub(crate) fn spans(&self, tensor: usize, file: u32) -> Vec<Range<u64>> {
+        let size = self.tensors()[tensor].size();
+        match self.location(tensor) {
+            Location::Contiguous { file: own, start, .. } if own == file => {
+                vec![start..start + size]
+            }
+            Location::Gathered(number) if size > 0 => {
+                let gather = &self.gathers[number as usize];
+                let slabs = gather.slabs.iter().filter(|slab| slab.file == file);
+                slabs.map(|slab| slab.span(gather.width)).collect()
+            }
+            _ => vec![],
         }
     }
 
@@ -285,10 +310,36 @@ impl Checkpoint {
             .filter(|layer| self.position(&format!("{layer}.running_var")).is_some())
             .collect()
     }
+
+    /// Names of Keras's batchnorm layers, in the order of the tensors: by their variables' names, or where Keras numbers
+    /// these (`.weights.h5`, `.keras`) by the layer's own, if it is the one that Keras gives it.
+    pub fn keras_batchnorm_layers(&self) -> Vec<&str> {
+        let layer = |info: &TensorInfo| {
+            let (layer, variable) = info.name.rsplit_once('/')?;
+            let numbered = || layer.strip_suffix("/vars").filter(|_| variable == "0");
+            match variable.strip_suffix(":0").unwrap_or(variable) {
+                "moving_mean" => Some(layer.len()),
+                _ => numbered().filter(|layer| is_keras_batchnorm(layer)).map(str::len),
+            }
+        };
+        let tensors = self.index.tensors.iter();
+        tensors.filter_map(|info| layer(info).map(|length| &info.name[..length])).collect()
+    }
 }
 
-/// Whether a tensor is a batchnorm layer's running statistic.
+/// Whether Keras calls a layer so: `batch_normalization`, `batch_normalization_7`.
+fn is_keras_batchnorm(layer: &str) -> bool {
+    let name = layer.rsplit('/').next().unwrap_or(layer);
+    let number = name.strip_prefix("batch_normalization");
+    number.is_some_and(|number| {
+        number.is_empty()
+            || number.strip_prefix('_').is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+    })
+}
+
+/// Whether a tensor is a batchnorm layer's running statistic, by PyTorch's names or by those that Keras writes.
 pub fn is_running_statistic(name: &str) -> bool {
-    let last = name.rsplit('.').next().unwrap_or(name);
-    matches!(last, "running_mean" | "running_var")
+    let last = name.rsplit(['.', '/']).next().unwrap_or(name);
+    let last = last.strip_suffix(":0").unwrap_or(last);
+    matches!(last, "running_mean" | "running_var" | "moving_mean" | "moving_variance")
 }

@@ -1,5 +1,6 @@
 //! Verifying a checkpoint by the checksums in it: the digests that these tools write, and the CRCs of zip files.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -25,13 +26,17 @@ enum Stored {
 }
 
 impl Checkpoint {
-    /// Whether every file has a checksum.
+    /// Whether every file with values of tensors has a checksum.
     pub fn has_checksums(&self) -> bool {
+        let tensors = 0..self.tensors().len();
+        let holding: HashSet<u32> = tensors.flat_map(|tensor| self.files_of(tensor)).collect();
+        // A model may have nothing but empty tensors.
+        let holds = |file: usize| holding.is_empty() || holding.contains(&(file as u32));
         let region = |file: usize| self.regions.iter().any(|region| region.file as usize == file);
         let checksums = self.checksums.iter().enumerate();
         checksums.len() > 0
             && checksums
-                .into_iter()
+                .filter(|(i, _)| holds(*i))
                 .all(|(i, checksums)| *checksums != StoredChecksums::None || region(i))
     }
 
@@ -99,6 +104,44 @@ impl Checkpoint {
     /// Verifies what is not verified tensor by tensor: the metadata by their digest, and storages and members, of which
     /// tensors are only parts, by their CRCs.
     pub(crate) fn verify_apart(&self) -> Result<()> {
+        self.verify_some_apart(&|_| true)
+    }
+
+    /// The same of the tensors of these numbers alone, and of some of their values: by the numbers of the first and of
+    /// the one behind the last.
+    pub(crate) fn verify_apart_of(&self, wanted: &[(usize, Range<u64>)]) -> Result<()> {
+        let mut spans: Vec<(u32, Range<u64>)> = vec![];
+        for (tensor, values) in wanted.iter().filter(|(_, values)| !values.is_empty()) {
+            let info = &self.tensors()[*tensor];
+            match self.location(*tensor) {
+                Location::Contiguous { file, start, .. } => {
+                    let width = info.size() / info.len().max(1) as u64;
+                    spans.push((file, start + values.start * width..start + values.end * width));
+                }
+                Location::Gathered(number) => {
+                    let gather = &self.gathers[number as usize];
+                    let meets = |own: Range<u64>| own.start < values.end && values.start < own.end;
+                    let slabs = gather.slabs.iter().filter(|slab| meets(gather.values(slab)));
+                    spans.extend(slabs.map(|slab| (slab.file, slab.span(gather.width))));
+                }
+            }
+        }
+        spans.sort_unstable_by_key(|(file, bytes)| (*file, bytes.start));
+        // How far those up to each reach in its file: they may overlap.
+        for i in 1..spans.len() {
+            if spans[i - 1].0 == spans[i].0 {
+                spans[i].1.end = spans[i].1.end.max(spans[i - 1].1.end);
+            }
+        }
+        self.verify_some_apart(&|region| {
+            let Region { file, storage, .. } = region;
+            let before = spans.partition_point(|(f, b)| (*f, b.start) < (*file, storage.bytes.end));
+            let last = before.checked_sub(1).map(|last| &spans[last]);
+            last.is_some_and(|(f, bytes)| f == file && storage.bytes.start < bytes.end)
+        })
+    }
+
+    fn verify_some_apart(&self, is_wanted: &(dyn Fn(&Region) -> bool + Sync)) -> Result<()> {
         let digest = digest::hex(digest::of_metadata(&self.metadata));
         for (file, checksums) in self.files.iter().zip(self.checksums.iter()) {
             let StoredChecksums::Digests(at) = *checksums else { continue };
@@ -123,7 +166,8 @@ impl Checkpoint {
             }
             Ok(())
         };
-        self.regions.par_iter().map(check).collect::<Vec<_>>().into_iter().collect()
+        let regions = self.regions.par_iter().filter(|region| is_wanted(region));
+        regions.map(check).collect::<Vec<_>>().into_iter().collect()
     }
 
     fn stored_checksum(&self, tensor: usize) -> Option<(&Source, Stored)> {

@@ -5,6 +5,7 @@
 //! Source: `torch/distributed/checkpoint/metadata.py` and `filesystem.py` of PyTorch 2.11.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -36,7 +37,7 @@ pub(super) const FORMAT: Format = Format {
 };
 
 /// Name of the file that says which tensors there are, and where.
-const METADATA: &str = ".metadata";
+pub(crate) const METADATA: &str = ".metadata";
 
 /// Accelerate's name for a folder that holds one.
 const ACCELERATE: &str = "pytorch_model_fsdp_0";
@@ -60,7 +61,7 @@ fn marker(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 /// The folder of the checkpoint, if there is one here.
-fn folder(path: &Path) -> Option<PathBuf> {
+pub(crate) fn folder(path: &Path) -> Option<PathBuf> {
     let holds_metadata = |folder: &PathBuf| store::is_file(&folder.join(METADATA));
     [path.to_path_buf(), path.join(ACCELERATE)].into_iter().find(holds_metadata)
 }
@@ -119,6 +120,19 @@ fn read(folder: &Path, take: &Take) -> Result<(Vec<Source>, Contents)> {
         )
         .collect();
     Ok((files.sources, contents))
+}
+
+/// Where the chunks of tensors are in the folder of a checkpoint: for each the file's name, and its bytes there, which
+/// are what `torch.save` writes.
+pub(crate) fn chunks(folder: &Path) -> Result<Vec<(String, Range<u64>)>> {
+    let source = Source::open(&folder.join(METADATA))?;
+    let mut scratch = vec![];
+    let bytes = source.read(0..source.size().min(MAX_PICKLE as u64 + 1), &mut scratch)?;
+    let at = |e: Error| e.at(source.path());
+    let stored = storages(&Pickle::parse(bytes).map_err(at)?).map_err(at)?;
+    let places = stored.into_values();
+    let end = |stored: &Stored| stored.start.saturating_add(stored.length);
+    Ok(places.map(|stored| (stored.file.clone(), stored.start..end(&stored))).collect())
 }
 
 /// The tensors, in the order of the pickle.

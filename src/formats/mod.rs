@@ -5,7 +5,7 @@
 //! and runs nothing; `packages` and `strangers` name files that are no weights.
 
 mod deepspeed;
-mod distributed;
+pub(crate) mod distributed;
 mod flat;
 mod flax;
 mod format;

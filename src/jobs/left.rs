@@ -10,7 +10,7 @@ const SHOWN: usize = 5;
 /// Says what stands among the last input's weights, is no tensor, and is not in the output.
 pub(super) fn say(progress: &dyn Progress, output: &OutputPlan, target: &Target) {
     // A copy of a file has all that the file has.
-    if matches!(target, Target::Like { .. }) {
+    if matches!(target, Target::Like { .. } | Target::LikeFolder { .. }) {
         return;
     }
     let is_torch = matches!(target, Target::File { format: Format::Torch, .. });

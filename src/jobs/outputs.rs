@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::Average;
 use crate::average::{Column, Float, Target};
 use crate::checkpoint::Checkpoint;
-use crate::output::{Format, check_folder, check_target};
+use crate::output::{Format, LikeFolder, check_folder, check_target};
 use crate::schemes::{Fit, Scheme, Snapshots};
-use crate::{Error, Result, setting};
+use crate::{Error, Result, setting, store};
 
 /// What stands for the number of snapshots in the paths of [`Scheme::Prefix`].
 const NUMBER: &str = "{n}";
@@ -22,7 +22,8 @@ pub struct Output {
     pub scheme: Scheme,
     /// The type of its averaged tensors, in place of that of the options.
     pub dtype: Option<Float>,
-    /// A PyTorch file: the output is a copy of it with the result in the place of its weights.
+    /// A PyTorch file, or a folder of torch.distributed.checkpoint: the output is a copy of it with the result in the
+    /// place of its weights.
     pub like: Option<PathBuf>,
     /// Write a folder of shards with at most so many bytes of tensors each.
     pub max_shard_size: Option<u64>,
@@ -88,6 +89,16 @@ impl Output {
         let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
         Format::check(&path)?;
         let format = Format::of(&path);
+        if let Some(like) = like.as_ref().filter(|like| store::is_folder(like)) {
+            if format.is_some() {
+                return Err(Error::usage(concat!(setting!("like"), ": a folder gives a folder"))
+                    .at(&path)
+                    .remedy("name one, without .safetensors or .pth"));
+            }
+            check_folder(&path, force, &[&paths[..], std::slice::from_ref(like)].concat())?;
+            let model = Box::new(LikeFolder::open(like, &options.take)?);
+            return Ok(Target::LikeFolder { path, model });
+        }
         if let Some(like) = like {
             check_target(&path, force, &paths)?;
             if format == Some(Format::Safetensors) {

@@ -24,6 +24,8 @@ pub(crate) enum Destination<'a> {
     Row(u64),
     /// Where the gather would read them. The bytes between belong to others.
     Scattered(&'a Gather),
+    /// Where the gather would read them in this file, by its number there; others of its values are in other files.
+    Pieces(&'a Gather, u32),
 }
 
 /// The layout of one file.

@@ -1,8 +1,10 @@
 //! Writing a copy of a PyTorch file with other weights in it: optimizer, scheduler and whatever else it holds
 //! stay as they were, byte for byte, so that a trainer can resume from it.
 
+use std::ops::Range;
+
 use super::layout::{Destination, Layout, Sink};
-use crate::checkpoint::{Checkpoint, Extent, TensorInfo};
+use crate::checkpoint::{Checkpoint, Container, Extent, Source, TensorInfo};
 use crate::tensors::checksum::Checksum;
 use crate::{Error, Kind, Result, setting};
 use crate::{formats::torch, tensors::view::Storage};
@@ -16,7 +18,11 @@ const PART: u64 = 1 << 20;
 /// Where everything goes in a copy of another file.
 pub(crate) struct LikeLayout<'a> {
     model: &'a Checkpoint,
-    /// Numbers of the tensors in it.
+    /// What is copied.
+    source: &'a Source,
+    /// Its number among the model's files, if it is one.
+    number: u32,
+    /// Numbers in the model of the tensors in it.
     tensors: Vec<usize>,
     /// Those with a CRC that other weights change.
     storages: Vec<Storage>,
@@ -26,49 +32,32 @@ impl<'a> LikeLayout<'a> {
     /// Fails if the model is not one file of PyTorch, or lacks a tensor, or has it of another shape or
     /// type. Names are compared without what wrappers put into them.
     pub fn new(model: &'a Checkpoint, names: &[&str], infos: &[TensorInfo]) -> Result<Self> {
-        let at = |e: Error| e.at(model.path());
         if !model.container().is_torch_file() {
-            let what = format!("is {}, which holds nothing but weights", model.container().name());
-            return Err(at(Error::usage(format!("{LIKE}: {what}"))
-                .remedy(format!("leave out {LIKE}, or name a .pth or .ckpt file"))));
-        }
-        let mut problems = vec![];
-        let mut tensors = vec![];
-        for (name, info) in names.iter().zip(infos) {
-            let Some(number) = model.position(name) else {
-                problems.push(format!("tensor `{name}`: missing"));
-                continue;
+            let what = match model.container() {
+                Container::Distributed => "is a folder: this output is a file".into(),
+                other => format!("is {}, which holds nothing but weights", other.name()),
             };
-            let own = &model.tensors()[number];
-            if own.shape != info.shape {
-                problems.push(format!(
-                    "tensor `{name}`: has shape {:?}, the model {:?}",
-                    own.shape, info.shape
-                ));
-            } else if own.dtype != info.dtype {
-                problems.push(format!(
-                    "tensor `{name}`: is {:?}, the model {:?}",
-                    own.dtype, info.dtype
-                ));
-            } else if let Extent::Gathered(gather) = model.extent(number)
-                && (gather.swap > 1 || gather.overlaps())
-            {
-                problems.push(format!(
-                    "tensor `{name}`: its values share places, or have another byte order"
-                ));
-            }
-            tensors.push(number);
+            return Err(Error::usage(format!("{LIKE}: {what}"))
+                .at(model.path())
+                .remedy(format!("leave out {LIKE}, or name a .pth or .ckpt file")));
         }
-        if !problems.is_empty() {
-            let what = format!("{LIKE}: {} tensor(s) do not match the model's", problems.len());
-            return Err(at(Error::new(Kind::Mismatch, what)
-                .remedy(format!(
-                    "name a checkpoint of the same model and type, or leave out {LIKE}"
-                ))
-                .list(problems)));
-        }
+        let tensors = matching(model, names, infos)?;
         let source = &model.files()[0];
-        let mut written: Vec<_> = tensors.iter().map(|&number| model.span(number)).collect();
+        let contents =
+            torch::read(source, 0..source.size()).map_err(|e| e.at(model.path()))?;
+        let storages = contents.storages.into_values().collect();
+        Ok(Self::of_file(model, (source, 0), tensors, storages))
+    }
+
+    /// A copy of one file of the model. `storages`: those in the file.
+    pub(super) fn of_file(
+        model: &'a Checkpoint,
+        (source, number): (&'a Source, u32),
+        tensors: Vec<usize>,
+        mut storages: Vec<Storage>,
+    ) -> Self {
+        let mut written: Vec<Range<u64>> =
+            tensors.iter().flat_map(|&tensor| model.spans(tensor, number)).collect();
         written.sort_by_key(|span| span.start);
         // How far those up to each reach: they may overlap.
         let mut end = 0;
@@ -79,23 +68,64 @@ impl<'a> LikeLayout<'a> {
             let before = written.partition_point(|span| span.start < bytes.end);
             written[..before].last().is_some_and(|span| bytes.start < span.end)
         };
-        let contents = torch::read(source, 0..source.size()).map_err(at)?;
-        let mut storages: Vec<Storage> = contents.storages.into_values().collect();
         storages.retain(|storage| storage.crc.is_some() && meets(storage));
         storages.sort_by_key(|storage| storage.bytes.start);
-        Ok(LikeLayout { model, tensors, storages })
+        LikeLayout { model, source, number, tensors, storages }
     }
+}
+
+/// Numbers in a model of the tensors to be written into its copy. Fails if it lacks one, or has it of another shape
+/// or type.
+pub(super) fn matching(
+    model: &Checkpoint,
+    names: &[&str],
+    infos: &[TensorInfo],
+) -> Result<Vec<usize>> {
+    let mut problems = vec![];
+    let mut tensors = vec![];
+    for (name, info) in names.iter().zip(infos) {
+        let Some(number) = model.position(name) else {
+            problems.push(format!("tensor `{name}`: missing"));
+            continue;
+        };
+        let own = &model.tensors()[number];
+        if own.shape != info.shape {
+            problems.push(format!(
+                "tensor `{name}`: has shape {:?}, the model {:?}",
+                own.shape, info.shape
+            ));
+        } else if own.dtype != info.dtype {
+            problems
+                .push(format!("tensor `{name}`: is {:?}, the model {:?}", own.dtype, info.dtype));
+        } else if let Extent::Gathered(gather) = model.extent(number)
+            && (gather.swap > 1 || gather.slabs.len() == 1 && gather.overlaps())
+        {
+            problems.push(format!(
+                "tensor `{name}`: its values share places, or have another byte order"
+            ));
+        }
+        tensors.push(number);
+    }
+    if problems.is_empty() {
+        return Ok(tensors);
+    }
+    let what = format!("{LIKE}: {} tensor(s) do not match the model's", problems.len());
+    Err(Error::new(Kind::Mismatch, what)
+        .at(model.path())
+        .remedy(format!("name a checkpoint of the same model and type, or leave out {LIKE}"))
+        .list(problems))
 }
 
 impl Layout for LikeLayout<'_> {
     fn size(&self) -> u64 {
-        self.model.files()[0].size()
+        self.source.size()
     }
 
     fn destination(&self, tensor: usize) -> Destination<'_> {
         match self.model.extent(self.tensors[tensor]) {
             Extent::Contiguous(start) => Destination::Row(start),
-            Extent::Gathered(gather) => Destination::Scattered(gather),
+            Extent::Gathered(gather) if gather.slabs.len() == 1 => Destination::Scattered(gather),
+            Extent::Gathered(gather) => Destination::Pieces(gather, self.number),
         }
     }
 
@@ -105,12 +135,12 @@ impl Layout for LikeLayout<'_> {
     }
 
     fn begin(&self, sink: &dyn Sink, file: usize) -> Result<()> {
-        let source = &self.model.files()[0];
-        let mut scratch = vec![];
+        let (source, mut scratch) = (self.source, vec![]);
         for start in (0..source.size()).step_by(PART as usize) {
             let part = start..source.size().min(start + PART);
             sink.write_at(file, source.read(part, &mut scratch)?, start)?;
         }
+        source.check_unchanged()?;
         self.model.check_unchanged()
     }
 

@@ -88,6 +88,10 @@ fn write<'b>(
         match layout.destination(i) {
             Destination::Row(offset) => output.write_at(&bytes, offset)?,
             Destination::Scattered(gather) => scatter.put(&output, 0, i, gather, 0, &bytes)?,
+            Destination::Pieces(gather, file) => {
+                let mut put = |offset, piece: &[u8]| output.write_at(piece, offset);
+                gather.pieces(file, 0, &bytes, &mut put)?;
+            }
         }
     }
     layout.finish(&output, 0, &sums)?;

@@ -35,7 +35,7 @@ pub struct AverageReport {
     pub bytes_read: u64,
     /// Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was copied.
     pub batchnorm_layers: usize,
-    /// The command that recomputes their statistics; null where nothing needs recomputing.
+    /// The command that recomputes their statistics; null where nothing needs recomputing, or Keras has to do it.
     pub next: Option<String>,
     /// Time that the job took.
     pub seconds: f64,
@@ -47,6 +47,8 @@ pub struct AverageReport {
     pub outputs: Vec<OutputReport>,
     #[serde(skip)]
     explain: bool,
+    #[serde(skip)]
+    is_of_keras: bool,
 }
 
 /// An output.
@@ -122,13 +124,14 @@ impl AverageReport {
             nonfinite: first.nonfinite,
             bytes: first.bytes,
             bytes_read: outcome.bytes_read,
-            batchnorm_layers: outcome.batchnorm_layers,
+            batchnorm_layers: outcome.batchnorm_layers + outcome.keras_batchnorm_layers,
             next: first.next,
             seconds: outcome.seconds,
             seconds_expected: outcome.estimate.map(|estimate| estimate.seconds),
             memory_expected: outcome.estimate.map(|estimate| estimate.memory),
             outputs,
             explain,
+            is_of_keras: outcome.keras_batchnorm_layers > 0,
         }
     }
 
@@ -175,6 +178,12 @@ impl AverageReport {
             let each = if stale.len() > 1 { ", for each output" } else { "" };
             lines.push(format!(
                 "batchnorm: the statistics of {n} layers no longer match the averaged weights; next{each}: {next}"
+            ));
+        }
+        if self.is_of_keras && self.outputs.iter().any(|output| output.counting > 1) {
+            let n = self.batchnorm_layers;
+            lines.push(format!(
+                "batchnorm: the statistics of {n} layers no longer match the averaged weights; next: load them in Keras and call the model on batches of training data with training=True"
             ));
         }
         lines.join("\n")

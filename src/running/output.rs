@@ -79,7 +79,7 @@ impl<'t> Output<'t> {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Box::new(LikeLayout::new(model, &names, &out)?)
             }
-            Target::Folder { path, .. } => {
+            Target::Folder { path, .. } | Target::LikeFolder { path, .. } => {
                 return Err(Error::usage(concat!(
                     "a ",
                     setting!("state"),

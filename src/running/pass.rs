@@ -288,6 +288,9 @@ impl Pass<'_> {
         match layout.destination(place) {
             Destination::Row(offset) => sink.write_at(0, out, offset + at),
             Destination::Scattered(gather) => scatter.put(*sink, 0, place, gather, at, out),
+            Destination::Pieces(gather, file) => {
+                gather.pieces(file, at, out, &mut |offset, piece| sink.write_at(0, piece, offset))
+            }
         }
     }
 

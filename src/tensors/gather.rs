@@ -147,50 +147,102 @@ impl Gather {
             return Ok(());
         }
         let values = bytes.start / width..bytes.end / width;
-        let outer = self.shape.len().saturating_sub(1);
-        let row_length = self.shape.last().copied().unwrap_or(1);
-        let rows = values.start / row_length..(values.end - 1) / row_length + 1;
-        let (first, last) = (self.index(rows.start), self.index(rows.end - 1));
         let mut scratch = vec![];
-        for slab in &self.slabs {
-            // The slowest dimension rules most slabs out.
-            if outer > 0 && (slab.at[0] > last[0] || slab.at[0] + slab.size[0] <= first[0]) {
-                continue;
-            }
+        for slab in self.slabs.iter().filter(|slab| self.meets(slab, &values)) {
             let file = &files[slab.file as usize];
-            let span = slab.span(self.width);
-            let data = file.read(span.clone(), &mut scratch)?;
-            let mut index = first.clone();
-            let mut row = rows.start;
-            while row < rows.end {
-                let inside = |d: usize| (slab.at[d]..slab.at[d] + slab.size[d]).contains(&index[d]);
-                if (0..outer).all(inside) {
-                    let columns = match outer < self.shape.len() {
-                        true => slab.at[outer]..slab.at[outer] + slab.size[outer],
-                        false => 0..1,
-                    };
-                    let from = (row * row_length + columns.start).max(values.start);
-                    let to = (row * row_length + columns.end).min(values.end);
-                    if from < to {
-                        let steps = (0..outer).map(|d| (index[d] - slab.at[d]) * slab.strides[d]);
-                        let stride = slab.strides.get(outer).copied().unwrap_or(width);
-                        let column = from - row * row_length - columns.start;
-                        let source = slab.start - span.start + steps.sum::<u64>() + column * stride;
-                        let to = &mut out[((from - values.start) * width) as usize
-                            ..((to - values.start) * width) as usize];
-                        copy(&data[source as usize..], stride as usize, self.width, to);
-                    }
-                    self.advance(&mut index);
-                    row += 1;
-                } else {
-                    // With many slabs, most rows have nothing of this one.
-                    let Some(next) = self.next_row(slab, &mut index) else { break };
-                    row = next;
-                }
-            }
+            let data = file.read(slab.span(self.width), &mut scratch)?;
+            self.rows(slab, &values, |run, source, stride| {
+                let to = &mut out[((run.start - values.start) * width) as usize
+                    ..((run.end - values.start) * width) as usize];
+                copy(&data[source as usize..], stride as usize, self.width, to);
+                Ok(())
+            })?;
         }
         if self.swap > 1 {
             out.chunks_exact_mut(self.swap).for_each(<[u8]>::reverse);
+        }
+        Ok(())
+    }
+
+    /// The reverse of [`Gather::read`]: where in a file each piece of a tensor's bytes goes that has its place there.
+    /// `part` begins at byte `start`; both begin and end with whole values.
+    pub fn pieces(
+        &self,
+        file: u32,
+        start: u64,
+        part: &[u8],
+        put: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let width = self.width as u64;
+        let values = start / width..(start + part.len() as u64) / width;
+        if values.is_empty() {
+            return Ok(());
+        }
+        let of_file = self.slabs.iter().filter(|slab| slab.file == file);
+        for slab in of_file.filter(|slab| self.meets(slab, &values)) {
+            self.rows(slab, &values, |run, at, stride| {
+                let piece = &part[((run.start - values.start) * width) as usize
+                    ..((run.end - values.start) * width) as usize];
+                if stride == width {
+                    return put(slab.start + at, piece);
+                }
+                let values = piece.chunks_exact(self.width).zip(0..);
+                values.into_iter().try_for_each(|(v, i)| put(slab.start + at + i * stride, v))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The values from the first of a slab to its last, by their numbers in the tensor. It must not be empty.
+    pub fn values(&self, slab: &Slab) -> Range<u64> {
+        let flat = |index: &dyn Fn(usize) -> u64| {
+            self.shape.iter().enumerate().fold(0, |flat, (d, n)| flat * n + index(d))
+        };
+        flat(&|d| slab.at[d])..flat(&|d| slab.at[d] + slab.size[d] - 1) + 1
+    }
+
+    /// Whether a range of values may have some of a slab's.
+    fn meets(&self, slab: &Slab, values: &Range<u64>) -> bool {
+        let own = self.values(slab);
+        own.start < values.end && values.start < own.end
+    }
+
+    /// Visits the rows of a slab in a range of values that is not empty: which of the tensor's values they are, how
+    /// far from the slab's first value they begin, and how far they are apart, in bytes.
+    fn rows(
+        &self,
+        slab: &Slab,
+        values: &Range<u64>,
+        mut visit: impl FnMut(Range<u64>, u64, u64) -> Result<()>,
+    ) -> Result<()> {
+        let width = self.width as u64;
+        let outer = self.shape.len().saturating_sub(1);
+        let row_length = self.shape.last().copied().unwrap_or(1);
+        let rows = values.start / row_length..(values.end - 1) / row_length + 1;
+        let mut index = self.index(rows.start);
+        let mut row = rows.start;
+        while row < rows.end {
+            let inside = |d: usize| (slab.at[d]..slab.at[d] + slab.size[d]).contains(&index[d]);
+            if !(0..outer).all(inside) {
+                // With many slabs, most rows have nothing of this one.
+                let Some(next) = self.next_row(slab, &mut index) else { break };
+                row = next;
+                continue;
+            }
+            let columns = match outer < self.shape.len() {
+                true => slab.at[outer]..slab.at[outer] + slab.size[outer],
+                false => 0..1,
+            };
+            let from = (row * row_length + columns.start).max(values.start);
+            let to = (row * row_length + columns.end).min(values.end);
+            if from < to {
+                let steps = (0..outer).map(|d| (index[d] - slab.at[d]) * slab.strides[d]);
+                let stride = slab.strides.get(outer).copied().unwrap_or(width);
+                let column = from - row * row_length - columns.start;
+                visit(from..to, steps.sum::<u64>() + column * stride, stride)?;
+            }
+            self.advance(&mut index);
+            row += 1;
         }
         Ok(())
     }
@@ -369,7 +421,18 @@ mod tests {
             let (a, b) = ((range.0 * n as f64) as u64, (range.1 * n as f64).ceil() as u64);
             let range = a.min(b)..a.max(b);
             let out = read(&gather, &bytes, range.clone());
-            prop_assert_eq!(out, range.map(|i| i as u8).collect::<Vec<_>>());
+            prop_assert_eq!(out, range.clone().map(|i| i as u8).collect::<Vec<_>>());
+            // And back, in two parts, cut anywhere.
+            let mut written = vec![0; n as usize];
+            let all: Vec<u8> = (0..n).map(|i| i as u8).collect();
+            for part in [0..range.start, range.start..n] {
+                let values = &all[part.start as usize..part.end as usize];
+                gather.pieces(0, part.start, values, &mut |at, piece| {
+                    written[at as usize..][..piece.len()].copy_from_slice(piece);
+                    Ok(())
+                }).unwrap();
+            }
+            prop_assert_eq!(written, bytes);
         }
     }
 
