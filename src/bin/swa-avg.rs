@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use flags::Args;
 use swa_tools::jobs::{self, Average, Follow, List, Stop, Verify};
 use swa_tools::report::{
-    AccumulateReport, AverageReport, ContentsReport, FollowReport, HeldReport, UpdateReport,
-    VerifyReport,
+    AccumulateReport, AverageReport, ContentsReport, FinishReport, FollowReport, HeldReport,
+    ShareReport, UpdateReport, VerifyReport,
 };
 use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Result, process, running};
@@ -27,6 +27,12 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let common = &args.common;
+    if let Some(options) = args.sharing.finish(args.force) {
+        let outcome = jobs::finish(&options)?;
+        let report = FinishReport::of(&outcome, || next(&outcome.output));
+        common.json(&report)?;
+        return common.say(report.text());
+    }
     let (checkpoints, criteria, take) = (args.inputs.clone(), args.criteria()?, args.take());
     if args.verify {
         let options = Verify { checkpoints, criteria, take };
@@ -66,6 +72,13 @@ fn run(args: &Args) -> Result<()> {
         let next =
             outdated(outcome.batchnorm_layers, outcome.inputs.len()).then(|| next(&outcome.output));
         let report = AccumulateReport::of(&outcome, next);
+        common.json(&report)?;
+        return common.say(report.text());
+    }
+    if let Some(options) = args.sharing.share(&options, common)? {
+        let outcome = jobs::share(&options, &common.terminal())?;
+        let finish = || format!("swa-avg --finish {}", shell_word(&outcome.output));
+        let report = ShareReport::of(&outcome, finish);
         common.json(&report)?;
         return common.say(report.text());
     }

@@ -9,7 +9,7 @@ use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target,
 use crate::checkpoint::{Checkpoint, Take};
 use crate::output::Format;
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
-use crate::select::{Chosen, Criteria};
+use crate::select::{Chosen, Criteria, Selection};
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -50,6 +50,8 @@ pub struct Averaged {
     pub bytes_read: u64,
     /// Batchnorm layers, whose statistics no longer match the averaged weights.
     pub batchnorm_layers: usize,
+    /// The same of Keras models, whose statistics Keras alone can recompute.
+    pub keras_batchnorm_layers: usize,
     /// What it would take, where nothing was written.
     pub estimate: Option<Estimate>,
     /// From the beginning of the job to its end.
@@ -91,22 +93,9 @@ impl AveragedOutput {
 /// model, with every difference; `NotFinite` where values are not finite; those of opening, reading and writing.
 pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
     let started = Instant::now();
-    // Weights that are given are meant.
-    let insist = options.outputs.iter().any(|output| matches!(output.scheme, Scheme::Weights(_)));
-    let Average { checkpoints, criteria, take, .. } = options;
-    let (selection, inputs) = inputs::open(checkpoints, criteria, take, insist, progress)?;
-    say_taken(progress, &inputs);
-    say_averages(progress, &inputs);
-    let paths = &selection.paths[..];
-    let (criteria, profiles) = (&options.criteria, &options.profiles);
-    let snapshots = Snapshots { paths, criteria, profiles };
-    let planned = Planned::of(options, &inputs, &snapshots)?;
-    let Planned { targets, columns, schemes, fits } = planned;
-    let plan = Plan::new(&inputs, columns, options.options.clone())?;
-    note_weights(progress, &plan, &schemes);
-    plan.outputs().iter().for_each(|output| note_keys(progress, output));
-    let outputs = plan.outputs().iter().zip(&targets);
-    outputs.for_each(|(output, target)| left::say(progress, output, target));
+    let (selection, inputs) = opened(options, progress)?;
+    let (plan, planned) = plan(options, &selection, &inputs, progress)?;
+    let Planned { targets, schemes, fits, .. } = planned;
     let swag = swag(&plan, &targets, &schemes)?;
     let (written, estimate) = match (options.dry_run, &swag) {
         (true, Some(layout)) => {
@@ -153,10 +142,46 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
         chosen: selection.chosen,
         bytes_read: plan.bytes_to_read(),
         batchnorm_layers: inputs[0].batchnorm_layers().len(),
+        keras_batchnorm_layers: inputs[0].keras_batchnorm_layers().len(),
         estimate,
         seconds: started.elapsed().as_secs_f64(),
         inputs: inputs.iter().map(|input| input.path().to_path_buf()).collect(),
     })
+}
+
+/// The checkpoints that count.
+pub(super) fn opened(
+    options: &Average,
+    progress: &dyn Progress,
+) -> Result<(Selection, Vec<Checkpoint>)> {
+    // Weights that are given are meant.
+    let insist = options.outputs.iter().any(|output| matches!(output.scheme, Scheme::Weights(_)));
+    let Average { checkpoints, criteria, take, .. } = options;
+    let (selection, inputs) = inputs::open(checkpoints, criteria, take, insist, progress)?;
+    say_taken(progress, &inputs);
+    say_averages(progress, &inputs);
+    Ok((selection, inputs))
+}
+
+/// What becomes of them, and where; columns are in the plan.
+pub(super) fn plan<'a>(
+    options: &Average,
+    selection: &Selection,
+    inputs: &'a [Checkpoint],
+    progress: &dyn Progress,
+) -> Result<(Plan<'a>, Planned)> {
+    let paths = &selection.paths[..];
+    let (criteria, profiles) = (&options.criteria, &options.profiles);
+    let snapshots = Snapshots { paths, criteria, profiles };
+    let mut planned = Planned::of(options, inputs, &snapshots)?;
+    let columns = std::mem::take(&mut planned.columns);
+    let plan = Plan::new(inputs, columns, options.options.clone())?;
+    note_weights(progress, &plan, &planned.schemes);
+    plan.outputs().iter().for_each(|output| note_keys(progress, output));
+    let outputs = plan.outputs().iter().zip(&planned.targets);
+    outputs.for_each(|(output, target)| left::say(progress, output, target));
+    planned.targets.iter().for_each(|target| note_like(progress, target));
+    Ok((plan, planned))
 }
 
 /// SWAG's moments, if they are what is asked for: one output in a file of one format.
@@ -226,6 +251,21 @@ fn note_weights(progress: &dyn Progress, plan: &Plan, schemes: &[Scheme]) {
             (scheme, _) => format!(" of {scheme}"),
         };
         progress.note(&format!("note: some weights{of} are negative"));
+    }
+}
+
+/// Says what is not in the copy of a folder.
+fn note_like(progress: &dyn Progress, target: &Target) {
+    let Target::LikeFolder { model, .. } = target else { return };
+    let (folder, given) = (model.folder().display(), model.model().path());
+    if model.folder() != given {
+        progress.note(&format!("note: the output is a copy of `{folder}`, which holds the weights"));
+    }
+    if let Some(first) = model.folders().first() {
+        let n = model.folders().len();
+        progress.note(&format!(
+            "note: {n} folder(s) in `{folder}`, such as `{first}`, are not copied: files are"
+        ));
     }
 }
 

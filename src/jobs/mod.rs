@@ -4,17 +4,21 @@
 mod accumulate;
 mod average;
 mod contents;
+mod finish;
 mod follow;
 mod inputs;
 mod left;
 mod outputs;
+mod share;
 mod verify;
 
 pub use accumulate::{Accumulate, Accumulated, StateSize, accumulate};
 pub use average::{Average, Averaged, AveragedOutput, average};
 pub use contents::{Contents, Fate, List, Listed, list};
+pub use finish::{Finish, Finished, finish};
 pub use follow::{Ended, Follow, Followed, Stop, Update, follow};
 pub use outputs::Output;
+pub use share::{Share, Shared, SharedFile, share};
 pub use verify::{Verified, VerifiedFile, Verify, verify};
 
 use crate::Progress;

@@ -13,9 +13,6 @@ use crate::process::temporary::{Registered, register};
 use crate::store::local;
 use crate::{Error, Kind, Result, setting};
 
-/// The type of tmpfs in statfs(2).
-const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-
 /// A path that is removed when this value is dropped, and by signal handlers until then.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -83,6 +80,20 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(T
     }
 }
 
+/// Whether a file's bytes are in memory alone.
+#[cfg(target_os = "linux")]
+fn is_in_memory(file: &File) -> bool {
+    /// The type of tmpfs in statfs(2).
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|stat| stat.f_type == TMPFS)
+}
+
+/// Elsewhere none is known.
+#[cfg(not(target_os = "linux"))]
+fn is_in_memory(_: &File) -> bool {
+    false
+}
+
 /// Reserves space for a file.
 pub(super) fn reserve(file: &File, folder: &Path, path: &Path, size: u64) -> Result<()> {
     if size == 0 {
@@ -94,12 +105,12 @@ pub(super) fn reserve(file: &File, folder: &Path, path: &Path, size: u64) -> Res
     };
     // A file system in memory reserves by clearing every page, which takes as long as writing it: there
     // it is only asked.
-    let reserved = match rustix::fs::fstatfs(file) {
-        Ok(stat) if stat.f_type == TMPFS => match free() {
+    let reserved = match is_in_memory(file) {
+        true => match free() {
             Some(free) if free < size => Err(rustix::io::Errno::NOSPC),
             _ => Err(rustix::io::Errno::OPNOTSUPP),
         },
-        _ => rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size),
+        false => rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size),
     };
     match reserved {
         Ok(()) => Ok(()),
@@ -175,7 +186,7 @@ fn temporary_prefix(target: &Path) -> String {
     format!(".{}.swa-", &name[..end])
 }
 
-fn lacks_locks(e: &io::Error) -> bool {
+pub(super) fn lacks_locks(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::Unsupported
         || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
 }
@@ -187,17 +198,36 @@ pub(crate) fn remove_stale_of(path: &Path) {
     remove_stale(folder.unwrap_or(Path::new(".")), &target);
 }
 
+/// Whether a run that lives writes a file, as far as locks tell.
+pub(super) fn is_live(target: &Path) -> bool {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    let is_locked = |path: &PathBuf| {
+        let file = OpenOptions::new().read(true).open(path);
+        file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+    };
+    temporaries(folder, target).iter().any(is_locked)
+}
+
+/// The temporary files of a target.
+fn temporaries(folder: &Path, target: &Path) -> Vec<PathBuf> {
+    let prefix = temporary_prefix(target);
+    let is_one = move |path: &PathBuf| {
+        let found = path.file_name().unwrap_or_default().to_string_lossy();
+        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
+        ours.is_some_and(|random| {
+            random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
+        })
+    };
+    let names = local::names(folder).unwrap_or_default();
+    names.into_iter().map(|name| folder.join(name)).filter(is_one).collect()
+}
+
 /// Removes what dead runs for `target` left: temporary files and folders whose lock can be taken.
 fn remove_stale(folder: &Path, target: &Path) {
-    let prefix = temporary_prefix(target);
-    for name in local::names(folder).unwrap_or_default() {
-        let (path, found) = (folder.join(&name), name.to_string_lossy());
-        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
-        let hex =
-            |random: &str| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    for path in temporaries(folder, target) {
         let Ok(meta) = path.symlink_metadata() else { continue };
         let kind = meta.file_type();
-        if !ours.is_some_and(hex) || !(kind.is_file() || kind.is_dir()) {
+        if !(kind.is_file() || kind.is_dir()) {
             continue;
         }
         // A run between creating and locking its file is younger than this.

@@ -7,6 +7,7 @@ mod contents;
 mod program;
 mod running;
 mod selection;
+mod share;
 mod table;
 mod verify;
 
@@ -18,5 +19,6 @@ pub use running::{
     UpdateReport,
 };
 pub use selection::{ChosenReport, SelectionReport, ValleyReport};
+pub use share::{FinishReport, ShareReport, SharedFileReport};
 pub use table::table;
 pub use verify::VerifyReport;

@@ -20,6 +20,7 @@ use swa_tools::{Result, choices};
 use crate::schemes::SchemeArgs;
 
 use super::follow::FollowArgs;
+use super::share::ShareArgs;
 
 /// Averages the weights of checkpoints into one model: the exact mean of every floating-point tensor,
 /// rounded once to the tensor's own type. Integers and booleans come from the last checkpoint. Inputs are
@@ -43,6 +44,8 @@ Examples:
   swa-avg ckpt_*.safetensors -o swa.safetensors --dry-run
   swa-avg --follow 'run/ckpt_*.safetensors' -o swa.safetensors --state swa.state
   swa-avg --state swa.state new.safetensors -o swa.safetensors
+  swa-avg 'step-*' -o averaged --shard 0/8                 one of 8 processes; docs/scale.md
+  swa-avg --finish averaged                                when all are done
   swa-avg --list epoch_10.pth
   swa-avg --verify swa.safetensors
 
@@ -51,13 +54,13 @@ Exit codes: 0 done, 2 usage, 3 bad input, 4 read or write failed, 5 an input cha
 pub struct Args {
     /// Checkpoint files of any trainer (safetensors, .pth, .pt, .ckpt, …), folders that hold such files or
     /// a model (Hugging Face, torch.distributed.checkpoint, DeepSpeed), or quoted patterns
-    #[arg(required_unless_present = "state", value_name = "CHECKPOINT")]
+    #[arg(required_unless_present_any = ["state", "finish"], value_name = "CHECKPOINT")]
     pub inputs: Vec<PathBuf>,
 
     /// The file to write: .safetensors, or .pth (as torch.save writes it). If the inputs are folders and
     /// PATH has neither ending, a folder is written. May be given several times, with a SCHEME each: the inputs are
     /// read once for all
-    #[arg(short, long, value_name = "[SCHEME=]PATH", required_unless_present_any = ["verify", "list"])]
+    #[arg(short, long, value_name = "[SCHEME=]PATH", required_unless_present_any = ["verify", "list", "finish"])]
     pub output: Vec<OsString>,
 
     /// Overwrite outputs that exist (a folder is replaced as a whole)
@@ -143,8 +146,8 @@ pub struct Args {
     #[arg(long, value_name = "REGEX", help_heading = "Which tensors")]
     pub exclude: Option<Regex>,
 
-    /// Write a copy of FILE (.pth, .ckpt) with the result in place of its weights. The optimizer and
-    /// everything else stay, so that a trainer can resume from it
+    /// Write a copy of FILE (.pth, .ckpt, or a folder of torch.distributed.checkpoint) with the result in place of its
+    /// weights. The optimizer and everything else stay, so that a trainer can resume from it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["max_shard_size", "keep_names"], help_heading = "Output")]
     pub like: Option<PathBuf>,
 
@@ -159,6 +162,9 @@ pub struct Args {
 
     #[command(flatten)]
     pub running: FollowArgs,
+
+    #[command(flatten)]
+    pub sharing: ShareArgs,
 
     #[command(flatten)]
     pub take: TakeArgs,

@@ -2,5 +2,6 @@
 
 mod average;
 mod follow;
+mod share;
 
 pub use average::Args;

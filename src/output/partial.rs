@@ -1,0 +1,359 @@
+//! A folder on its way, to which several processes write files: `NAME.partial` beside the folder that it becomes.
+//!
+//! It appears with a record of the plan in it, made by whoever comes first; all others compare theirs. A file in it has
+//! its name once it is complete, so what is there need not be written again. [`Partial::finish`] renames the folder.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use twox_hash::XxHash3_128;
+
+use super::AtomicFolder;
+use super::commit::{AtomicOutput, commit_all};
+use super::places::resolve_folder;
+use super::temporary::{
+    self, exchange, is_live, lacks_locks, remove_flat_folder, rename_error, sync_folder,
+};
+use crate::checkpoint::{Checkpoint, TensorInfo, digest};
+use crate::{Error, Kind, Result, Shard, setting};
+
+/// What follows the name of the folder until it is finished.
+const SUFFIX: &str = ".partial";
+
+/// The record's name. Files that come into place at the end have it before their own.
+const RECORD: &str = "swa.part";
+
+/// What a folder is made of: equal in all processes that write to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    /// How the output comes about.
+    pub settings: Map<String, Value>,
+    /// Files that are read.
+    pub inputs: Vec<Read>,
+    /// Name and size of each file that processes write.
+    pub files: Vec<(String, u64)>,
+    /// Name of each small file, and a digest of its bytes.
+    pub small: Vec<(String, String)>,
+    /// Digest of the tensors' names, types and shapes, if the folder is a model by itself.
+    pub tensors: Option<String>,
+}
+
+/// A file that is read, in one of its states.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Read {
+    /// Its name, in a folder after the folder's: where that lies does not matter.
+    pub name: String,
+    pub bytes: u64,
+    /// Seconds since 1970, and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+/// A folder on its way.
+pub(crate) struct Partial {
+    folder: PathBuf,
+    /// Held while this process does its shard.
+    _lock: File,
+}
+
+/// What a finished folder consists of.
+pub(crate) struct Complete {
+    pub folder: PathBuf,
+    pub files: usize,
+    pub bytes: u64,
+    /// How many checkpoints were averaged.
+    pub inputs: usize,
+}
+
+/// The name of a folder until it is finished.
+pub(crate) fn partial_of(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_os_string();
+    name.push(SUFFIX);
+    folder.with_file_name(name)
+}
+
+impl Partial {
+    /// Begins the folder, or goes on with what is there. `small`: the bytes of the record's small files.
+    pub fn begin(
+        target: &Path,
+        record: &Record,
+        small: &[(String, Vec<u8>)],
+        shard: Shard,
+    ) -> Result<Self> {
+        let (target, ..) = resolve_folder(target, true)?;
+        let folder = partial_of(&target);
+        if !folder.exists()
+            && let Err(e) = create(&folder, record, small)
+            && !folder.join(RECORD).is_file()
+        {
+            return Err(e); // nobody else was sooner
+        }
+        read(&folder)?.check(record, &folder)?;
+        let lock = lock(&folder, shard)?;
+        Ok(Partial { folder, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether a file is there. It is complete then.
+    pub fn has(&self, (name, bytes): &(String, u64)) -> Result<bool> {
+        let path = self.folder.join(name);
+        let is_complete = has(&self.folder, name, *bytes);
+        if !is_complete && path.symlink_metadata().is_ok() {
+            return Err(Error::new(Kind::Damaged, format!("does not have its {bytes} bytes"))
+                .at(&path)
+                .remedy("remove it, and run this again"));
+        }
+        Ok(is_complete)
+    }
+
+    /// Checks that all is there, and gives the folder its name.
+    pub fn finish(target: &Path, force: bool) -> Result<Complete> {
+        let (out, parent, exists) = resolve_folder(target, true)?;
+        let folder = partial_of(&out);
+        if !folder.is_dir() {
+            return finished_before(&out, &folder);
+        }
+        resolve_folder(target, force)?;
+        let record = read(&folder)?;
+        record.check_files(&folder)?;
+        for (name, digest) in &record.small {
+            let (staged, path) = (folder.join(format!("{RECORD}.{name}")), folder.join(name));
+            // An earlier attempt may have been interrupted here.
+            if staged.is_file() {
+                std::fs::rename(&staged, &path).map_err(|e| Error::io(&path, "rename", e))?;
+            }
+            let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+            if digest_of(&bytes) != *digest {
+                return Err(Error::new(Kind::Damaged, "is not what the first process wrote")
+                    .at(&path)
+                    .remedy("remove the folder and begin again"));
+            }
+        }
+        if let Some(expected) = &record.tensors
+            && tensors_digest_of(&folder)? != *expected
+        {
+            return Err(Error::new(Kind::Damaged, "its tensors are not those of the plan")
+                .at(&folder)
+                .remedy("remove the folder and begin again"));
+        }
+        remove_others(&folder, &record)?;
+        sync_folder(&folder, &folder)?;
+        if exists && exchange(&folder, &out).map_err(|e| Error::io(&out, "replace", e))? {
+            remove_flat_folder(&folder).map_err(|e| Error::io(&folder, "remove the old one", e))?;
+        } else {
+            if exists {
+                remove_flat_folder(&out).map_err(|e| Error::io(&out, "replace", e))?;
+            }
+            temporary::rename(&folder, &out, false).map_err(|e| rename_error(&out, e))?;
+        }
+        complete(&out, &parent, &record)
+    }
+}
+
+/// Removes the record, the last that is not the output's.
+fn complete(out: &Path, parent: &Path, record: &Record) -> Result<Complete> {
+    sync_folder(parent, out)?;
+    let path = out.join(RECORD);
+    std::fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    sync_folder(out, out)?;
+    let small = record.small.iter().map(|(name, _)| out.join(name).metadata());
+    let small: u64 = small.flatten().map(|meta| meta.len()).sum();
+    Ok(Complete {
+        folder: out.to_path_buf(),
+        files: record.files.len() + record.small.len(),
+        bytes: record.files.iter().map(|(_, bytes)| bytes).sum::<u64>() + small,
+        inputs: record.settings.get("inputs").and_then(Value::as_array).map_or(0, Vec::len),
+    })
+}
+
+/// There is nothing to finish, unless a run was interrupted in the moment after the renaming.
+fn finished_before(out: &Path, folder: &Path) -> Result<Complete> {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if out.join(RECORD).is_file() {
+        let record = read(out)?;
+        record.check_files(out)?;
+        return complete(out, parent.unwrap_or(Path::new(".")), &record);
+    }
+    if out.exists() {
+        let what = format!("is not there, and `{}` is: it was finished before", out.display());
+        return Err(Error::new(Kind::NoMatch, what).at(folder));
+    }
+    let remedy = concat!("write its files first, with ", setting!("shard"));
+    Err(Error::new(Kind::NoMatch, "is not there").at(folder).remedy(remedy))
+}
+
+fn create(folder: &Path, record: &Record, small: &[(String, Vec<u8>)]) -> Result<()> {
+    let mut output = AtomicFolder::create(folder, &[], false)?;
+    // Plain data always serialise.
+    let text = serde_json::to_string_pretty(record).unwrap_or_default();
+    output.add(RECORD, text.as_bytes())?;
+    for (name, bytes) in small {
+        output.add(&format!("{RECORD}.{name}"), bytes)?;
+    }
+    commit_all(vec![Box::new(output) as Box<dyn AtomicOutput>])
+}
+
+fn read(folder: &Path) -> Result<Record> {
+    let path = folder.join(RECORD);
+    let text = std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::usage(format!("is in the way: it has no {RECORD}, so this tool did not make it"))
+                .at(folder)
+                .remedy("remove it, or write elsewhere")
+        }
+        _ => Error::io(&path, "read", e),
+    })?;
+    serde_json::from_slice(&text).map_err(|_| {
+        Error::new(Kind::Damaged, "is no record of this version of the tool")
+            .at(&path)
+            .remedy("remove the folder and begin again")
+    })
+}
+
+/// One process a shard at a time: locked while it lives. Some file systems have no locks; there two write the same
+/// bytes, and the first one's are taken.
+fn lock(folder: &Path, shard: Shard) -> Result<File> {
+    let path = folder.join(format!("{RECORD}.{}-of-{}.lock", shard.index, shard.of));
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|e| Error::io(&path, "create", e))?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let what = format!("shard {shard} is being written by another process");
+            Err(Error::usage(what).at(folder).remedy("wait for it, or end it first"))
+        }
+        Err(std::fs::TryLockError::Error(e)) if !lacks_locks(&e) => {
+            Err(Error::io(&path, "lock", e))
+        }
+        _ => Ok(file),
+    }
+}
+
+fn has(folder: &Path, name: &str, bytes: u64) -> bool {
+    folder.join(name).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == bytes)
+}
+
+impl Record {
+    /// Fails if another plan than `own` made it.
+    fn check(&self, own: &Record, folder: &Path) -> Result<()> {
+        let begin = format!("remove `{}` and begin again", folder.display());
+        if self == own {
+            return Ok(());
+        }
+        let other = |what: String| {
+            Error::new(Kind::Mismatch, format!("was begun by another plan: {what}"))
+                .at(folder)
+                .remedy(format!("give the same arguments to every process, or {begin}"))
+        };
+        let keys = self.settings.keys().chain(own.settings.keys());
+        for key in keys {
+            let (a, b) = (self.settings.get(key), own.settings.get(key));
+            if a != b {
+                let text = |value: Option<&Value>| value.map_or("none".into(), Value::to_string);
+                return Err(other(format!("{key} was {}, not {}", text(a), text(b))));
+            }
+        }
+        let names = |record: &Record| -> Vec<String> {
+            record.inputs.iter().map(|read| read.name.clone()).collect()
+        };
+        if names(self) != names(own) {
+            return Err(other("it reads other files".into()));
+        }
+        for (then, now) in self.inputs.iter().zip(&own.inputs) {
+            if then != now {
+                let what = match then.bytes == now.bytes {
+                    true => "has another time than".into(),
+                    false => format!("has {} bytes, not {} as", now.bytes, then.bytes),
+                };
+                let what = format!("input `{}` {what} when this was begun", now.name);
+                return Err(Error::changed(what)
+                    .at(folder)
+                    .remedy(format!("{begin}; copies keep their time with `cp -p`")));
+            }
+        }
+        if self.files != own.files {
+            let (n, m) = (self.files.len(), own.files.len());
+            return Err(other(format!("it has {n} files of tensors, or of other sizes, not {m}")));
+        }
+        for (a, b) in self.small.iter().zip(&own.small) {
+            if a != b {
+                return Err(other(format!("`{}` has changed", b.0)));
+            }
+        }
+        Err(other("it has other tensors".into()))
+    }
+
+    /// Fails unless all files are there.
+    fn check_files(&self, folder: &Path) -> Result<()> {
+        let is_missing = |(name, bytes): &&(String, u64)| !has(folder, name, *bytes);
+        let missing: Vec<&(String, u64)> = self.files.iter().filter(is_missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let what = format!("{} of {} files are missing", missing.len(), self.files.len());
+        let list = missing.iter().map(|(name, _)| match is_live(&folder.join(name)) {
+            true => format!("{name}: being written"),
+            false => name.clone(),
+        });
+        Err(Error::input(what)
+            .at(folder)
+            .remedy(concat!(
+                "run the shards that did not end well again, with the same arguments and ",
+                setting!("shard"),
+                ": what is there is kept"
+            ))
+            .list(list.collect()))
+    }
+}
+
+/// Removes what processes left behind: locks, and files that were not completed.
+fn remove_others(folder: &Path, record: &Record) -> Result<()> {
+    let fail = |e| Error::io(folder, "list", e);
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let path = entry.map_err(fail)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_own = name == RECORD
+            || record.files.iter().any(|(own, _)| *own == name)
+            || record.small.iter().any(|(own, _)| *own == name);
+        if is_own {
+            continue;
+        }
+        let is_left = name.starts_with(RECORD) || name.contains(".swa-") && name.ends_with(".tmp");
+        if !is_left {
+            return Err(Error::usage(format!("holds `{name}`, which is not the output's"))
+                .at(folder)
+                .remedy("move it elsewhere"));
+        }
+        std::fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
+    }
+    Ok(())
+}
+
+/// Digest of a small file.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    digest::hex(XxHash3_128::oneshot(bytes))
+}
+
+/// Digest of tensors' names, types and shapes, whatever their order.
+pub(crate) fn tensors_digest<'t>(
+    tensors: impl Iterator<Item = (&'t str, &'t TensorInfo)>,
+) -> String {
+    let line = |(name, info): (&str, &TensorInfo)| {
+        format!("{name} {:?} {:?}\n", info.dtype, info.shape)
+    };
+    let mut lines: Vec<String> = tensors.map(line).collect();
+    lines.sort();
+    digest_of(lines.concat().as_bytes())
+}
+
+fn tensors_digest_of(folder: &Path) -> Result<String> {
+    let model = Checkpoint::open(folder)?;
+    let tensors = model.tensors().iter().enumerate();
+    Ok(tensors_digest(tensors.map(|(i, info)| (model.written_name(i), info))))
+}
