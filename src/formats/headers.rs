@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::safetensors;
 use crate::store::Source;
 use crate::tensors::TensorInfo;
@@ -32,11 +34,29 @@ impl Header {
     fn range(&self) -> Range<u64> {
         8..8 + self.length
     }
+
+    /// What it says, and where the digests are in it.
+    fn read(&self, file: &Source) -> Result<(safetensors::Parsed, StoredChecksums)> {
+        let mut scratch = vec![];
+        let text = file.read(self.range(), &mut scratch)?;
+        let mut parsed = safetensors::parse(text, file.size()).map_err(|e| e.at(file.path()))?;
+        let Some(entry) = parsed.metadata.remove(DIGEST_KEY) else {
+            return Ok((parsed, StoredChecksums::None));
+        };
+        let at = find_digests(text, &entry, parsed.tensors.len()).ok_or_else(|| {
+            let what = format!("its metadata `{DIGEST_KEY}` does not have one digest per tensor");
+            Error::new(Kind::Damaged, what).at(file.path()).remedy(
+                "another tool may have kept it from an older file: save without that entry",
+            )
+        })?;
+        Ok((parsed, StoredChecksums::Digests(8 + at as u64)))
+    }
 }
 
 impl Headers {
     pub fn find(files: &[Source]) -> Result<Self> {
-        files.iter().map(Header::find).collect::<Result<_>>().map(Headers)
+        let found: Vec<_> = files.par_iter().map(Header::find).collect();
+        found.into_iter().collect::<Result<_>>().map(Headers)
     }
 
     /// Whether these files have headers that are byte for byte those of others: most trainers write
@@ -66,26 +86,15 @@ impl Headers {
         Ok(true)
     }
 
-    /// Reads the headers. The metadata are those of the first file that has any.
+    /// Reads the headers, several at a time: on file systems across a network each takes a while. The metadata are those
+    /// of the first file that has any.
     pub fn read(&mut self, files: &[Source]) -> Result<Contents> {
+        let read = |(file, header): (&Source, &Header)| header.read(file);
+        let parsed: Vec<_> = files.par_iter().zip(&self.0).map(read).collect();
         let mut contents = Contents::default();
-        let mut scratch = vec![];
-        for (number, (file, header)) in files.iter().zip(&mut self.0).enumerate() {
-            let text = file.read(header.range(), &mut scratch)?;
-            let mut parsed =
-                safetensors::parse(text, file.size()).map_err(|e| e.at(file.path()))?;
-            let mut checksums = StoredChecksums::None;
-            if let Some(entry) = parsed.metadata.remove(DIGEST_KEY) {
-                let at = find_digests(text, &entry, parsed.tensors.len()).ok_or_else(|| {
-                    let what =
-                        format!("its metadata `{DIGEST_KEY}` does not have one digest per tensor");
-                    Error::new(Kind::Damaged, what).at(file.path()).remedy(
-                        "another tool may have kept it from an older file: save without that entry",
-                    )
-                })?;
-                checksums = StoredChecksums::Digests(8 + at as u64);
-                header.has_digests = true;
-            }
+        for (number, (parsed, header)) in parsed.into_iter().zip(&mut self.0).enumerate() {
+            let (parsed, checksums) = parsed?; // of several errors the first in order
+            header.has_digests = checksums != StoredChecksums::None;
             contents.checksums.push(checksums);
             if contents.metadata.is_empty() {
                 contents.metadata = parsed.metadata;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
@@ -236,15 +237,18 @@ struct Shards {
 fn open(folder: &Path, kind: Kind, request: &Request) -> Result<Option<Opened>> {
     let Some(model) = model(folder)?.filter(|model| model.kind == kind) else { return Ok(None) };
     let shards = shards(folder, &model)?;
-    let files = shards.files.iter().map(|name| Source::open(&folder.join(name)));
-    let files = files.collect::<Result<Vec<_>>>()?;
-    for file in &files {
-        let found = recognise(&Candidate::new(file)?).map_err(|e| e.at(file.path()))?.0;
+    let open = |name: &String| {
+        let file = Source::open(&folder.join(name))?;
+        let found = recognise(&Candidate::new(&file)?).map_err(|e| e.at(file.path()))?.0;
         if (kind == Kind::Safetensors) != (found == Container::Safetensors) {
             let what = format!("is a {} file, despite its name", found.name());
             return Err(Error::new(crate::Kind::Mismatch, what).at(file.path()));
         }
-    }
+        Ok(file)
+    };
+    // Several at a time: on file systems across a network each takes a while.
+    let files: Vec<Result<Source>> = shards.files.par_iter().map(open).collect();
+    let files = files.into_iter().collect::<Result<Vec<_>>>()?;
     let read = kind.read(&files, request)?;
     if let Read::Contents { contents, .. } = &read {
         shards.check(contents, &files, &base_name(&model.path))?;
