@@ -3,8 +3,10 @@
 
 #![deny(missing_docs)]
 
+pub mod children;
 pub mod progress;
 pub mod run;
+pub mod shard;
 pub mod take;
 pub mod value;
 
@@ -18,6 +20,7 @@ use swa_base::{Error, Result, panics};
 
 pub use progress::{Shown, Terminal};
 pub use run::{parse, parse_with, run};
+pub use shard::ShardArg;
 pub use take::TakeArgs;
 pub use value::{at_least_one, choice, parse_size, positive};
 

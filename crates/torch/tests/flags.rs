@@ -53,6 +53,14 @@ fn flags_exist() {
         "--parts",
         "--requeue",
         "--time",
+        "--wrap",
+        // GNU parallel and kubectl
+        "--for",
+        "--jobs",
+        "--patch",
+        "--sshloginfile",
+        "--timeout",
+        "--workdir",
     ];
     for (name, text) in documents() {
         for flag in flags(&text) {

@@ -9,8 +9,8 @@ use swa_cli::progress::Line;
 use swa_cli::run::Failure;
 use swa_testing::root;
 use swa_tools::report::{
-    AccumulateReport, AverageReport, ContentsReport, FollowReport, HeldReport, UpdateReport,
-    VerifyReport,
+    AccumulateReport, AverageReport, ContentsReport, FinishReport, FollowReport, HeldReport,
+    ShareReport, UpdateReport, VerifyReport,
 };
 use swa_tools::{Choice, Kind};
 use swa_torch::report::{
@@ -114,6 +114,8 @@ fn the_document_is_that_of_the_types() {
     let mut text = INTRODUCTION.replace("SCHEMA", &swa_cli::SCHEMA.to_string());
     let done = &mut vec![];
     section::<AverageReport>(&mut text, "swa-avg", done);
+    section::<ShareReport>(&mut text, "swa-avg --shard", done);
+    section::<FinishReport>(&mut text, "swa-avg --finish", done);
     section::<AccumulateReport>(&mut text, "swa-avg --state", done);
     section::<UpdateReport>(&mut text, "swa-avg --follow, after each update", done);
     section::<FollowReport>(&mut text, "swa-avg --follow, at the end", done);

@@ -567,7 +567,8 @@ fn the_slurm_script_of_the_document_does_what_it_says() {
     let scene = site();
     let document = document();
     let blocks = blocks(&document);
-    fs::write(scene.path("swa.sbatch"), quick(blocks[0])).unwrap();
+    let block = |with: &str| quick(blocks.iter().find(|block| block.contains(with)).unwrap());
+    fs::write(scene.path("swa.sbatch"), block("#SBATCH")).unwrap();
     // Slurm, as far as the script sees it.
     let bin = scene.path("bin");
     fs::create_dir(&bin).unwrap();
@@ -591,7 +592,7 @@ fn the_slurm_script_of_the_document_does_what_it_says() {
     shell
         .current_dir(scene.0.path())
         .env("PATH", path_with(&[&bin]))
-        .args(["-euc", &quick(blocks[1])]);
+        .args(["-euc", &block("swa.sbatch update")]);
     let output = shell.output().unwrap();
     let errors = fs::read_to_string(scene.path("job.err")).unwrap_or_default();
     assert!(output.status.success(), "{}{errors}", String::from_utf8_lossy(&output.stderr));
@@ -610,7 +611,9 @@ fn the_ray_script_of_the_document_does_what_it_says() {
     let scene = site();
     let script = swa_testing::root().join("docs/scale/ray_pass.py");
     fs::copy(script, scene.path("ray_pass.py")).unwrap();
-    let commands = quick(blocks(&document())[2]).replace("python ", &format!("{python} "));
+    let document = document();
+    let block = blocks(&document).into_iter().find(|block| block.contains("--folder")).unwrap();
+    let commands = quick(block).replace("python ", &format!("{python} "));
     let mut shell = Command::new("bash");
     shell.current_dir(scene.0.path()).env("PATH", path_with(&[])).args(["-euc", &commands]);
     let output = shell.output().unwrap();

@@ -5,10 +5,12 @@ mod flags;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, Parser};
 use regex::Regex;
 use swa_cli::{Common, TakeArgs, choice, parse_size};
+use swa_tools::output::check_target;
 use swa_tools::text::shell_word;
 use swa_tools::{Error, Result, choices, process};
 use swa_torch::bn_update::Method;
@@ -17,6 +19,7 @@ use swa_torch::nn::libtorch;
 use swa_torch::report::BnUpdateReport;
 
 use flags::data::{DataArgs, list_archs, which};
+use flags::devices::{self, DevicesArgs};
 use flags::sharing::{self, PartArgs};
 
 /// Recomputes the running mean and variance of every batchnorm layer in one pass over training data
@@ -41,7 +44,8 @@ Examples:
 
 A network without batchnorm is written as it is.
 
-Shared between processes or machines (docs/scale.md), and merged:
+Shared between the GPUs of this machine, or between processes and machines (docs/scale.md), and merged:
+  swa-bn-update swa.safetensors --data imagenet/train --devices all -o swa_bn.safetensors
   swa-bn-update swa.safetensors --data imagenet/train --shard 0/2 --save-stats part_0
   swa-bn-update swa.safetensors --data imagenet/train --shard 1/2 --save-stats part_1
   swa-bn-update swa.safetensors --merge-stats part_0 part_1 -o swa_bn.safetensors
@@ -113,6 +117,9 @@ struct Args {
     parts: PartArgs,
 
     #[command(flatten)]
+    devices: DevicesArgs,
+
+    #[command(flatten)]
     common: Common,
 }
 
@@ -141,13 +148,32 @@ fn main() -> ExitCode {
         if args.data.list_archs {
             return list_archs();
         }
+        if args.devices.devices.is_some() {
+            return share(&args, &matches);
+        }
         if args.merge.is_empty() {
             return run(&args);
         }
         let known = ["model", "weights_key", "ema", "arch", "program", "no_verify"];
         flags::merge::check(&matches, "--merge-stats", &known)?;
-        merge(&args)
+        merge(&args, &args.merge, Instant::now())
     })
+}
+
+/// One pass by several processes.
+fn share(args: &Args, matches: &ArgMatches) -> Result<()> {
+    let (common, started) = (&args.common, Instant::now());
+    if args.method == Method::Layerwise || args.until_stable.is_some() {
+        let what = "--devices does not go with --method layerwise and --until-stable";
+        return Err(Error::usage(what).remedy("leave it out: these look at all batches in turn"));
+    }
+    let output = args.output().ok_or_else(|| Error::usage("--output is needed"))?;
+    check_target(&output.path, output.force, &[])?;
+    let (command, progress) = (Args::command(), common.terminal());
+    let made = ("--save-stats", &["like"][..]);
+    let parts = devices::parts(&args.devices, common, (&command, matches), made, &progress)?;
+    let parts = parts.ok_or_else(|| Error::usage("--devices names none"))?;
+    merge(args, &parts.paths, started)
 }
 
 fn run(args: &Args) -> Result<()> {
@@ -162,7 +188,7 @@ fn run(args: &Args) -> Result<()> {
         order: args.order,
         noise: args.noise == Noise::On,
         freeze: args.freeze.clone(),
-        sharing: args.parts.sharing(common, args.save.as_deref(), args.force),
+        sharing: args.parts.sharing(common, args.save.as_deref(), args.force)?,
     };
     match jobs::update_bn(&options, &common.terminal())? {
         Update::Model(updated) => report(args, updated),
@@ -175,11 +201,11 @@ fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn merge(args: &Args) -> Result<()> {
+fn merge(args: &Args, parts: &[PathBuf], started: Instant) -> Result<()> {
     let common = &args.common;
     let options = MergeStats {
         model: args.model()?,
-        parts: args.merge.clone(),
+        parts: parts.to_vec(),
         output: args.output().ok_or_else(|| Error::usage("--output is needed"))?,
         take: which(&args.take),
         arch: args.data.arch.clone(),
@@ -187,7 +213,8 @@ fn merge(args: &Args) -> Result<()> {
         no_verify: args.data.no_verify,
         allow_bad: args.data.allow_bad,
     };
-    report(args, jobs::merge_stats(&options, &common.terminal())?)
+    let updated = jobs::merge_stats(&options, &common.terminal())?;
+    report(args, Updated { seconds: started.elapsed().as_secs_f64(), ..updated })
 }
 
 fn report(args: &Args, updated: Updated) -> Result<()> {

@@ -5,8 +5,9 @@ mod flags;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, Parser};
 use swa_cli::{Common, TakeArgs};
 use swa_tools::text::{shell_word, with_suffix};
 use swa_tools::{Error, Result, process};
@@ -15,6 +16,7 @@ use swa_torch::nn::libtorch;
 use swa_torch::report::{ComparisonReport, EvaluationReport, SoupReport, SwagReport, write_files};
 
 use flags::data::{DataArgs, list_archs};
+use flags::devices::{self, DevicesArgs};
 use flags::evaluation::{CompareArgs, FileArgs};
 use flags::sampling::SamplingArgs;
 use flags::sharing::{self, PartArgs};
@@ -39,7 +41,8 @@ Examples:
   swa-eval swa_bn.safetensors --data val --per-class classes.csv --confusion confusion.csv
   swa-eval swa_bn.safetensors --data imagenette2/val --class-map imagenet_class_index.json
 
-Shared between processes or machines (docs/scale.md), and merged:
+Shared between the GPUs of this machine, or between processes and machines (docs/scale.md), and merged:
+  swa-eval swa_bn.safetensors --data imagenet/val --devices all
   swa-eval swa_bn.safetensors --data imagenet/val --shard 0/2 --save-outcomes part_0
   swa-eval swa_bn.safetensors --data imagenet/val --shard 1/2 --save-outcomes part_1
   swa-eval --merge-outcomes part_0 part_1
@@ -100,6 +103,9 @@ struct Args {
     parts: PartArgs,
 
     #[command(flatten)]
+    devices: DevicesArgs,
+
+    #[command(flatten)]
     common: Common,
 }
 
@@ -116,12 +122,13 @@ fn main() -> ExitCode {
         if !args.merge.is_empty() {
             let known = ["per_class", "confusion", "reliability"];
             flags::merge::check(&matches, "--merge-outcomes", &known)?;
-            return merge(&args);
+            return merge(&args, &args.merge, Instant::now());
         }
         match (&args.sampling.swag_samples, &args.sampling.soup) {
             (Some(samples), _) => swag(&args, *samples),
             (_, Some(output)) => soup(&args, output),
             _ if args.compare.compare_stats => compare(&args),
+            _ if args.devices.devices.is_some() => share(&args, &matches),
             _ => run(&args),
         }
     })
@@ -136,7 +143,7 @@ fn run(args: &Args) -> Result<()> {
         models_at_once: args.models_at_once.map(|n| n as usize),
         class_map_restrict: args.class_map_restrict,
         files: args.files.files(),
-        sharing: args.parts.sharing(common, args.save.as_deref(), args.files.force),
+        sharing: args.parts.sharing(common, args.save.as_deref(), args.files.force)?,
     };
     match jobs::evaluate(&options, &common.terminal())? {
         Evaluation::Whole(evaluated) => report(common, &options.files, evaluated),
@@ -146,14 +153,31 @@ fn run(args: &Args) -> Result<()> {
     }
 }
 
-fn merge(args: &Args) -> Result<()> {
+/// One pass by several processes.
+fn share(args: &Args, matches: &ArgMatches) -> Result<()> {
+    let (common, started, files) = (&args.common, Instant::now(), &args.files);
+    if files.predictions.is_some() || files.logits.is_some() {
+        let what = "--devices does not go with --predictions and --logits";
+        return Err(Error::usage(what).remedy("leave it out: one process writes them"));
+    }
+    files.files().check(&[])?;
+    let (command, progress) = (Args::command(), common.terminal());
+    let made = ("--save-outcomes", &["per_class", "confusion", "reliability"][..]);
+    let parts = devices::parts(&args.devices, common, (&command, matches), made, &progress)?;
+    let parts = parts.ok_or_else(|| Error::usage("--devices names none"))?;
+    merge(args, &parts.paths, started)
+}
+
+fn merge(args: &Args, parts: &[PathBuf], started: Instant) -> Result<()> {
     let common = &args.common;
     let options = MergeOutcomes {
-        parts: args.merge.clone(),
+        parts: parts.to_vec(),
         allow_bad: args.data.allow_bad,
         files: args.files.files(),
     };
-    report(common, &options.files, jobs::merge_outcomes(&options, &common.terminal())?)
+    let evaluated = jobs::merge_outcomes(&options, &common.terminal())?;
+    let seconds = started.elapsed().as_secs_f64();
+    report(common, &options.files, Evaluated { seconds, ..evaluated })
 }
 
 fn report(common: &Common, files: &Files, mut evaluated: Evaluated) -> Result<()> {
@@ -176,9 +200,12 @@ fn is_several_passes(args: &Args, flag: &str) -> Result<()> {
     if args.ensemble.is_some() || args.models_at_once.is_some() {
         return Err(Error::usage(format!("--ensemble and --models-at-once do not go with {flag}")));
     }
-    if args.save.is_some() || args.parts.resume.is_some() || args.parts.shard.is_some() {
+    let PartArgs { shard, resume } = &args.parts;
+    let is_shared = args.save.is_some() || shard.is_some() || args.devices.devices.is_some();
+    if is_shared || resume.is_some() {
         let what = format!("{flag} is several passes: it is neither shared nor kept");
-        return Err(Error::usage(what).remedy("leave --shard, --save-outcomes and --resume out"));
+        let remedy = "leave --shard, --devices, --save-outcomes and --resume out";
+        return Err(Error::usage(what).remedy(remedy));
     }
     Ok(())
 }

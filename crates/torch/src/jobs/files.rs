@@ -35,8 +35,11 @@ impl Files {
         all.into_iter().filter_map(|(name, path)| Some((name, path.as_deref()?))).collect()
     }
 
-    /// Fails if a file cannot be written, is one of `inputs`, or is given twice.
-    pub(super) fn check(&self, inputs: &[PathBuf]) -> Result<()> {
+    /// Fails if a file cannot be written, is one of `inputs`, or is given twice; before any work is done.
+    ///
+    /// # Errors
+    /// `OutputExists` and `Usage`.
+    pub fn check(&self, inputs: &[PathBuf]) -> Result<()> {
         check_targets(&self.given(), self.force, inputs)
     }
 }

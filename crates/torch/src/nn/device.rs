@@ -47,6 +47,22 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
+/// How many GPUs there are: one at least.
+///
+/// # Errors
+/// `NoDevice` if there is none that can be used.
+pub fn gpus() -> Result<usize> {
+    let none = |why: String| {
+        Error::new(Kind::NoDevice, format!("{}: {why}", setting!("devices", "all")))
+            .remedy("share between processors, as with cpu,cpu, or leave it out")
+    };
+    libtorch::load_cuda().map_err(|why| none(why.to_string()))?;
+    match tch::Cuda::device_count() {
+        count @ 1.. => Ok(count as usize),
+        _ => Err(none("there is no GPU".into())),
+    }
+}
+
 /// Resolves the choice; returns the device with a line that names it and the reason.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each command uses some of them
 
 pub mod data;
+pub mod devices;
 pub mod evaluation;
 pub mod merge;
 pub mod program;
