@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 ALL := --release --locked --workspace
 
-.PHONY: all setup build demo test test-light test-long test-arm fuzz lint bench install
+.PHONY: all setup build demo test test-light test-long test-scale test-arm check-macos fuzz lint bench install
 
 all: build
 
@@ -37,6 +37,15 @@ test: lint
 test-long:
 	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked \
 	--test system --test running_faults --test follow -- --nocapture
+
+# The averaging and the pixels for macOS on arm64: compiled as far as that goes without a linker, not run.
+check-macos:
+	rustup target add aarch64-apple-darwin
+	$(CARGO) check --release --locked --target aarch64-apple-darwin -p swa-tools -p swa-data
+
+# The scripts of docs/scale.md on a real Slurm, GNU parallel and Ray: as root, minutes.
+test-scale: build
+	CARGO=$(CARGO) sh scripts/test-scale.sh
 
 # Every layout that is read, each for so many seconds; needs nightly and cargo-fuzz. See docs/formats.md.
 SECONDS ?= 600

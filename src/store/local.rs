@@ -133,6 +133,12 @@ impl Drop for Unmapped {
 /// for every process that maps it, a copy a fraction of a call.
 const WORTH_COPYING: u64 = 1 << 10;
 
+/// What makes the pages of a mapping readable at once.
+#[cfg(target_os = "linux")]
+const POPULATE: Advice = Advice::PopulateRead;
+#[cfg(not(target_os = "linux"))]
+const POPULATE: Advice = Advice::WillNeed;
+
 /// How far to read ahead in a file that comes from a device.
 const AHEAD: u64 = 16 << 20;
 
@@ -232,7 +238,7 @@ impl Blob for LocalFile {
     /// One call in place of a fault every 16 pages.
     fn populate(&self, range: Range<u64>) {
         let (started, end) = (Instant::now(), range.end);
-        self.advise(Advice::PopulateRead, range);
+        self.advise(POPULATE, range);
         if started.elapsed() > COLD {
             self.read_ahead(end);
         }

@@ -3,6 +3,7 @@
 mod command;
 mod follower;
 mod stop;
+#[cfg_attr(not(target_os = "linux"), path = "watch_nothing.rs")]
 mod watch;
 
 use std::num::NonZeroUsize;

@@ -1,11 +1,12 @@
 //! Ending a job from another thread, such as one that waits for signals.
 
+use std::io::{PipeReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{Error, Result};
 
@@ -16,7 +17,8 @@ pub struct Stop(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     is_set: AtomicBool,
-    event: OwnedFd,
+    /// There is something to read once it is set.
+    event: (PipeReader, PipeWriter),
 }
 
 impl Stop {
@@ -25,16 +27,17 @@ impl Stop {
     /// # Errors
     /// `Limit` if the system has no descriptor left.
     pub fn new() -> Result<Self> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+        let event = std::io::pipe()
             .map_err(|e| Error::limit(format!("cannot wait for events: {e}")))?;
         Ok(Stop(Arc::new(Inner { is_set: AtomicBool::new(false), event })))
     }
 
     /// Tells the job to end: what it has begun is finished.
     pub fn set(&self) {
-        self.0.is_set.store(true, Ordering::SeqCst);
-        // It can only fail if it was set as often as a counter of 64 bits takes.
-        let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
+        if !self.0.is_set.swap(true, Ordering::SeqCst) {
+            // A byte always finds room in an empty pipe.
+            let _ = (&self.0.event.1).write_all(&[1]);
+        }
     }
 
     /// Whether it was set.
@@ -44,7 +47,7 @@ impl Stop {
 
     /// Waits until it is set, until there is something to read from `other`, or until the time is over.
     pub(super) fn wait(&self, time: Duration, other: Option<&OwnedFd>) {
-        let mut waiting = vec![PollFd::new(&self.0.event, PollFlags::IN)];
+        let mut waiting = vec![PollFd::new(&self.0.event.0, PollFlags::IN)];
         waiting.extend(other.map(|other| PollFd::new(other, PollFlags::IN)));
         let time = Timespec {
             tv_sec: time.as_secs().min(1 << 30) as i64,
