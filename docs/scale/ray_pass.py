@@ -1,4 +1,7 @@
-"""Shares a pass of swa-bn-update or swa-eval between the workers of a Ray cluster.
+"""Shares swa-avg, or a pass of swa-bn-update or swa-eval, between the workers of a Ray cluster.
+
+    python ray_pass.py --parts 8 --cpus 4 \
+        --part "swa-avg 'run/step-*' -o averaged --threads 4" --merge 'swa-avg --finish averaged'
 
     python ray_pass.py --parts 8 --cpus 4 --folder bn_parts \
         --part 'swa-bn-update swa.safetensors --data imagenet/train --threads 4 --save-stats' \
@@ -8,7 +11,7 @@
         --part 'swa-eval swa_bn.safetensors --data imagenet/val --save-outcomes' \
         --merge 'swa-eval --merge-outcomes'
 
-Each command ends with the flag that takes the parts. Models, data and the folder lie where every worker sees them, and
+With --folder, commands end with the flag that takes the parts, which go there. Models, data and the folder lie where every worker sees them, and
 the tools are on PATH there. A part that was interrupted goes on from its state when Ray tries it again; one that
 is there already is not made again.
 """
@@ -23,7 +26,9 @@ import ray
 
 @ray.remote(max_retries=3, retry_exceptions=True)
 def make(command, shard, path, folder):
-    if not os.path.exists(path):
+    if path is None:
+        subprocess.run(command + ["--shard", shard, "--quiet"], cwd=folder, check=True)
+    elif not os.path.exists(path):
         more = [path, "--shard", shard, "--resume", path + ".state", "--quiet"]
         subprocess.run(command + more, cwd=folder, check=True)
 
@@ -31,14 +36,16 @@ def make(command, shard, path, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--parts", type=int, required=True, help="how many")
-    parser.add_argument("--folder", required=True, help="where the parts go")
+    parser.add_argument("--folder", help="where the parts go, of commands that save some")
     parser.add_argument("--part", required=True, help="the command that makes a part")
     parser.add_argument("--merge", required=True, help="the command that merges them")
     parser.add_argument("--cpus", type=float, default=1, help="of each worker")
     parser.add_argument("--gpus", type=float, default=0, help="of each worker")
     args = parser.parse_args()
-    os.makedirs(args.folder, exist_ok=True)
-    paths = [os.path.abspath(f"{args.folder}/{i}.part") for i in range(args.parts)]
+    paths = [None] * args.parts
+    if args.folder:
+        os.makedirs(args.folder, exist_ok=True)
+        paths = [os.path.abspath(f"{args.folder}/{i}.part") for i in range(args.parts)]
     ray.init()
     task = make.options(num_cpus=args.cpus, num_gpus=args.gpus)
     part = shlex.split(args.part)
@@ -48,7 +55,7 @@ def main():
             for i, path in enumerate(paths)
         ]
     )
-    subprocess.run(shlex.split(args.merge) + paths, check=True)
+    subprocess.run(shlex.split(args.merge) + [path for path in paths if path], check=True)
 
 
 if __name__ == "__main__":
