@@ -106,7 +106,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 for i in $(seq 0 "$last"); do
-    export SLURM_PROCID=0 SLURM_NTASKS=1
+    export SLURM_PROCID=0 SLURM_NTASKS=2
     [ -z "$array" ] || export SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=$((last + 1)) SLURM_ARRAY_TASK_MIN=0
     bash -c "$wrap" >>slurm-7.out 2>&1 || exit 1
 done

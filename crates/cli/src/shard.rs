@@ -84,7 +84,8 @@ const SOURCES: [Source; 7] = [
     job("AWS_BATCH_JOB_ARRAY_INDEX", Some("AWS_BATCH_JOB_ARRAY_SIZE")),
     process("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     process("PMI_RANK", "PMI_SIZE"),
-    process("SLURM_PROCID", "SLURM_NTASKS"),
+    // A batch script has a number and SLURM_NTASKS as well, and is no step.
+    process("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
     process("RANK", "WORLD_SIZE"),
 ];
 
@@ -97,12 +98,22 @@ fn of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<(Shard, &'stat
         let shard = value.parse().map_err(|e| Error::usage(format!("{SHARD}={value}: {e}")))?;
         return Ok((shard, SHARD));
     }
-    let found = SOURCES.iter().map(|source| Ok(source.read(&env)?.map(|shard| (source, shard))));
-    let found: Vec<(&Source, Shard)> =
-        found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    let (mut found, mut without_number): (Vec<(&Source, Shard)>, Option<Error>) = (vec![], None);
+    for source in &SOURCES {
+        match source.read(&env)? {
+            Read::Nothing => {}
+            Read::Shard(shard) => found.push((source, shard)),
+            Read::IndexAlone(error) if source.is_job => return Err(error),
+            // Some set a rank, but not how many there are, in what is no process of several.
+            Read::IndexAlone(error) => without_number = without_number.or(Some(error)),
+        }
+    }
     // One process alone, as a batch script's own or one launcher a node, says nothing of those that it starts.
     let several: Vec<&(&Source, Shard)> = found.iter().filter(|(_, shard)| shard.of > 1).collect();
     let Some((first, shard)) = several.first().copied().or(found.first()) else {
+        if let Some(error) = without_number {
+            return Err(error);
+        }
         let names: Vec<&str> = SOURCES.iter().map(|source| source.index).collect();
         let what = format!("--shard auto: none of {SHARD}, {} is set", names.join(", "));
         return Err(Error::usage(what).remedy(REMEDY));
@@ -121,10 +132,17 @@ fn of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<(Shard, &'stat
     Ok((*shard, first.index))
 }
 
+/// What the variables of a scheduler say.
+enum Read {
+    Nothing,
+    Shard(Shard),
+    /// Which one, and not how many there are.
+    IndexAlone(Error),
+}
+
 impl Source {
-    /// What its variables say; None if they are not set.
-    fn read(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Option<Shard>> {
-        let Some(index) = number(self.index, env)? else { return Ok(None) };
+    fn read(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Read> {
+        let Some(index) = number(self.index, env)? else { return Ok(Read::Nothing) };
         let own = self.of.map_or(Ok(None), |of| number(of, env))?;
         // A number of processes that was meant for a job is not theirs.
         let shards = if self.is_job { number(SHARDS, env)? } else { None };
@@ -142,7 +160,9 @@ impl Source {
                 None => format!("{} does not say how many there are", self.index),
             };
             let remedy = format!("set {SHARDS} to their number, or {SHARD}=I/N");
-            return Err(Error::usage(format!("--shard auto: {what}")).remedy(remedy));
+            return Ok(Read::IndexAlone(
+                Error::usage(format!("--shard auto: {what}")).remedy(remedy),
+            ));
         };
         let (mut least, mut step, mut most) = (0, 1, None);
         if let Some([min, by, max]) = self.row {
@@ -161,7 +181,7 @@ impl Source {
             );
             return Err(Error::usage(what).remedy(format!("number them from 0, or set {SHARD}=I/N")));
         };
-        Ok(Some(Shard { index, of }))
+        Ok(Read::Shard(Shard { index, of }))
     }
 }
 
@@ -225,7 +245,7 @@ mod tests {
         for (rank, size) in [
             ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
             ("PMI_RANK", "PMI_SIZE"),
-            ("SLURM_PROCID", "SLURM_NTASKS"),
+            ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
             ("RANK", "WORLD_SIZE"),
         ] {
             is(&[(rank, "6"), (size, "7")], "6/7", rank);
@@ -239,15 +259,17 @@ mod tests {
         // A batch script's own number, which mpirun's processes inherit.
         let mpi = [
             ("SLURM_PROCID", "0"),
-            ("SLURM_NTASKS", "8"),
+            ("SLURM_STEP_NUM_TASKS", "8"),
             ("OMPI_COMM_WORLD_RANK", "3"),
             ("OMPI_COMM_WORLD_SIZE", "8"),
         ];
         is(&mpi, "3/8", "OMPI_COMM_WORLD_RANK");
         // One process alone says nothing of those that it starts, nor of the job that it is.
-        let one = [("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")];
+        let one = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
         is(&[&one[..], &[("RANK", "3"), ("WORLD_SIZE", "4")]].concat(), "3/4", "RANK");
         is(&[&one[..], &ARRAY].concat(), "3/8", "SLURM_ARRAY_TASK_ID");
+        // As in the batch script of an array's job.
+        is(&[&one[..1], &ARRAY].concat(), "3/8", "SLURM_ARRAY_TASK_ID");
         is(&one, "0/1", "SLURM_PROCID");
         is(&[("SWA_SHARD", ""), ("RANK", "1"), ("WORLD_SIZE", "2")], "1/2", "RANK");
     }
@@ -277,11 +299,11 @@ mod tests {
         ];
         fails(&aws, &["AWS_BATCH_JOB_ARRAY_SIZE is 5, SWA_SHARDS is 4"]);
         // Several processes in each job of an array, and launchers within launchers.
-        let both = [&ARRAY[..], &[("SLURM_PROCID", "1"), ("SLURM_NTASKS", "2")]].concat();
+        let both = [&ARRAY[..], &[("SLURM_PROCID", "1"), ("SLURM_STEP_NUM_TASKS", "2")]].concat();
         fails(&both, &["SLURM_ARRAY_TASK_ID says 3/8, SLURM_PROCID says 1/2"]);
         let torchrun = [
             ("SLURM_PROCID", "1"),
-            ("SLURM_NTASKS", "2"),
+            ("SLURM_STEP_NUM_TASKS", "2"),
             ("RANK", "9"),
             ("WORLD_SIZE", "16"),
         ];

@@ -73,7 +73,10 @@ pub fn parts(
     progress: &dyn Progress,
 ) -> Result<Option<Parts>> {
     let Some(devices) = args.devices()? else { return Ok(None) };
-    let folder = std::env::temp_dir().join(format!("swa-parts-{}", std::process::id()));
+    // One that was killed may have left a folder of its number.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_nanos());
+    let folder = std::env::temp_dir().join(format!("swa-parts-{}-{now}", std::process::id()));
     std::fs::create_dir(&folder).map_err(|e| Error::io(&folder, "create", e))?;
     let path = |i: usize| folder.join(format!("{i}.part"));
     let parts = Parts { paths: (0..devices.len()).map(path).collect(), folder: folder.clone() };
