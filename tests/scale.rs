@@ -124,7 +124,8 @@ fn a_slurm_array_averages() {
     }
     let commands = block(&["sbatch", "--wrap"]);
     // One node has few cores.
-    let output = site.shell(&commands.replace("--cpus-per-task=4", "--cpus-per-task=1"), &[bin.path()]);
+    let output =
+        site.shell(&commands.replace("--cpus-per-task=4", "--cpus-per-task=1"), &[bin.path()]);
     succeeded(&output);
     let begun = Instant::now();
     while !site.path("averaged").exists() || site.path("averaged/swa.part").exists() {

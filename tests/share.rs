@@ -134,12 +134,14 @@ fn what_is_there_is_kept_and_what_is_missing_is_named() {
     let first = names(&report, false);
     assert!(!first.is_empty() && first.len() < 3, "{first:?}");
     assert_eq!((&report["all"], &report["next"]), (&3.into(), &Value::Null));
-    let error = fails(&mut scene.finish(&[]), 3, &["of 3 files are missing", "what is there is kept"]);
+    let error =
+        fails(&mut scene.finish(&[]), 3, &["of 3 files are missing", "what is there is kept"]);
     for name in alone.keys().filter(|name| name.starts_with("model-")) {
         assert_eq!(error.contains(name.as_str()), !first.contains(name), "{error}");
     }
     // Again, as after a preemption; then with another number of processes.
-    let stamp = |name: &String| fs::metadata(scene.path("out.partial").join(name)).unwrap().modified();
+    let stamp =
+        |name: &String| fs::metadata(scene.path("out.partial").join(name)).unwrap().modified();
     let before: Vec<_> = first.iter().map(|name| stamp(name).unwrap()).collect();
     assert_eq!(names(&json(&mut scene.shard("0/2", &[])), true), first);
     assert_eq!(first.iter().map(|name| stamp(name).unwrap()).collect::<Vec<_>>(), before);
@@ -329,7 +331,8 @@ fn a_dry_run_says_which_files_a_shard_has() {
 fn stale_temporary_files_of_a_shard_go() {
     let scene = Scene::new("hf-sharded");
     scene.shard("0/1", &[]).assert().success();
-    let stale = scene.path("out.partial/.model-00001-of-00003.safetensors.swa-0123456789abcdef.tmp");
+    let stale =
+        scene.path("out.partial/.model-00001-of-00003.safetensors.swa-0123456789abcdef.tmp");
     let file = File::create(&stale).unwrap();
     file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
     drop(file);

@@ -105,7 +105,7 @@ pub use kernel::{count_nonfinite, round_to_float};
 pub use options::{BnStats, Keys, Options, Rule, rule};
 pub use output_plan::{OutputPlan, Planned};
 pub use plan::Plan;
+pub(crate) use share::{FolderFiles, deal};
 pub use swag::{DEVIATIONS, SwagLayout, VARIANCE};
 pub use target::Target;
-pub(crate) use share::{FolderFiles, deal};
 pub use write::{Estimate, Written};

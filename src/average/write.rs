@@ -127,10 +127,9 @@ impl Plan<'_> {
         for (files, sink) in files.iter().zip(sinks) {
             files.begin(*sink)?;
         }
-        let places: Vec<Place> =
-            (files.iter().zip(sinks).zip(self.outputs()))
-                .map(|((files, sink), output)| files.place(*sink, output))
-                .collect();
+        let places: Vec<Place> = (files.iter().zip(sinks).zip(self.outputs()))
+            .map(|((files, sink), output)| files.place(*sink, output))
+            .collect();
         let stream = Stream::new(self, &places, progress);
         stream.run(None)?;
         let mut written = vec![];

@@ -45,9 +45,9 @@ impl Header {
         };
         let at = find_digests(text, &entry, parsed.tensors.len()).ok_or_else(|| {
             let what = format!("its metadata `{DIGEST_KEY}` does not have one digest per tensor");
-            Error::new(Kind::Damaged, what).at(file.path()).remedy(
-                "another tool may have kept it from an older file: save without that entry",
-            )
+            Error::new(Kind::Damaged, what)
+                .at(file.path())
+                .remedy("another tool may have kept it from an older file: save without that entry")
         })?;
         Ok((parsed, StoredChecksums::Digests(8 + at as u64)))
     }

@@ -259,7 +259,8 @@ fn note_like(progress: &dyn Progress, target: &Target) {
     let Target::LikeFolder { model, .. } = target else { return };
     let (folder, given) = (model.folder().display(), model.model().path());
     if model.folder() != given {
-        progress.note(&format!("note: the output is a copy of `{folder}`, which holds the weights"));
+        progress
+            .note(&format!("note: the output is a copy of `{folder}`, which holds the weights"));
     }
     if let Some(first) = model.folders().first() {
         let n = model.folders().len();

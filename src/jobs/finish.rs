@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::Result;
 use crate::checkpoint::Checkpoint;
 use crate::output::partial::Partial;
-use crate::Result;
 
 /// Which folder to finish.
 #[derive(Debug, Clone, Default)]

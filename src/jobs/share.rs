@@ -151,7 +151,8 @@ fn check(target: &Target, scheme: &Scheme) -> Result<()> {
     if target.is_folder() && !matches!(scheme, Scheme::Swag(_)) {
         return Ok(());
     }
-    let what = concat!(setting!("shard"), " deals the files of a folder, and this output is a file");
+    let what =
+        concat!(setting!("shard"), " deals the files of a folder, and this output is a file");
     Err(Error::usage(what).at(target.path()).remedy(concat!(
         "name a folder and give ",
         setting!("max_shard_size"),

@@ -43,8 +43,7 @@ impl<'a> LikeLayout<'a> {
         }
         let tensors = matching(model, names, infos)?;
         let source = &model.files()[0];
-        let contents =
-            torch::read(source, 0..source.size()).map_err(|e| e.at(model.path()))?;
+        let contents = torch::read(source, 0..source.size()).map_err(|e| e.at(model.path()))?;
         let storages = contents.storages.into_values().collect();
         Ok(Self::of_file(model, (source, 0), tensors, storages))
     }

@@ -344,9 +344,8 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
 pub(crate) fn tensors_digest<'t>(
     tensors: impl Iterator<Item = (&'t str, &'t TensorInfo)>,
 ) -> String {
-    let line = |(name, info): (&str, &TensorInfo)| {
-        format!("{name} {:?} {:?}\n", info.dtype, info.shape)
-    };
+    let line =
+        |(name, info): (&str, &TensorInfo)| format!("{name} {:?} {:?}\n", info.dtype, info.shape);
     let mut lines: Vec<String> = tensors.map(line).collect();
     lines.sort();
     digest_of(lines.concat().as_bytes())

@@ -118,8 +118,7 @@ pub(super) fn resolve_folder(path: &Path, force: bool) -> Result<(PathBuf, PathB
         let entries = local::names(&target).map_err(|e| Error::io(path, "list", e))?;
         let is_file =
             |name: &OsString| target.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        let holds_model =
-            model(&target)?.is_some() || target.join(distributed::METADATA).is_file();
+        let holds_model = model(&target)?.is_some() || target.join(distributed::METADATA).is_file();
         let replaceable = holds_model && entries.iter().all(is_file);
         if !entries.is_empty() && !replaceable {
             return Err(Error::usage("is a folder that holds more than one model's files")

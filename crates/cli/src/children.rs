@@ -125,7 +125,8 @@ impl Children {
                 self.running().push(Running { name, child, ended, output });
                 let told = &told;
                 scope.spawn(move || {
-                    let lines = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines());
+                    let lines =
+                        stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines());
                     lines.map_while(|line| line.ok()).for_each(|line| told.line(number, &line));
                 });
             }

@@ -24,9 +24,10 @@ impl FromStr for ShardArg {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => Ok(ShardArg::Auto),
-            _ => text.parse().map(ShardArg::Given).map_err(|e| {
-                if e.starts_with("expected") { format!("{e}, or auto") } else { e }
-            }),
+            _ => text
+                .parse()
+                .map(ShardArg::Given)
+                .map_err(|e| if e.starts_with("expected") { format!("{e}, or auto") } else { e }),
         }
     }
 }
@@ -123,10 +124,8 @@ fn of_environment(env: &dyn Fn(&str) -> Option<String>) -> Result<(Shard, &'stat
         source.is_job != first.is_job || other.of != shard.of
     };
     if let Some((other, said)) = several.iter().find(differs) {
-        let what = format!(
-            "--shard auto: {} says {shard}, {} says {said}",
-            first.index, other.index
-        );
+        let what =
+            format!("--shard auto: {} says {shard}, {} says {said}", first.index, other.index);
         return Err(Error::usage(what).remedy(REMEDY));
     }
     Ok((*shard, first.index))
@@ -179,7 +178,9 @@ impl Source {
                 "--shard auto: {} is {index}, which is none of {of} numbers from {least} in steps of {step}",
                 self.index
             );
-            return Err(Error::usage(what).remedy(format!("number them from 0, or set {SHARD}=I/N")));
+            return Err(
+                Error::usage(what).remedy(format!("number them from 0, or set {SHARD}=I/N"))
+            );
         };
         Ok(Read::Shard(Shard { index, of }))
     }
@@ -254,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_first_one_counts() {
-        let all = [&ARRAY[..], &[("SWA_SHARD", "0/2"), ("RANK", "1"), ("WORLD_SIZE", "2")]].concat();
+        let all =
+            [&ARRAY[..], &[("SWA_SHARD", "0/2"), ("RANK", "1"), ("WORLD_SIZE", "2")]].concat();
         is(&all, "0/2", "SWA_SHARD");
         // A batch script's own number, which mpirun's processes inherit.
         let mpi = [

@@ -61,7 +61,8 @@ fn statistics_of_several_processes_have_the_bytes_of_one() {
     let scene = Scene::new();
     let plain = json(&mut scene.update(&["-o", "plain.safetensors"]));
     for devices in ["cpu", "cpu,cpu", "cpu,cpu,cpu"] {
-        let mut update = scene.update(&["-o", "shared.safetensors", "--force", "--devices", devices]);
+        let mut update =
+            scene.update(&["-o", "shared.safetensors", "--force", "--devices", devices]);
         let report = json(&mut update);
         let [a, b] = ["plain.safetensors", "shared.safetensors"].map(|n| fs::read(scene.path(n)));
         assert!(a.unwrap() == b.unwrap(), "{devices}");
@@ -96,7 +97,8 @@ fn an_evaluation_by_several_processes_is_that_of_one() {
 #[test]
 fn what_a_process_says_is_said_once() {
     let scene = Scene::new();
-    let mut update = scene.update(&["-o", "x.safetensors", "--devices", "cpu,cpu", "--progress", "json"]);
+    let mut update =
+        scene.update(&["-o", "x.safetensors", "--devices", "cpu,cpu", "--progress", "json"]);
     let output = update.output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");

@@ -27,8 +27,8 @@ impl Stop {
     /// # Errors
     /// `Limit` if the system has no descriptor left.
     pub fn new() -> Result<Self> {
-        let event = std::io::pipe()
-            .map_err(|e| Error::limit(format!("cannot wait for events: {e}")))?;
+        let event =
+            std::io::pipe().map_err(|e| Error::limit(format!("cannot wait for events: {e}")))?;
         Ok(Stop(Arc::new(Inner { is_set: AtomicBool::new(false), event })))
     }
 

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Command};
-use swa_cli::children::{Children, arguments};
 use swa_cli::Common;
+use swa_cli::children::{Children, arguments};
 use swa_tools::process::signals;
 use swa_tools::{Error, Progress, Result};
 use swa_torch::nn::device::{DeviceChoice, gpus};
