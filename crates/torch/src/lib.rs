@@ -4,6 +4,7 @@
 //! - [`report`] turns outcomes into text, JSON, CSV and SVG.
 //! - [`session`] has the options that jobs share: data, pixels, networks, device.
 //! - [`bn_update`] and [`evaluate`] are the arithmetic of the two passes; [`parts`] shares a pass between processes.
+//! - [`train`] repeats the papers' training runs.
 //! - [`nn`] holds the networks.
 //!
 //! Each imports only what is below it in this list (`tests/rooms.rs`). A program that uses this crate calls
@@ -18,3 +19,4 @@ pub mod nn;
 pub mod parts;
 pub mod report;
 pub mod session;
+pub mod train;

@@ -280,7 +280,8 @@ fn same_as_pytorch(name: &str, shapes: Vec<(String, Vec<usize>)>) {
     let _guard = tch::no_grad_guard();
     let x = input.tensor(&batch(&pixels, size)).unwrap();
     for folded in [false, true] {
-        let setup = Setup { device: Device::Cpu, precision: Precision::Fp32, folded };
+        let setup =
+            Setup { device: Device::Cpu, precision: Precision::Fp32, folded, trainable: false };
         let model = Model::load(&updated, None, setup).unwrap();
         let logits = model.forward(&x, &mut Pass::Eval).unwrap();
         let logits = Vec::<f32>::try_from(logits.flatten(0, 1)).unwrap();

@@ -10,6 +10,7 @@
 //! | [`CompareStats`] | [`compare_stats`] | [`Compared`] |
 //! | [`SampleSwag`] | [`sample_swag`] | [`SwagSampled`] |
 //! | [`Soup`] | [`soup()`] | [`Souped`] |
+//! | [`Train`] | [`train()`] | [`Trained`] |
 
 mod common;
 mod compare_stats;
@@ -22,6 +23,7 @@ mod merge_stats;
 mod sharing;
 mod soup;
 mod swag;
+mod train;
 mod update_bn;
 mod updated;
 
@@ -35,6 +37,7 @@ pub use merge_stats::{MergeStats, merge_stats};
 pub use sharing::{SavedPart, Sharing, State};
 pub use soup::{Soup, Souped, Trial, soup};
 pub use swag::{SampleSwag, SwagSampled, sample_swag};
+pub use train::{Augment, Train, Trained, train};
 pub use update_bn::{Order, Update, UpdateBn, update_bn};
 pub use updated::{Output, Settings, Updated};
 

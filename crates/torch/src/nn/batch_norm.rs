@@ -89,6 +89,11 @@ impl Normalisation {
                 let [mean, variance] = given(layer, x)?;
                 return self.normalise(x, affine, &mean, &variance);
             }
+            (Some(layer), Pass::Train(step)) => {
+                let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
+                let (momentum, [weight, bias]) = (step.momentum[layer], affine);
+                return Ok(x.f_batch_norm(weight, bias, mean, var, true, momentum, self.eps, true)?);
+            }
             (Some(layer), Pass::Collect(collected)) => (layer, collected),
         };
         let size = x.size();

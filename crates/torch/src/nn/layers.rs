@@ -6,7 +6,7 @@ use tch::Tensor;
 use super::batch_norm::BatchNorm;
 use super::fault::Result;
 use super::pass::Pass;
-use super::scope::Scope;
+use super::scope::{Scope, channels_last};
 use swa_base::Error;
 
 /// Convolution with a square kernel.
@@ -40,9 +40,7 @@ impl Conv2d {
     pub fn new(mut scope: Scope, shape: ConvShape) -> Result<Self> {
         let ConvShape { inputs, outputs, kernel, stride, padding, groups, bias } = shape;
         Ok(Conv2d {
-            weight: channels_last(
-                &scope.get("weight", &[outputs, inputs / groups, kernel, kernel])?,
-            )?,
+            weight: scope.get_filters("weight", &[outputs, inputs / groups, kernel, kernel])?,
             bias: if bias { Some(scope.get("bias", &[outputs])?) } else { None },
             stride: stride as i64,
             padding: padding as i64,
@@ -94,22 +92,13 @@ impl ConvBn {
             ConvBn::Apart { conv, bn } => bn.forward(&conv.forward(x)?, pass),
             ConvBn::Folded(conv) => match pass {
                 Pass::Eval => conv.forward(x),
-                Pass::Collect(_) | Pass::Given(_) => Err(Error::usage(
+                Pass::Collect(_) | Pass::Given(_) | Pass::Train(_) => Err(Error::usage(
                     "a model that was loaded for evaluation has no batchnorm layers",
                 )
                 .into()),
             },
         }
     }
-}
-
-/// The same values with the channels innermost in memory, the layout that convolutions run fastest
-/// in on CPUs and tensor cores alike.
-pub fn channels_last(x: &Tensor) -> Result<Tensor> {
-    if x.dim() != 4 {
-        return Ok(x.shallow_clone()); // a model described without weights
-    }
-    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 /// Fully connected layer, with bias.

@@ -16,8 +16,10 @@
 //! | `shapes`, `freeze`, `scope` | from a checkpoint to a network's tensors |
 //! | `batch_norm`, `layers` | the layers |
 //! | `models`, `program` | the families, a file each; exported programs |
+//! | `initial` | the weights that a training begins with |
 //! | `takes`, `fit`, `used_program` | which images a network takes; which program a checkpoint is for |
 //! | `model`, `replaced`, `candidates`, `recognised` | a network with its weights; recognising and loading it |
+//! | `trainable` | a network whose weights change |
 
 mod batch_norm;
 mod candidates;
@@ -25,6 +27,7 @@ pub mod device;
 mod fault;
 mod fit;
 mod freeze;
+pub(crate) mod initial;
 pub mod input;
 mod layers;
 pub mod libtorch;
@@ -43,6 +46,7 @@ mod replaced;
 mod scope;
 mod shapes;
 mod takes;
+mod trainable;
 mod used_program;
 
 pub(crate) use candidates::Candidates;
@@ -50,13 +54,15 @@ pub(crate) use fault::with_smaller_batch;
 pub use fault::{Fault, Result};
 pub(crate) use freeze::{Freeze, doubt};
 pub use model::Model;
+pub(crate) use models::Sizes;
 pub(crate) use moments::ChannelMoments;
 pub(crate) use network::Network;
 pub use noise::Noise;
 pub(crate) use pass::one_value;
-pub use pass::{Collected, Given, Layer, Moments, Pass, Stored};
+pub use pass::{Collected, Given, Layer, Moments, Pass, Step, Stored};
 pub use precision::Precision;
 pub(crate) use recognised::Recognised;
 pub use scope::Setup;
 pub(crate) use takes::Takes;
+pub(crate) use trainable::{Trainable, bytes as tensor_bytes};
 pub use used_program::{ProgramRecord, UsedProgram};

@@ -31,6 +31,25 @@ impl Noise {
         let shares = Tensor::f_from_slice(&shares)?.f_view([-1, 1, 1, 1])?;
         Ok(shares.f_to_device_(x.device(), x.kind(), false, false)?)
     }
+
+    /// 0 or 2 for each value of `x`, [images, values], either as likely.
+    pub(super) fn halves(&mut self, x: &Tensor) -> Result<Tensor> {
+        let size = x.size();
+        let values = size.iter().skip(1).product::<i64>() as usize;
+        let mut halves: Vec<f32> = Vec::with_capacity(values * self.images.len());
+        for random in &mut self.images {
+            let (mut left, mut bits) = (0, 0u64);
+            for _ in 0..values {
+                if left == 0 {
+                    (left, bits) = (64, random.bits());
+                }
+                halves.push((bits & 1) as f32 * 2.0);
+                (left, bits) = (left - 1, bits >> 1);
+            }
+        }
+        let halves = Tensor::f_from_slice(&halves)?.f_view(&size[..])?;
+        Ok(halves.f_to_device_(x.device(), x.kind(), false, false)?)
+    }
 }
 
 #[cfg(test)]

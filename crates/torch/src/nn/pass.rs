@@ -20,6 +20,9 @@ pub enum Pass<'a> {
     /// Normalise by these statistics in place of the running ones, except in frozen layers. Everything else is as in
     /// `Eval`.
     Given(&'a Given<'a>),
+    /// Training: normalise by the batch's own statistics, which gradients flow through, and move the running ones
+    /// towards them; frozen layers normalise by their running statistics. Noise and dropout are drawn.
+    Train(&'a mut Step),
 }
 
 impl Pass<'_> {
@@ -27,9 +30,28 @@ impl Pass<'_> {
     pub(super) fn noise(&mut self) -> Option<&mut Noise> {
         match self {
             Pass::Collect(collected) => collected.noise.as_mut(),
+            Pass::Train(step) => Some(&mut step.noise),
             Pass::Eval | Pass::Given(_) => None,
         }
     }
+
+    /// Sets half of the values to zero and doubles the others, in training; else they stay (dropout with p = ½).
+    pub(super) fn dropout(&mut self, x: Tensor) -> Result<Tensor> {
+        match self {
+            Pass::Train(step) => Ok(x.f_mul(&step.noise.halves(&x)?)?),
+            _ => Ok(x),
+        }
+    }
+}
+
+/// What a step of training needs beside the weights.
+#[derive(Debug)]
+pub struct Step {
+    /// Of each layer of [`Model::batchnorms`](super::Model::batchnorms): how far the running statistics move
+    /// towards the batch's, from 0 to 1.
+    pub momentum: Vec<f64>,
+    /// What is drawn at random within the network.
+    pub noise: Noise,
 }
 
 /// What a pass collects, and the training noise that it collects with.

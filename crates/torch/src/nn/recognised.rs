@@ -12,7 +12,7 @@ use super::models::{self, Arch};
 use super::network::Network;
 use super::pass::Layer;
 use super::program::Prepared;
-use super::scope::{Found, Scope, Setup, Weights};
+use super::scope::{Asked, Found, Scope, Setup, Weights};
 use super::shapes::Shapes;
 use super::takes::Takes;
 use super::used_program::{self, UsedProgram};
@@ -122,7 +122,11 @@ impl<'a> Recognised<'a> {
 
     /// The network with its weights.
     pub fn load(self, setup: impl Into<Setup>) -> swa_base::Result<Model> {
-        let setup = setup.into();
+        self.load_with_tensors(setup.into()).map(|(model, _)| model)
+    }
+
+    /// The same, and all tensors in the network's order; if it is loaded to be trained, they are the network's own.
+    pub(super) fn load_with_tensors(self, setup: Setup) -> swa_base::Result<(Model, Vec<Asked>)> {
         let Recognised { checkpoint, shapes, freeze, constructor, .. } = self;
         let path = checkpoint.path().to_path_buf();
         let construct = |scope: Scope| match &constructor {
@@ -130,8 +134,9 @@ impl<'a> Recognised<'a> {
             Constructor::Program(prepared) => prepared.build(scope),
         };
         let built = build(construct, &shapes, freeze, Some((checkpoint, setup)));
-        let (network, Found { batchnorms, .. }) = built.map_err(|e| Error::from(e).at(&path))?;
-        Ok(Model {
+        let (network, found) = built.map_err(|e| Error::from(e).at(&path))?;
+        let Found { batchnorms, tensors, .. } = found;
+        let model = Model {
             path,
             network: network.into(),
             arch: self.arch,
@@ -142,7 +147,8 @@ impl<'a> Recognised<'a> {
             precision: setup.precision,
             program: self.program,
             takes: self.takes,
-        })
+        };
+        Ok((model, tensors))
     }
 }
 
@@ -223,7 +229,7 @@ fn of_family<'a>(
             None => models::likely(&shapes),
         };
         for arch in candidates {
-            let (_, Found { problems, batchnorms, frozen, noisy }) =
+            let (_, Found { problems, batchnorms, frozen, noisy, .. }) =
                 build(&arch.build, &shapes, freeze, None).map_err(|e| at(e.into()))?;
             if problems.is_empty() {
                 freeze.check(&frozen, &batchnorms).map_err(at)?;

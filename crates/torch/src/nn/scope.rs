@@ -21,12 +21,14 @@ pub struct Setup {
     pub precision: Precision,
     /// For evaluation only: a batchnorm layer becomes part of the convolution before it.
     pub folded: bool,
+    /// For training: its tensors stay at hand by name.
+    pub trainable: bool,
 }
 
 /// In fp32, with its batchnorm layers.
 impl From<Device> for Setup {
     fn from(device: Device) -> Self {
-        Setup { device, precision: Precision::Fp32, folded: false }
+        Setup { device, precision: Precision::Fp32, folded: false, trainable: false }
     }
 }
 
@@ -51,6 +53,30 @@ pub(super) struct Found {
     pub noisy: bool,
     /// How the file differs from it, one line each.
     pub problems: Vec<String>,
+    /// Everything that it asked for, in its order.
+    pub tensors: Vec<Asked>,
+}
+
+/// A tensor that a network asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Without the prefix of the file's names.
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+    /// The network's own, if it is loaded to be trained: not a copy.
+    pub tensor: Option<Tensor>,
+}
+
+/// What a tensor is to training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Learned by gradients.
+    Parameter,
+    /// A batchnorm layer's running mean or variance.
+    Statistic,
+    /// A batchnorm layer's count of batches.
+    Counter,
 }
 
 impl<'a> Weights<'a> {
@@ -130,15 +156,39 @@ impl<'a> Scope<'_, 'a> {
         self.get_as(name, shape, kind)
     }
 
+    /// The same for the weight of a convolution, with the channels innermost in memory.
+    pub fn get_filters(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let kind = self.weights.from.map_or(Kind::Float, |(_, setup)| setup.precision.kind());
+        let filters = channels_last(&self.find(&self.full(name), shape, kind)?)?;
+        self.keep(name, shape, filters)
+    }
+
     /// The same in f32, whatever the network's precision.
     pub fn get_wide(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
         self.get_as(name, shape, Kind::Float)
     }
 
     fn get_as(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
+        let tensor = self.find(&self.full(name), shape, kind)?;
+        self.keep(name, shape, tensor)
+    }
+
+    /// Notes that the network has asked for this tensor.
+    fn keep(&mut self, name: &str, shape: &[usize], tensor: Tensor) -> Result<Tensor> {
         let name = self.full(name);
         self.weights.asked.insert(name.clone());
-        match self.weights.shapes.get(&name) {
+        let keeps = self.weights.from.is_some_and(|(_, setup)| setup.trainable);
+        let role = match name.ends_with("running_mean") || name.ends_with("running_var") {
+            true => Role::Statistic,
+            false => Role::Parameter,
+        };
+        let kept = keeps.then(|| tensor.shallow_clone());
+        self.weights.found.tensors.push(Asked { name, shape: shape.into(), role, tensor: kept });
+        Ok(tensor)
+    }
+
+    fn find(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
+        match self.weights.shapes.get(name) {
             None => {
                 self.weights.found.problems.push(format!("tensor `{name}` {shape:?} is missing"))
             }
@@ -174,7 +224,9 @@ impl<'a> Scope<'_, 'a> {
             let problem = format!("tensor `{name}`: expected shape {shape:?}, found {found:?}");
             self.weights.found.problems.push(problem);
         }
-        self.weights.asked.insert(name);
+        self.weights.asked.insert(name.clone());
+        let counter = Asked { name, shape: vec![], role: Role::Counter, tensor: None };
+        self.weights.found.tensors.push(counter);
     }
 
     /// Whether the file has a tensor of this name.
@@ -264,4 +316,13 @@ fn load(checkpoint: &Checkpoint, info: &TensorInfo, kind: Kind, device: Device) 
     let position = checkpoint.position(&info.name).expect("it is from there");
     let tensor = Tensor::f_from_data_size(&checkpoint.bytes(position)?, &shape, stored)?;
     Ok(tensor.f_to_device_(device, kind, false, false)?)
+}
+
+/// The same values with the channels innermost in memory, the layout that convolutions run fastest in on CPUs and
+/// tensor cores alike.
+pub(super) fn channels_last(x: &Tensor) -> Result<Tensor> {
+    if x.dim() != 4 {
+        return Ok(x.shallow_clone());
+    }
+    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }

@@ -99,7 +99,6 @@ pub fn common_prefixes<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Vec<
     prefixes(names.clone()).take_while(all).collect()
 }
 
-#[cfg(test)]
 impl<'a> Shapes<'a> {
     /// Of tensors without a file.
     pub fn of(tensors: &'a [TensorInfo]) -> Self {

@@ -13,6 +13,7 @@ mod reliability;
 mod scores;
 mod soup;
 mod swag;
+mod train;
 
 pub use bn_update::{BnUpdateReport, MovementReport, StandardErrorReport};
 pub use comparison::{ComparisonReport, StatisticsReport};
@@ -24,3 +25,4 @@ pub use per_class::{ClassCount, per_class};
 pub use scores::Scores;
 pub use soup::{SoupReport, TrialReport};
 pub use swag::SwagReport;
+pub use train::TrainReport;

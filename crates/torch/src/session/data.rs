@@ -10,7 +10,7 @@ use super::purpose::Purpose;
 
 impl Images {
     /// Opens the data; with a class map its labels are outputs.
-    pub(super) fn open(&self, purpose: Purpose) -> Result<(Arc<dyn Dataset>, Option<ClassMap>)> {
+    pub(crate) fn open(&self, purpose: Purpose) -> Result<(Arc<dyn Dataset>, Option<ClassMap>)> {
         let split = match purpose {
             Purpose::Statistics => Split::Train,
             Purpose::Evaluation | Purpose::Comparison => Split::HeldOut,

@@ -81,7 +81,7 @@ impl Session {
         networks.precision.check(device)?;
         progress.note(&line);
         let folded = purpose.folds();
-        let setup = Setup { device, precision: networks.precision, folded };
+        let setup = Setup { device, precision: networks.precision, folded, trainable: false };
         let (dataset, class_map) = options.images.open(purpose)?;
         progress.note(&format!("data: {}", dataset.describe()));
         let images = &options.images;

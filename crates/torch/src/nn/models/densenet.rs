@@ -6,17 +6,34 @@
 
 use tch::Tensor;
 
-use super::family::{Arch, Family};
+use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, Linear, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
-pub(super) const FAMILY: Family =
-    Family { names: &["densenet121", "densenet161", "densenet169", "densenet201"], named, likely };
+pub(super) const FAMILY: Family = Family {
+    names: &["densenet121", "densenet161", "densenet169", "densenet201"],
+    named,
+    likely,
+    recipe: Some(RECIPE),
+};
+
+/// torchvision's.
+const RECIPE: Recipe = Recipe {
+    sizes: |_, sizes: &Sizes| {
+        vec![
+            ("features.conv0.weight", vec![0, sizes.channels, 7, 7]),
+            ("classifier.weight", vec![sizes.classes, 0]),
+        ]
+    },
+    initial: Initial { conv: ConvInit::HeByInputs, zero_linear_bias: true },
+    momentum: usual_momentum,
+};
 
 /// Channels of a dense layer's bottleneck, in growth rates.
 const BOTTLENECK: usize = 4;

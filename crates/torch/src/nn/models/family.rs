@@ -1,6 +1,7 @@
 //! What each family provides, and what several of them need.
 
 use crate::nn::fault::Result;
+use crate::nn::initial::Initial;
 use crate::nn::network::Network;
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
@@ -30,6 +31,35 @@ pub(super) struct Family {
     /// The architectures of this family that the weights could belong to. Each is then compared with the file, tensor
     /// by tensor.
     pub likely: fn(&Shapes) -> Vec<Arch>,
+    /// How networks of it are trained; None: not by these tools.
+    pub recipe: Option<Recipe>,
+}
+
+/// What a family's training takes from its authors' code.
+#[derive(Clone, Copy)]
+pub struct Recipe {
+    /// A few tensors, by name and shape, from which `named` reads these sizes for the architecture of that name.
+    pub sizes: fn(&str, &Sizes) -> Vec<(&'static str, Vec<usize>)>,
+    /// The weights that it begins with.
+    pub initial: Initial,
+    /// The momentum of a batchnorm layer, by the layer's name.
+    pub momentum: fn(&str) -> f64,
+}
+
+/// PyTorch's default momentum of batchnorm, for every layer.
+pub(super) fn usual_momentum(_layer: &str) -> f64 {
+    0.1
+}
+
+/// The sizes of a network that no file gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Channels of the first stage; None: the authors'.
+    pub width: Option<usize>,
+    /// Channels of the images.
+    pub channels: usize,
+    /// Outputs of the last layer.
+    pub classes: usize,
 }
 
 /// How many blocks a stage has: the names `PREFIX.0.…`, `PREFIX.1.…` that occur.

@@ -13,7 +13,7 @@ use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
-pub(super) const FAMILY: Family = Family { names: &[NAME], named, likely };
+pub(super) const FAMILY: Family = Family { names: &[NAME], named, likely, recipe: None };
 
 const NAME: &str = "mobilenet_v2";
 

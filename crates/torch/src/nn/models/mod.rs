@@ -14,6 +14,8 @@ mod wide_resnet_cifar;
 
 pub(super) use family::Arch;
 use family::Family;
+pub(super) use family::Recipe;
+pub use family::Sizes;
 
 use super::shapes::Shapes;
 
@@ -39,4 +41,16 @@ pub(super) fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
 
 pub(super) fn likely(shapes: &Shapes) -> Vec<Arch> {
     FAMILIES.iter().flat_map(|family| (family.likely)(shapes)).collect()
+}
+
+/// How the family of an architecture is trained; None if it is not known, or not by these tools.
+pub(super) fn recipe(name: &str) -> Option<Recipe> {
+    let none = Shapes::of(&[]);
+    FAMILIES.iter().find(|family| (family.named)(name, &none).is_some())?.recipe
+}
+
+/// The architectures that can be trained.
+pub(super) fn trained() -> Vec<&'static str> {
+    let trained = FAMILIES.iter().filter(|family| family.recipe.is_some());
+    trained.flat_map(|family| family.names).copied().collect()
 }

@@ -4,17 +4,35 @@
 //! Depth 6n+2 with basic blocks, 9n+2 with bottlenecks; three stages of width w, 2w, 4w. Input
 //! channels, classes and w are read from the weights.
 
-use super::family::{Arch, Family, count_blocks};
+use super::family::{Arch, Family, Recipe, Sizes, count_blocks, usual_momentum};
 use super::pre_activation::{Block, PreActivation};
 use super::residual::residual_blocks;
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, Linear, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
-    Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely };
+    Family { names: &["preresnet-DEPTH (6n+2 or 9n+2)"], named, likely, recipe: Some(RECIPE) };
+
+/// The SWA authors' `preresnet.py`; bottlenecks from 44 layers on.
+const RECIPE: Recipe = Recipe {
+    sizes: |name, sizes: &Sizes| {
+        let mut known = vec![
+            ("conv1.weight", vec![sizes.width.unwrap_or(16), sizes.channels, 3, 3]),
+            ("fc.weight", vec![sizes.classes, 0]),
+        ];
+        let depth = name.rsplit('-').next().and_then(|depth| depth.parse().ok());
+        if depth.is_some_and(|depth: usize| depth >= 44) {
+            known.push(("layer1.0.conv3.weight", vec![]));
+        }
+        known
+    },
+    initial: Initial { conv: ConvInit::HeByOutputs, zero_linear_bias: false },
+    momentum: usual_momentum,
+};
 
 /// The deepest that a name may ask for; the deepest published has 1,001 layers.
 const MAX_DEPTH: usize = 10_000;

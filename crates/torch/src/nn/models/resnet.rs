@@ -6,9 +6,10 @@
 
 use tch::Tensor;
 
-use super::family::{Arch, Family};
+use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
 use super::residual::residual_blocks;
 use crate::nn::fault::Result;
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
@@ -35,6 +36,19 @@ pub(super) const FAMILY: Family = Family {
     ],
     named,
     likely,
+    recipe: Some(RECIPE),
+};
+
+/// torchvision's.
+const RECIPE: Recipe = Recipe {
+    sizes: |_, sizes: &Sizes| {
+        vec![
+            ("conv1.weight", vec![64, sizes.channels, 7, 7]),
+            ("fc.weight", vec![sizes.classes, 0]),
+        ]
+    },
+    initial: Initial { conv: ConvInit::HeByOutputs, zero_linear_bias: false },
+    momentum: usual_momentum,
 };
 
 #[derive(Clone, Copy)]

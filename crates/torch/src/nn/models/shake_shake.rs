@@ -7,17 +7,34 @@
 
 use tch::Tensor;
 
-use super::family::{Arch, Family};
+use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::{Fault, Result};
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
-pub(super) const FAMILY: Family =
-    Family { names: &["shakeshake-DEPTH-2xWd (6n+2; 26-2x64d)"], named, likely };
+pub(super) const FAMILY: Family = Family {
+    names: &["shakeshake-DEPTH-2xWd (6n+2; 26-2x64d)"],
+    named,
+    likely,
+    recipe: Some(RECIPE),
+};
+
+/// hysts' code.
+const RECIPE: Recipe = Recipe {
+    sizes: |_, sizes: &Sizes| {
+        vec![
+            ("conv.weight", vec![sizes.width.unwrap_or(16), sizes.channels, 3, 3]),
+            ("fc.weight", vec![sizes.classes, 0]),
+        ]
+    },
+    initial: Initial { conv: ConvInit::HeByOutputs, zero_linear_bias: true },
+    momentum: usual_momentum,
+};
 
 /// Limits of what a name may ask for, far above what was published.
 const MAX_DEPTH: usize = 10_000;
@@ -266,14 +283,22 @@ impl Shortcut {
     }
 }
 
-/// α·a + (1 − α)·b with α = ½, or with training noise one of [0, 1) for each image.
+/// α·a + (1 − α)·b with α = ½, or with training noise one of [0, 1) for each image. The gradient of a training step
+/// is mixed by a share of its own: that of β·a + (1 − β)·b.
 fn mix(mut a: Tensor, mut b: Tensor, pass: &mut Pass) -> Result<Tensor> {
+    let backward = matches!(pass, Pass::Train(_));
     match pass.noise() {
         None => Ok(a.f_add_(&b)?.f_mul_scalar_(0.5)?),
         Some(noise) => {
             let share = noise.shares(&a)?;
-            let rest = share.f_neg()?.f_add_scalar(1.0)?;
-            Ok(a.f_mul_(&share)?.f_add_(&b.f_mul_(&rest)?)?)
+            let rest = |share: &Tensor| share.f_neg()?.f_add_scalar(1.0);
+            if backward {
+                let gradient = noise.shares(&a)?;
+                let y = a.f_mul(&gradient)?.f_add(&b.f_mul(&rest(&gradient)?)?)?;
+                let change = a.f_sub(&b)?.f_detach()?.f_mul(&share.f_sub(&gradient)?)?;
+                return Ok(y.f_add(&change)?);
+            }
+            Ok(a.f_mul_(&share)?.f_add_(&b.f_mul_(&rest(&share)?)?)?)
         }
     }
 }

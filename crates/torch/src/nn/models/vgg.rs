@@ -19,6 +19,7 @@ pub(super) const FAMILY: Family = Family {
     names: &["vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn"],
     named,
     likely,
+    recipe: None,
 };
 
 /// Width of the head's two hidden layers.

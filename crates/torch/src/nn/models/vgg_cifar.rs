@@ -3,12 +3,13 @@
 //!
 //! Convolutions, their widths and the places of pooling follow from names and shapes, as do input
 //! channels, classes and widths of the classifier. Dropout stands after the last batchnorm, where it
-//! cannot change statistics: it is never drawn.
+//! cannot change statistics: only training draws it.
 
 use tch::Tensor;
 
-use super::family::{Arch, Family};
+use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
 use crate::nn::fault::Result;
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
@@ -20,6 +21,22 @@ pub(super) const FAMILY: Family = Family {
     names: &["vgg-cifar-DEPTH, vgg-cifar-DEPTH-bn (16, 19, or as the weights have it)"],
     named,
     likely,
+    recipe: Some(RECIPE),
+};
+
+/// The SWA authors' `vgg.py`, for images of 32 × 32; the classifier is as wide as the last convolution.
+const RECIPE: Recipe = Recipe {
+    sizes: |_, sizes: &Sizes| {
+        let (width, last) = (sizes.width.unwrap_or(64), 8 * sizes.width.unwrap_or(64));
+        vec![
+            ("features.0.weight", vec![width, sizes.channels, 3, 3]),
+            ("classifier.1.weight", vec![last, last]),
+            ("classifier.4.weight", vec![last, last]),
+            ("classifier.6.weight", vec![sizes.classes, last]),
+        ]
+    },
+    initial: Initial { conv: ConvInit::HeByOutputs, zero_linear_bias: false },
+    momentum: usual_momentum,
 };
 
 /// Convolutions before each pooling, by depth; widths w, 2w, 4w, 8w, 8w.
@@ -199,7 +216,8 @@ impl Network for Vgg {
             }
         }
         let [first, second, last] = &self.classifier;
-        let x = relu(first.forward(&x.f_flatten(1, -1)?)?)?;
+        let x = pass.dropout(x.f_flatten(1, -1)?)?;
+        let x = pass.dropout(relu(first.forward(&x)?)?)?;
         last.forward(&relu(second.forward(&x)?)?)
     }
 }

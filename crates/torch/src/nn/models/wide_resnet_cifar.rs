@@ -5,16 +5,30 @@
 //! is read from the weights. Dropout within the blocks, which the weights do not tell of, is taken
 //! for absent, as in the authors' WideResNet-28-10.
 
-use super::family::{Arch, Family, count_blocks};
+use super::family::{Arch, Family, Recipe, Sizes, count_blocks};
 use super::pre_activation::{Block, PreActivation};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
+use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
 pub(super) const FAMILY: Family =
-    Family { names: &["wideresnet-DEPTH-K (6n+4; 28-10)"], named, likely };
+    Family { names: &["wideresnet-DEPTH-K (6n+4; 28-10)"], named, likely, recipe: Some(RECIPE) };
+
+/// The SWA authors' `wide_resnet.py`: PyTorch's own initialisation, since its `conv_init` is never applied. The last
+/// batchnorm layer has momentum 0.9.
+const RECIPE: Recipe = Recipe {
+    sizes: |_, sizes: &Sizes| {
+        vec![
+            ("conv1.weight", vec![sizes.width.unwrap_or(16), sizes.channels, 3, 3]),
+            ("linear.weight", vec![sizes.classes, 0]),
+        ]
+    },
+    initial: Initial { conv: ConvInit::Default, zero_linear_bias: false },
+    momentum: |layer| if layer == "bn1" { 0.9 } else { 0.1 },
+};
 
 /// Limits of what a name may ask for, far above what was published.
 const MAX_DEPTH: usize = 10_000;

@@ -11,10 +11,9 @@ use super::prepared::Prepared;
 use super::run::Programmed;
 use crate::nn::batch_norm::Normalisation;
 use crate::nn::fault::Result;
-use crate::nn::layers::channels_last;
 use crate::nn::network::Network;
 use crate::nn::pass::{Layer, Pass, Stored};
-use crate::nn::scope::{Scope, Setup, is_float, kind_of};
+use crate::nn::scope::{Scope, Setup, channels_last, is_float, kind_of};
 use swa_base::{Error, Kind as ErrorKind};
 use swa_tools::programs::{Argument, BatchNorm, Named, Output};
 

@@ -45,7 +45,7 @@ impl Scene {
     fn load(&self, precision: Precision, folded: bool) -> Model {
         let (checkpoint, freeze) = (self.checkpoint(), Freeze::default());
         let recognised = Recognised::of(&checkpoint, &self.candidates, &freeze).unwrap();
-        recognised.load(Setup { device: Device::Cpu, precision, folded }).unwrap()
+        recognised.load(Setup { device: Device::Cpu, precision, folded, trainable: false }).unwrap()
     }
 
     fn tensor(&self, name: &str) -> Tensor {
@@ -172,8 +172,10 @@ fn narrow_precision_is_autocast_s_and_leaves_batchnorm_wide() {
         }
         let checkpoint = scene.checkpoint();
         let shapes = crate::nn::shapes::Shapes::views(&checkpoint).remove(0);
-        let (freeze, setup) =
-            (Freeze::default(), Setup { device: Device::Cpu, precision, folded: false });
+        let (freeze, setup) = (
+            Freeze::default(),
+            Setup { device: Device::Cpu, precision, folded: false, trainable: false },
+        );
         let mut weights =
             crate::nn::scope::Weights::new(&shapes, &freeze, Some((&checkpoint, setup)));
         let bound = scene.prepared().bind(&mut weights.scope(), setup).unwrap();

@@ -1,0 +1,276 @@
+//! A training run, and the average beside it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use swa_data::{Augmentation, Classes, Dataset, Training};
+use swa_tools::checkpoint::Checkpoint;
+use swa_tools::output::write_safetensors;
+use swa_tools::{Error, Kind, Progress, Result, Unit, choices, setting};
+
+use super::common::since;
+use crate::nn::input::Input;
+use crate::nn::{Sizes, Takes, Trainable, device, initial};
+use crate::session::{self, Purpose, pixels};
+use crate::train::{self, Average, Data, EpochLine, Folder, Schedule, Sgd, State, Trainer};
+
+choices! {
+    /// What is drawn for each training image.
+    #[derive(Default)]
+    pub enum Augment {
+        #[default]
+        Preset = "preset": "As networks of the preset are trained",
+        Crop = "crop": "Padding by 4, random crop, flip",
+        Resized = "resized": "Random resized crop, flip",
+        None = "none": "Nothing: the pixels of evaluation",
+    }
+}
+
+/// What to train, on what, and how.
+#[derive(Debug, Clone)]
+pub struct Train {
+    /// The folder of the run.
+    pub run: PathBuf,
+    /// Go on with the run that is there.
+    pub resume: bool,
+    /// Data, pixels and device. Of the images, `samples` is how many are used for training.
+    pub session: session::Options,
+    /// A folder of test images, where the data folder does not hold them.
+    pub test: Option<PathBuf>,
+    /// Validate on so many training images, drawn once for all seeds, and not on the test images.
+    pub hold_out: usize,
+    /// What is drawn for each training image.
+    pub augment: Augment,
+    /// The weights to begin with; None: drawn by the seed as the authors' code does.
+    pub init: Option<PathBuf>,
+    /// Channels of the first stage, where the weights are drawn; None: the authors'.
+    pub width: Option<usize>,
+    /// The rate of each step, and which epochs leave a snapshot.
+    pub schedule: Schedule,
+    /// The momentum of the steps.
+    pub momentum: f64,
+    /// On every parameter.
+    pub weight_decay: f64,
+    /// Epochs from one validation to the next; the first and the last are always validated.
+    pub eval_every: usize,
+}
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// Its folder.
+    pub run: PathBuf,
+    /// The architecture.
+    pub arch: String,
+    /// A line an epoch, those of before an interruption too.
+    pub epochs: Vec<EpochLine>,
+    /// The epochs whose weights were averaged, from 1.
+    pub snapshots: Vec<usize>,
+    /// From the beginning of the job to its end.
+    pub seconds: f64,
+}
+
+/// Trains a network, and validates it and the average of its snapshots as it goes. Each epoch ends with a line of the
+/// log (also a note to `progress`) and with a state to go on from.
+///
+/// # Errors
+/// `Usage`, `OutputExists` and `Mismatch` for settings that contradict each other or the run that is there,
+/// `NotFinite` if the loss is not; those of reading, of writing and of libtorch.
+pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
+    let started = Instant::now();
+    if let Some(threads) = options.session.networks.threads {
+        tch::set_num_threads(threads as i32);
+    }
+    let (device, line) = device::open(options.session.networks.device)?;
+    progress.note(&line);
+    let folder = Folder::open(&options.run, &settings(options), options.resume)?;
+    let images = &options.session.images;
+    let (training, _) = images.open(Purpose::Statistics)?;
+    progress.note(&format!("data: {}", training.describe()));
+    let first = first_weights(options, &folder, training.as_ref())?;
+    let network = Trainable::load(&first, options.session.networks.arch.as_deref(), device)?;
+    let classes = network.classes();
+    check_labels(training.as_ref(), classes)?;
+    let test = match options.hold_out {
+        0 => Some(test_images(options)?),
+        _ => None,
+    };
+    let data = {
+        let checkpoints = std::slice::from_ref(&first);
+        let (family, channels) = (network.model.preset, network.model.channels);
+        let takes = Takes::default();
+        let (mut transform, _) =
+            pixels::transform(&options.session, progress, checkpoints, family, channels, &takes)?;
+        let drawn = match options.augment {
+            Augment::Preset => transform.training.map(|training| training.augmentation),
+            Augment::Crop => Some(Augmentation::PaddedCrop),
+            Augment::Resized => Some(Augmentation::ResizedCrop),
+            Augment::None => Some(Augmentation::Plain),
+        };
+        let augmentation = drawn.unwrap_or(Augmentation::Plain);
+        transform.training = Some(Training { augmentation, seed: 0, size: None });
+        let partition = (images.samples, options.hold_out);
+        Data::new(training, test, partition, &transform, images.batch_size.unwrap_or(128))?
+    };
+    let input = Input::new(data.transform(), device)?;
+    let sgd = Sgd::new(network.parameters(), options.momentum, options.weight_decay)?;
+    let mut trainer = Trainer { network, sgd, input, seed: images.seed };
+    let lines = run(options, &folder, &data, &mut trainer, progress)?;
+    let snapshots = (0..options.schedule.epochs()).filter(|&e| options.schedule.collects(e));
+    Ok(Trained {
+        run: options.run.clone(),
+        arch: trainer.network.model.arch.clone(),
+        epochs: lines,
+        snapshots: snapshots.map(|epoch| epoch + 1).collect(),
+        seconds: since(started),
+    })
+}
+
+/// All epochs that are left.
+fn run(
+    options: &Train,
+    folder: &Folder,
+    data: &Data,
+    trainer: &mut Trainer,
+    progress: &dyn Progress,
+) -> Result<Vec<EpochLine>> {
+    let state_file = folder.file("state.safetensors");
+    let mut state = State::restore(trainer, &state_file)?.unwrap_or_default();
+    let mut lines = folder.truncate_log(state.epochs)?;
+    if state.epochs > 0 {
+        progress.note(&format!("resumed after epoch {}", state.epochs));
+    }
+    let (schedule, seed) = (&options.schedule, options.session.images.seed);
+    let epochs = schedule.epochs();
+    let (done, all) = (state.epochs * data.images(), epochs * data.images());
+    progress.begin("training", all as u64, done as u64, Unit::Images);
+    let (started, first) = (Instant::now(), state.epochs);
+    while state.epochs < epochs {
+        let epoch = state.epochs;
+        let trained = trainer.epoch(data, schedule, epoch, progress)?;
+        state = State { epochs: epoch + 1, steps: state.steps + data.steps() as u64 };
+        let number = state.epochs;
+        let collects = schedule.collects(epoch);
+        if collects {
+            write(trainer, state, &folder.snapshot(number))?;
+        }
+        let every = options.eval_every.max(1);
+        let validates = epoch == 0 || number == epochs || number.is_multiple_of(every);
+        let model = match validates {
+            true => {
+                Some(train::validate(&trainer.network.model, &trainer.input, data.validation()?)?)
+            }
+            false => None,
+        };
+        let swa = match validates && collects {
+            true => {
+                let average = Average { folder, data, seed };
+                let taken: Vec<usize> =
+                    (0..number).filter(|&e| schedule.collects(e)).map(|e| e + 1).collect();
+                Some(average.validated(&taken, &trainer.input)?)
+            }
+            false => None,
+        };
+        let line = EpochLine {
+            epoch: number,
+            lr: trained.rate,
+            train: trained.score,
+            model,
+            swa,
+            images_per_second: trained.images_per_second,
+        };
+        if number == epochs {
+            write(trainer, state, &folder.file("last.safetensors"))?;
+        }
+        folder.log(&line)?;
+        state.write(trainer, &state_file)?;
+        let left = since(started) / (number - first) as f64 * (epochs - number) as f64;
+        progress.note(&line.text(epochs, left));
+        lines.push(line);
+    }
+    progress.end();
+    Ok(lines)
+}
+
+/// Writes the model as it is.
+fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> {
+    let tensors = trainer.network.snapshot(state.steps as i64)?;
+    write_safetensors(&tensors, &Default::default(), path, true)
+}
+
+/// The weights to begin with, as a file: the one given, or the run's own, drawn by the seed.
+fn first_weights(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Result<Checkpoint> {
+    let networks = &options.session.networks;
+    if let Some(path) = &options.init {
+        return Checkpoint::open_with(path, &networks.take);
+    }
+    let path = folder.snapshot(0);
+    if !path.exists() {
+        let Some(arch) = &networks.arch else {
+            return Err(Error::usage("which network?").remedy(concat!(
+                "give ",
+                setting!("arch"),
+                ", or ",
+                setting!("init"),
+                " with weights to begin with"
+            )));
+        };
+        let classes = match dataset.classes() {
+            Classes::Exactly(n) | Classes::AtLeast(n) => n,
+        };
+        let channels = dataset.image(0)?.channels;
+        let sizes = Sizes { width: options.width, channels, classes };
+        let tensors = initial::initial(arch, &sizes, options.session.images.seed)?;
+        write_safetensors(&tensors, &Default::default(), &path, true)?;
+    }
+    Checkpoint::open(&path)
+}
+
+fn test_images(options: &Train) -> Result<Arc<dyn Dataset>> {
+    let mut images = options.session.images.clone();
+    if let Some(test) = &options.test {
+        images.dir = test.clone();
+    }
+    Ok(images.open(Purpose::Evaluation)?.0)
+}
+
+fn check_labels(dataset: &dyn Dataset, classes: usize) -> Result<()> {
+    let (Classes::Exactly(found) | Classes::AtLeast(found)) = dataset.classes();
+    if found <= classes {
+        return Ok(());
+    }
+    let what = format!("the data has {found} classes, the network {classes} outputs");
+    Err(Error::new(Kind::Mismatch, what)
+        .remedy(concat!("begin with other weights than those of ", setting!("init"))))
+}
+
+/// What the files of a run depend on.
+fn settings(options: &Train) -> Value {
+    let Train { session, schedule, .. } = options;
+    let (images, networks, pixels) = (&session.images, &session.networks, &session.pixels);
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "arch": networks.arch,
+        "width": options.width,
+        "init": options.init,
+        "data": images.dir,
+        "test": options.test,
+        "samples": images.samples,
+        "hold_out": options.hold_out,
+        "batch_size": images.batch_size,
+        "seed": images.seed,
+        "augment": swa_tools::Choice::name(options.augment),
+        "preset": pixels.preset,
+        "resize": pixels.resize,
+        "crop": pixels.crop,
+        "mean": pixels.mean,
+        "std": pixels.std,
+        "schedule": schedule.record(),
+        "momentum": options.momentum,
+        "weight_decay": options.weight_decay,
+        "eval_every": options.eval_every,
+        "threads": networks.threads,
+    })
+}

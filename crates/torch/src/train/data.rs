@@ -1,0 +1,103 @@
+//! The images of a run.
+
+use std::sync::Arc;
+
+use swa_base::{Error, Result, setting};
+use swa_data::{Dataset, Loader, Order, Training, Transform};
+
+/// Draws the images that are held out, and those that are used where not all are: the same for every seed of a run.
+const PARTITION: u64 = 0;
+
+/// Which images train, which validate, and their pixels.
+pub(crate) struct Data {
+    training: Arc<dyn Dataset>,
+    /// Of the images in `training`.
+    indices: Vec<usize>,
+    validation: Arc<dyn Dataset>,
+    validation_indices: Vec<usize>,
+    /// The pixels of evaluation.
+    transform: Transform,
+    /// The augmentation; its seed is another one in each epoch.
+    augmentation: Training,
+    batch_size: usize,
+}
+
+impl Data {
+    /// `samples` of the training images are used, or all that are left; `hold_out` others validate, or the images of
+    /// `test`.
+    ///
+    /// # Errors
+    /// `Usage` where there are too few images.
+    pub fn new(
+        training: Arc<dyn Dataset>,
+        test: Option<Arc<dyn Dataset>>,
+        (samples, hold_out): (Option<usize>, usize),
+        transform: &Transform,
+        batch_size: usize,
+    ) -> Result<Self> {
+        let all = training.len();
+        let mut order = Order::Shuffled { seed: PARTITION }.indices(all);
+        if hold_out + samples.unwrap_or(1) > all {
+            let what =
+                format!("{} {hold_out} leaves too few of {all} images", setting!("hold_out"));
+            return Err(Error::usage(what));
+        }
+        let held_out = order.split_off(all - hold_out);
+        order.truncate(samples.unwrap_or(all));
+        let (validation, validation_indices) = match test {
+            Some(test) if hold_out == 0 => {
+                let indices = (0..test.len()).collect();
+                (test, indices)
+            }
+            _ => (Arc::clone(&training), held_out),
+        };
+        let augmentation = transform.training.unwrap_or(Training {
+            augmentation: swa_data::Augmentation::Plain,
+            seed: 0,
+            size: None,
+        });
+        let transform = Transform { training: None, ..transform.clone() };
+        let (indices, batch_size) = (order, batch_size.max(1));
+        Ok(Data {
+            training,
+            indices,
+            validation,
+            validation_indices,
+            transform,
+            augmentation,
+            batch_size,
+        })
+    }
+
+    /// The training images in the order and with the pixels of a seed.
+    pub fn training(&self, seed: u64) -> Result<Loader> {
+        let places = Order::Shuffled { seed }.indices(self.indices.len());
+        let order = places.into_iter().map(|place| self.indices[place]).collect();
+        let transform = Transform {
+            training: Some(Training { seed, ..self.augmentation }),
+            ..self.transform.clone()
+        };
+        Loader::new(Arc::clone(&self.training), order, transform, self.batch_size, 0)
+    }
+
+    /// The images that validate, with the pixels of evaluation.
+    pub fn validation(&self) -> Result<Loader> {
+        let (dataset, order) = (Arc::clone(&self.validation), self.validation_indices.clone());
+        Loader::new(dataset, order, self.transform.clone(), self.batch_size, 0)
+    }
+
+    /// How many images an epoch has.
+    pub fn images(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// How many steps an epoch has: the last batch is kept, however small.
+    pub fn steps(&self) -> usize {
+        self.indices.len().div_ceil(self.batch_size)
+    }
+
+    /// The pixels of evaluation.
+    pub fn transform(&self) -> &Transform {
+        &self.transform
+    }
+}

@@ -1,0 +1,97 @@
+//! What a run goes on from: written after each epoch, whole or not at all.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::Tensor;
+
+use swa_base::{Error, Kind, Result};
+use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
+use swa_tools::output::write_safetensors;
+
+use super::epoch::Trainer;
+use crate::nn::{self, tensor_bytes};
+
+/// The version of the file.
+const VERSION: &str = "1";
+
+/// Where in the metadata it stands.
+const VERSION_KEY: &str = "swa_train_state";
+const EPOCH_KEY: &str = "epochs";
+const STEPS_KEY: &str = "steps";
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// Epochs that are done.
+    pub epochs: usize,
+    /// Steps that are done.
+    pub steps: u64,
+}
+
+impl State {
+    /// Keeps how far the run is, and all that changes in its course: parameters, their velocities and the running
+    /// statistics, f32, one vector each.
+    ///
+    /// # Errors
+    /// `Io`, `NoSpace`; those of libtorch.
+    pub fn write(self, trainer: &Trainer, path: &Path) -> Result<()> {
+        let tensor = |name: &str, values: &Tensor| {
+            let shape = vec![values.numel()];
+            let info = TensorInfo { name: name.into(), dtype: Dtype::F32, shape };
+            Ok::<_, Error>((info, tensor_bytes(values)?))
+        };
+        let statistics = trainer.network.statistics()?;
+        let tensors = [
+            tensor("parameters", trainer.network.parameters())?,
+            tensor("velocity", &trainer.sgd.velocity)?,
+            tensor("statistics", &statistics)?,
+        ];
+        let metadata = BTreeMap::from([
+            (VERSION_KEY.to_string(), VERSION.to_string()),
+            (EPOCH_KEY.to_string(), self.epochs.to_string()),
+            (STEPS_KEY.to_string(), self.steps.to_string()),
+        ]);
+        write_safetensors(&tensors, &metadata, path, true)
+    }
+
+    /// Sets the trainer to what was kept; None if there is no file.
+    ///
+    /// # Errors
+    /// `Damaged` if it is no state or not of this network; those of reading.
+    pub fn restore(trainer: &mut Trainer, path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let damaged = |what: &str| {
+            Error::new(Kind::Damaged, what)
+                .at(path)
+                .remedy("remove the folder of the run, and begin it anew")
+        };
+        let checkpoint = Checkpoint::open(path)?;
+        checkpoint.verify(&|_| {})?;
+        let metadata = checkpoint.metadata();
+        let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<u64>().ok());
+        let (Some(VERSION), Some(epochs), Some(steps)) =
+            (metadata.get(VERSION_KEY).map(String::as_str), number(EPOCH_KEY), number(STEPS_KEY))
+        else {
+            return Err(damaged("is no state of a run, or one of another version"));
+        };
+        let read = |name: &str, expected: usize| {
+            let position = checkpoint.position(name).filter(|&position| {
+                let info = &checkpoint.tensors()[position];
+                info.dtype == Dtype::F32 && info.shape == [expected]
+            });
+            let position = position.ok_or_else(|| damaged("is the state of another network"))?;
+            let bytes = checkpoint.bytes(position)?;
+            let values = Tensor::f_from_data_size(&bytes, &[expected as i64], tch::Kind::Float);
+            Ok::<_, Error>(values.map_err(nn::Fault::from)?)
+        };
+        let parameters = read("parameters", trainer.network.parameters().numel())?;
+        let velocity = read("velocity", trainer.sgd.velocity.numel())?;
+        let statistics = read("statistics", trainer.network.statistics()?.numel())?;
+        trainer.network.restore(&parameters, &statistics)?;
+        trainer.sgd.velocity.f_copy_(&velocity).map_err(nn::Fault::from)?;
+        Ok(Some(State { epochs: epochs as usize, steps }))
+    }
+}
