@@ -9,14 +9,15 @@ use regex::Regex;
 use swa_testing::root;
 
 /// Each room with the rooms that it may import, lowest first; docs/architecture.md has the same order.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("nn", &[]),
     ("parts", &[]),
     ("bn_update", &["nn", "parts"]),
     ("evaluate", &["nn", "parts"]),
     ("session", &["nn"]),
-    ("jobs", &["nn", "parts", "bn_update", "evaluate", "session"]),
-    ("report", &["bn_update", "evaluate", "session", "jobs"]),
+    ("train", &["nn", "bn_update", "evaluate"]),
+    ("jobs", &["nn", "parts", "bn_update", "evaluate", "session", "train"]),
+    ("report", &["bn_update", "evaluate", "session", "train", "jobs"]),
 ];
 
 /// By module (`nn::models::vgg`), the modules that it imports.

@@ -115,6 +115,11 @@ struct Args {
     #[command(flatten)]
     take: TakeArgs,
 
+    /// Take the first epochs from another run, as far as both train alike: same flags except for those of the
+    /// schedule. The result is that of a run without it
+    #[arg(long, value_name = "RUN", help_heading = "Training")]
+    trunk: Option<PathBuf>,
+
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value_t = DeviceChoice::Auto, help_heading = "Network")]
     device: DeviceChoice,
@@ -198,10 +203,14 @@ fn options(args: &Args) -> Result<Train> {
                 mean: args.mean.clone(),
                 std: args.std.clone(),
                 interpolation: args.interpolation,
-                augment: args.augment == Augment::Preset,
+                augment: false,
             },
             networks: Networks {
-                take: Take { ema: args.take.ema, key: args.take.weights_key.clone() },
+                take: Take {
+                    ema: args.take.ema,
+                    key: args.take.weights_key.clone(),
+                    moments: false,
+                },
                 arch: args.arch.clone(),
                 device: args.device,
                 precision: args.precision,
@@ -213,6 +222,7 @@ fn options(args: &Args) -> Result<Train> {
         hold_out: args.hold_out,
         augment: args.augment,
         init: args.init.clone(),
+        trunk: args.trunk.clone(),
         width: args.width,
         schedule: Schedule::new(args.schedule, rates, args.epochs, args.swa_start, args.cycle)?,
         momentum: args.momentum,

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use swa_data::{Augmentation, Classes, Dataset, Training};
-use swa_tools::checkpoint::Checkpoint;
+use swa_data::{Augmentation, Classes, Dataset, PRESETS, Training, Transform};
+use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::write_safetensors;
-use swa_tools::{Error, Kind, Progress, Result, Unit, choices, setting};
+use swa_tools::{Error, Progress, Result, Unit, choices, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
 use crate::nn::{Sizes, Takes, Trainable, device, initial};
-use crate::session::{self, Purpose, pixels};
-use crate::train::{self, Average, Data, EpochLine, Folder, Schedule, Sgd, State, Trainer};
+use crate::session::{self, Purpose, check_classes, pixels};
+use crate::train::{
+    self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
+};
 
 choices! {
     /// What is drawn for each training image.
@@ -45,6 +47,8 @@ pub struct Train {
     pub augment: Augment,
     /// The weights to begin with; None: drawn by the seed as the authors' code does.
     pub init: Option<PathBuf>,
+    /// Another run with the same settings except for the schedule: the epochs that both train alike are taken from it.
+    pub trunk: Option<PathBuf>,
     /// Channels of the first stage, where the weights are drawn; None: the authors'.
     pub width: Option<usize>,
     /// The rate of each step, and which epochs leave a snapshot.
@@ -80,40 +84,52 @@ pub struct Trained {
 /// `NotFinite` if the loss is not; those of reading, of writing and of libtorch.
 pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let started = Instant::now();
-    if let Some(threads) = options.session.networks.threads {
+    let networks = &options.session.networks;
+    if let Some(threads) = networks.threads {
         tch::set_num_threads(threads as i32);
     }
-    let (device, line) = device::open(options.session.networks.device)?;
+    let (device, line) = device::open(networks.device)?;
+    networks.precision.check(device)?;
     progress.note(&line);
-    let folder = Folder::open(&options.run, &settings(options), options.resume)?;
     let images = &options.session.images;
     let (training, _) = images.open(Purpose::Statistics)?;
     progress.note(&format!("data: {}", training.describe()));
-    let first = first_weights(options, &folder, training.as_ref())?;
-    let network = Trainable::load(&first, options.session.networks.arch.as_deref(), device)?;
-    let classes = network.classes();
-    check_labels(training.as_ref(), classes)?;
     let test = match options.hold_out {
         0 => Some(test_images(options)?),
         _ => None,
     };
-    let data = {
-        let checkpoints = std::slice::from_ref(&first);
-        let (family, channels) = (network.model.preset, network.model.channels);
-        let takes = Takes::default();
-        let (mut transform, _) =
-            pixels::transform(&options.session, progress, checkpoints, family, channels, &takes)?;
-        let drawn = match options.augment {
-            Augment::Preset => transform.training.map(|training| training.augmentation),
-            Augment::Crop => Some(Augmentation::PaddedCrop),
-            Augment::Resized => Some(Augmentation::ResizedCrop),
-            Augment::None => Some(Augmentation::Plain),
-        };
-        let augmentation = drawn.unwrap_or(Augmentation::Plain);
-        transform.training = Some(Training { augmentation, seed: 0, size: None });
-        let partition = (images.samples, options.hold_out);
-        Data::new(training, test, partition, &transform, images.batch_size.unwrap_or(128))?
+    let given = options.init.as_ref().map(|path| Checkpoint::open_with(path, &networks.take));
+    let given = given.transpose()?;
+    let settings = {
+        let digest = |data: &Arc<dyn Dataset>| swa_data::digest(data.as_ref());
+        let init = given.as_ref().map(digest::of_checkpoint).transpose()?;
+        let fields = json!({
+            "init": init,
+            "data": digest(&training),
+            "test": test.as_ref().map(digest),
+            "device": if device.is_cuda() { "gpu" } else { "cpu" },
+        });
+        settings(options, fields)
     };
+    let folder = Folder::open(&options.run, &settings, options.resume)?;
+    let batch_size = images.batch_size.unwrap_or(128);
+    if let Some(trunk) = &options.trunk
+        && !folder.file(STATE).exists()
+    {
+        let steps =
+            images.samples.unwrap_or(training.len() - options.hold_out).div_ceil(batch_size);
+        let epochs = graft(trunk, &folder, &settings, &options.schedule, steps)?;
+        progress.note(&format!("the first {epochs} epochs are those of {}", trunk.display()));
+    }
+    let first = match given {
+        Some(first) => first,
+        None => drawn(options, &folder, training.as_ref())?,
+    };
+    let network = Trainable::load(&first, networks.arch.as_deref(), device)?;
+    check_classes(images, training.as_ref(), None, &network.model)?;
+    let transform = pixels(options, progress, &first, &network)?;
+    let partition = (images.samples, options.hold_out);
+    let data = Data::new(training, test, partition, &transform, batch_size)?;
     let input = Input::new(data.transform(), device)?;
     let sgd = Sgd::new(network.parameters(), options.momentum, options.weight_decay)?;
     let mut trainer = Trainer { network, sgd, input, seed: images.seed };
@@ -128,6 +144,39 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     })
 }
 
+/// The pixels of evaluation, and the augmentation.
+fn pixels(
+    options: &Train,
+    progress: &dyn Progress,
+    first: &Checkpoint,
+    network: &Trainable,
+) -> Result<Transform> {
+    let (family, channels) = (network.model.preset, network.model.channels);
+    let (checkpoints, takes) = (std::slice::from_ref(first), Takes::default());
+    let (mut transform, record) =
+        pixels::transform(&options.session, progress, checkpoints, family, channels, &takes)?;
+    let of_preset = || {
+        let name = record["preset"].as_str().unwrap_or_default();
+        let preset = PRESETS.iter().find(|preset| preset.name == name);
+        preset.and_then(|preset| preset.augmentation).ok_or_else(|| {
+            let (augment, preset) = (setting!("augment"), setting!("preset"));
+            Error::usage(format!("no augmentation is known for {preset} {name}"))
+                .remedy(format!("give {augment}: crop, resized or none"))
+        })
+    };
+    let augmentation = match options.augment {
+        Augment::Preset => of_preset()?,
+        Augment::Crop => Augmentation::PaddedCrop,
+        Augment::Resized => Augmentation::ResizedCrop,
+        Augment::None => Augmentation::Plain,
+    };
+    let training = Training { augmentation, seed: options.session.images.seed, size: None };
+    progress.note(&format!("training images: {training}"));
+    transform.training = Some(training);
+    transform.validate()?;
+    Ok(transform)
+}
+
 /// All epochs that are left.
 fn run(
     options: &Train,
@@ -136,7 +185,7 @@ fn run(
     trainer: &mut Trainer,
     progress: &dyn Progress,
 ) -> Result<Vec<EpochLine>> {
-    let state_file = folder.file("state.safetensors");
+    let state_file = folder.file(STATE);
     let mut state = State::restore(trainer, &state_file)?.unwrap_or_default();
     let mut lines = folder.truncate_log(state.epochs)?;
     if state.epochs > 0 {
@@ -152,8 +201,7 @@ fn run(
         let trained = trainer.epoch(data, schedule, epoch, progress)?;
         state = State { epochs: epoch + 1, steps: state.steps + data.steps() as u64 };
         let number = state.epochs;
-        let collects = schedule.collects(epoch);
-        if collects {
+        if schedule.collects(epoch) {
             write(trainer, state, &folder.snapshot(number))?;
         }
         let every = options.eval_every.max(1);
@@ -164,11 +212,13 @@ fn run(
             }
             false => None,
         };
-        let swa = match validates && collects {
+        let taken: Vec<usize> =
+            (0..number).filter(|&e| schedule.collects(e)).map(|e| e + 1).collect();
+        let averaged = lines.iter().rev().find_map(|line| line.swa).map_or(0, |swa| swa.snapshots);
+        let swa = match validates && taken.len() > averaged {
             true => {
-                let average = Average { folder, data, seed };
-                let taken: Vec<usize> =
-                    (0..number).filter(|&e| schedule.collects(e)).map(|e| e + 1).collect();
+                let arch = &trainer.network.model.arch;
+                let average = Average { folder, data, seed, arch };
                 Some(average.validated(&taken, &trainer.input)?)
             }
             false => None,
@@ -185,6 +235,9 @@ fn run(
             write(trainer, state, &folder.file("last.safetensors"))?;
         }
         folder.log(&line)?;
+        if schedule.level() == Some(number) {
+            state.write(trainer, &folder.file(TRUNK))?;
+        }
         state.write(trainer, &state_file)?;
         let left = since(started) / (number - first) as f64 * (epochs - number) as f64;
         progress.note(&line.text(epochs, left));
@@ -200,15 +253,11 @@ fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> 
     write_safetensors(&tensors, &Default::default(), path, true)
 }
 
-/// The weights to begin with, as a file: the one given, or the run's own, drawn by the seed.
-fn first_weights(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Result<Checkpoint> {
-    let networks = &options.session.networks;
-    if let Some(path) = &options.init {
-        return Checkpoint::open_with(path, &networks.take);
-    }
+/// The weights that the seed draws, as a file of the run.
+fn drawn(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Result<Checkpoint> {
     let path = folder.snapshot(0);
     if !path.exists() {
-        let Some(arch) = &networks.arch else {
+        let Some(arch) = &options.session.networks.arch else {
             return Err(Error::usage("which network?").remedy(concat!(
                 "give ",
                 setting!("arch"),
@@ -217,9 +266,7 @@ fn first_weights(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Res
                 " with weights to begin with"
             )));
         };
-        let classes = match dataset.classes() {
-            Classes::Exactly(n) | Classes::AtLeast(n) => n,
-        };
+        let (Classes::Exactly(classes) | Classes::AtLeast(classes)) = dataset.classes();
         let channels = dataset.image(0)?.channels;
         let sizes = Sizes { width: options.width, channels, classes };
         let tensors = initial::initial(arch, &sizes, options.session.images.seed)?;
@@ -236,27 +283,18 @@ fn test_images(options: &Train) -> Result<Arc<dyn Dataset>> {
     Ok(images.open(Purpose::Evaluation)?.0)
 }
 
-fn check_labels(dataset: &dyn Dataset, classes: usize) -> Result<()> {
-    let (Classes::Exactly(found) | Classes::AtLeast(found)) = dataset.classes();
-    if found <= classes {
-        return Ok(());
-    }
-    let what = format!("the data has {found} classes, the network {classes} outputs");
-    Err(Error::new(Kind::Mismatch, what)
-        .remedy(concat!("begin with other weights than those of ", setting!("init"))))
-}
-
 /// What the files of a run depend on.
-fn settings(options: &Train) -> Value {
+fn settings(options: &Train, found: Value) -> Value {
     let Train { session, schedule, .. } = options;
     let (images, networks, pixels) = (&session.images, &session.networks, &session.pixels);
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "arch": networks.arch,
         "width": options.width,
-        "init": options.init,
-        "data": images.dir,
-        "test": options.test,
+        "init": found["init"],
+        "data": found["data"],
+        "test": found["test"],
+        "device": found["device"],
         "samples": images.samples,
         "hold_out": options.hold_out,
         "batch_size": images.batch_size,
@@ -271,6 +309,7 @@ fn settings(options: &Train) -> Value {
         "momentum": options.momentum,
         "weight_decay": options.weight_decay,
         "eval_every": options.eval_every,
-        "threads": networks.threads,
+        "precision": swa_tools::Choice::name(networks.precision),
+        "threads": tch::get_num_threads(),
     })
 }

@@ -67,11 +67,6 @@ impl Trainable {
         Ok(())
     }
 
-    /// Outputs of the last layer.
-    pub fn classes(&self) -> usize {
-        self.model.classes.expect("a family's network has logits")
-    }
-
     /// All parameters, [number of values]. The network follows what is written to it.
     pub fn parameters(&self) -> &Tensor {
         &self.parameters

@@ -79,7 +79,7 @@ impl Load<'_> {
 }
 
 /// Fails if a model's head has not the classes of the data. A model without logits has no head.
-pub(super) fn check_classes(
+pub(crate) fn check_classes(
     images: &Images,
     dataset: &dyn Dataset,
     class_map: Option<&ClassMap>,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use swa_base::{Error, Result, setting};
 use swa_data::{Dataset, Loader, Order, Training, Transform};
 
+use super::cached::Cached;
+
 /// Draws the images that are held out, and those that are used where not all are: the same for every seed of a run.
 const PARTITION: u64 = 0;
 
@@ -36,18 +38,22 @@ impl Data {
         batch_size: usize,
     ) -> Result<Self> {
         let all = training.len();
+        let training: Arc<dyn Dataset> = Arc::new(Cached::new(training));
         let mut order = Order::Shuffled { seed: PARTITION }.indices(all);
         if hold_out + samples.unwrap_or(1) > all {
             let what =
                 format!("{} {hold_out} leaves too few of {all} images", setting!("hold_out"));
             return Err(Error::usage(what));
         }
-        let held_out = order.split_off(all - hold_out);
+        let mut held_out = order.split_off(all - hold_out);
         order.truncate(samples.unwrap_or(all));
+        // All images are then in the order of the dataset, which swa-bn-update shuffles alike.
+        order.sort_unstable();
+        held_out.sort_unstable();
         let (validation, validation_indices) = match test {
             Some(test) if hold_out == 0 => {
                 let indices = (0..test.len()).collect();
-                (test, indices)
+                (Arc::new(Cached::new(test)) as Arc<dyn Dataset>, indices)
             }
             _ => (Arc::clone(&training), held_out),
         };

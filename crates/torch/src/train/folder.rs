@@ -5,53 +5,65 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use swa_base::{Error, Result, setting};
+use swa_base::{Error, Kind, Result, setting};
 
 use super::log::EpochLine;
 
 /// A run's folder: snapshots in it, everything else in `results/` below it, where swa-avg does not look for snapshots.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// Held until the run ends.
+    _lock: Option<fs::File>,
 }
 
+const CONFIG: &str = "config.json";
+
 impl Folder {
-    /// Creates the folder of a new run, or opens that of one to go on with: the settings must be the same.
+    /// The folder of a run that is there.
+    pub fn of(path: &Path) -> Self {
+        Folder { path: path.to_path_buf(), _lock: None }
+    }
+
+    /// Creates the folder of a new run, or opens that of one to go on with: the settings must be the same. No other
+    /// process can open it meanwhile.
     ///
     /// # Errors
-    /// `OutputExists` if a run is there and it is not to be resumed, `Mismatch` if its settings are others; `Io`.
+    /// `OutputExists` if a run is there and it is not to be resumed, `Mismatch` if its settings are others, `Usage` if
+    /// another process trains in it; `Io`.
     pub fn open(path: &Path, settings: &Value, resume: bool) -> Result<Self> {
-        let folder = Folder { path: path.to_path_buf() };
+        let mut folder = Folder::of(path);
         let below = folder.file("");
         fs::create_dir_all(&below).map_err(|e| Error::io(&below, "create", e))?;
-        let file = folder.file("config.json");
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let text = format!("{settings:#}\n");
-                replace(&file, &text)?;
-                return Ok(folder);
-            }
-            Err(error) => return Err(Error::io(&file, "read", error)),
-        };
-        if !resume {
-            return Err(Error::new(swa_base::Kind::OutputExists, "a run is there already")
-                .at(path)
-                .remedy(concat!(
-                    "go on with it by ",
-                    setting!("resume"),
-                    ", or name another folder"
-                )));
+        folder._lock = Some(lock(&folder.file("lock"), path)?);
+        let file = folder.file(CONFIG);
+        if !file.exists() {
+            replace(&file, &format!("{settings:#}\n"))?;
+            return Ok(folder);
         }
-        let found: Value = serde_json::from_str(&text)
-            .map_err(|e| Error::new(swa_base::Kind::Damaged, e.to_string()).at(&file))?;
-        let differences = differences(&found, settings);
+        if !resume {
+            return Err(Error::new(Kind::OutputExists, "a run is there already").at(path).remedy(
+                concat!("go on with it by ", setting!("resume"), ", or name another folder"),
+            ));
+        }
+        let differences = differences(&folder.settings()?, settings);
         if differences.is_empty() {
             return Ok(folder);
         }
-        Err(Error::new(swa_base::Kind::Mismatch, "the run there has other settings")
+        Err(Error::new(Kind::Mismatch, "the run there has other settings")
             .at(path)
             .list(differences))
+    }
+
+    /// The settings of the run that is there.
+    ///
+    /// # Errors
+    /// `Io`; `Damaged` for what is no JSON.
+    pub fn settings(&self) -> Result<Value> {
+        let file = self.file(CONFIG);
+        let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read", e))?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::new(Kind::Damaged, format!("is no record of a run: {e}")).at(&file))
     }
 
     /// A file that is no snapshot.
@@ -81,7 +93,7 @@ impl Folder {
         let mut lines = vec![];
         for line in text.lines().take(epochs) {
             let line: EpochLine = serde_json::from_str(line).map_err(|e| {
-                Error::new(swa_base::Kind::Damaged, format!("is no log of a run: {e}")).at(&file)
+                Error::new(Kind::Damaged, format!("is no log of a run: {e}")).at(&file)
             })?;
             lines.push(line);
         }
@@ -105,25 +117,51 @@ impl Folder {
     }
 }
 
+/// Locks a file, so that two processes do not train in one folder.
+fn lock(file: &Path, run: &Path) -> Result<fs::File> {
+    let open = fs::OpenOptions::new().create(true).truncate(false).write(true).open(file);
+    let lock = open.map_err(|e| Error::io(file, "open", e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            Err(Error::usage("is in use: another process trains in it")
+                .at(run)
+                .remedy("wait for it, or name another folder"))
+        }
+        // Some file systems have no locks.
+        Err(fs::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(lock),
+        Err(fs::TryLockError::Error(e)) => Err(Error::io(file, "lock", e)),
+    }
+}
+
+/// Copies a file, whole or not at all.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+    let bytes = fs::read(from).map_err(|e| Error::io(from, "read", e))?;
+    swa_tools::output::write_stream(to, true, |out| out.write_all(&bytes))
+}
+
 /// Writes a small file whole or not at all.
-fn replace(path: &Path, text: &str) -> Result<()> {
+pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
     swa_tools::output::write_stream(path, true, |out| out.write_all(text.as_bytes()))
 }
 
 /// Settings that differ, a line each.
-fn differences(found: &Value, asked: &Value) -> Vec<String> {
-    let none = serde_json::Map::new();
-    let (found, asked) = (found.as_object().unwrap_or(&none), asked.as_object().unwrap_or(&none));
-    let names: std::collections::BTreeSet<&String> = found.keys().chain(asked.keys()).collect();
-    let differs = names.into_iter().filter(|name| found.get(*name) != asked.get(*name));
-    let value = |of: Option<&Value>| of.map_or("none".to_string(), Value::to_string);
-    differs
-        .map(|name| {
-            format!(
-                "{name}: {} there, {} asked for",
-                value(found.get(name)),
-                value(asked.get(name))
-            )
-        })
-        .collect()
+pub(super) fn differences(found: &Value, asked: &Value) -> Vec<String> {
+    fn compare(name: &str, found: &Value, asked: &Value, lines: &mut Vec<String>) {
+        let (Some(of_found), Some(of_asked)) = (found.as_object(), asked.as_object()) else {
+            if found != asked {
+                lines.push(format!("{name}: {found} there, {asked} asked for"));
+            }
+            return;
+        };
+        let keys: std::collections::BTreeSet<&String> =
+            of_found.keys().chain(of_asked.keys()).collect();
+        for key in keys {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            compare(&name, &found[key], &asked[key], lines);
+        }
+    }
+    let mut lines = vec![];
+    compare("", found, asked, &mut lines);
+    lines
 }

@@ -4,6 +4,7 @@
 //! What is drawn (order, pixels, noise, first weights) follows from the seed, the epoch and the image alone, so that
 //! an interrupted run goes on as if it had not been.
 
+mod cached;
 mod data;
 mod epoch;
 mod folder;
@@ -13,6 +14,7 @@ mod seeds;
 mod sgd;
 mod state;
 mod swa;
+mod trunk;
 
 pub(crate) use data::Data;
 pub(crate) use epoch::{Trainer, validate};
@@ -22,3 +24,4 @@ pub use schedule::{Schedule, Shape};
 pub(crate) use sgd::Sgd;
 pub(crate) use state::State;
 pub(crate) use swa::Average;
+pub(crate) use trunk::{STATE, TRUNK, graft};

@@ -124,6 +124,33 @@ impl Schedule {
         })
     }
 
+    /// From the record of a run; None if it is none.
+    pub(crate) fn recorded(record: &serde_json::Value) -> Option<Self> {
+        let number = |key: &str| record[key].as_u64().map(|n| n as usize);
+        let shape = Shape::named(record["shape"].as_str()?)?;
+        let rates = (record["lr"].as_f64()?, record["swa_lr"].as_f64());
+        let (epochs, start) = (number("epochs")?, number("swa_start"));
+        Schedule::new(shape, rates, epochs, start, number("cycle")?).ok()
+    }
+
+    /// How many epochs at the beginning have the same rates at each of their steps, and the same snapshots.
+    pub(crate) fn in_common(&self, other: &Schedule, steps: usize) -> usize {
+        let same = |&epoch: &usize| {
+            self.collects(epoch) == other.collects(epoch)
+                && (0..steps).all(|i| self.rate(epoch, i, steps) == other.rate(epoch, i, steps))
+        };
+        (0..self.epochs.min(other.epochs)).take_while(same).count()
+    }
+
+    /// How many epochs at the beginning have the first rate throughout, if a lower one follows.
+    pub(crate) fn level(&self) -> Option<usize> {
+        if self.shape != Shape::Decay {
+            return None;
+        }
+        let level = (0..self.epochs).take_while(|&epoch| self.rate(epoch, 0, 1) == self.lr).count();
+        (level < self.epochs).then_some(level)
+    }
+
     /// How many epochs there are.
     pub fn epochs(&self) -> usize {
         self.epochs

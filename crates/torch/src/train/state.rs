@@ -55,6 +55,29 @@ impl State {
         write_safetensors(&tensors, &metadata, path, true)
     }
 
+    /// How many epochs are done in the state of a file; None if there is no file.
+    ///
+    /// # Errors
+    /// `Damaged` if it is no state; those of reading.
+    pub fn epochs_of(path: &Path) -> Result<Option<usize>> {
+        match path.exists() {
+            true => Ok(Some(Self::of(&Checkpoint::open(path)?)?.epochs)),
+            false => Ok(None),
+        }
+    }
+
+    fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let metadata = checkpoint.metadata();
+        let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<u64>().ok());
+        let version = metadata.get(VERSION_KEY).map(String::as_str);
+        match (version, number(EPOCH_KEY), number(STEPS_KEY)) {
+            (Some(VERSION), Some(epochs), Some(steps)) => {
+                Ok(State { epochs: epochs as usize, steps })
+            }
+            _ => Err(damaged(checkpoint.path(), "is no state of a run, or one of another version")),
+        }
+    }
+
     /// Sets the trainer to what was kept; None if there is no file.
     ///
     /// # Errors
@@ -63,26 +86,16 @@ impl State {
         if !path.exists() {
             return Ok(None);
         }
-        let damaged = |what: &str| {
-            Error::new(Kind::Damaged, what)
-                .at(path)
-                .remedy("remove the folder of the run, and begin it anew")
-        };
         let checkpoint = Checkpoint::open(path)?;
         checkpoint.verify(&|_| {})?;
-        let metadata = checkpoint.metadata();
-        let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<u64>().ok());
-        let (Some(VERSION), Some(epochs), Some(steps)) =
-            (metadata.get(VERSION_KEY).map(String::as_str), number(EPOCH_KEY), number(STEPS_KEY))
-        else {
-            return Err(damaged("is no state of a run, or one of another version"));
-        };
+        let state = State::of(&checkpoint)?;
         let read = |name: &str, expected: usize| {
             let position = checkpoint.position(name).filter(|&position| {
                 let info = &checkpoint.tensors()[position];
                 info.dtype == Dtype::F32 && info.shape == [expected]
             });
-            let position = position.ok_or_else(|| damaged("is the state of another network"))?;
+            let position =
+                position.ok_or_else(|| damaged(path, "is the state of another network"))?;
             let bytes = checkpoint.bytes(position)?;
             let values = Tensor::f_from_data_size(&bytes, &[expected as i64], tch::Kind::Float);
             Ok::<_, Error>(values.map_err(nn::Fault::from)?)
@@ -92,6 +105,12 @@ impl State {
         let statistics = read("statistics", trainer.network.statistics()?.numel())?;
         trainer.network.restore(&parameters, &statistics)?;
         trainer.sgd.velocity.f_copy_(&velocity).map_err(nn::Fault::from)?;
-        Ok(Some(State { epochs: epochs as usize, steps }))
+        Ok(Some(state))
     }
+}
+
+fn damaged(path: &Path, what: &str) -> Error {
+    Error::new(Kind::Damaged, what)
+        .at(path)
+        .remedy("remove the folder of the run, and begin it anew")
 }

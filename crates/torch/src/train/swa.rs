@@ -23,6 +23,8 @@ pub(crate) struct Average<'a> {
     pub folder: &'a Folder,
     pub data: &'a Data,
     pub seed: u64,
+    /// The architecture by name.
+    pub arch: &'a str,
 }
 
 impl Average<'_> {
@@ -47,10 +49,10 @@ impl Average<'_> {
             folded,
             trainable: false,
         };
-        let model = Model::load(&checkpoint, None, setup(false))?;
+        let model = Model::load(&checkpoint, Some(self.arch), setup(false))?;
         let path = self.with_statistics(&checkpoint, &model, input)?;
         drop(model);
-        let model = Model::load(&Checkpoint::open(&path)?, None, setup(true))?;
+        let model = Model::load(&Checkpoint::open(&path)?, Some(self.arch), setup(true))?;
         let score = validate(&model, input, self.data.validation()?)?;
         Ok(SwaScore { snapshots: epochs.len(), loss: score.loss, accuracy: score.accuracy })
     }
@@ -68,8 +70,9 @@ impl Average<'_> {
             bn_update::write_unchanged(average, Map::new(), &target)?;
             return Ok(path);
         }
-        let batches = self.data.training(seeds::of_run(self.seed))?;
-        let outcome = bn_update::run(model, input, batches, Method::Weighted, None)?;
+        let seed = seeds::of_run(self.seed);
+        let batches = self.data.training(seed)?;
+        let outcome = bn_update::run(model, input, batches, Method::Weighted, Some(seed))?;
         bn_update::write(average, &model.batchnorms, &outcome, Map::new(), &target)?;
         Ok(path)
     }

@@ -1,0 +1,75 @@
+//! The epochs that two runs have in common, trained once.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use swa_base::{Error, Kind, Result, setting};
+
+use super::folder::{Folder, copy};
+use super::schedule::Schedule;
+use super::state::State;
+
+/// The state at the end of the epochs at the first rate.
+pub(crate) const TRUNK: &str = "trunk.safetensors";
+/// The state at the end of the last epoch.
+pub(crate) const STATE: &str = "state.safetensors";
+
+/// Gives a new run what another run with the same settings has of the epochs that both train alike: its state, its log,
+/// and the snapshots in these epochs. Returns how many there are. The rest of the run is then what it would have been.
+///
+/// # Errors
+/// `Mismatch` if the other run's settings differ in more than the schedule; `NoMatch` if it has no state in these epochs;
+/// those of reading and writing.
+pub(crate) fn graft(
+    from: &Path,
+    folder: &Folder,
+    settings: &Value,
+    schedule: &Schedule,
+    steps: usize,
+) -> Result<usize> {
+    let other = Folder::of(from);
+    let record = other.settings()?;
+    let mut differences = super::folder::differences(&record, settings);
+    differences.retain(|line| !line.starts_with("schedule."));
+    if !differences.is_empty() {
+        return Err(Error::new(Kind::Mismatch, "was trained with other settings")
+            .at(from)
+            .list(differences));
+    }
+    let theirs = Schedule::recorded(&record["schedule"])
+        .ok_or_else(|| Error::new(Kind::Damaged, "its record has no schedule").at(from))?;
+    let common = schedule.in_common(&theirs, steps);
+    let mut found: Option<(usize, std::path::PathBuf)> = None;
+    for file in [TRUNK, STATE].map(|name| other.file(name)) {
+        let epochs = State::epochs_of(&file)?.filter(|&epochs| epochs <= common);
+        if let Some(epochs) = epochs.filter(|&n| found.as_ref().is_none_or(|(most, _)| n > *most)) {
+            found = Some((epochs, file));
+        }
+    }
+    let Some((epochs, state)) = found else {
+        let what = format!(
+            "has no state in the epochs that this run has in common with it, the first {common}"
+        );
+        return Err(Error::new(Kind::NoMatch, what).at(from).remedy(concat!(
+            "wait until it has trained so many, or leave out ",
+            setting!("trunk")
+        )));
+    };
+    let initial = other.snapshot(0);
+    if initial.exists() {
+        copy(&initial, &folder.snapshot(0))?;
+    }
+    for epoch in (0..epochs).filter(|&epoch| schedule.collects(epoch)) {
+        copy(&other.snapshot(epoch + 1), &folder.snapshot(epoch + 1))?;
+    }
+    let log = other.file("log.jsonl");
+    let lines = fs::read_to_string(&log).map_err(|e| Error::io(&log, "read", e))?;
+    let lines: String = lines.lines().take(epochs).flat_map(|line| [line, "\n"]).collect();
+    super::folder::replace(&folder.file("log.jsonl"), &lines)?;
+    if schedule.level() == Some(epochs) {
+        copy(&state, &folder.file(TRUNK))?;
+    }
+    copy(&state, &folder.file(STATE))?;
+    Ok(epochs)
+}
