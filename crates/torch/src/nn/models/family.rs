@@ -35,11 +35,14 @@ pub(super) struct Family {
     pub recipe: Option<Recipe>,
 }
 
+/// Names and shapes of tensors.
+pub type Known = Vec<(&'static str, Vec<usize>)>;
+
 /// What a family's training takes from its authors' code.
 #[derive(Clone, Copy)]
 pub struct Recipe {
     /// A few tensors, by name and shape, from which `named` reads these sizes for the architecture of that name.
-    pub sizes: fn(&str, &Sizes) -> Vec<(&'static str, Vec<usize>)>,
+    pub sizes: fn(&str, &Sizes) -> Known,
     /// The weights that it begins with.
     pub initial: Initial,
     /// The momentum of a batchnorm layer, by the layer's name.

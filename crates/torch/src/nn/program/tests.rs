@@ -7,7 +7,7 @@ use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
 use super::*;
-use crate::nn::layers::channels_last;
+use crate::nn::scope::channels_last;
 use crate::nn::{Candidates, Collected, Freeze, Model, Pass, Precision, Recognised, Setup};
 use swa_base::Error;
 use swa_testing::golden::write_formula;
