@@ -12,7 +12,7 @@ use swa_tools::{Error, Progress, Result, Unit, choices, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
-use crate::nn::{Sizes, Takes, Trainable, device, initial};
+use crate::nn::{Precision, Sizes, Takes, Trainable, device, initial};
 use crate::session::{self, Purpose, check_classes, pixels};
 use crate::train::{
     self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
@@ -90,6 +90,11 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     }
     let (device, line) = device::open(networks.device)?;
     networks.precision.check(device)?;
+    if !matches!(networks.precision, Precision::Fp32 | Precision::Tf32) {
+        let precision = swa_tools::Choice::name(networks.precision);
+        let what = format!("{} {precision}: training is in fp32 or tf32", setting!("precision"));
+        return Err(Error::usage(what));
+    }
     progress.note(&line);
     let images = &options.session.images;
     let (training, _) = images.open(Purpose::Statistics)?;

@@ -90,18 +90,14 @@ impl Normalisation {
                 return self.normalise(x, affine, &mean, &variance);
             }
             (Some(layer), Pass::Train(step)) => {
+                self.values(x)?;
                 let (mean, var) = (Some(&self.running_mean), Some(&self.running_var));
                 let (momentum, [weight, bias]) = (step.momentum[layer], affine);
                 return Ok(x.f_batch_norm(weight, bias, mean, var, true, momentum, self.eps, true)?);
             }
             (Some(layer), Pass::Collect(collected)) => (layer, collected),
         };
-        let size = x.size();
-        // A view may claim more values than there can be; libtorch refuses them.
-        let values = size.iter().fold(1i64, |all, &n| all.saturating_mul(n)) / size[1].max(1);
-        if values < 2 {
-            return Err(one_value(&self.name).into());
-        }
+        let (size, values) = (x.size(), self.values(x)?);
         let (y, mean, variance) = if x.device() == Device::Cpu {
             let ChannelMoments { mean, squares, .. } = ChannelMoments::of(x)?;
             let mean = Tensor::f_from_slice(&mean)?;
@@ -119,6 +115,17 @@ impl Normalisation {
         };
         collected.moments.push(Moments { layer, values, mean, variance });
         Ok(y)
+    }
+
+    /// How many values a channel has; fewer than two have no variance.
+    fn values(&self, x: &Tensor) -> Result<i64> {
+        let size = x.size();
+        // A view may claim more values than there can be; libtorch refuses them.
+        let values = size.iter().fold(1i64, |all, &n| all.saturating_mul(n)) / size[1].max(1);
+        if values < 2 {
+            return Err(one_value(&self.name).into());
+        }
+        Ok(values)
     }
 
     fn normalise(&self, x: &Tensor, affine: Affine, mean: &Tensor, var: &Tensor) -> Result<Tensor> {
