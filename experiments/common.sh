@@ -1,0 +1,68 @@
+# Sourced by the experiments. `experiments/NAME.sh DATA STATES` runs one, and goes on where it was cut off:
+# DATA is the folder of images, with train and test below it; STATES a folder for the runs, some gigabytes.
+# Results (logs, evaluations) are copied to experiments/NAME as each is finished.
+#
+# An experiment defines `runs`, which prints a line a training run (its name, then its flags; @ stands for the seed), and
+# `seed_done`, which evaluates what the runs of a seed left. Two runs go on at a time, each of one thread: they do not wait
+# for each other. A run that others begin with (--trunk) comes before them, for all seeds.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+name=$(basename "$0" .sh)
+[ $# -ge 2 ] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; echo "usage: $0 DATA STATES" >&2; exit 2; }
+mkdir -p "$2"
+data=$(cd "$1" && pwd) base=$(cd "$2" && pwd)
+states=$base/$name results=$here/$name
+: "${PROCESSES:=2}" "${SEEDS:=1 2 3}"
+mkdir -p "$states" "$results"
+
+# keep FILE NAME: a result, whole or not at all.
+keep() {
+    cp "$1" "$results/$2.part" && mv "$results/$2.part" "$results/$2"
+}
+
+# One training run, or the rest of it.
+train_one() {
+    seed=$1 run=$2
+    shift 2
+    folder=$states/$run-$seed
+    [ ! -e "$folder/done" ] || return 0
+    swa-train "$folder" --resume --data "$data" --seed "$seed" --threads 1 --quiet "$@" || exit 255
+    keep "$folder/results/log.jsonl" "$run-$seed.jsonl"
+    touch "$folder/done"
+}
+
+# average RUN SEED FIRST LAST NAME: the mean of a run's snapshots of these epochs, with the statistics of the very images
+# that it was trained on.
+average() {
+    out=$states/$5-$2.safetensors
+    [ ! -e "$out" ] || return 0
+    swa-avg "$states/$1-$2" --range "$3..$4" -qo "$out.mean.safetensors" --force
+    swa-bn-update "$out.mean.safetensors" --data "$data" --method weighted --transform train --batch-size 128 \
+        --samples "$samples" --seed 0 $pixels --threads 1 -qo "$out" --force
+    rm "$out.mean.safetensors"
+}
+
+# evaluate SEED NAME MODEL…: top-1, NLL and paired differences from the first, on the test images. The models are named as
+# they lie in the states.
+evaluate() {
+    seed=$1 file=$2-$1.json
+    shift 2
+    [ ! -e "$results/$file" ] || return 0
+    (cd "$states" && swa-eval "$@" --data "$data" $pixels --threads 1 --json -q >"$file")
+    keep "$states/$file" "$file"
+}
+
+# The whole experiment; or, where xargs asks for it, one run or what follows the runs of a seed.
+experiment() {
+    case ${3-} in
+    run) shift 3 && train_one "$@" ;;
+    done) seed_done "$4" ;;
+    *)
+        runs | while read -r line; do
+            for seed in $SEEDS; do echo "$seed $line" | sed "s/@/$seed/g"; done
+        done | xargs -P "$PROCESSES" -L 1 sh "$0" "$data" "$base" run
+        printf '%s\n' $SEEDS | xargs -P "$PROCESSES" -L 1 sh "$0" "$data" "$base" done
+        ;;
+    esac
+}

@@ -1,0 +1,24 @@
+#!/bin/sh
+# E2: ensembles beside SWA, from the runs of e1a.sh (the same STATES). Fast geometric ensembling (Garipov et al. 2018): a
+# triangle of two epochs from epoch 81 on; snapshot ensembles (Huang et al. 2017): five cosines in the budget of SGD.
+. "$(dirname "$0")/common.sh"
+samples=10000 pixels="--preset cifar-vgg16"
+recipe="$pixels --samples $samples --wd 5e-4 --swa-start 1"
+
+runs() {
+    echo "fge $recipe --init $base/e1a/swa-@/ckpt_0081.safetensors --epochs 20 --schedule triangle --cycle 2 --lr 0.05 --swa-lr 0.005"
+    echo "cosine $recipe --arch vgg-cifar-16-bn --width 16 --epochs 100 --schedule cosine --cycle 20 --lr 0.1"
+}
+
+# ensemble SEED NAME PATTERN: the snapshots' ensemble beside SGD and SWA of the same budget.
+ensemble() {
+    evaluate "$1" "$2" "../e1a/sgd-$1/results/last.safetensors" "../e1a/swa-1-$1.safetensors" "$3" '--ensemble=ckpt_*'
+}
+
+seed_done() {
+    ensemble "$1" fge "fge-$1/ckpt_*.safetensors"
+    ensemble "$1" cosine "cosine-$1/ckpt_*.safetensors"
+    ensemble "$1" snapshots "../e1a/swa-$1/ckpt_0[01][890][02468].safetensors"
+}
+
+experiment "$@"

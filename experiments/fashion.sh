@@ -1,0 +1,22 @@
+#!/bin/sh
+# PreResNet-8 on the 10,000 training images of Fashion-MNIST that are shipped: DATA is fixtures/fashion-mnist.
+# B = 60 epochs; SGD at 1 and 1.5 B, SWA at 1, 1.25 and 1.5 B; the rate of averaging was chosen by fashion-rate.sh.
+. "$(dirname "$0")/common.sh"
+samples=10000 pixels="--preset fashion-mnist"
+recipe="$pixels --augment crop --arch preresnet-8 --lr 0.1 --wd 5e-4 --eval-every 5"
+
+runs() {
+    echo "swa $recipe --epochs 90 --swa-start 49 --swa-lr 0.05"
+    echo "sgd-1.5 $recipe --epochs 90 --trunk $states/swa-@"
+    echo "sgd $recipe --epochs 60 --trunk $states/swa-@"
+}
+
+seed_done() {
+    average swa "$1" 49 60 swa-1
+    average swa "$1" 49 75 swa-1.25
+    average swa "$1" 49 90 swa-1.5
+    evaluate "$1" models "sgd-$1/results/last.safetensors" "sgd-1.5-$1/results/last.safetensors" \
+        "swa-1-$1.safetensors" "swa-1.25-$1.safetensors" "swa-1.5-$1.safetensors" "swa-$1/ckpt_0090.safetensors"
+}
+
+experiment "$@"
