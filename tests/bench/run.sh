@@ -18,6 +18,8 @@ if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
     python3 tests/bench/document.py networks <"$measured"
     "$PYTHON" tests/bench/programs.py >"$measured"
     python3 tests/bench/document.py programs <"$measured"
+    "$PYTHON" tests/bench/training.py >"$measured"
+    python3 tests/bench/document.py training <"$measured"
 else
     echo "skipped: the comparison with PyTorch ($PYTHON has no torch, torchvision and safetensors; set PYTHON)"
 fi

@@ -110,6 +110,10 @@ pub mod data_tools {
         tool("swa-eval")
     }
 
+    pub fn swa_train() -> Command {
+        tool("swa-train")
+    }
+
     /// Tests run beside each other: waiting threads must not spin.
     fn tool(name: &str) -> Command {
         let mut command = Command::new(binary(name));

@@ -7,7 +7,7 @@ use swa_testing::{binary, root};
 
 #[test]
 fn flags_exist() {
-    let tools = ["swa-avg", "swa-bn-update", "swa-eval"].map(binary);
+    let tools = ["swa-avg", "swa-bn-update", "swa-eval", "swa-train"].map(binary);
     let help: String = tools
         .iter()
         .map(|tool| {

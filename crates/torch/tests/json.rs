@@ -15,6 +15,7 @@ use swa_tools::report::{
 use swa_tools::{Choice, Kind};
 use swa_torch::report::{
     BnUpdateReport, ComparisonReport, EvaluationReport, PartReport, SoupReport, SwagReport,
+    TrainReport,
 };
 
 const INTRODUCTION: &str = "\
@@ -128,6 +129,7 @@ fn the_document_is_that_of_the_types() {
     section::<SwagReport>(&mut text, "swa-eval --swag-samples", done);
     section::<SoupReport>(&mut text, "swa-eval --soup", done);
     section::<PartReport>(&mut text, "swa-bn-update --save-stats, swa-eval --save-outcomes", done);
+    section::<TrainReport>(&mut text, "swa-train", done);
     section::<Failure>(&mut text, "Errors", done);
     text += "## Kinds of errors\n\n| kind | exit code | |\n|---|---|---|\n";
     for kind in Kind::ALL {

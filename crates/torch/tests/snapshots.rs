@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use insta::assert_snapshot;
-use swa_testing::data_tools::{swa_bn_update, swa_eval};
+use swa_testing::data_tools::{swa_bn_update, swa_eval, swa_train};
 use swa_testing::{fixtures, snapshot_json, text};
 
 const IMAGES: [&str; 4] = ["--samples", "300", "--threads", "1"];
@@ -27,6 +27,7 @@ fn folder() -> tempfile::TempDir {
 fn help() {
     assert_snapshot!("swa-bn-update-help", text(swa_bn_update().arg("--help")));
     assert_snapshot!("swa-eval-help", text(swa_eval().arg("--help")));
+    assert_snapshot!("swa-train-help", text(swa_train().arg("--help")));
 }
 
 /// Figures of networks differ in their last digits between processors: they are rounded.
@@ -45,6 +46,11 @@ fn json() {
     run("eval", swa_eval(), &["bn.safetensors", "--ensemble"]);
     let compare = ["--compare-stats", "--bn-data", "fashion-mnist", "--bn-samples", "256"];
     run("eval-compare-stats", swa_eval(), &compare);
+    let mut training = swa_train();
+    training.current_dir(dir.path()).args(["run", "--data", "fashion-mnist", "--json"]);
+    training.args(preset).args(["--arch", "preresnet-8", "--width", "4", "--epochs", "2"]);
+    training.args(["--lr", "0.05", "--swa-start", "2", "--hold-out", "64"]).args(IMAGES);
+    assert_snapshot!("train", rounded(&snapshot_json(training)));
 }
 
 /// Numbers with a fraction, to two digits after the point.

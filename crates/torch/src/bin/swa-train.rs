@@ -124,7 +124,7 @@ struct Args {
     #[arg(long, default_value_t = DeviceChoice::Auto, help_heading = "Network")]
     device: DeviceChoice,
 
-    /// fp32, or tf32 on NVIDIA GPUs
+    /// fp32; tf32 on NVIDIA GPUs; bf16: activations and products in it, weights in fp32
     #[arg(long, value_parser = choice::<Precision>(), default_value = "fp32", help_heading = "Network")]
     precision: Precision,
 

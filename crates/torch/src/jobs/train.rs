@@ -90,10 +90,9 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     }
     let (device, line) = device::open(networks.device)?;
     networks.precision.check(device)?;
-    if !matches!(networks.precision, Precision::Fp32 | Precision::Tf32) {
-        let precision = swa_tools::Choice::name(networks.precision);
-        let what = format!("{} {precision}: training is in fp32 or tf32", setting!("precision"));
-        return Err(Error::usage(what));
+    if networks.precision == Precision::Fp16 {
+        let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
+        return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
     }
     progress.note(&line);
     let images = &options.session.images;
@@ -130,7 +129,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         Some(first) => first,
         None => drawn(options, &folder, training.as_ref())?,
     };
-    let network = Trainable::load(&first, networks.arch.as_deref(), device)?;
+    let network = Trainable::load(&first, networks.arch.as_deref(), device, networks.precision)?;
     check_classes(images, training.as_ref(), None, &network.model)?;
     let transform = pixels(options, progress, &first, &network)?;
     let partition = (images.samples, options.hold_out);
@@ -222,8 +221,9 @@ fn run(
         let averaged = lines.iter().rev().find_map(|line| line.swa).map_or(0, |swa| swa.snapshots);
         let swa = match validates && taken.len() > averaged {
             true => {
-                let arch = &trainer.network.model.arch;
-                let average = Average { folder, data, seed, arch };
+                let (arch, precision) =
+                    (&trainer.network.model.arch, trainer.network.model.precision);
+                let average = Average { folder, data, seed, precision, arch };
                 Some(average.validated(&taken, &trainer.input)?)
             }
             false => None,

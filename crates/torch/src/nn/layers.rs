@@ -9,7 +9,8 @@ use super::pass::Pass;
 use super::scope::{Scope, channels_last};
 use swa_base::Error;
 
-/// Convolution with a square kernel.
+/// Convolution with a square kernel. It computes in the type of its input: a network that is trained in a narrower type
+/// keeps its weights in f32.
 #[derive(Debug)]
 pub struct Conv2d {
     weight: Tensor,
@@ -50,7 +51,9 @@ impl Conv2d {
 
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        Ok(x.f_conv2d(&self.weight, self.bias.as_ref(), stride, padding, [1, 1], self.groups)?)
+        let weight = self.weight.f_to_kind(x.kind())?;
+        let bias = self.bias.as_ref().map(|bias| bias.f_to_kind(x.kind())).transpose()?;
+        Ok(x.f_conv2d(&weight, bias, stride, padding, [1, 1], self.groups)?)
     }
 }
 
@@ -116,7 +119,8 @@ impl Linear {
 
     /// `x`: [images, inputs].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+        let (weight, bias) = (self.weight.f_to_kind(x.kind())?, self.bias.f_to_kind(x.kind())?);
+        Ok(x.f_linear(&weight, Some(&bias))?)
     }
 }
 

@@ -26,16 +26,23 @@ pub(crate) struct Trainable {
 }
 
 impl Trainable {
-    /// Loads a checkpoint to train it, in f32.
+    /// Loads a checkpoint to train it. Its weights are f32; activations, and the weights that a step computes with, are of
+    /// this precision.
     ///
     /// # Errors
     /// Those of recognising and loading; `Usage` if training this family is not known.
-    pub fn load(checkpoint: &Checkpoint, arch: Option<&str>, device: tch::Device) -> Result<Self> {
+    pub fn load(
+        checkpoint: &Checkpoint,
+        arch: Option<&str>,
+        device: tch::Device,
+        precision: Precision,
+    ) -> Result<Self> {
         let setup = Setup { device, precision: Precision::Fp32, folded: false, trainable: true };
         let none = Freeze::default();
         let candidates = Candidates::open(arch, &[])?;
         let recognised = Recognised::of(checkpoint, &candidates, &none)?;
-        let (model, tensors) = recognised.load_with_tensors(setup)?;
+        let (mut model, tensors) = recognised.load_with_tensors(setup)?;
+        model.precision = precision;
         if models::recipe(&model.arch).is_none() {
             let known = models::trained().join(", ");
             return Err(Error::usage(format!("training {} is not known", model.arch))

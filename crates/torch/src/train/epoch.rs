@@ -117,3 +117,6 @@ pub(crate) fn validate(model: &Model, input: &Input, batches: Loader) -> Result<
     let tally = Tally::of(&evaluation.models[0].outcomes);
     Ok(Score { loss: tally.nll(), accuracy: tally.top1() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,8 @@ pub(crate) struct Average<'a> {
     pub folder: &'a Folder,
     pub data: &'a Data,
     pub seed: u64,
+    /// What it is validated in.
+    pub precision: Precision,
     /// The architecture by name.
     pub arch: &'a str,
 }
@@ -45,7 +47,7 @@ impl Average<'_> {
         let checkpoint = Checkpoint::open(&plain)?;
         let setup = |folded| Setup {
             device: input.device(),
-            precision: Precision::Fp32,
+            precision: self.precision,
             folded,
             trainable: false,
         };

@@ -1,0 +1,368 @@
+//! swa-train: what it writes, and that a run is the same however often it is interrupted.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use swa_testing::data_tools::{json, swa_bn_update, swa_train};
+use swa_testing::{fails, fixtures, load, swa_avg};
+
+/// Images of CIFAR's binary format, of three classes that differ in their colours; 96 to train on, 32 to test on.
+fn data(dir: &Path) -> PathBuf {
+    let folder = dir.join("cifar");
+    fs::create_dir(&folder).unwrap();
+    let mut state = 1u32;
+    let mut random = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    for (name, images) in [("data_batch_1.bin", 96u8), ("test_batch.bin", 32)] {
+        let mut bytes = vec![];
+        for image in 0..images {
+            let class = image % 3;
+            bytes.push(class);
+            for channel in 0..3 {
+                bytes.extend((0..1024).map(|_| random() / if channel == class { 1 } else { 3 }));
+            }
+        }
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// A folder with data, and the same run of six epochs as often as wanted.
+struct Scene {
+    dir: tempfile::TempDir,
+}
+
+/// Its files but for the lock and the figures of time.
+type Files = Vec<(String, Vec<u8>)>;
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        data(dir.path());
+        Scene { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, run: &str, schedule: &[&str]) -> Command {
+        let mut command = swa_train();
+        command.current_dir(self.dir.path()).args([run, "--data", "cifar", "--preset", "cifar10"]);
+        command.args(["--arch", "preresnet-8", "--width", "4", "--batch-size", "32"]);
+        command.args(["--swa-lr", "0.02", "--eval-every", "2", "--threads", "1"]);
+        if !schedule.contains(&"--lr") {
+            command.args(["--lr", "0.05"]);
+        }
+        command.args(schedule).args(["--quiet", "--resume"]);
+        command
+    }
+
+    fn swa(&self, run: &str) -> Command {
+        self.command(run, &["--epochs", "6", "--swa-start", "4"])
+    }
+
+    fn files(&self, run: &str) -> Files {
+        let mut files = vec![];
+        for folder in [self.path(run), self.path(run).join("results")] {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap().to_string();
+                if path.is_file() && name != "lock" {
+                    files.push((name, fs::read(path).unwrap()));
+                }
+            }
+        }
+        for (name, bytes) in &mut files {
+            if name == "log.jsonl" {
+                *bytes = without_speed(bytes).into_bytes();
+            }
+        }
+        files.sort();
+        files
+    }
+
+    fn log(&self, run: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(run).join("results/log.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn without_speed(log: &[u8]) -> String {
+    let speed = regex::Regex::new("\"images_per_second\":[0-9.e+]+").unwrap();
+    speed.replace_all(std::str::from_utf8(log).unwrap(), "").into_owned()
+}
+
+fn same(found: Files, expected: &Files) {
+    let names = |files: &Files| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(expected));
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        assert!(found == expected, "{name} differs");
+    }
+}
+
+fn spawn(command: &Command) -> Child {
+    let mut process = std::process::Command::new(command.get_program());
+    process.args(command.get_args()).current_dir(command.get_current_dir().unwrap());
+    process.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_run_learns_and_logs_both() {
+    let scene = Scene::new();
+    let report = json(&mut scene.swa("run"));
+    assert_eq!(report["arch"], "preresnet-8");
+    assert_eq!(report["snapshots"], serde_json::json!([4, 5, 6]));
+    let log = scene.log("run");
+    assert_eq!(report["epochs"], Value::Array(log.clone()));
+    let epochs: Vec<u64> = log.iter().map(|line| line["epoch"].as_u64().unwrap()).collect();
+    assert_eq!(epochs, [1, 2, 3, 4, 5, 6]);
+    // The first, every second and the last.
+    let validated: Vec<bool> = log.iter().map(|line| line["model"].is_object()).collect();
+    assert_eq!(validated, [true, true, false, true, false, true]);
+    let averaged: Vec<u64> = log.iter().filter_map(|l| l["swa"]["snapshots"].as_u64()).collect();
+    assert_eq!(averaged, [1, 3]);
+    assert_eq!(log[0]["lr"], 0.05);
+    assert_eq!(log[5]["lr"], 0.02);
+    let last = &log[5];
+    assert!(last["train"]["loss"].as_f64() < log[0]["train"]["loss"].as_f64());
+    assert!(last["model"]["accuracy"].as_f64().unwrap() > 0.8, "{last}");
+    assert!(last["swa"]["accuracy"].as_f64().unwrap() > 0.8, "{last}");
+}
+
+/// The functional test of the method: what runs beside the training is the mean of what lies on the disk.
+#[test]
+fn the_average_is_that_of_swa_avg_bit_for_bit() {
+    let scene = Scene::new();
+    scene.swa("run").assert().success();
+    let (run, mean) = (scene.path("run"), scene.path("mean.safetensors"));
+    swa_avg().arg(&run).args(["--start", "4", "--quiet", "-o"]).arg(&mean).assert().success();
+    let beside = run.join("results/swa.safetensors");
+    assert!(fs::read(&beside).unwrap() == fs::read(&mean).unwrap());
+
+    // Its statistics are those of swa-bn-update on the augmented training images, in the same batches.
+    let updated = scene.path("updated.safetensors");
+    let mut command = swa_bn_update();
+    command.arg(&mean).arg("--data").arg(scene.path("cifar")).arg("-o").arg(&updated);
+    command.args(["--preset", "cifar10", "--transform", "train", "--method", "weighted"]);
+    command.args(["--batch-size", "32", "--seed", "1", "--threads", "1", "--quiet"]);
+    command.assert().success();
+    assert!(load(&updated) == load(&run.join("results/swa_bn.safetensors")));
+}
+
+#[test]
+fn killed_at_any_time_and_resumed_it_is_the_run_that_was_not() {
+    let scene = Scene::new();
+    let started = std::time::Instant::now();
+    scene.swa("whole").assert().success();
+    let whole = started.elapsed();
+    let expected = scene.files("whole");
+    for (part, signal) in [(0.35, Signal::KILL), (0.6, Signal::TERM), (0.85, Signal::KILL)] {
+        // Ever further into the run, as each goes on where the last one was.
+        let mut child = spawn(&scene.swa("killed"));
+        std::thread::sleep(whole.mul_f64(part).max(Duration::from_millis(50)));
+        let _ended_before = kill_process(Pid::from_child(&child), signal);
+        child.wait().unwrap();
+    }
+    scene.swa("killed").assert().success();
+    same(scene.files("killed"), &expected);
+    // A finished run stays as it is.
+    scene.swa("killed").assert().success();
+    same(scene.files("killed"), &expected);
+}
+
+#[test]
+fn epochs_that_two_runs_have_in_common_are_trained_once() {
+    let scene = Scene::new();
+    scene.swa("swa").assert().success();
+    let alone = ["--epochs", "5"];
+    scene.command("alone", &alone).assert().success();
+    let shared = ["--epochs", "5", "--trunk", "swa"];
+    let output = scene.command("shared", &shared).output().unwrap();
+    assert!(output.status.success());
+    same(scene.files("shared"), &scene.files("alone"));
+    // Other settings than the schedule: nothing is in common.
+    let other = ["--epochs", "5", "--trunk", "swa", "--momentum", "0.8"];
+    fails(&mut scene.command("other", &other), 3, &["`swa`", "momentum: 0.9 there, 0.8 asked for"]);
+    let none = ["--epochs", "5", "--trunk", "swa", "--schedule", "cosine", "--cycle", "5"];
+    fails(&mut scene.command("none", &none), 3, &["`swa`", "no state", "the first 0"]);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_leaves_a_run_to_go_on_with() {
+    let scene = Scene::new();
+    scene.swa("whole").assert().success();
+    // In place of a snapshot a folder.
+    let in_the_way = scene.path("run/ckpt_0005.safetensors");
+    fs::create_dir_all(&in_the_way).unwrap();
+    fails(&mut scene.swa("run"), 4, &["ckpt_0005.safetensors"]);
+    assert_eq!(scene.log("run").len(), 4);
+    fs::remove_dir(&in_the_way).unwrap();
+    scene.swa("run").assert().success();
+    same(scene.files("run"), &scene.files("whole"));
+
+    // A disk without room for the state of the first epoch.
+    let mut limited = Command::new("sh");
+    let swa = scene.swa("full");
+    limited.args(["-c", "ulimit -f 60; trap '' XFSZ; exec \"$0\" \"$@\""]).arg(swa.get_program());
+    limited.args(swa.get_args()).current_dir(scene.dir.path());
+    fails(&mut limited, 4, &["state.safetensors"]);
+    scene.swa("full").assert().success();
+    same(scene.files("full"), &scene.files("whole"));
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    let scene = Scene::new();
+    scene.swa("run").assert().success();
+    let expected = scene.files("run");
+
+    let mut again = scene.swa("run");
+    again.args(["--wd", "1e-4"]);
+    let text = fails(&mut again, 3, &["`run`", "weight_decay: 0.0005 there, 0.0001 asked for"]);
+    assert!(!text.contains("momentum"), "{text}");
+    let longer = ["--epochs", "7", "--swa-start", "4"];
+    fails(&mut scene.command("run", &longer), 3, &["schedule.epochs: 6 there, 7 asked for"]);
+    let mut new = swa_train();
+    new.arg(scene.path("run")).arg("--data").arg(scene.path("cifar"));
+    new.args(["--preset", "cifar10", "--arch", "preresnet-8", "--epochs", "6", "--lr", "0.05"]);
+    fails(&mut new, 3, &["a run is there already", "--resume"]);
+
+    // Another process trains there.
+    let lock = fs::File::open(scene.path("run/results/lock")).unwrap();
+    lock.lock().unwrap();
+    fails(&mut scene.swa("run"), 2, &["`run`", "another process trains in it"]);
+    drop(lock);
+    same(scene.files("run"), &expected);
+
+    // A loss without end: what was written before stays.
+    let high = ["--epochs", "6", "--schedule", "constant", "--lr", "1e12"];
+    let text = fails(
+        &mut scene.command("infinite", &high),
+        3,
+        &["the loss is", "of epoch", "at a rate of"],
+    );
+    assert!(text.contains("train with a lower rate"), "{text}");
+    assert!(scene.path("infinite/results/initial.safetensors").exists());
+
+    // Data of other classes than the first weights have.
+    let mut other = swa_train();
+    other.current_dir(scene.dir.path()).args(["other", "--data", "cifar", "--preset", "cifar10"]);
+    other.args([
+        "--epochs",
+        "1",
+        "--lr",
+        "0.1",
+        "--init",
+        "head.safetensors",
+        "--arch",
+        "preresnet-8",
+    ]);
+    let head = load(&scene.path("run/ckpt_0006.safetensors"));
+    write_head(&scene.path("head.safetensors"), &head);
+    fails(&mut other, 3, &["cifar", "10 classes", "head.safetensors", "4"]);
+
+    let arch = ["nets", "--data", "cifar", "--preset", "cifar10", "--epochs", "1", "--lr", "0.1"];
+    let unknown = |more: &[&str], parts: &[&str]| {
+        let mut command = swa_train();
+        command.current_dir(scene.dir.path()).args(arch).args(more).arg("--resume");
+        fails(&mut command, 2, parts);
+    };
+    unknown(&[], &["which network", "--arch", "--init"]);
+    unknown(
+        &["--arch", "mobilenet_v2"],
+        &["training mobilenet_v2 is not known", "preresnet-DEPTH"],
+    );
+    unknown(&["--arch", "preresnet-8", "--hold-out", "96"], &["--hold-out 96", "96 images"]);
+    unknown(&["--arch", "preresnet-8", "--precision", "fp16"], &["--precision fp16", "bf16"]);
+    unknown(&["--arch", "preresnet-8", "--swa-start", "2"], &["--swa-start 2", "1 to 1"]);
+    let fashion = fixtures().join("fashion-mnist");
+    let mut plain = swa_train();
+    plain.arg(scene.path("plain")).arg("--data").arg(fashion).args(["--preset", "none"]);
+    plain.args(["--arch", "preresnet-8", "--epochs", "1", "--lr", "0.1"]);
+    fails(&mut plain, 2, &["no augmentation is known", "--augment"]);
+}
+
+/// The weights with a head of four outputs.
+fn write_head(path: &Path, tensors: &std::collections::BTreeMap<String, Vec<u8>>) {
+    use safetensors::Dtype;
+    use safetensors::tensor::TensorView;
+    let bytes = fs::read(path.parent().unwrap().join("run/ckpt_0006.safetensors")).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let views: Vec<(String, TensorView)> = whole
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let (shape, row) = (view.shape().to_vec(), 4 * view.shape().last().unwrap_or(&1));
+            let own = &tensors[&name];
+            let cut = match name.as_str() {
+                "fc.weight" => (vec![4, shape[1]], &own[..4 * row]),
+                "fc.bias" => (vec![4], &own[..16]),
+                _ => (shape, &own[..]),
+            };
+            let dtype: Dtype = view.dtype();
+            (name, TensorView::new(dtype, cut.0, cut.1).unwrap())
+        })
+        .collect();
+    safetensors::serialize_to_file(views, None, path).unwrap();
+}
+
+/// Weights and their average stay in f32.
+#[test]
+fn narrower_products_learn_as_well() {
+    let scene = Scene::new();
+    let mut command = scene.swa("bf16");
+    let report = json(command.args(["--precision", "bf16"]));
+    let last = &report["epochs"][5];
+    assert!(last["swa"]["accuracy"].as_f64().unwrap() > 0.8, "{last}");
+    let snapshot = load(&scene.path("bf16/ckpt_0006.safetensors"));
+    let values = swa_testing::to_f32(&snapshot["conv1.weight"]);
+    assert!(values.iter().any(|x| x.to_bits() & 0xffff != 0), "rounded to bf16");
+}
+
+/// Held-out images take no part in training, and every seed has the same ones.
+#[test]
+fn held_out_images_validate() {
+    let scene = Scene::new();
+    let args = ["--epochs", "1", "--hold-out", "24", "--samples", "48"];
+    let digest = |run: &str, seed: &str| {
+        let mut command = scene.command(run, &args);
+        command.args(["--seed", seed]);
+        let report = json(&mut command);
+        let model = &report["epochs"][0]["model"];
+        // Of 24 images.
+        let right = model["accuracy"].as_f64().unwrap() * 24.0;
+        assert!((right - right.round()).abs() < 1e-9, "{model}");
+        load(&scene.path(run).join("results/initial.safetensors"))
+    };
+    assert!(digest("one", "1") != digest("two", "2"));
+}
+
+/// Every schedule of the papers, from first weights that another run left.
+#[test]
+fn cyclical_schedules_take_their_snapshots() {
+    let scene = Scene::new();
+    scene.command("first", &["--epochs", "1"]).assert().success();
+    for (schedule, cycle, expected) in
+        [("sawtooth", "2", vec![2, 4]), ("triangle", "2", vec![1, 3]), ("cosine", "2", vec![2, 4])]
+    {
+        let args = ["--epochs", "4", "--schedule", schedule, "--cycle", cycle, "--swa-start", "1"];
+        let mut command = scene.command(schedule, &args);
+        command.args(["--init", "first/results/last.safetensors"]);
+        let report = json(&mut command);
+        assert_eq!(report["snapshots"], serde_json::json!(expected), "{schedule}");
+        let last = &report["epochs"][3]["swa"];
+        let averaged = report["epochs"].as_array().unwrap().iter();
+        let most = averaged.filter_map(|line| line["swa"]["snapshots"].as_u64()).max();
+        assert_eq!(most, Some(2), "{schedule}: {last}");
+        assert!(scene.path(schedule).join("results/swa.safetensors").exists());
+        assert!(!scene.path(schedule).join("results/initial.safetensors").exists());
+    }
+}
