@@ -56,7 +56,7 @@ impl Scene {
     fn command(&self, run: &str, schedule: &[&str]) -> Command {
         let mut command = swa_train();
         command.current_dir(self.dir.path()).args([run, "--data", "cifar", "--preset", "cifar10"]);
-        command.args(["--arch", "preresnet-8", "--width", "4", "--batch-size", "32"]);
+        command.args(["--arch", "preresnet-8", "--width", "4", "--batch-size", "16"]);
         command.args(["--swa-lr", "0.02", "--eval-every", "2", "--threads", "1"]);
         if !schedule.contains(&"--lr") {
             command.args(["--lr", "0.05"]);
@@ -152,7 +152,7 @@ fn the_average_is_that_of_swa_avg_bit_for_bit() {
     let mut command = swa_bn_update();
     command.arg(&mean).arg("--data").arg(scene.path("cifar")).arg("-o").arg(&updated);
     command.args(["--preset", "cifar10", "--transform", "train", "--method", "weighted"]);
-    command.args(["--batch-size", "32", "--seed", "1", "--threads", "1", "--quiet"]);
+    command.args(["--batch-size", "16", "--seed", "1", "--threads", "1", "--quiet"]);
     command.assert().success();
     assert!(load(&updated) == load(&run.join("results/swa_bn.safetensors")));
 }
@@ -188,6 +188,10 @@ fn epochs_that_two_runs_have_in_common_are_trained_once() {
     let output = scene.command("shared", &shared).output().unwrap();
     assert!(output.status.success());
     same(scene.files("shared"), &scene.files("alone"));
+    // What failed before anything was trained is no run yet.
+    fails(&mut scene.command("nothing", &["--epochs", "5", "--augment", "resized"]), 2, &["size"]);
+    scene.command("nothing", &alone).assert().success();
+    same(scene.files("nothing"), &scene.files("alone"));
     // Other settings than the schedule: nothing is in common.
     let other = ["--epochs", "5", "--trunk", "swa", "--momentum", "0.8"];
     fails(&mut scene.command("other", &other), 3, &["`swa`", "momentum: 0.9 there, 0.8 asked for"]);

@@ -117,9 +117,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     };
     let folder = Folder::open(&options.run, &settings, options.resume)?;
     let batch_size = images.batch_size.unwrap_or(128);
-    if let Some(trunk) = &options.trunk
-        && !folder.file(STATE).exists()
-    {
+    if let Some(trunk) = options.trunk.as_ref().filter(|_| folder.is_new) {
         let steps =
             images.samples.unwrap_or(training.len() - options.hold_out).div_ceil(batch_size);
         let epochs = graft(trunk, &folder, &settings, &options.schedule, steps)?;
@@ -137,6 +135,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let input = Input::new(data.transform(), device)?;
     let sgd = Sgd::new(network.parameters(), options.momentum, options.weight_decay)?;
     let mut trainer = Trainer { network, sgd, input, seed: images.seed };
+    folder.record(&settings)?;
     let lines = run(options, &folder, &data, &mut trainer, progress)?;
     let snapshots = (0..options.schedule.epochs()).filter(|&e| options.schedule.collects(e));
     Ok(Trained {
@@ -174,6 +173,10 @@ fn pixels(
         Augment::Resized => Augmentation::ResizedCrop,
         Augment::None => Augmentation::Plain,
     };
+    if augmentation == Augmentation::ResizedCrop && transform.crop.is_none() {
+        let what = concat!(setting!("augment", "resized"), ": the size of the crop is not known");
+        return Err(Error::usage(what).remedy(concat!("give ", setting!("crop"))));
+    }
     let training = Training { augmentation, seed: options.session.images.seed, size: None };
     progress.note(&format!("training images: {training}"));
     transform.training = Some(training);
@@ -190,7 +193,11 @@ fn run(
     progress: &dyn Progress,
 ) -> Result<Vec<EpochLine>> {
     let state_file = folder.file(STATE);
-    let mut state = State::restore(trainer, &state_file)?.unwrap_or_default();
+    let kept = match folder.is_new && options.trunk.is_none() {
+        true => None,
+        false => State::restore(trainer, &state_file)?,
+    };
+    let mut state = kept.unwrap_or_default();
     let mut lines = folder.truncate_log(state.epochs)?;
     if state.epochs > 0 {
         progress.note(&format!("resumed after epoch {}", state.epochs));
@@ -261,7 +268,7 @@ fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> 
 /// The weights that the seed draws, as a file of the run.
 fn drawn(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Result<Checkpoint> {
     let path = folder.snapshot(0);
-    if !path.exists() {
+    if folder.is_new || !path.exists() {
         let Some(arch) = &options.session.networks.arch else {
             return Err(Error::usage("which network?").remedy(concat!(
                 "give ",

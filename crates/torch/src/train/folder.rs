@@ -13,6 +13,8 @@ use super::log::EpochLine;
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// Whether nothing was trained in it yet.
+    pub is_new: bool,
     /// Held until the run ends.
     _lock: Option<fs::File>,
 }
@@ -22,7 +24,7 @@ const CONFIG: &str = "config.json";
 impl Folder {
     /// The folder of a run that is there.
     pub fn of(path: &Path) -> Self {
-        Folder { path: path.to_path_buf(), _lock: None }
+        Folder { path: path.to_path_buf(), is_new: false, _lock: None }
     }
 
     /// Creates the folder of a new run, or opens that of one to go on with: the settings must be the same. No other
@@ -38,7 +40,7 @@ impl Folder {
         folder._lock = Some(lock(&folder.file("lock"), path)?);
         let file = folder.file(CONFIG);
         if !file.exists() {
-            replace(&file, &format!("{settings:#}\n"))?;
+            folder.is_new = true;
             return Ok(folder);
         }
         if !resume {
@@ -53,6 +55,17 @@ impl Folder {
         Err(Error::new(Kind::Mismatch, "the run there has other settings")
             .at(path)
             .list(differences))
+    }
+
+    /// Keeps the settings of a new run. From now on it can only be gone on with.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn record(&self, settings: &Value) -> Result<()> {
+        match self.is_new {
+            true => replace(&self.file(CONFIG), &format!("{settings:#}\n")),
+            false => Ok(()),
+        }
     }
 
     /// The settings of the run that is there.
