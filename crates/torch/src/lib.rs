@@ -4,6 +4,7 @@
 //! - [`report`] turns outcomes into text, JSON, CSV and SVG.
 //! - [`session`] has the options that jobs share: data, pixels, networks, device.
 //! - [`bn_update`] and [`evaluate`] are the arithmetic of the two passes; [`parts`] shares a pass between processes.
+//! - [`landscape`] is what surrounds an optimum: planes, lines and rays through weight vectors.
 //! - [`train`] repeats the papers' training runs.
 //! - [`nn`] holds the networks.
 //!
@@ -15,8 +16,10 @@
 pub mod bn_update;
 pub mod evaluate;
 pub mod jobs;
+pub mod landscape;
 pub mod nn;
 pub mod parts;
+mod plot;
 pub mod report;
 pub mod session;
 pub mod train;

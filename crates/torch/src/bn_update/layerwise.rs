@@ -19,7 +19,9 @@ use super::outcome::{Outcome, checked};
 use super::stability::Stability;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
-use crate::nn::{self, ChannelMoments, Layer, Model, Network, Pass, one_value, with_smaller_batch};
+use crate::nn::{
+    self, ChannelMoments, Fault, Layer, Model, Network, Pass, one_value, with_smaller_batch,
+};
 use swa_base::text::megabytes;
 use swa_base::{Error, Kind, Progress, Result, setting};
 use swa_data::Batch;
@@ -33,8 +35,14 @@ struct Reached {
     moments: ChannelMoments,
 }
 
-/// A forward pass that yields the moments at the next layer without statistics, and waits there.
-type Forward = Coroutine<(), Reached, Result<()>>;
+/// A forward pass that yields the moments at the next layer without statistics, and waits there. It ends in the logits.
+type Forward = Coroutine<(), Reached, Result<Tensor>>;
+
+/// How far a forward pass got.
+enum Advanced {
+    Waits(Forward, Reached),
+    Ended(Tensor),
+}
 
 /// By layer, mean and variance on the network's device, once they are known. All passes share it.
 type Known = Rc<RefCell<Vec<Option<[Tensor; 2]>>>>;
@@ -86,8 +94,37 @@ pub fn of_batches(
     budget: &Budget,
     progress: &dyn Fn(Step),
 ) -> Result<(Outcome, usize)> {
-    check(&model.batchnorms)?;
     let _guard = tch::no_grad_guard();
+    let (passes, outcome) = all(model, input, batches, budget, progress)?;
+    Ok((outcome, passes.begun))
+}
+
+/// The same, and the logits of every batch, [images, classes], f32, with these statistics: from the same forward passes,
+/// as far as memory holds them.
+///
+/// # Errors
+/// Those of [`of_batches`]. A model without batchnorm layers has none of its own.
+pub(crate) fn with_logits(
+    model: &Model,
+    input: &Input,
+    batches: &[Batch],
+    budget: &Budget,
+) -> Result<(Outcome, Vec<Tensor>)> {
+    let _guard = tch::no_grad_guard();
+    let (mut passes, outcome) = all(model, input, batches, budget, &|_| {})?;
+    let logits = (0..batches.len()).map(|i| passes.logits(i)).collect::<Result<_>>()?;
+    Ok((outcome, logits))
+}
+
+/// Runs all forward passes to the last layer.
+fn all<'a>(
+    model: &'a Model,
+    input: &'a Input,
+    batches: &'a [Batch],
+    budget: &'a Budget,
+    progress: &dyn Fn(Step),
+) -> Result<(Passes<'a>, Outcome)> {
+    check(&model.batchnorms)?;
     let mut passes = Passes::new(model, input, batches, budget);
     let mut layers: Vec<Option<Statistics>> = vec![None; model.batchnorms.len()];
     for step in 1..=layers.len() {
@@ -98,7 +135,7 @@ pub fn of_batches(
     let images = batches.iter().map(|batch| batch.n).sum();
     let outcome = checked(&model.batchnorms, layers, Method::Layerwise, images, batches.len())?;
     let standard_error = passes.stability.largest();
-    Ok((Outcome { standard_error, ..outcome }, passes.begun))
+    Ok((passes, Outcome { standard_error, ..outcome }))
 }
 
 /// Fails if a layer stands at several places of the network: between them its statistics would depend on themselves.
@@ -187,7 +224,7 @@ impl<'a> Passes<'a> {
         let mut sums: Option<(usize, Accumulator)> = None;
         let mut total = 0;
         for (i, batch) in self.batches.iter().enumerate() {
-            let Some((forward, reached)) = self.advance(i)? else { continue };
+            let Advanced::Waits(forward, reached) = self.advance(i)? else { continue };
             let description = &self.model.batchnorms[reached.layer];
             let (layer, sums) = sums.get_or_insert_with(|| {
                 (reached.layer, Accumulator::new(Method::Layerwise, &[description.channels]))
@@ -214,8 +251,18 @@ impl<'a> Passes<'a> {
         Ok(Some((layer, statistics)))
     }
 
-    /// Runs the pass of batch `i` to the next layer; None if it ended.
-    fn advance(&mut self, i: usize) -> Result<Option<(Forward, Reached)>> {
+    /// Runs the pass of batch `i` to its end, once all layers have statistics.
+    fn logits(&mut self, i: usize) -> Result<Tensor> {
+        match self.advance(i)? {
+            Advanced::Ended(logits) => {
+                Ok(logits.f_to_kind(tch::Kind::Float).map_err(Fault::from)?)
+            }
+            Advanced::Waits(..) => unreachable!("all layers have statistics"),
+        }
+    }
+
+    /// Runs the pass of batch `i` to the next layer, or to its end.
+    fn advance(&mut self, i: usize) -> Result<Advanced> {
         loop {
             let forward = match self.waiting[i].take() {
                 Some(forward) => Ok(forward),
@@ -224,8 +271,10 @@ impl<'a> Passes<'a> {
             let error = match forward {
                 Err(error) => error,
                 Ok(mut forward) => match forward.resume(()) {
-                    CoroutineResult::Yield(reached) => return Ok(Some((forward, reached))),
-                    CoroutineResult::Return(Ok(())) => return Ok(None),
+                    CoroutineResult::Yield(reached) => {
+                        return Ok(Advanced::Waits(forward, reached));
+                    }
+                    CoroutineResult::Return(Ok(logits)) => return Ok(Advanced::Ended(logits)),
                     CoroutineResult::Return(Err(error)) => error,
                 },
             };
@@ -270,7 +319,7 @@ fn forward(
     x: &Tensor,
     known: &Known,
     yielder: &Yielder<(), Reached>,
-) -> Result<()> {
+) -> Result<Tensor> {
     let given = |layer: usize, x: &Tensor| -> nn::Result<[Tensor; 2]> {
         if known.borrow()[layer].is_none() {
             yielder.suspend(Reached { layer, moments: ChannelMoments::of(x)? });
@@ -279,7 +328,7 @@ fn forward(
         let statistics = known[layer].as_ref().expect("it resumes when they are known");
         Ok(statistics.each_ref().map(Tensor::shallow_clone))
     };
-    Ok(network.forward(x, &mut Pass::Given(&given)).map(drop)?)
+    Ok(network.forward(x, &mut Pass::Given(&given))?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //! | [`Evaluate`] | [`evaluate`] | [`Evaluation`] |
 //! | [`MergeOutcomes`] | [`merge_outcomes`] | [`Evaluated`] |
 //! | [`CompareStats`] | [`compare_stats`] | [`Compared`] |
+//! | [`DrawLandscape`] | [`draw_landscape`] | [`Drawn`] |
+//! | [`MergeLandscape`] | [`merge_landscape`] | [`Landscape`] |
 //! | [`SampleSwag`] | [`sample_swag`] | [`SwagSampled`] |
 //! | [`Soup`] | [`soup()`] | [`Souped`] |
 //! | [`Train`] | [`train()`] | [`Trained`] |
@@ -18,6 +20,7 @@ mod evaluate;
 mod evaluated;
 mod files;
 mod held;
+mod landscape;
 mod merge_outcomes;
 mod merge_stats;
 mod sharing;
@@ -32,6 +35,10 @@ pub use compare_stats::{CompareStats, Compared, Origin, Verdict, compare_stats};
 pub use evaluate::{Evaluate, Evaluation, evaluate};
 pub use evaluated::{About, ClassMapUsed, Evaluated, Row};
 pub use files::Files;
+pub use landscape::{
+    Bn, DrawLandscape, Drawn, Landscape, MergeLandscape, Points, SavedPoints, draw_landscape,
+    merge_landscape,
+};
 pub use merge_outcomes::{MergeOutcomes, merge_outcomes};
 pub use merge_stats::{MergeStats, merge_stats};
 pub use sharing::{SavedPart, Sharing, State};

@@ -110,12 +110,21 @@ impl Sharing {
         content: C,
         progress: &dyn Progress,
     ) -> Result<Keeper<C>> {
-        let part = self.part(pass, notes, content)?;
+        self.keep(self.part(pass, notes, content)?, progress)
+    }
+
+    /// Keeps a part while its pass runs, with what the state file has.
+    pub(super) fn keep<C: Content>(
+        &self,
+        part: Part<C>,
+        progress: &dyn Progress,
+    ) -> Result<Keeper<C>> {
+        let unit = part.identity.unit().to_string();
         let keeper = Keeper::open(part, self.resume.as_deref(), self.tell)?;
         let (done, all) = keeper.with(|part| (part.progress.done, part.batches()));
         if let Some(state) = self.resume.as_ref().filter(|_| done > 0) {
             let state = state.display();
-            progress.note(&format!("`{state}`: going on after {done} of {all} batches"));
+            progress.note(&format!("`{state}`: going on after {done} of {all} {unit}"));
         }
         Ok(keeper)
     }

@@ -37,11 +37,8 @@ impl Trainable {
         device: tch::Device,
         precision: Precision,
     ) -> Result<Self> {
-        let setup = Setup { device, precision: Precision::Fp32, folded: false, trainable: true };
-        let none = Freeze::default();
-        let candidates = Candidates::open(arch, &[])?;
-        let recognised = Recognised::of(checkpoint, &candidates, &none)?;
-        let (mut model, tensors) = recognised.load_with_tensors(setup)?;
+        let mut trainable = Self::of_any_family(checkpoint, arch, device)?;
+        let model = &mut trainable.model;
         model.precision = precision;
         if models::recipe(&model.arch).is_none() {
             let known = models::trained().join(", ");
@@ -49,6 +46,23 @@ impl Trainable {
                 .at(checkpoint.path())
                 .remedy(format!("known: {known}")));
         }
+        Ok(trainable)
+    }
+
+    /// The same for weights that are set, not trained.
+    ///
+    /// # Errors
+    /// Those of recognising and loading.
+    pub fn of_any_family(
+        checkpoint: &Checkpoint,
+        arch: Option<&str>,
+        device: tch::Device,
+    ) -> Result<Self> {
+        let setup = Setup { device, precision: Precision::Fp32, folded: false, trainable: true };
+        let none = Freeze::default();
+        let candidates = Candidates::open(arch, &[])?;
+        let recognised = Recognised::of(checkpoint, &candidates, &none)?;
+        let (model, tensors) = recognised.load_with_tensors(setup)?;
         let parameters = join(&tensors, Role::Parameter).map_err(Error::from)?;
         let mut trainable = Trainable { model, tensors, parameters };
         trainable.attach().map_err(Error::from)?;
@@ -77,6 +91,31 @@ impl Trainable {
     /// All parameters, [number of values]. The network follows what is written to it.
     pub fn parameters(&self) -> &Tensor {
         &self.parameters
+    }
+
+    /// Sets all parameters, given in their order.
+    ///
+    /// # Errors
+    /// `Mismatch` in libtorch's words where they are not as many.
+    pub fn set_parameters(&self, values: &[f32]) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let mut own = self.parameters.shallow_clone();
+        let set = Tensor::f_from_slice(values).and_then(|values| own.f_copy_(&values));
+        Ok(set.map_err(Fault::from)?)
+    }
+
+    /// All parameters, in their order.
+    ///
+    /// # Errors
+    /// Those of libtorch.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        Ok(Vec::try_from(&self.parameters).map_err(Fault::from)?)
+    }
+
+    /// Names and shapes of the parameters, in their order; convolutions lie filter by filter.
+    pub fn shapes(&self) -> Vec<(String, Vec<usize>)> {
+        let own = self.tensors.iter().filter(|t| t.role == Role::Parameter);
+        own.map(|t| (t.name.clone(), t.shape.clone())).collect()
     }
 
     /// The gradient of a scalar by all parameters, in their order.

@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path) -> Result<Opened> {
     let (Some(identity), Some(progress)) = (metadata.get(IDENTITY), metadata.get(PROGRESS)) else {
         return Err(Error::input("is neither a part nor the state of a pass")
             .at(path)
-            .remedy("give what swa-bn-update or swa-eval saved"));
+            .remedy("give what swa-bn-update, swa-eval or swa-landscape saved"));
     };
     checkpoint.verify(&|_| {})?;
     let broken = || Error::new(Kind::Damaged, "its metadata are not those of a part").at(path);

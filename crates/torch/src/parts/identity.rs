@@ -31,6 +31,11 @@ impl Identity {
         self.get("batches").as_u64().unwrap_or(0) as usize
     }
 
+    /// What those are in this pass: batches, or points.
+    pub fn unit(&self) -> &str {
+        self.get("unit").as_str().unwrap_or("batches")
+    }
+
     pub(super) fn text(&self) -> &str {
         &self.text
     }

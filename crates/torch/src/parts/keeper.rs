@@ -225,9 +225,9 @@ impl<C: Content> Kept<C> {
         {
             tell.error(&format!("error: {}", error.message(&marked)));
         } else if by_signal && done > 0 {
-            let all = self.part.batches();
+            let (all, unit) = (self.part.batches(), self.part.identity.unit());
             tell.line(&format!(
-                "interrupted: {done} of {all} batches are kept in `{path}`; the same command goes on from there"
+                "interrupted: {done} of {all} {unit} are kept in `{path}`; the same command goes on from there"
             ));
         }
     }

@@ -39,6 +39,11 @@ impl BatchSummary {
             skipped: batch.skipped.clone(),
         }
     }
+
+    /// Of a point, where a pass goes over points in place of batches.
+    pub fn of_point(number: usize) -> Self {
+        BatchSummary { number, images: 1, size: [1; 3], skipped: vec![] }
+    }
 }
 
 /// How far a part is.

@@ -171,7 +171,8 @@ fn check_complete(parts: &[Opened]) -> Result<()> {
         let Progress { shard, done, .. } = part.progress;
         let share = shard.share(part.identity.batches());
         if done < share {
-            return Err(Error::input(format!("is unfinished: {done} of {share} batches"))
+            let unit = part.identity.unit();
+            return Err(Error::input(format!("is unfinished: {done} of {share} {unit}"))
                 .at(part.checkpoint.path())
                 .remedy(concat!("finish it with ", setting!("resume"))));
         }

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
+pub(crate) use super::frame::Stroke;
 use super::frame::{Frame, Labels};
 use super::scale::range;
 use super::svg::{Px, begin, escaped, path};
-pub(crate) use super::frame::Stroke;
 
 /// A curve of a panel.
 #[derive(Debug, Clone)]
@@ -66,7 +66,8 @@ impl Curves {
     /// The picture, the same bytes for the same curves.
     pub fn svg(&self) -> String {
         let all = self.panels.len().max(1) as f64 * WIDTH;
-        let (entries, lines) = placed(self.legend.iter().map(|(name, _)| SAMPLE + width(name)), all);
+        let (entries, lines) =
+            placed(self.legend.iter().map(|(name, _)| SAMPLE + width(name)), all);
         let height = LEGEND + (lines + self.notes.len()) as f64 * LINE + 4.0;
         let mut svg = begin(all, height);
         for (i, panel) in self.panels.iter().enumerate() {

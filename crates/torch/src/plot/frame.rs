@@ -101,13 +101,15 @@ impl Frame {
             let x = Px(self.x.at(value));
             let (b, base) = (Px(bottom), Px(bottom + 17.0));
             let _ = writeln!(svg, "<path d=\"M{x} {b}v4\" stroke=\"#444444\"/>");
-            let _ = writeln!(svg, "<text x=\"{x}\" y=\"{base}\" text-anchor=\"middle\">{text}</text>");
+            let _ =
+                writeln!(svg, "<text x=\"{x}\" y=\"{base}\" text-anchor=\"middle\">{text}</text>");
         }
         for (value, text) in self.named_y() {
             let y = self.y.at(value);
             let (l, end, at, base) = (Px(left), Px(left - 7.0), Px(y), Px(y + 4.0));
             let _ = writeln!(svg, "<path d=\"M{l} {at}h-4\" stroke=\"#444444\"/>");
-            let _ = writeln!(svg, "<text x=\"{end}\" y=\"{base}\" text-anchor=\"end\">{text}</text>");
+            let _ =
+                writeln!(svg, "<text x=\"{end}\" y=\"{base}\" text-anchor=\"end\">{text}</text>");
         }
         let _ = writeln!(
             svg,
@@ -198,7 +200,10 @@ mod tests {
     fn curves_end_at_the_frame() {
         let unit = [0.0, 1.0];
         let found = pieces(&[[0.0, 0.5], [0.5, 0.5], [1.0, 1.5], [1.0, 0.5]], unit, unit);
-        assert_eq!(found, [vec![[0.0, 0.5], [0.5, 0.5], [0.75, 1.0]], vec![[1.0, 1.0], [1.0, 0.5]]]);
+        assert_eq!(
+            found,
+            [vec![[0.0, 0.5], [0.5, 0.5], [0.75, 1.0]], vec![[1.0, 1.0], [1.0, 0.5]]]
+        );
         let broken = pieces(&[[0.0, 0.1], [0.2, f64::NAN], [0.4, 0.2], [0.6, 0.3]], unit, unit);
         assert_eq!(broken, [vec![[0.4, 0.2], [0.6, 0.3]]]);
         assert!(pieces(&[[0.0, 2.0], [1.0, 3.0]], unit, unit).is_empty());

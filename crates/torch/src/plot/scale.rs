@@ -13,11 +13,6 @@ impl Scale {
         let [first, last] = self.pixels;
         first + (value - from) / (to - from) * (last - first)
     }
-
-    /// How long a distance of 1 is, in pixels.
-    pub fn unit(&self) -> f64 {
-        ((self.pixels[1] - self.pixels[0]) / (self.values[1] - self.values[0])).abs()
-    }
 }
 
 /// The round values, at steps of 1, 2 or 5 times a power of ten, that lie in the range: as many as there can be, but
@@ -30,7 +25,8 @@ pub(super) fn ticks([from, to]: [f64; 2], most: usize) -> Vec<(f64, String)> {
     let mut power = (width / most as f64).log10().floor() as i32;
     loop {
         for factor in [1.0, 2.0, 5.0] {
-            let step = if power < 0 { factor / 10f64.powi(-power) } else { factor * 10f64.powi(power) };
+            let step =
+                if power < 0 { factor / 10f64.powi(-power) } else { factor * 10f64.powi(power) };
             // A value at the edge counts in spite of rounding.
             let (first, last) = ((from / step - 1e-9).ceil(), (to / step + 1e-9).floor());
             if last - first < most as f64 {
@@ -89,9 +85,10 @@ mod tests {
     #[test]
     fn numbers_keep_the_digits_that_count() {
         let text = |value| significant(value, 3);
-        assert_eq!([text(0.03124), text(6.283), text(41.27), text(1234.0), text(0.0)], [
-            "0.0312", "6.28", "41.3", "1234", "0"
-        ]);
+        assert_eq!(
+            [text(0.03124), text(6.283), text(41.27), text(1234.0), text(0.0)],
+            ["0.0312", "6.28", "41.3", "1234", "0"]
+        );
     }
 
     #[test]

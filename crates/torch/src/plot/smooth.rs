@@ -19,9 +19,8 @@ pub(super) fn finer(axis: &[f64]) -> Vec<f64> {
 pub(super) fn values(columns: usize, values: &[f64]) -> Vec<f64> {
     let rows: Vec<Vec<f64>> = values.chunks_exact(columns).map(line).collect();
     let width = rows[0].len();
-    let columns: Vec<Vec<f64>> = (0..width)
-        .map(|i| line(&rows.iter().map(|row| row[i]).collect::<Vec<_>>()))
-        .collect();
+    let columns: Vec<Vec<f64>> =
+        (0..width).map(|i| line(&rows.iter().map(|row| row[i]).collect::<Vec<_>>())).collect();
     (0..columns[0].len()).flat_map(|j| columns.iter().map(move |column| column[j])).collect()
 }
 
@@ -83,6 +82,8 @@ mod tests {
     fn what_is_not_finite_stays_where_it_is() {
         let found = line(&[1.0, 2.0, f64::NAN, 4.0, 5.0, 6.0]);
         assert_eq!(found[..5], [1.0, 1.25, 1.5, 1.75, 2.0]);
-        assert!(found[5..12].iter().all(|v| v.is_nan()) && found[12..].iter().all(|v| v.is_finite()));
+        assert!(
+            found[5..12].iter().all(|v| v.is_nan()) && found[12..].iter().all(|v| v.is_finite())
+        );
     }
 }

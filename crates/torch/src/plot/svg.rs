@@ -58,13 +58,10 @@ mod tests {
     #[test]
     fn coordinates_are_short() {
         let text = |x| Px(x).to_string();
-        assert_eq!(["12", "12.3", "-0.5", "0", "0"], [
-            text(12.04),
-            text(12.26),
-            text(-0.46),
-            text(-0.01),
-            text(0.0)
-        ]);
+        assert_eq!(
+            ["12", "12.3", "-0.5", "0", "0"],
+            [text(12.04), text(12.26), text(-0.46), text(-0.01), text(0.0)]
+        );
         assert_eq!(path(&[[0.0, 1.5], [2.0, 3.0]]), "M0 1.5L2 3");
     }
 

@@ -6,6 +6,8 @@ mod comparison;
 mod confusion;
 mod evaluation;
 mod files;
+mod landscape;
+mod learning_curves;
 mod part;
 mod per_class;
 mod predictions;
@@ -20,6 +22,10 @@ pub use comparison::{ComparisonReport, StatisticsReport};
 pub use confusion::confusion;
 pub use evaluation::{EvaluationReport, ModelReport};
 pub use files::write_files;
+pub use landscape::{
+    LandscapeFiles, LandscapeModel, LandscapePoint, LandscapeReport, PointsReport,
+};
+pub use learning_curves::{RunLog, learning_curves_svg};
 pub use part::{PaceReport, PartReport, Waiting};
 pub use per_class::{ClassCount, per_class};
 pub use scores::Scores;

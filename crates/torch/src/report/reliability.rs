@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use crate::evaluate::{BINS, Bin, Tally};
-use swa_base::text::printable;
+use crate::plot::{begin, escaped, shortened};
 
 /// Of a panel, in pixels.
 const WIDTH: f64 = 288.0;
@@ -27,11 +27,7 @@ pub(super) fn reliability_svg(models: &[(String, Tally)]) -> String {
     let across = models.len().min(ACROSS);
     let width = across as f64 * WIDTH;
     let height = models.len().div_ceil(across.max(1)) as f64 * HEIGHT;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
-         width=\"{width}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\" \
-         fill=\"#222222\">\n<rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
-    );
+    let mut svg = begin(width, height);
     for (i, (title, tally)) in models.iter().enumerate() {
         let (x, y) = ((i % across) as f64 * WIDTH, (i / across) as f64 * HEIGHT);
         // Writing to a string cannot fail.
@@ -42,7 +38,7 @@ pub(super) fn reliability_svg(models: &[(String, Tally)]) -> String {
 
 fn panel(svg: &mut String, [x, y]: [f64; 2], title: &str, tally: &Tally) -> std::fmt::Result {
     writeln!(svg, "<g transform=\"translate({x} {y})\">")?;
-    let (whole, cut) = (escaped(title), escaped(&shortened(title)));
+    let (whole, cut) = (escaped(title), escaped(&shortened(title, TITLE)));
     writeln!(
         svg,
         "<text x=\"{LEFT}\" y=\"22\" font-weight=\"bold\">{cut}<title>{whole}</title></text>"
@@ -126,19 +122,6 @@ fn bars(svg: &mut String, i: usize, bin: &Bin, most: usize) -> std::fmt::Result 
     writeln!(svg, "</g>")
 }
 
-/// The end of a title: models of one run differ there.
-fn shortened(title: &str) -> String {
-    let surplus = title.chars().count().saturating_sub(TITLE);
-    if surplus == 0 {
-        return title.to_string();
-    }
-    format!("…{}", title.chars().skip(surplus + 1).collect::<String>())
-}
-
-fn escaped(text: &str) -> String {
-    printable(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,8 +160,5 @@ mod tests {
         let svg = reliability_svg(&models);
         assert!(svg.contains("viewBox=\"0 0 1152 720\"") && svg.contains("translate(288 360)"));
         assert_eq!(svg, reliability_svg(&models));
-        let long = format!("{}/the-end.safetensors", "x".repeat(100));
-        assert_eq!(shortened(&long).chars().count(), TITLE);
-        assert!(shortened(&long).ends_with("/the-end.safetensors"));
     }
 }
