@@ -20,6 +20,8 @@ if "$PYTHON" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
     python3 tests/bench/document.py programs <"$measured"
     "$PYTHON" tests/bench/training.py >"$measured"
     python3 tests/bench/document.py training <"$measured"
+    python3 tests/bench/landscape.py >"$measured"
+    python3 tests/bench/document.py landscape <"$measured"
 else
     echo "skipped: the comparison with PyTorch ($PYTHON has no torch, torchvision and safetensors; set PYTHON)"
 fi

@@ -92,7 +92,7 @@ pub fn fails(command: &mut Command, code: i32, parts: &[&str]) -> String {
     stderr
 }
 
-/// The two data tools.
+/// The tools that need data.
 pub mod data_tools {
     use std::path::Path;
 
@@ -112,6 +112,10 @@ pub mod data_tools {
 
     pub fn swa_train() -> Command {
         tool("swa-train")
+    }
+
+    pub fn swa_landscape() -> Command {
+        tool("swa-landscape")
     }
 
     /// Tests run beside each other: waiting threads must not spin.

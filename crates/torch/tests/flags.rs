@@ -7,11 +7,15 @@ use swa_testing::{binary, root};
 
 #[test]
 fn flags_exist() {
-    let tools = ["swa-avg", "swa-bn-update", "swa-eval", "swa-train"].map(binary);
+    let landscape = ["plane", "line", "rays", "merge", "draw", "curves"];
+    let tools = ["swa-avg", "swa-bn-update", "swa-eval", "swa-train"].map(|tool| vec![tool]);
+    let landscape = landscape.map(|command| vec!["swa-landscape", command]);
     let help: String = tools
         .iter()
-        .map(|tool| {
-            let output = std::process::Command::new(tool).arg("--help").output().unwrap();
+        .chain(&landscape)
+        .map(|command| {
+            let mut tool = std::process::Command::new(binary(command[0]));
+            let output = tool.args(&command[1..]).arg("--help").output().unwrap();
             String::from_utf8(output.stdout).unwrap()
         })
         .collect();

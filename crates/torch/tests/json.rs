@@ -14,8 +14,8 @@ use swa_tools::report::{
 };
 use swa_tools::{Choice, Kind};
 use swa_torch::report::{
-    BnUpdateReport, ComparisonReport, EvaluationReport, PartReport, SoupReport, SwagReport,
-    TrainReport,
+    BnUpdateReport, ComparisonReport, EvaluationReport, LandscapeReport, PartReport, PointsReport,
+    SoupReport, SwagReport, TrainReport,
 };
 
 const INTRODUCTION: &str = "\
@@ -130,6 +130,8 @@ fn the_document_is_that_of_the_types() {
     section::<SoupReport>(&mut text, "swa-eval --soup", done);
     section::<PartReport>(&mut text, "swa-bn-update --save-stats, swa-eval --save-outcomes", done);
     section::<TrainReport>(&mut text, "swa-train", done);
+    section::<LandscapeReport>(&mut text, "swa-landscape plane, line, rays, merge, draw", done);
+    section::<PointsReport>(&mut text, "swa-landscape --save-points", done);
     section::<Failure>(&mut text, "Errors", done);
     text += "## Kinds of errors\n\n| kind | exit code | |\n|---|---|---|\n";
     for kind in Kind::ALL {

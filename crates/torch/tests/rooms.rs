@@ -9,15 +9,17 @@ use regex::Regex;
 use swa_testing::root;
 
 /// Each room with the rooms that it may import, lowest first; docs/architecture.md has the same order.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 10] = [
+    ("plot", &[]),
     ("nn", &[]),
     ("parts", &[]),
     ("bn_update", &["nn", "parts"]),
     ("evaluate", &["nn", "parts"]),
+    ("landscape", &["nn", "parts", "bn_update", "evaluate"]),
     ("session", &["nn"]),
     ("train", &["nn", "bn_update", "evaluate"]),
-    ("jobs", &["nn", "parts", "bn_update", "evaluate", "session", "train"]),
-    ("report", &["bn_update", "evaluate", "session", "train", "jobs"]),
+    ("jobs", &["nn", "parts", "bn_update", "evaluate", "landscape", "session", "train"]),
+    ("report", &["plot", "bn_update", "evaluate", "landscape", "session", "train", "jobs"]),
 ];
 
 /// By module (`nn::models::vgg`), the modules that it imports.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use assert_cmd::Command;
 use insta::assert_snapshot;
-use swa_testing::data_tools::{swa_bn_update, swa_eval, swa_train};
+use swa_testing::data_tools::{swa_bn_update, swa_eval, swa_landscape, swa_train};
 use swa_testing::{fixtures, snapshot_json, text};
 
 const IMAGES: [&str; 4] = ["--samples", "300", "--threads", "1"];
@@ -28,6 +28,9 @@ fn help() {
     assert_snapshot!("swa-bn-update-help", text(swa_bn_update().arg("--help")));
     assert_snapshot!("swa-eval-help", text(swa_eval().arg("--help")));
     assert_snapshot!("swa-train-help", text(swa_train().arg("--help")));
+    assert_snapshot!("swa-landscape-help", text(swa_landscape().arg("--help")));
+    assert_snapshot!("swa-landscape-plane-help", text(swa_landscape().args(["plane", "--help"])));
+    assert_snapshot!("swa-landscape-rays-help", text(swa_landscape().args(["rays", "--help"])));
 }
 
 /// Figures of networks differ in their last digits between processors: they are rounded.
@@ -51,6 +54,13 @@ fn json() {
     training.args(preset).args(["--arch", "preresnet-8", "--width", "4", "--epochs", "2"]);
     training.args(["--lr", "0.05", "--swa-start", "2", "--hold-out", "64"]).args(IMAGES);
     assert_snapshot!("train", rounded(&snapshot_json(training)));
+
+    let mut line = swa_landscape();
+    let models = [31, 40].map(|epoch| format!("fashion-mnist/ckpt_{epoch:04}.safetensors"));
+    line.current_dir(dir.path()).arg("line").args(&models).args(["--data", "fashion-mnist"]);
+    line.args(preset).args(["--points", "2", "--threads", "1", "--json"]);
+    line.args(["--bn-samples", "200", "--train-samples", "200", "--test-samples", "200"]);
+    assert_snapshot!("landscape", rounded(&snapshot_json(line)));
 }
 
 /// Numbers with a fraction, to two digits after the point.

@@ -1,6 +1,6 @@
 //! Planes and lines through weight vectors.
 
-use super::vectors::{distance_to, dot_from};
+use super::vectors::{distance_to, dot_from, norm};
 
 /// A plane through three weight vectors A, B, C, or the line through A and B.
 ///
@@ -23,9 +23,11 @@ pub(crate) struct Projected {
     pub off: f64,
 }
 
-/// Of a third point: its distance from the line must be more than this share of its distance from the first one, or it is
-/// rounding alone.
+/// Of a third point: its distance from the line must be more than this share of its distance from the first one.
 const FLAT: f64 = 1e-6;
+
+/// And more than this share of its length, or it is the rounding of f32 alone.
+const ROUNDING: f64 = 2.4e-7;
 
 impl Span {
     /// Through the two or three vectors; the position of the first that lies on what those before it span, if there is
@@ -40,7 +42,7 @@ impl Span {
         let p = dot_from(points[0], c, points[1]) / along;
         let b = p / along;
         let h = distance_to(c, &[(1.0 - b, points[0]), (b, points[1])]);
-        if h <= FLAT * length.max(along) {
+        if h <= FLAT * length.max(along) || h <= ROUNDING * norm(c) {
             return Err(2);
         }
         Ok(Span { along, third: Some([p, h]) })
@@ -134,5 +136,9 @@ mod tests {
         let beyond = A.iter().zip(B).map(|(a, b)| a + 1.7 * (b - a)).collect::<Vec<f32>>();
         assert_eq!(Span::of(&[&A, &B, &beyond]), Err(2));
         assert_eq!(Span::of(&[&A, &B, &A]), Err(2));
+        // Halfway between two that are close to each other, rounded.
+        let close: Vec<f32> = A.iter().map(|a| a * 1.000_001 + 1e-6).collect();
+        let middle: Vec<f32> = A.iter().zip(&close).map(|(a, b)| (a + b) / 2.0).collect();
+        assert_eq!(Span::of(&[&A, &close, &middle]), Err(2));
     }
 }
