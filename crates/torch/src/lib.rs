@@ -3,9 +3,9 @@
 //! - [`jobs`] is where to start: plain options in, an outcome out.
 //! - [`report`] turns outcomes into text, JSON, CSV and SVG.
 //! - [`session`] has the options that jobs share: data, pixels, networks, device.
-//! - [`bn_update`] and [`evaluate`] are the arithmetic of the two passes; [`parts`] shares a pass between processes.
-//! - [`landscape`] is what surrounds an optimum: planes, lines and rays through weight vectors.
 //! - [`train`] repeats the papers' training runs.
+//! - [`landscape`] is what surrounds an optimum: planes, lines and rays through weight vectors.
+//! - [`bn_update`] and [`evaluate`] are the arithmetic of the two passes; [`parts`] shares a pass between processes.
 //! - [`nn`] holds the networks.
 //!
 //! Each imports only what is below it in this list (`tests/rooms.rs`). A program that uses this crate calls

@@ -161,7 +161,8 @@ impl Plane {
     fn marked(&self, svg: &mut String, frame: &Frame) {
         frame.curve(svg, &self.path, &THIN);
         let places: Vec<[f64; 2]> = self.marks.iter().map(|mark| frame.at(mark.at)).collect();
-        for (mark, &place) in self.marks.iter().zip(&places) {
+        // The first ones lie above the others.
+        for (mark, &place) in self.marks.iter().zip(&places).rev() {
             mark.shape.draw(svg, place);
         }
         let mut taken: Vec<[f64; 4]> =
@@ -204,7 +205,9 @@ fn label(frame: &Frame, taken: &[[f64; 4]], [x, y]: [f64; 2], width: f64) -> [f6
     let [bottom, top] = frame.y.pixels;
     let cost = |place: &[f64; 4]| {
         let outside = width * height - overlap(place, &[left, top, right, bottom]);
-        10.0 * outside + taken.iter().map(|other| overlap(place, other)).sum::<f64>()
+        let covered: f64 = taken.iter().map(|other| overlap(place, other)).sum();
+        // Rounding alone does not decide.
+        (10.0 * outside + covered).round()
     };
     let all = places.map(rectangle);
     *all.iter().min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("there are eight")

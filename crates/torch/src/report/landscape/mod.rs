@@ -215,14 +215,14 @@ impl LandscapeReport {
             off: located.off,
             norm: located.norm,
             train_loss: values.train_nll,
-            train_error: 100.0 * values.train_error,
+            train_error: percent(values.train_error),
             train_regularised: regularised(&outcome.about, values),
             test_loss: values.test_nll,
-            test_error: 100.0 * share,
+            test_error: percent(share),
             test_error_uncertainty: 100.0
                 * (share * (1.0 - share) / self.test_images as f64).sqrt(),
-            error_difference: other(100.0 * error[0]),
-            error_difference_uncertainty: other(100.0 * error[1]),
+            error_difference: other(percent(error[0])),
+            error_difference_uncertainty: other(percent(error[1])),
             loss_difference: other(loss[0]),
             loss_difference_uncertainty: other(loss[1]),
             half: half.map(|(mean, _)| mean),
@@ -361,6 +361,11 @@ impl LandscapeModel {
     }
 }
 
+/// In percent, without the noise of rounding: 7.2, not 7.199999999999999.
+fn percent(share: f64) -> f64 {
+    (1e12 * share).round() / 1e10
+}
+
 fn regularised(about: &About, values: &Values) -> Option<f64> {
     let sum = values.train_nll + 0.5 * about.weight_decay? * values.norm * values.norm;
     sum.is_finite().then_some(sum)
@@ -381,9 +386,9 @@ fn point(about: &About, place: Place, values: &Values) -> Option<LandscapePoint>
         y,
         norm: values.norm,
         train_loss: known(values.train_nll),
-        train_error: known(100.0 * values.train_error),
+        train_error: known(percent(values.train_error)),
         train_regularised: regularised(about, values),
         test_loss: known(values.test_nll),
-        test_error: known(100.0 * values.test_error),
+        test_error: known(percent(values.test_error)),
     })
 }

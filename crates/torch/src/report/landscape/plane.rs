@@ -75,10 +75,7 @@ impl LandscapeReport {
                 shape: if is_one_of_many { Shape::Dot } else { Shape::numbered(i) },
             }
         };
-        // Those that define the plane lie above the others.
-        let mut marks: Vec<Mark> = self.models.iter().enumerate().map(mark).collect();
-        marks.rotate_left(DEFINING.min(all));
-        marks
+        self.models.iter().enumerate().map(mark).collect()
     }
 }
 
