@@ -112,13 +112,17 @@ impl Panel {
         frame.grid(svg);
         for Guide { x: at, name } in &self.guides {
             let (px, bottom) = (frame.x.at(*at), TOP + FRAME[1]);
-            let (line, text) = (Px(px), Px(px + 4.0));
+            let (line, fits) = (Px(px), px + 4.0 + width(name) < left + LEFT + FRAME[0]);
+            let (text, anchor) = if fits { (px + 4.0, "start") } else { (px - 4.0, "end") };
             let _ = writeln!(
                 svg,
                 "<path d=\"M{line} {TOP}V{bottom}\" stroke=\"#888888\" stroke-dasharray=\"3 3\"/>"
             );
-            let (y, name) = (Px(TOP + 14.0), escaped(name));
-            let _ = writeln!(svg, "<text x=\"{text}\" y=\"{y}\" fill=\"#555555\">{name}</text>");
+            let (x, y, name) = (Px(text), Px(TOP + 14.0), escaped(name));
+            let _ = writeln!(
+                svg,
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"{anchor}\" fill=\"#555555\">{name}</text>"
+            );
         }
         for Curve { points, stroke } in &self.curves {
             frame.curve(svg, points, stroke);

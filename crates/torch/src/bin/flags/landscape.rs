@@ -2,19 +2,18 @@
 
 use std::path::PathBuf;
 
-use swa_cli::{Common, TakeArgs, choice, parse_size, positive};
+use swa_cli::{Common, ShardArg, TakeArgs, choice, parse_size, positive};
 use swa_data::{Format, Interpolation};
 use swa_tools::output::check_targets;
 use swa_tools::{Error, Result, setting};
-use swa_torch::jobs::{Bn, DrawLandscape, Points, Sharing};
+use swa_torch::jobs::{Bn, DrawLandscape, Points};
 use swa_torch::nn::Precision;
 use swa_torch::nn::device::DeviceChoice;
-use swa_torch::parts::Shard;
 use swa_torch::report::{LandscapeFiles, LandscapeReport};
 use swa_torch::session::{Images, Networks, Options, Pixels};
 
 use super::data::{PixelsOf, which};
-use super::sharing::tell;
+use super::sharing::PartArgs;
 
 /// Of a picture whose points are evaluated.
 #[derive(Debug, clap::Args)]
@@ -126,7 +125,7 @@ pub struct DrawArgs {
         requires = "save_points",
         help_heading = "Sharing and interruption"
     )]
-    pub shard: Option<Shard>,
+    pub shard: Option<ShardArg>,
 
     /// Write the points to PART, in place of the picture
     #[arg(long, value_name = "PART", conflicts_with_all = ["output", "svg", "csv"], help_heading = "Sharing and interruption")]
@@ -198,8 +197,6 @@ impl OutputArgs {
 impl DrawArgs {
     /// The options that they give, for these models and points.
     pub fn options(&self, models: &[PathBuf], points: Points) -> Result<DrawLandscape> {
-        let tell: fn(&str) = tell;
-        use swa_torch::parts::Tell;
         Ok(DrawLandscape {
             models: models.to_vec(),
             points,
@@ -238,13 +235,11 @@ impl DrawArgs {
             test_samples: self.test_samples,
             weight_decay: self.wd,
             memory: self.memory,
-            sharing: Sharing {
-                shard: self.shard,
-                save: self.save_points.clone(),
-                force: self.files.force,
-                resume: self.resume.clone(),
-                tell: if self.common.quiet { Tell::Errors(tell) } else { Tell::All(tell) },
-            },
+            sharing: PartArgs { shard: self.shard, resume: self.resume.clone() }.sharing(
+                &self.common,
+                self.save_points.as_deref(),
+                self.files.force,
+            )?,
         })
     }
 }

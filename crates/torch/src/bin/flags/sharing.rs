@@ -24,7 +24,7 @@ pub struct PartArgs {
 }
 
 /// A line on stderr, with settings as flags.
-pub fn tell(line: &str) {
+fn tell(line: &str) {
     panics::stderr_line(&shown(line, &swa_cli::run::flag));
 }
 
