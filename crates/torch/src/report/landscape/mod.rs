@@ -96,9 +96,9 @@ pub struct LandscapeModel {
     pub loss_difference: Option<f64>,
     /// Standard error of that difference, paired by image; null of the first.
     pub loss_difference_uncertainty: Option<f64>,
-    /// Rays: the distance at which the test error reaches 50 %, mean over those that do; null where fewer than two do.
+    /// Rays: the distance at which their mean test error reaches 50 %; null where it does not.
     pub half: Option<f64>,
-    /// Standard deviation of that distance over the rays; null like it.
+    /// Standard deviation of the distances at which each ray's does; null where not all do.
     pub half_deviation: Option<f64>,
 }
 
@@ -207,7 +207,7 @@ impl LandscapeReport {
         let [error, loss] = outcome.results.differences(i);
         let other = |value: f64| (i > 0 && value.is_finite()).then_some(value);
         let share = values.test_error;
-        let half = self.half(i);
+        let (half, half_deviation) = self.half(i);
         LandscapeModel {
             model: located.model.clone(),
             x: located.at.map(|at| at[0]),
@@ -225,8 +225,8 @@ impl LandscapeReport {
             error_difference_uncertainty: other(percent(error[1])),
             loss_difference: other(loss[0]),
             loss_difference_uncertainty: other(loss[1]),
-            half: half.map(|(mean, _)| mean),
-            half_deviation: half.map(|(_, deviation)| deviation),
+            half,
+            half_deviation,
         }
     }
 
@@ -237,25 +237,21 @@ impl LandscapeReport {
         self.points.iter().filter(is_on)
     }
 
-    /// Where the test error of a model's rays reaches 50 %: mean and standard deviation.
-    fn half(&self, model: usize) -> Option<(f64, f64)> {
-        let reached = |ray: usize| -> Option<f64> {
-            let mut before: Option<[f64; 2]> = None;
-            for point in self.ray(model, ray) {
-                let error = point.test_error.unwrap_or(100.0);
-                if error >= 50.0 {
-                    let [x, low] = before.unwrap_or([0.0, 0.0]);
-                    return Some(x + (point.x - x) * (50.0 - low) / (error - low));
-                }
-                before = Some([point.x, error]);
-            }
-            None
+    /// Where the mean test error of a model's rays reaches 50 %, and the standard deviation of where each does.
+    fn half(&self, model: usize) -> (Option<f64>, Option<f64>) {
+        // What overflows is wrong on all images.
+        let errors = |ray: usize| -> Vec<f64> {
+            self.ray(model, ray).map(|point| point.test_error.unwrap_or(100.0)).collect()
         };
-        let all: Vec<f64> = (0..self.rays).filter_map(reached).collect();
+        let all: Vec<Vec<f64>> = (0..self.rays).map(errors).collect();
         let n = all.len() as f64;
-        let mean = all.iter().sum::<f64>() / n;
-        let squares: f64 = all.iter().map(|x| (x - mean).powi(2)).sum();
-        (all.len() > 1).then(|| (mean, (squares / (n - 1.0)).sqrt()))
+        let mean = (0..self.x.len()).map(|i| all.iter().map(|ray| ray[i]).sum::<f64>() / n);
+        let each: Option<Vec<f64>> = all.iter().map(|ray| crossing(&self.x, ray)).collect();
+        let deviation = each.filter(|each| each.len() > 1).map(|each| {
+            let mean = each.iter().sum::<f64>() / n;
+            (each.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
+        });
+        (crossing(&self.x, &mean.collect::<Vec<_>>()), deviation)
     }
 
     /// A report that was written as JSON.
@@ -359,6 +355,14 @@ impl LandscapeModel {
     fn objective(&self) -> f64 {
         self.train_regularised.unwrap_or(self.train_loss)
     }
+}
+
+/// Where errors reach 50 %, by linear interpolation from the point before.
+fn crossing(x: &[f64], errors: &[f64]) -> Option<f64> {
+    let above = errors.iter().position(|&error| error >= 50.0)?;
+    let Some(below) = above.checked_sub(1) else { return Some(x[0]) };
+    let share = (50.0 - errors[below]) / (errors[above] - errors[below]);
+    Some(x[below] + share * (x[above] - x[below]))
 }
 
 /// In percent, without the noise of rounding: 7.2, not 7.199999999999999.

@@ -23,21 +23,22 @@ impl LandscapeReport {
         };
         let rows = self.models.iter().zip(self.names()).map(|(model, name)| {
             let mut row = vec![name];
-            match (is_rays, model.half, model.half_deviation) {
-                (true, Some(half), Some(deviation)) => {
-                    row.extend([
-                        format!("{:.3}", model.norm),
-                        format!("{half:.3} ± {deviation:.3}"),
-                    ]);
-                }
-                (true, ..) => row.extend([format!("{:.3}", model.norm), "beyond the rays".into()]),
-                (false, ..) => row.extend([
+            row.extend(match is_rays {
+                true => vec![
+                    format!("{:.3}", model.norm),
+                    match (model.half, model.half_deviation) {
+                        (None, _) => "beyond the rays".into(),
+                        (Some(half), None) => format!("{half:.3}"),
+                        (Some(half), Some(deviation)) => format!("{half:.3} ± {deviation:.3}"),
+                    },
+                ],
+                false => vec![
                     optional(model.x, 3),
                     optional(model.y, 3),
                     optional(model.off, 3),
                     format!("{:.3}", model.norm),
-                ]),
-            }
+                ],
+            });
             row.extend([
                 format!("{:.4}", model.objective()),
                 format!("{:.4}", model.test_loss),
