@@ -108,12 +108,7 @@ impl FolderFiles<'_, '_, '_> {
                 output.number(i, tensor).is_some_and(|n| input.checksum(n).is_some())
             })
         };
-        (0..self.files.names.len()).any(|file| {
-            self.files.wanted(file, output).into_iter().enumerate().any(|(tensor, values)| {
-                let is_whole = values == (0..output.info(tensor).len() as u64);
-                !values.is_empty() && !is_whole && has_checksum(tensor)
-            })
-        })
+        self.files.split().into_iter().any(has_checksum)
     }
 
     /// Writes one of the files to a path, whole or not at all.

@@ -173,6 +173,16 @@ impl<'t> Files<'t> {
         Place { sink, files: self.written().count(), tensors, wanted }
     }
 
+    /// The tensors of which several files have pieces.
+    pub fn split(&self) -> Vec<usize> {
+        let mut all = self.tensors.concat();
+        all.sort_unstable();
+        let mut split: Vec<usize> =
+            all.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        split.dedup();
+        split
+    }
+
     /// Which values of each tensor a file has: from the first to the last.
     pub fn wanted(&self, file: usize, output: &OutputPlan) -> Vec<Range<u64>> {
         let mut wanted = vec![0..0; output.tensors().len()];

@@ -24,8 +24,15 @@ pub(crate) struct LikeLayout<'a> {
     number: u32,
     /// Numbers in the model of the tensors in it.
     tensors: Vec<usize>,
-    /// Those with a CRC that other weights change.
-    storages: Vec<Storage>,
+    saved: Saved,
+}
+
+/// What `torch.save` wrote into a file.
+pub(super) enum Saved {
+    /// The file is all of it: its storages.
+    File(Vec<Storage>),
+    /// Parts of the file, each by itself.
+    Parts(Vec<Range<u64>>),
 }
 
 impl<'a> LikeLayout<'a> {
@@ -44,32 +51,48 @@ impl<'a> LikeLayout<'a> {
         let tensors = matching(model, names, infos)?;
         let source = &model.files()[0];
         let contents = torch::read(source, 0..source.size()).map_err(|e| e.at(model.path()))?;
-        let storages = contents.storages.into_values().collect();
-        Ok(Self::of_file(model, (source, 0), tensors, storages))
+        let saved = Saved::File(contents.storages.into_values().collect());
+        Ok(Self::of_file(model, (source, 0), tensors, saved))
     }
 
-    /// A copy of one file of the model. `storages`: those in the file.
+    /// A copy of one file of the model.
     pub(super) fn of_file(
         model: &'a Checkpoint,
         (source, number): (&'a Source, u32),
         tensors: Vec<usize>,
-        mut storages: Vec<Storage>,
+        saved: Saved,
     ) -> Self {
-        let mut written: Vec<Range<u64>> =
-            tensors.iter().flat_map(|&tensor| model.spans(tensor, number)).collect();
+        LikeLayout { model, source, number, tensors, saved }
+    }
+
+    /// The storages with a CRC that other weights change.
+    fn storages(&self) -> Result<Vec<Storage>> {
+        let spans = self.tensors.iter().flat_map(|&t| self.model.spans(t, self.number));
+        let mut written: Vec<Range<u64>> = spans.collect();
         written.sort_by_key(|span| span.start);
         // How far those up to each reach: they may overlap.
         let mut end = 0;
         written
             .iter_mut()
             .for_each(|span| (end, span.end) = (end.max(span.end), end.max(span.end)));
-        let meets = |Storage { bytes, .. }: &Storage| {
+        let meets = |bytes: &Range<u64>| {
             let before = written.partition_point(|span| span.start < bytes.end);
             written[..before].last().is_some_and(|span| bytes.start < span.end)
         };
-        storages.retain(|storage| storage.crc.is_some() && meets(storage));
+        let mut storages = vec![];
+        match &self.saved {
+            Saved::File(all) => storages.extend(all.iter().cloned()),
+            Saved::Parts(parts) => {
+                for part in parts.iter().filter(|part| meets(part)) {
+                    let read = torch::read(self.source, part.clone());
+                    let read = read.map_err(|e| e.at(self.source.path()))?;
+                    storages.extend(read.storages.into_values());
+                }
+            }
+        }
+        storages.retain(|storage| storage.crc.is_some() && meets(&storage.bytes));
         storages.sort_by_key(|storage| storage.bytes.start);
-        LikeLayout { model, source, number, tensors, storages }
+        Ok(storages)
     }
 }
 
@@ -145,7 +168,7 @@ impl Layout for LikeLayout<'_> {
 
     fn finish(&self, sink: &dyn Sink, file: usize, _: &[(&TensorInfo, u128)]) -> Result<()> {
         let mut buffer = vec![];
-        for Storage { bytes, crc } in &self.storages {
+        for Storage { bytes, crc } in self.storages()? {
             let mut hasher = crc32fast::Hasher::new();
             for start in (bytes.start..bytes.end).step_by(PART as usize) {
                 buffer.resize((bytes.end - start).min(PART) as usize, 0);
@@ -153,8 +176,8 @@ impl Layout for LikeLayout<'_> {
                 hasher.update(&buffer);
             }
             let crc_bytes = hasher.finalize().to_le_bytes();
-            for place in crc.iter().flatten() {
-                sink.write_at(file, &crc_bytes, *place)?;
+            for place in crc.into_iter().flatten() {
+                sink.write_at(file, &crc_bytes, place)?;
             }
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::like::{LikeLayout, matching};
+use super::like::{LikeLayout, Saved, matching};
 use crate::checkpoint::{Checkpoint, Container, Source, Take, TensorInfo};
-use crate::formats::{distributed, torch};
+use crate::formats::distributed;
 use crate::{Error, Result, setting, store};
 
 /// A folder to copy.
@@ -108,14 +108,11 @@ impl LikeFolder {
         let mut files = vec![];
         for (name, source, number) in &self.files {
             let within = number.map_or(vec![], |number| within[number as usize].clone());
-            let mut storages = vec![];
-            for chunk in chunks.get(name).into_iter().flatten().filter(|_| !within.is_empty()) {
-                let read = torch::read(source, chunk.clone()).map_err(|e| e.at(source.path()))?;
-                storages.extend(read.storages.into_values());
-            }
             let numbers = within.iter().map(|&i| tensors[i]).collect();
             let source = (source, number.unwrap_or(u32::MAX));
-            let layout = LikeLayout::of_file(model, source, numbers, storages);
+            let parts = chunks.remove(name).unwrap_or_default();
+            let saved = Saved::Parts(parts.into_iter().collect());
+            let layout = LikeLayout::of_file(model, source, numbers, saved);
             files.push(LikeFile { name, tensors: within, layout });
         }
         Ok(files)
