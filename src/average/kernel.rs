@@ -80,6 +80,15 @@ fn registers() -> Registers {
     found
 }
 
+/// The instructions that the arithmetic uses on this processor, by name.
+pub fn instructions() -> &'static str {
+    match registers() {
+        Registers::Avx512 => "AVX-512",
+        Registers::Avx2 => "AVX2",
+        Registers::Other => "what every processor of the kind has",
+    }
+}
+
 #[cfg(test)]
 thread_local! {
     static WIDEST: std::cell::Cell<Registers> = const { std::cell::Cell::new(Registers::Avx512) };

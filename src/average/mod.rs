@@ -101,7 +101,7 @@ pub use coefficients::{Coefficients, mean};
 pub use column::Column;
 pub use exact::{parts, quotient};
 pub use float::{Float, FloatFormat};
-pub use kernel::{count_nonfinite, round_to_float};
+pub use kernel::{count_nonfinite, instructions, round_to_float};
 pub use options::{BnStats, Keys, Options, Rule, rule};
 pub use output_plan::{OutputPlan, Planned};
 pub use plan::Plan;

@@ -15,10 +15,13 @@ use swa_tools::report::{
     ShareReport, UpdateReport, VerifyReport,
 };
 use swa_tools::text::{shell_word, with_suffix};
-use swa_tools::{Result, process, running};
+use swa_tools::{Result, average, process, running};
 
 fn main() -> ExitCode {
-    let (args, _) = swa_cli::parse::<Args>();
+    let (args, _) = swa_cli::parse_with::<Args>(|| {
+        let version = swa_cli::long_version!(env!("CARGO_PKG_VERSION"));
+        format!("{version}\nadds up with {}", average::instructions())
+    });
     swa_cli::run(&args.common, || {
         process::watch()?;
         run(&args)

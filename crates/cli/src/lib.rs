@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod children;
+mod generate;
 pub mod progress;
 pub mod run;
 pub mod shard;
@@ -19,7 +20,7 @@ use swa_base::text::{printable, shown};
 use swa_base::{Error, Result, panics};
 
 pub use progress::{Shown, Terminal};
-pub use run::{parse, parse_with, run};
+pub use run::{parse_with, run};
 pub use shard::ShardArg;
 pub use take::TakeArgs;
 pub use value::{at_least_one, choice, parse_size, positive};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use swa_base::text::printable;
 use swa_base::{Choice, Error, Kind, Result, panics};
 
-use crate::{Common, print};
+use crate::{Common, generate, print};
 
 /// What `--json` prints when a command fails.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -71,18 +71,31 @@ pub fn flag(name: &str, value: Option<&str>) -> String {
     }
 }
 
-/// Parses the arguments; the matches tell which of them were given. Ends the process if they cannot be parsed, or if
-/// help or the version was asked for.
-pub fn parse<Args: CommandFactory + FromArgMatches>() -> (Args, ArgMatches) {
-    parse_with(|| env!("CARGO_PKG_VERSION").to_string())
+/// What `--version` prints after the command's name: what it was given, and how this binary was built. A macro, since
+/// only the binary's own crate knows.
+#[macro_export]
+macro_rules! long_version {
+    ($version:expr) => {{
+        let form = if cfg!(target_feature = "crt-static") { ", static" } else { "" };
+        let commit = match option_env!("SWA_COMMIT") {
+            None | Some("") => String::new(),
+            Some(commit) => format!(", commit {commit}"),
+        };
+        let (processor, system) = (std::env::consts::ARCH, std::env::consts::OS);
+        format!("{}\nbuilt for {system} on {processor}{form}{commit}", $version)
+    }};
 }
 
-/// The same for a command whose `--version` prints more than a number.
+/// Parses the arguments; the matches tell which of them were given. `long_version` is what `--version` prints. Ends the
+/// process if they cannot be parsed, or if help, the version or something generated was asked for.
 pub fn parse_with<Args: CommandFactory + FromArgMatches>(
     long_version: fn() -> String,
 ) -> (Args, ArgMatches) {
     panics::in_one_line();
     let mut command = Args::command();
+    if std::env::args_os().nth(1).is_some_and(|argument| generate::is_flag(&argument)) {
+        generate::run(command);
+    }
     // Finding out the version takes time: only if it is asked for.
     if std::env::args_os().any(|argument| argument == "--version") {
         let version: &'static str = long_version().leak();

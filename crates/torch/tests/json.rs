@@ -1,5 +1,9 @@
-//! docs/json.md is made of the types that the commands print: `UPDATE_DOCS=1 cargo test --release -p swa-torch --test
-//! json` writes it anew. So every field is documented, and nothing is that does not exist.
+//! docs/json.md is made of the types that the commands print, and so is python/swa_tools/reports.py: `UPDATE_DOCS=1 cargo
+//! test --release -p swa-torch --test json` writes them anew. So every field is documented, and nothing is that does not
+//! exist.
+
+#[path = "json/python.rs"]
+mod python;
 
 use std::fmt::Write;
 
@@ -33,6 +37,69 @@ say so. Numbers are plain JSON numbers; sizes are in bytes, times in seconds.
 fn properties<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12();
     SchemaGenerator::new(settings).into_root_schema_for::<T>().to_value()
+}
+
+/// What a command prints.
+struct Report {
+    /// Its heading.
+    title: &'static str,
+    /// The type.
+    of: &'static str,
+    schema: Value,
+    /// Python's name of it.
+    python: &'static str,
+    /// The list in it that people look at.
+    table: Option<&'static str>,
+}
+
+macro_rules! report {
+    ($title:expr, $type:ident, $python:expr, $table:expr) => {
+        Report {
+            title: $title,
+            of: stringify!($type),
+            schema: properties::<$type>(),
+            python: $python,
+            table: $table,
+        }
+    };
+}
+
+fn reports() -> Vec<Report> {
+    vec![
+        report!("swa-avg", AverageReport, "Averaged", Some("outputs")),
+        report!("swa-avg --shard", ShareReport, "ShareWritten", None),
+        report!("swa-avg --finish", FinishReport, "Finished", None),
+        report!("swa-avg --state", AccumulateReport, "Accumulated", None),
+        report!("swa-avg --follow, after each update", UpdateReport, "FollowUpdate", None),
+        report!("swa-avg --follow, at the end", FollowReport, "Followed", None),
+        report!("swa-avg --list", ContentsReport, "Contents", Some("checkpoints")),
+        report!("swa-avg --list of a state", HeldReport, "StateContents", None),
+        report!("swa-avg --verify", VerifyReport, "Verified", None),
+        report!("swa-bn-update", BnUpdateReport, "BnUpdated", Some("layers")),
+        report!("swa-eval", EvaluationReport, "Evaluated", Some("models")),
+        report!("swa-eval --compare-stats", ComparisonReport, "StatsCompared", Some("statistics")),
+        report!("swa-eval --swag-samples", SwagReport, "SwagSampled", Some("models")),
+        report!("swa-eval --soup", SoupReport, "SoupMade", Some("trials")),
+        report!(
+            "swa-bn-update --save-stats, swa-eval --save-outcomes",
+            PartReport,
+            "PartSaved",
+            None
+        ),
+        report!("swa-train", TrainReport, "Trained", Some("epochs")),
+        report!(
+            "swa-landscape plane, line, rays, merge, draw",
+            LandscapeReport,
+            "Landscape",
+            Some("models")
+        ),
+        report!("swa-landscape --save-points", PointsReport, "PointsSaved", None),
+    ]
+}
+
+/// The fields that an object always has.
+fn required(object: &Value) -> Vec<&str> {
+    object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// What a field's value is, in a word, and the type that describes it, if it is an object.
@@ -79,8 +146,7 @@ fn table(
     let about = object["description"].as_str().unwrap_or_default().replace('\n', " ");
     writeln!(text, "{title}\n\n{about}\n\n| field | type | |\n|---|---|---|").unwrap();
     let mut inner = vec![];
-    let required: Vec<&str> =
-        object["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required = required(object);
     for (field, schema) in object["properties"].as_object().unwrap() {
         let (mut kind, name) = kind(schema);
         let nullable = kind.contains("null") || kind == "any";
@@ -114,24 +180,9 @@ fn section<T: JsonSchema>(text: &mut String, title: &str, done: &mut Vec<String>
 fn the_document_is_that_of_the_types() {
     let mut text = INTRODUCTION.replace("SCHEMA", &swa_cli::SCHEMA.to_string());
     let done = &mut vec![];
-    section::<AverageReport>(&mut text, "swa-avg", done);
-    section::<ShareReport>(&mut text, "swa-avg --shard", done);
-    section::<FinishReport>(&mut text, "swa-avg --finish", done);
-    section::<AccumulateReport>(&mut text, "swa-avg --state", done);
-    section::<UpdateReport>(&mut text, "swa-avg --follow, after each update", done);
-    section::<FollowReport>(&mut text, "swa-avg --follow, at the end", done);
-    section::<ContentsReport>(&mut text, "swa-avg --list", done);
-    section::<HeldReport>(&mut text, "swa-avg --list of a state", done);
-    section::<VerifyReport>(&mut text, "swa-avg --verify", done);
-    section::<BnUpdateReport>(&mut text, "swa-bn-update", done);
-    section::<EvaluationReport>(&mut text, "swa-eval", done);
-    section::<ComparisonReport>(&mut text, "swa-eval --compare-stats", done);
-    section::<SwagReport>(&mut text, "swa-eval --swag-samples", done);
-    section::<SoupReport>(&mut text, "swa-eval --soup", done);
-    section::<PartReport>(&mut text, "swa-bn-update --save-stats, swa-eval --save-outcomes", done);
-    section::<TrainReport>(&mut text, "swa-train", done);
-    section::<LandscapeReport>(&mut text, "swa-landscape plane, line, rays, merge, draw", done);
-    section::<PointsReport>(&mut text, "swa-landscape --save-points", done);
+    for Report { title, schema, .. } in reports() {
+        table(&mut text, &format!("## {title}"), &schema, &schema["$defs"], done);
+    }
     section::<Failure>(&mut text, "Errors", done);
     text += "## Kinds of errors\n\n| kind | exit code | |\n|---|---|---|\n";
     for kind in Kind::ALL {
@@ -139,11 +190,20 @@ fn the_document_is_that_of_the_types() {
     }
     text += "\n";
     section::<Line>(&mut text, "--progress json", done);
-    let path = root().join("docs/json.md");
-    let text = text.trim_end().to_string() + "\n";
+    compare("docs/json.md", &(text.trim_end().to_string() + "\n"));
+}
+
+#[test]
+fn the_dataclasses_of_python_are_those_of_the_types() {
+    compare("python/swa_tools/reports.py", &python::module());
+}
+
+/// Holds a file to a text, or writes it.
+fn compare(file: &str, text: &str) {
+    let path = root().join(file);
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, &text).unwrap();
+        std::fs::write(&path, text).unwrap();
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == text, "docs/json.md is not that of the types: UPDATE_DOCS=1 writes it anew");
+    assert!(found == text, "{file} is not that of the types: UPDATE_DOCS=1 writes it anew");
 }

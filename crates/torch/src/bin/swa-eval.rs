@@ -111,7 +111,8 @@ struct Args {
 
 #[allow(unsafe_code)]
 fn main() -> ExitCode {
-    let (args, matches) = swa_cli::parse_with::<Args>(libtorch::version);
+    let (args, matches) =
+        swa_cli::parse_with::<Args>(|| swa_cli::long_version!(libtorch::version()));
     // SAFETY: no other thread was started, and libtorch was not used.
     unsafe { libtorch::prepare(args.data.precision) };
     swa_cli::run(&args.common, || {

@@ -1,0 +1,164 @@
+"""Where libtorch is, for swa-bn-update and swa-eval.
+
+The launchers of the commands load this file alone, so it needs nothing but the standard library, and little of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+
+#: The first and the last version of PyTorch whose libtorch the tools run with.
+OLDEST, NEWEST = (2, 10), (2, 12)
+NEEDED = "2.10 to 2.12 is needed"
+REMEDY = (
+    "install it beside swa-tools (pip install 'torch>=2.10,<2.13'), or have both apart from your own PyTorch: "
+    "uv tool install 'swa-tools[torch]'"
+)
+
+
+class NotFound(Exception):
+    """There is no libtorch of the right version: what was found, and where."""
+
+    def __init__(self, what: str, remedy: str = REMEDY) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.remedy = remedy
+
+
+def find(environ: Mapping[str, str]) -> str:
+    """The folder of libtorch_cpu.so.
+
+    ``LIBTORCH`` decides where it is set. Else it is the first of these that has the right version: the PyTorch of
+    this Python, of ``VIRTUAL_ENV``, of ``CONDA_PREFIX``, of the python3 on PATH.
+    """
+    own = environ.get("LIBTORCH")
+    if own:
+        for folder in (os.path.join(own, "lib"), own):
+            if _has(folder):
+                return _checked(folder, f"LIBTORCH is {own}")
+        remedy = "name the folder that holds lib/libtorch_cpu.so, or unset it"
+        raise NotFound(f"LIBTORCH is {own}, which has no libtorch", remedy)
+    unfit: NotFound | None = None
+    for torch in _installed(environ):
+        folder = os.path.join(torch, "lib")
+        if _has(folder):
+            try:
+                return _checked(folder, "")
+            except NotFound as error:
+                unfit = unfit or error
+    raise unfit or NotFound(f"no PyTorch was found, {NEEDED}")
+
+
+def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which a tool loads the libtorch of a folder."""
+    others = environ.get("LD_LIBRARY_PATH")
+    return {**environ, "LD_LIBRARY_PATH": f"{folder}:{others}" if others else folder}
+
+
+def start(tool: str, arguments: list[str]) -> int:
+    """Becomes the command. Returns an exit code if there is no libtorch for it."""
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", tool)
+    try:
+        folder = find(os.environ)
+    except NotFound as error:
+        return _without(program, arguments, error)
+    os.execve(program, [tool, *arguments], environment(folder, os.environ))
+
+
+def _without(program: str, arguments: list[str], error: NotFound) -> int:
+    """What can be said without libtorch: the help, the version, and what is missing."""
+    tool = os.path.basename(program)
+    if "--help" in arguments or "-h" in arguments:
+        with open(program + ".help", encoding="utf-8") as file:
+            sys.stdout.write(file.read())
+        return 0
+    if "--version" in arguments or "-V" in arguments:
+        print(f"{tool} (without libtorch: {error})")
+        return 0
+    message = f"{tool} needs libtorch: {error}"
+    print(f"error: {message}", file=sys.stderr)
+    if "--json" in arguments:
+        import json
+
+        report = {
+            "kind": "usage",
+            "exit_code": 2,
+            "message": message,
+            "file": None,
+            "tensor": None,
+            "remedy": error.remedy,
+        }
+        print(json.dumps({"schema": 1, "error": report}))
+    return 2
+
+
+def version(folder: str) -> str | None:
+    """The version of the libtorch whose libraries are in a folder, if its files say it."""
+    root = os.path.dirname(folder)
+    for name, mark in (
+        ("version.py", "__version__ ="),
+        ("include/torch/headeronly/version.h", "#define TORCH_VERSION "),
+        ("include/torch/csrc/api/include/torch/version.h", "#define TORCH_VERSION "),
+    ):
+        try:
+            with open(os.path.join(root, name), encoding="utf-8", errors="replace") as file:
+                text = file.read().replace("\\\n", "")
+        except OSError:
+            continue
+        for line in text.splitlines():
+            if line.startswith(mark):
+                return line[len(mark) :].strip().strip("'\"")
+    try:
+        with open(os.path.join(root, "build-version"), encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _has(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, "libtorch_cpu.so"))
+
+
+def _checked(folder: str, given: str) -> str:
+    """The folder, if the version in it is right or unknown. ``given``: how it was named, if it was."""
+    found = version(folder)
+    if found is not None:
+        numbers = tuple(int(n) if n.isdigit() else 0 for n in found.split("+")[0].split(".")[:2])
+        if not OLDEST <= numbers <= NEWEST:
+            what = f"{given}, which holds" if given else f"{os.path.dirname(folder)} holds"
+            raise NotFound(f"{what} PyTorch {found}, but {NEEDED}")
+    return folder
+
+
+def _installed(environ: Mapping[str, str]) -> Iterator[str]:
+    """Folders of installed PyTorch packages, none of which is imported."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec("torch")
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None:
+        yield from spec.submodule_search_locations or []
+    for name in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        prefix = environ.get(name)
+        if prefix:
+            lib = os.path.join(prefix, "lib")
+            pythons = sorted(os.listdir(lib)) if os.path.isdir(lib) else []
+            for python in pythons:
+                if python.startswith("python3"):
+                    yield os.path.join(lib, python, "site-packages", "torch")
+    import shutil
+
+    python3 = shutil.which("python3", path=environ.get("PATH"))
+    if python3 and os.path.realpath(python3) != os.path.realpath(sys.executable):
+        import subprocess
+
+        code = (
+            "import importlib.util as u; s = u.find_spec('torch'); "
+            "print(next(iter(s.submodule_search_locations or []), '') if s else '')"
+        )
+        done = subprocess.run([python3, "-c", code], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            yield done.stdout.strip()

@@ -1,0 +1,243 @@
+"""The options of the functions: a keyword each, of the name that the flag has in the command's ``--help``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict, TypeVar, Union
+
+from ._errors import UsageError
+from ._run import Reporter
+
+#: A file or folder.
+Path = Union[str, "os.PathLike[str]"]
+
+
+class Common(TypedDict, total=False):
+    """Of every function."""
+
+    progress: Reporter  # True for tqdm's bar, or a function that is called with each Progress
+    threads: int | None  # number of threads; default: all cores
+
+
+class Take(Common, total=False):
+    """Which weights of a checkpoint."""
+
+    ema: bool  # the averaged weights (EMA, SWA) that the trainer kept, if a file holds both
+    weights_key: str | None  # where in a file the weights are: keys joined with dots
+
+
+class Select(Take, total=False):
+    """Which checkpoints."""
+
+    start: int | None  # leave out epochs or steps before this one, by the number in the name
+    every: int | None  # every K-th number, counted from start or the smallest
+    last: int | None  # only the last N of those that remain
+    range: tuple[int, int] | None  # the numbers from A to B, both included
+    number: str | None  # regular expression that finds the number in a name that has several
+    by_position: bool  # positions in natural order, from 1, instead of numbers in names
+    metrics: Path | None  # a trainer's results, by which `by` or `swad` choose
+    by: str | None  # what decides, and how: "val_acc:max", "val_loss:min"
+    top: int | None  # the K best of those that all else leaves
+    swad: str | None  # those of the valley of a validation loss, as SWAD does
+    swad_converge: int | None  # the minimum is the least of N losses in a row
+    swad_overfit: int | None  # the loss has risen for good before N in a row above the threshold
+    swad_tolerance: float | None  # the threshold: 1 + this times the mean of the losses at the minimum
+    metrics_number: str | None  # the column with the numbers that the names have
+
+
+class Tensors(Select, total=False):
+    """Which tensors, and how they are averaged."""
+
+    dtype: Literal["keep", "f32", "f16", "bf16", "f64"] | None  # type of the averaged tensors
+    bn_stats: Literal["mean", "last"] | None  # how to obtain batchnorm's running mean and variance
+    keys: Literal["strict", "intersection", "union"] | None  # which tensors, if the checkpoints' differ
+    include: str | None  # regular expression: only tensors whose name matches
+    exclude: str | None  # regular expression: not those tensors
+    keep_names: bool  # names as the first checkpoint has them, with what wrappers add
+    allow_nonfinite: bool  # average NaN and infinity like other numbers
+    no_verify: bool  # do not check inputs against the checksums in them
+    like: Path | None  # write a copy of this file with the result in place of its weights
+    force: bool  # overwrite outputs that exist
+
+
+class Average(Tensors, total=False):
+    """Of :func:`swa_tools.average`."""
+
+    scheme: str | None  # how much each counts: "mean", "ema:0.99", "window:5", "wsm:linear", …
+    weights: Sequence[float] | Path | None  # one for each checkpoint in natural order, or a file of them
+    snapshot_sigma: Sequence[float] | None  # for posthoc-ema: the widths of the stored averages
+    times: Path | None  # for posthoc-ema: a file that says when the checkpoints were stored
+    max_shard_size: int | str | None  # write a folder of shards of at most this size ("5GB")
+    dry_run: bool  # check names, shapes and types, and report the plan; write nothing
+
+
+class Follow(Tensors, total=False):
+    """Of :func:`swa_tools.follow`."""
+
+    state: Path | None  # keep the exact sum in this file, and go on from there
+    until: int | None  # end when so many checkpoints are counted
+    idle: float | None  # end when nothing has come for so many seconds
+    exec: str | None  # a command to run with sh after each update
+    ack: Path | None  # a folder for an empty file for each checkpoint that may be deleted
+    poll: float | None  # seconds between two looks at a folder on NFS and the like
+
+
+class Data(Take, total=False):
+    """Images, pixels, and the network."""
+
+    split: Literal["train", "val", "test"] | None  # which split, if the folder holds several
+    format: Literal["idx", "cifar", "webdataset", "parquet", "flat", "imagefolder"] | None
+    # what the folder holds; default: recognised from its files
+    labels: Path | None  # the labels of images in one folder
+    classes: Path | None  # all classes, where labels does not hold them all
+    class_map: Path | None  # which output of the network stands for which class of the data
+    samples: int | None  # only so many images, drawn by seed
+    seed: int | None  # of the order in which images are drawn
+    batch_size: int | None  # images per batch
+    allow_bad: int | None  # leave out up to so many images that cannot be read
+    preset: str | None  # how images are resized, cropped and normalised, in one word
+    resize: int | None  # resize the short side to so many pixels (0: not at all)
+    crop: int | None  # crop the centre to so many pixels (0: not at all)
+    mean: Sequence[float] | None  # of each channel, of values from 0 to 1
+    std: Sequence[float] | None  # of each channel
+    interpolation: Literal["bilinear", "bicubic"] | None  # how resizing interpolates
+    transform: Literal["eval", "train"] | None  # the pixels of evaluation, or those of training
+    device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
+    arch: str | None  # the architecture; default: recognised from names and shapes
+    program: Path | Sequence[Path] | None  # the network, as torch.export.save wrote it (.pt2)
+    no_verify: bool  # do not compare models with the digests written into them
+    resume: Path | None  # keep the pass in this file while it runs, and go on from there
+
+
+class UpdateBn(Data, total=False):
+    """Of :func:`swa_tools.update_bn`."""
+
+    method: Literal["cma", "weighted", "pooled", "layerwise"] | None  # how batches' statistics combine
+    until_stable: float | None  # stop once the standard error of every layer is below this; 0.02 is good
+    memory: int | str | None  # on the host, for the layerwise method ("8GB")
+    noise: Literal["off", "on"] | None  # random mixing that the network does in training
+    freeze: str | None  # regular expression: layers that keep their statistics
+    like: Path | None  # write a copy of this file with the new model in place of its weights
+    order: Literal["shuffled", "dataset"] | None  # the order in which images are visited
+    force: bool  # overwrite the output if it exists
+
+
+class Files(TypedDict, total=False):
+    """Files that an evaluation writes."""
+
+    per_class: Path | None  # CSV: each class's top-1 with its interval
+    confusion: Path | None  # CSV: which class was taken for which
+    reliability: Path | None  # SVG: accuracy against confidence
+    predictions: Path | None  # CSV: each image's label and its five likeliest classes
+    logits: Path | None  # safetensors: labels (n) and logits (models × n × outputs)
+    force: bool  # overwrite those files if they exist
+
+
+class Evaluate(Data, Files, total=False):
+    """Of :func:`swa_tools.evaluate`."""
+
+    ensemble: bool | str  # add the ensemble: of all models, or of those whose file name matches a pattern
+    class_map_restrict: bool  # with class_map: the other outputs do not compete
+    models_at_once: int | None  # most models on the device at a time
+
+
+class Merge(Common, Files, total=False):
+    """Of :func:`swa_tools.merge_outcomes`."""
+
+    allow_bad: int | None  # accept parts in which so many images were left out
+
+
+class Statistics(Data, total=False):
+    """Of those functions that compute statistics from training data."""
+
+    bn_samples: int | None  # how many of its images, drawn by seed; default: 10,000
+    memory: int | str | None  # on the host ("8GB")
+    class_map_restrict: bool  # with class_map: the other outputs do not compete
+
+
+class Swag(Statistics, total=False):
+    """Of :func:`swa_tools.sample_swag`."""
+
+    bn_data: Path | None  # the training data to compute batchnorm statistics from
+    swag_scale: float | None  # what the covariance is multiplied by
+
+
+class Soup(Statistics, total=False):
+    """Of :func:`swa_tools.soup`."""
+
+    bn_data: Path | None  # the training data to compute batchnorm statistics from
+    force: bool  # overwrite the output if it exists
+
+
+def words(options: Mapping[str, Any], known: Any) -> tuple[list[str], Reporter]:
+    """The flags that options give, and who shows the progress. ``known`` is the TypedDict of them."""
+    flags: list[str] = []
+    for name, value in options.items():
+        if name not in known.__annotations__:
+            raise TypeError(f"unexpected keyword argument {name!r}; known: {sorted(known.__annotations__)}")
+        if name != "progress":
+            flags += flag(name, value)
+    return flags, options.get("progress")
+
+
+def flag(name: str, value: Any) -> list[str]:
+    """The flag that an option gives; none if it is None or False."""
+    spelled = "--" + name.replace("_", "-")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [spelled]
+    if name == "range":
+        first, last = value
+        return [f"{spelled}={int(first)}..{int(last)}"]
+    if name == "weights" and isinstance(value, (str, os.PathLike)):
+        return [f"--weights-file={word(value)}"]
+    if isinstance(value, (str, os.PathLike)) or not hasattr(value, "__iter__"):
+        return [f"{spelled}={word(value)}"]
+    values = [word(item) for item in value]
+    if name in ("program", "merge_stats", "merge_outcomes"):
+        return [f"{spelled}={value}" for value in values]
+    return [f"{spelled}={','.join(values)}"]
+
+
+def word(value: Any) -> str:
+    """A value as an argument."""
+    if isinstance(value, (str, os.PathLike)):
+        text = os.fspath(value)
+        if not isinstance(text, str):
+            text = os.fsdecode(text)
+        if "\0" in text:
+            raise UsageError(f"{text!r} has a zero byte")
+        return text
+    if hasattr(value, "__index__"):
+        return str(value.__index__())
+    # Of NumPy, too.
+    return repr(float(value))
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes(known: Any) -> Callable[[F], F]:
+    """Shows the options of a function in its signature and its help, with what each means."""
+
+    def decorate(function: F) -> F:
+        import inspect
+
+        own = inspect.signature(function)
+        shown = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        keywords = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=False if getattr(kind, "__forward_arg__", "").startswith("bool") else None,
+                annotation=getattr(kind, "__forward_arg__", kind),
+            )
+            for name, kind in known.__annotations__.items()
+        ]
+        function.__signature__ = own.replace(parameters=[*shown, *keywords])  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -1,0 +1,178 @@
+"""Running a command: its JSON, its progress, its errors, and what Ctrl-C does."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Union
+
+from . import _tools
+from ._errors import UsageError, of_exit, of_json
+
+#: Notes of the commands, such as which device is used, at level INFO.
+log = logging.getLogger("swa_tools")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a command is."""
+
+    done: int
+    """How many are done."""
+    total: int
+    """How many there are in all."""
+    unit: str
+    """What is counted: ``bytes`` or ``images``."""
+    stage: str
+    """What is being done."""
+
+
+#: ``True`` for a bar of tqdm, or a function that is called with each :class:`Progress`, at most five times a second.
+Reporter = Union[bool, Callable[[Progress], None], None]
+
+
+def run(
+    tool: str,
+    arguments: Sequence[str],
+    progress: Reporter = None,
+    each: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Runs a command with ``--json`` and returns the last object that it prints.
+
+    ``each`` is called with every object but the last. An error of the command becomes a ``SwaError``. If this is
+    interrupted, or ``progress`` or ``each`` fails, the command is interrupted too, and waited for: it leaves no
+    temporary file behind.
+    """
+    path, environ = _tools.find(tool)
+    show = reporter(progress)
+    shown = "none" if show is None else "json"
+    command = [path, "--json", f"--progress={shown}", *arguments]
+    child = subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    objects: list[dict[str, Any]] = []
+    lines: list[str] = []
+
+    def on_stdout(line: str) -> None:
+        if each is not None and objects:
+            each(objects.pop())
+        objects.append(json.loads(line))
+
+    def on_stderr(line: str) -> None:
+        if show is not None and line.startswith('{"done":'):
+            show(Progress(**json.loads(line)))
+        elif line:
+            lines.append(line)
+            if not line.startswith("error: "):
+                log.info("%s", line)
+
+    try:
+        _read(child, on_stdout, on_stderr)
+        code = child.wait()
+    except BaseException:
+        _interrupt(child)
+        raise
+    finally:
+        if isinstance(show, _Bar):
+            show.close()
+        for pipe in (child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+    last = objects[-1] if objects else {}
+    if code == 0 and objects:
+        return last
+    if "error" in last:
+        if each is not None and len(objects) > 1:
+            each(objects[-2])
+        raise of_json(last["error"])
+    raise of_exit(tool, code, lines)
+
+
+def _read(
+    child: subprocess.Popen[bytes],
+    on_stdout: Callable[[str], None],
+    on_stderr: Callable[[str], None],
+) -> None:
+    """Calls a function with each line of the two pipes until both end, all in this thread."""
+    assert child.stdout is not None and child.stderr is not None
+    with selectors.DefaultSelector() as selector:
+        for pipe, act in ((child.stdout, on_stdout), (child.stderr, on_stderr)):
+            selector.register(pipe, selectors.EVENT_READ, (act, bytearray()))
+        while selector.get_map():
+            for key, _ in selector.select():
+                act, rest = key.data
+                data = os.read(key.fd, 1 << 16)
+                rest += data if data else b"\n" if rest else b""
+                while (end := rest.find(b"\n")) >= 0:
+                    line = bytes(rest[:end])
+                    del rest[: end + 1]
+                    act(line.decode("utf-8", "replace"))
+                if not data:
+                    selector.unregister(key.fileobj)
+
+
+def _interrupt(child: subprocess.Popen[bytes]) -> None:
+    """Ends a command as Ctrl-C does, and waits until it has cleaned up."""
+    # A terminal sends Ctrl-C to the command too; a second one would cut its cleaning short.
+    try:
+        child.wait(0.2)
+        return
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGINT)
+    try:
+        child.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+
+
+class _Bar:
+    """A bar of tqdm."""
+
+    def __init__(self, tqdm: Any) -> None:
+        self.tqdm = tqdm
+        self.bar: Any = None
+        self.stage = ""
+
+    def __call__(self, progress: Progress) -> None:
+        if self.bar is None or self.stage != progress.stage:
+            self.close()
+            self.stage = progress.stage
+            self.bar = self.tqdm(
+                total=progress.total,
+                unit="B" if progress.unit == "bytes" else f" {progress.unit}",
+                unit_scale=progress.unit == "bytes",
+                desc=progress.stage,
+            )
+        self.bar.update(progress.done - self.bar.n)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def reporter(progress: Reporter) -> Callable[[Progress], None] | None:
+    """The function to call."""
+    if progress is None or progress is False:
+        return None
+    if progress is not True:
+        return progress
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise UsageError(
+            "progress=True shows a bar of tqdm, which is not installed",
+            remedy="pip install tqdm, or pass a function",
+        ) from None
+    return _Bar(tqdm)

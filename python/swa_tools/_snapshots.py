@@ -1,0 +1,114 @@
+"""Checkpoints of a training loop of one's own, for averaging."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from . import _options
+from ._errors import UsageError
+from ._jobs import Output, average
+from ._options import word
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .reports import Averaged
+
+
+class Snapshots:
+    """A folder of checkpoints, one for each epoch that counts.
+
+    ``start``: the first epoch that counts, counted from 0, or a share of all epochs if it is below 1. ``every``: how
+    many epochs apart; the last epoch of each such cycle is taken. ``keep``: how many files to keep, the newest; all by
+    default. Of several processes of torch.distributed only the one of rank 0 writes.
+
+        snapshots = Snapshots("run/swa", start=0.75)
+        for epoch in range(epochs):
+            ...
+            if snapshots.due(epoch, epochs):
+                snapshots.save(model, epoch)
+        snapshots.average("swa.pth")
+    """
+
+    def __init__(
+        self,
+        folder: Union[str, os.PathLike[str]],
+        *,
+        start: float = 0.75,
+        every: int = 1,
+        keep: int | None = None,
+    ) -> None:
+        if start < 0:
+            raise UsageError("start is below 0", remedy="an epoch, or a share of all epochs below 1")
+        if every < 1 or (keep is not None and keep < 1):
+            raise UsageError("every and keep are at least 1")
+        self.folder = Path(folder)
+        self.start = start
+        self.every = every
+        self.keep = keep
+
+    def first(self, epochs: int) -> int:
+        """The first epoch that counts, of so many."""
+        return round(self.start * epochs) if self.start < 1 else int(self.start)
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether to save after an epoch, counted from 0, of so many."""
+        since = epoch - self.first(epochs)
+        return since >= 0 and (since + 1) % self.every == 0
+
+    def path(self, epoch: int) -> Path:
+        """The file of an epoch."""
+        return self.folder / f"epoch_{epoch:04}.pth"
+
+    def save(self, model: Any, epoch: int) -> Path | None:
+        """Writes the weights of a model, or a state dict, whole or not at all; None where another process does.
+
+        ``model`` has a ``state_dict`` method, or is a mapping from names to tensors. Wrappers such as DDP may stay
+        around it.
+        """
+        state_dict = model if isinstance(model, Mapping) else model.state_dict()
+        if not _is_first():
+            return None
+        import torch
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(epoch)
+        # No checkpoint by its name, until it is whole.
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            torch.save(dict(state_dict), temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if self.keep is not None:
+            for old in self.files()[: -self.keep]:
+                old.unlink()
+        return path
+
+    def files(self) -> list[Path]:
+        """The files that are there, oldest first."""
+        return sorted(self.folder.glob("epoch_*.pth"))
+
+    def average(self, output: Output, **options: Unpack[_options.Average]) -> Averaged | None:
+        """The mean of all snapshots: see :func:`swa_tools.average`. None where another process does it."""
+        if not _is_first():
+            return None
+        if not self.files():
+            remedy = "train beyond the first epoch that counts, or lower start"
+            raise UsageError(f"`{word(self.folder)}` has no snapshots", kind="no-match", remedy=remedy)
+        return average(self.files(), output, **options)
+
+
+def _is_first() -> bool:
+    """Whether this process writes: alone, or of rank 0."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return True
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or (
+        distributed.get_rank() == 0
+    )

@@ -1,0 +1,216 @@
+"""State dicts in memory: averaged by swa-avg, by way of safetensors files in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ._errors import InputError, UsageError
+from ._jobs import average
+
+#: Names of types: of safetensors, of PyTorch, of NumPy.
+_TYPES = (
+    ("F64", "float64", "float64"),
+    ("F32", "float32", "float32"),
+    ("F16", "float16", "float16"),
+    ("BF16", "bfloat16", None),
+    ("F8_E4M3", "float8_e4m3fn", None),
+    ("F8_E5M2", "float8_e5m2", None),
+    ("I64", "int64", "int64"),
+    ("I32", "int32", "int32"),
+    ("I16", "int16", "int16"),
+    ("I8", "int8", "int8"),
+    ("U64", "uint64", "uint64"),
+    ("U32", "uint32", "uint32"),
+    ("U16", "uint16", "uint16"),
+    ("U8", "uint8", "uint8"),
+    ("BOOL", "bool", "bool"),
+    ("C64", "complex64", "complex64"),
+)
+
+
+def average_state_dicts(
+    state_dicts: Iterable[Mapping[str, Any]],
+    weights: Sequence[float] | None = None,
+    dtype: Literal["keep", "f32", "f16", "bf16", "f64"] | None = None,
+) -> dict[str, Any]:
+    """The exact mean of state dicts, rounded once: the same bits as :func:`swa_tools.average` of their files.
+
+    Each is a mapping from names to tensors of PyTorch or arrays of NumPy, all with the same names and shapes. They are
+    taken one after the other, so a generator needs memory for one at a time, and a copy of each is kept in /dev/shm
+    until the mean is computed. Integers and booleans come from the last.
+
+    Returns tensors of the kind that came in, on their device. Raises ``InputError`` where names, shapes, types or
+    devices differ; it names the tensor.
+    """
+    with tempfile.TemporaryDirectory(prefix="swa-", dir=_memory()) as folder:
+        files: list[Path] = []
+        device: Any = None
+        kind: Any = None
+        for index, state_dict in enumerate(state_dicts):
+            arrays = {name: _tensor(name, value, index) for name, value in state_dict.items()}
+            for name, (is_torch, place) in ((n, (a[0], a[1])) for n, a in arrays.items()):
+                if kind is None:
+                    kind, device = is_torch, place
+                if (is_torch, place) != (kind, device):
+                    raise InputError(
+                        f"tensor {name!r} of state dict {index} is on {place if is_torch else 'NumPy'}, "
+                        f"others are on {device if kind else 'NumPy'}",
+                        kind="mismatch",
+                        exit_code=3,
+                        tensor=name,
+                        remedy="move all to one device, such as {k: v.cpu() for k, v in state_dict.items()}",
+                    )
+            files.append(Path(folder) / f"{index:06}.safetensors")
+            save(files[-1], {name: value for name, (_, _, value) in arrays.items()})
+            del arrays
+        if not files:
+            raise UsageError("there are no state dicts", kind="no-match")
+        if not kind and dtype == "bf16":
+            raise UsageError("NumPy has no bf16", remedy="choose another dtype, or pass tensors of PyTorch")
+        output = Path(folder) / "mean.safetensors"
+        done = average(files, output, weights=weights, dtype=dtype, by_position=True, keep_names=True)
+        return _load(Path(done.output), bool(kind), device)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The tensors of a file or folder that swa-avg wrote: PyTorch's if it is installed, else NumPy's."""
+    if path.is_dir():
+        tensors: dict[str, Any] = {}
+        for file in sorted(path.glob("*.safetensors")):
+            tensors.update(load(file))
+        return tensors
+    if path.suffix == ".safetensors":
+        return _load(path, _torch() is not None, None)
+    torch = _torch()
+    if torch is None:
+        raise UsageError(f"`{path}` needs torch to be loaded", remedy="write .safetensors, or install torch")
+    loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return loaded
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
+def _memory() -> str | None:
+    """A folder in memory, if there is one that can be written to."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+
+
+def _tensor(name: str, value: Any, index: int) -> tuple[bool, str, Any]:
+    """Whether it is a tensor of PyTorch, its device, and itself."""
+    torch = sys.modules.get("torch")
+    what = None
+    if torch is not None and isinstance(value, torch.Tensor):
+        if value.device.type == "meta":
+            what = "is on the device `meta`: it has no values"
+        elif value.layout != torch.strided:
+            what = f"has the layout {value.layout}, which is not supported"
+        else:
+            return True, str(value.device), value.detach()
+    elif type(value).__module__ == "numpy" or hasattr(value, "__array__"):
+        import numpy
+
+        return False, "cpu", numpy.asarray(value)
+    else:
+        what = f"is a {type(value).__name__}, no tensor"
+    raise InputError(
+        f"tensor {name!r} of state dict {index} {what}",
+        kind="unsupported",
+        exit_code=3,
+        tensor=name,
+    )
+
+
+def save(path: Path, tensors: Mapping[str, Any]) -> None:
+    """Writes tensors as safetensors, names in their order."""
+    header: dict[str, Any] = {}
+    parts: list[Any] = []
+    end = 0
+    for name, tensor in tensors.items():
+        dtype, shape, data = _bytes(name, tensor)
+        begin, end = end, end + len(data)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+        parts.append(data)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for data in parts:
+            file.write(data)
+
+
+def _bytes(name: str, tensor: Any) -> tuple[str, list[int], Any]:
+    shape = [int(n) for n in tensor.shape]
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(tensor, torch.Tensor):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        safe = [safe for safe, of_torch, _ in _TYPES if of_torch == dtype]
+        # A view of bytes needs a dimension.
+        flat = tensor.cpu().contiguous().reshape(-1)
+        data: Any = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
+    else:
+        import numpy
+
+        dtype = str(tensor.dtype)
+        safe = [safe for safe, _, of_numpy in _TYPES if of_numpy == dtype]
+        little = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
+        data = memoryview(numpy.ascontiguousarray(little).reshape(-1).view("u1")) if tensor.size else b""
+    if not safe:
+        raise InputError(
+            f"tensor {name!r} has the type {dtype}, which is not supported",
+            kind="unsupported",
+            exit_code=3,
+            tensor=name,
+        )
+    return safe[0], shape, data
+
+
+def _load(path: Path, as_torch: bool, device: Any) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        # One buffer that can be written to, which all tensors share.
+        data = bytearray(file.read())
+    tensors: dict[str, Any] = {}
+    for name, of in header.items():
+        begin, end = of["data_offsets"]
+        (kinds,) = [row for row in _TYPES if row[0] == of["dtype"]]
+        if as_torch:
+            torch = _torch()
+            kind = getattr(torch, kinds[1])
+            if end > begin:
+                flat = torch.frombuffer(data, dtype=torch.uint8, count=end - begin, offset=begin)
+                # Unaligned where a type of another size stands before.
+                flat = flat.view(kind) if begin % kind.itemsize == 0 else flat.clone().view(kind)
+            else:
+                flat = torch.empty(0, dtype=kind)
+            tensors[name] = flat.reshape(of["shape"]).to(device)
+        else:
+            import numpy
+
+            if kinds[2] is None:
+                raise InputError(
+                    f"`{path}`: tensor {name!r}: NumPy has no {of['dtype']}",
+                    kind="unsupported",
+                    exit_code=3,
+                    file=str(path),
+                    tensor=name,
+                    remedy="install torch",
+                )
+            part = memoryview(data)[begin:end]
+            tensors[name] = numpy.frombuffer(part, dtype=kinds[2]).reshape(of["shape"])
+    return tensors
+

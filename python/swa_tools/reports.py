@@ -1,0 +1,1339 @@
+"""What the commands report, as frozen dataclasses: the objects of docs/json.md, field by field.
+
+Made of the types that the commands print: `UPDATE_DOCS=1 cargo test --release -p swa-torch --test json` writes it anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ._report import Loads, Object, Report, number
+
+
+@dataclass(frozen=True)
+class Valley(Object):
+    """Where SWAD averages (Cha et al. 2021)."""
+
+    start: str
+    """The first row: its number, or the file that it names."""
+    end: str
+    """The last one."""
+    level: float
+    """The mean of the losses at the start."""
+    threshold: float
+    """The loss that the end is decided by."""
+    left: bool
+    """Whether the loss left the valley; else the end is the last row."""
+    converge: int
+    """How many losses in a row the start is the least of."""
+    overfit: int
+    """How many losses in a row, all above the threshold, follow the end."""
+    tolerance: float
+    """The threshold is 1 + this times the level."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Valley:
+        """Of the JSON that the command prints."""
+        return cls(
+            start=o["start"],
+            end=o["end"],
+            level=number(o["level"]),
+            threshold=number(o["threshold"]),
+            left=o["left"],
+            converge=o["converge"],
+            overfit=o["overfit"],
+            tolerance=number(o["tolerance"]),
+        )
+
+
+@dataclass(frozen=True)
+class Chosen(Object):
+    """A checkpoint that was chosen by results."""
+
+    checkpoint: str
+    """A file, or the folder of a model."""
+    number: int | None
+    """Its number; None where rows name files."""
+    value: float | None
+    """Its result; None where no row is of it, or the result is not finite."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Chosen:
+        """Of the JSON that the command prints."""
+        return cls(
+            checkpoint=o["checkpoint"],
+            number=o.get("number"),
+            value=o.get("value"),
+        )
+
+
+@dataclass(frozen=True)
+class Selection(Object):
+    """What was chosen by results."""
+
+    file: str
+    """The file of results."""
+    metric: str
+    """The name of those that decided."""
+    column: str
+    """The column by which rows and checkpoints found each other."""
+    results: int
+    """How many results took part."""
+    rule: str
+    """`top`: the best; `swad`: those of the loss's valley."""
+    direction: str | None
+    """Of `top`: `max` or `min`, whichever is the best; else None."""
+    valley: Valley | None
+    """Of `swad`: where it begins and ends; else None."""
+    taken: tuple[Chosen, ...]
+    """The checkpoints that were taken, in natural order."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Selection:
+        """Of the JSON that the command prints."""
+        return cls(
+            file=o["file"],
+            metric=o["metric"],
+            column=o["column"],
+            results=o["results"],
+            rule=o["rule"],
+            direction=o.get("direction"),
+            valley=None if o.get("valley") is None else Valley.of(o.get("valley")),
+            taken=tuple(Chosen.of(x) for x in o["taken"]),
+        )
+
+
+@dataclass(frozen=True)
+class TensorCounts(Object):
+    """What became of the tensors."""
+
+    averaged: int
+    """How many are means."""
+    copied: int
+    """How many are the last checkpoint's."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> TensorCounts:
+        """Of the JSON that the command prints."""
+        return cls(
+            averaged=o["averaged"],
+            copied=o["copied"],
+        )
+
+
+@dataclass(frozen=True)
+class NonFinite(Object):
+    """A tensor with means that are not finite."""
+
+    tensor: str
+    """Its name."""
+    values: int
+    """How many of its values are not finite."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> NonFinite:
+        """Of the JSON that the command prints."""
+        return cls(
+            tensor=o["tensor"],
+            values=o["values"],
+        )
+
+
+@dataclass(frozen=True)
+class Fit(Object):
+    """How well stored moving averages make another one."""
+
+    condition: float
+    """Condition number of the system of equations: the coefficients are certain to about this times 1e-16."""
+    misfit: float
+    """How far the profile is from the one that was asked for, relative to its length: 0 is the same."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Fit:
+        """Of the JSON that the command prints."""
+        return cls(
+            condition=number(o["condition"]),
+            misfit=number(o["misfit"]),
+        )
+
+
+@dataclass(frozen=True)
+class Output(Object):
+    """An output."""
+
+    output: str
+    """The file or folder."""
+    scheme: str
+    """What it is, such as `mean` or `ema:0.99`; `weights` where weights were given, `prefix` for the mean
+    of the first few."""
+    coefficients: tuple[float, ...]
+    """The share of each input in the sum; all add up to 1. 0: it does not count."""
+    counting: int
+    """How many inputs count."""
+    fit: Fit | None
+    """Of `posthoc-ema`: how well the inputs make what was asked for; None elsewhere."""
+    tensors: TensorCounts
+    """What became of the tensors."""
+    nonfinite: tuple[NonFinite, ...]
+    """Tensors with means that are not finite (with `--allow-nonfinite`)."""
+    bytes: int
+    """Size in bytes, all files together."""
+    next: str | None
+    """The command that recomputes its batchnorm statistics; None where nothing needs recomputing."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Output:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            scheme=o["scheme"],
+            coefficients=tuple(number(x) for x in o["coefficients"]),
+            counting=o["counting"],
+            fit=None if o.get("fit") is None else Fit.of(o.get("fit")),
+            tensors=TensorCounts.of(o["tensors"]),
+            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
+            bytes=o["bytes"],
+            next=o.get("next"),
+        )
+
+
+@dataclass(frozen=True)
+class Averaged(Loads, Report):
+    """What `swa-avg` prints. Of several outputs, `output`, `coefficients`, `tensors`, `nonfinite`, `bytes`
+    and `next` are the first one's."""
+
+    main_table: ClassVar[str] = "outputs"
+
+    output: str
+    """The file or folder."""
+    written: bool
+    """False with `--dry-run`: nothing was written."""
+    inputs: tuple[str, ...]
+    """The checkpoints that were averaged, in natural order."""
+    coefficients: tuple[float, ...]
+    """The share of each in the sum; all add up to 1."""
+    left_out: int
+    """How many checkpoints were found and not taken."""
+    selection: Selection | None
+    """With `--metrics`: which checkpoints were chosen by results, and why; else None."""
+    tensors: TensorCounts
+    """What became of the tensors."""
+    nonfinite: tuple[NonFinite, ...]
+    """Tensors with means that are not finite (with `--allow-nonfinite`)."""
+    bytes: int
+    """Size of the output in bytes, all files together."""
+    bytes_read: int
+    """Bytes read from the inputs, each once for all outputs."""
+    batchnorm_layers: int
+    """Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was
+    copied."""
+    next: str | None
+    """The command that recomputes their statistics; None where nothing needs recomputing."""
+    seconds: float
+    """Time that the job took."""
+    seconds_expected: float | None
+    """With `--dry-run`: the time that it would take, by a sample of the reading."""
+    memory_expected: int | None
+    """With `--dry-run`: bytes of memory that it would take."""
+    outputs: tuple[Output, ...]
+    """All outputs, the first included."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Averaged:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            written=o["written"],
+            inputs=tuple(o["inputs"]),
+            coefficients=tuple(number(x) for x in o["coefficients"]),
+            left_out=o["left_out"],
+            selection=None if o.get("selection") is None else Selection.of(o.get("selection")),
+            tensors=TensorCounts.of(o["tensors"]),
+            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
+            bytes=o["bytes"],
+            bytes_read=o["bytes_read"],
+            batchnorm_layers=o["batchnorm_layers"],
+            next=o.get("next"),
+            seconds=number(o["seconds"]),
+            seconds_expected=o.get("seconds_expected"),
+            memory_expected=o.get("memory_expected"),
+            outputs=tuple(Output.of(x) for x in o["outputs"]),
+        )
+
+
+@dataclass(frozen=True)
+class State(Object):
+    """The state of a running average."""
+
+    path: str | None
+    """Its file; None for one that goes with the process."""
+    bytes: int
+    """Size of the file in bytes."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> State:
+        """Of the JSON that the command prints."""
+        return cls(
+            path=o.get("path"),
+            bytes=o["bytes"],
+        )
+
+
+@dataclass(frozen=True)
+class Accumulated(Loads, Report):
+    """What `swa-avg --state` prints."""
+
+    output: str
+    """The file."""
+    written: bool
+    """False: it was there already, byte for byte."""
+    state: State
+    """The state."""
+    inputs: tuple[str, ...]
+    """All checkpoints that are counted, in natural order."""
+    added: tuple[str, ...]
+    """Those that were added now."""
+    repeated: tuple[str, ...]
+    """Those that had been counted before, and were not counted again."""
+    tensors: TensorCounts
+    """What became of the tensors."""
+    nonfinite: tuple[NonFinite, ...]
+    """Tensors with means that are not finite (with `--allow-nonfinite`)."""
+    bytes: int
+    """Size of the output in bytes."""
+    batchnorm_layers: int
+    """Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was
+    counted."""
+    next: str | None
+    """The command that recomputes their statistics; None where nothing needs recomputing."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Accumulated:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            written=o["written"],
+            state=State.of(o["state"]),
+            inputs=tuple(o["inputs"]),
+            added=tuple(o["added"]),
+            repeated=tuple(o["repeated"]),
+            tensors=TensorCounts.of(o["tensors"]),
+            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
+            bytes=o["bytes"],
+            batchnorm_layers=o["batchnorm_layers"],
+            next=o.get("next"),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class FollowUpdate(Loads, Report):
+    """What `swa-avg --follow` prints after each update."""
+
+    event: str
+    """`update`."""
+    output: str
+    """The file or folder."""
+    count: int
+    """How many checkpoints it is the mean of."""
+    added: tuple[str, ...]
+    """Those that this update added, in natural order."""
+    newest: str
+    """The number in the name of the last one in natural order, or that name if it has none."""
+    bytes: int
+    """Size of the output in bytes."""
+    state: State | None
+    """The state; None with `--last`."""
+    nonfinite: tuple[NonFinite, ...]
+    """Tensors with means that are not finite (with `--allow-nonfinite`)."""
+    seconds: float
+    """Time that the update took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> FollowUpdate:
+        """Of the JSON that the command prints."""
+        return cls(
+            event=o["event"],
+            output=o["output"],
+            count=o["count"],
+            added=tuple(o["added"]),
+            newest=o["newest"],
+            bytes=o["bytes"],
+            state=None if o.get("state") is None else State.of(o.get("state")),
+            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class NotCounted(Object):
+    """A checkpoint that was not counted."""
+
+    path: str
+    """Its path."""
+    reason: str
+    """What is wrong with it."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> NotCounted:
+        """Of the JSON that the command prints."""
+        return cls(
+            path=o["path"],
+            reason=o["reason"],
+        )
+
+
+@dataclass(frozen=True)
+class Followed(Loads, Report):
+    """What `swa-avg --follow` prints at its end."""
+
+    event: str
+    """`end`."""
+    ended: str
+    """Why it ended: `count`, `idle` or `stopped`."""
+    output: str
+    """The file or folder."""
+    inputs: tuple[str, ...]
+    """The checkpoints in it, in natural order; none: nothing was written."""
+    updates: int
+    """How many updates there were."""
+    state: State | None
+    """The state; None with `--last`."""
+    refused: tuple[NotCounted, ...]
+    """Checkpoints that are complete and were not counted."""
+    unfinished: tuple[NotCounted, ...]
+    """Checkpoints that were not complete."""
+    failed_commands: int
+    """How many times the command failed."""
+    batchnorm_layers: int
+    """Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was
+    counted."""
+    next: str | None
+    """The command that recomputes their statistics; None where nothing needs recomputing."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Followed:
+        """Of the JSON that the command prints."""
+        return cls(
+            event=o["event"],
+            ended=o["ended"],
+            output=o["output"],
+            inputs=tuple(o["inputs"]),
+            updates=o["updates"],
+            state=None if o.get("state") is None else State.of(o.get("state")),
+            refused=tuple(NotCounted.of(x) for x in o["refused"]),
+            unfinished=tuple(NotCounted.of(x) for x in o["unfinished"]),
+            failed_commands=o["failed_commands"],
+            batchnorm_layers=o["batchnorm_layers"],
+            next=o.get("next"),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Other(Object):
+    """Something beside the weights."""
+
+    key: str
+    """Its key at the root."""
+    what: str
+    """What it is, in a few words."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Other:
+        """Of the JSON that the command prints."""
+        return cls(
+            key=o["key"],
+            what=o["what"],
+        )
+
+
+@dataclass(frozen=True)
+class Tensor(Object):
+    """A tensor."""
+
+    name: str
+    """Without what wrappers put into it."""
+    written_name: str
+    """As the file has it."""
+    dtype: str
+    """The type of its values, as safetensors names types: `F32`, `BF16`, `I64`."""
+    shape: tuple[int, ...]
+    """Its dimensions; empty for a single value."""
+    fate: str
+    """What would become of it: `averaged`, `from the last`, `left out` or `refused`."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Tensor:
+        """Of the JSON that the command prints."""
+        return cls(
+            name=o["name"],
+            written_name=o["written_name"],
+            dtype=o["dtype"],
+            shape=tuple(o["shape"]),
+            fate=o["fate"],
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint(Object):
+    """What a checkpoint holds."""
+
+    path: str
+    """The file or folder."""
+    container: str
+    """How it is stored, such as `safetensors` or `PyTorch zip`."""
+    weights_key: str
+    """Where in the file the weights are: keys with dots between them; empty at the root."""
+    is_average: bool
+    """The weights are an average that the trainer made."""
+    has_average: bool
+    """The file holds averaged weights as well, which were not taken."""
+    wrappers: tuple[str, ...]
+    """Parts of names that wrappers (DDP, torch.compile, FSDP) put there, and that were taken out."""
+    others: tuple[Other, ...]
+    """What else is in the file."""
+    metadata: Mapping[str, str]
+    """The file's own metadata."""
+    tensors: tuple[Tensor, ...]
+    """The tensors of the weights."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Checkpoint:
+        """Of the JSON that the command prints."""
+        return cls(
+            path=o["path"],
+            container=o["container"],
+            weights_key=o["weights_key"],
+            is_average=o["is_average"],
+            has_average=o["has_average"],
+            wrappers=tuple(o["wrappers"]),
+            others=tuple(Other.of(x) for x in o["others"]),
+            metadata=o["metadata"],
+            tensors=tuple(Tensor.of(x) for x in o["tensors"]),
+        )
+
+
+@dataclass(frozen=True)
+class Operator(Object):
+    """An operator and how many nodes call it."""
+
+    target: str
+    """As PyTorch spells it: `aten.conv2d.default`."""
+    nodes: int
+    """How many nodes call it."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Operator:
+        """Of the JSON that the command prints."""
+        return cls(
+            target=o["target"],
+            nodes=o["nodes"],
+        )
+
+
+@dataclass(frozen=True)
+class ProgramTensor(Object):
+    """A parameter or buffer of an exported program."""
+
+    name: str
+    """As a state dict has it."""
+    dtype: str
+    """The type of its values, as safetensors names types."""
+    shape: tuple[int, ...]
+    """Its dimensions; empty for a single value."""
+    is_parameter: bool
+    """It is trained; buffers are not."""
+    is_used: bool
+    """A node uses it."""
+    alias_of: str | None
+    """The first of the tensors that are the same values, if it is not this one; None else."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> ProgramTensor:
+        """Of the JSON that the command prints."""
+        return cls(
+            name=o["name"],
+            dtype=o["dtype"],
+            shape=tuple(o["shape"]),
+            is_parameter=o["is_parameter"],
+            is_used=o["is_used"],
+            alias_of=o.get("alias_of"),
+        )
+
+
+@dataclass(frozen=True)
+class Program(Object):
+    """What an exported program holds."""
+
+    path: str
+    """The file."""
+    torch: str
+    """The version of PyTorch that exported it; empty where the file does not say."""
+    schema: str
+    """The version of the file's schema, such as `8.17`."""
+    digest: str
+    """What tells programs apart: 32 hexadecimal digits. Two exports of one model are equal."""
+    image: tuple[int, ...] | None
+    """The dimensions of a batch of images, such as batch, channels, height and width; None for one that is
+    free."""
+    outputs: tuple[str, ...]
+    """The names of its outputs, from its dicts and positions; empty for an only one."""
+    operators: tuple[Operator, ...]
+    """The operators that its nodes call, most nodes first."""
+    batchnorm_nodes: int
+    """How many nodes are batch normalisations."""
+    is_training: bool
+    """It was exported in training mode."""
+    random: tuple[Operator, ...]
+    """Operators that draw random numbers, most nodes first."""
+    unreached: tuple[str, ...]
+    """Batchnorm layers of the model that it does not reach."""
+    unread_statistics: tuple[str, ...]
+    """Buffers that are called like running statistics and are none: no batch normalisation has them."""
+    constants: int
+    """How many tensors stand in the program alone."""
+    tensors: tuple[ProgramTensor, ...]
+    """The parameters and buffers that a checkpoint must have."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Program:
+        """Of the JSON that the command prints."""
+        return cls(
+            path=o["path"],
+            torch=o["torch"],
+            schema=o["schema"],
+            digest=o["digest"],
+            image=None if o.get("image") is None else tuple(o["image"]),
+            outputs=tuple(o["outputs"]),
+            operators=tuple(Operator.of(x) for x in o["operators"]),
+            batchnorm_nodes=o["batchnorm_nodes"],
+            is_training=o["is_training"],
+            random=tuple(Operator.of(x) for x in o["random"]),
+            unreached=tuple(o["unreached"]),
+            unread_statistics=tuple(o["unread_statistics"]),
+            constants=o["constants"],
+            tensors=tuple(ProgramTensor.of(x) for x in o["tensors"]),
+        )
+
+
+@dataclass(frozen=True)
+class Contents(Report):
+    """What `swa-avg --list` prints."""
+
+    main_table: ClassVar[str] = "checkpoints"
+
+    checkpoints: tuple[Checkpoint, ...]
+    """The checkpoints, in natural order."""
+    programs: tuple[Program, ...]
+    """The exported programs, in natural order."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Contents:
+        """Of the JSON that the command prints."""
+        return cls(
+            checkpoints=tuple(Checkpoint.of(x) for x in o["checkpoints"]),
+            programs=tuple(Program.of(x) for x in o["programs"]),
+        )
+
+
+@dataclass(frozen=True)
+class HeldInput(Object):
+    """A checkpoint in a state."""
+
+    path: str
+    """The path that it was given by."""
+    size: int
+    """Bytes of its files."""
+    digest: str
+    """XXH3-128 of the digests of its tensors, in the order of their names."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> HeldInput:
+        """Of the JSON that the command prints."""
+        return cls(
+            path=o["path"],
+            size=o["size"],
+            digest=o["digest"],
+        )
+
+
+@dataclass(frozen=True)
+class HeldSetting(Object):
+    """A setting that a state was begun with."""
+
+    name: str
+    """Its name."""
+    value: str
+    """Its value."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> HeldSetting:
+        """Of the JSON that the command prints."""
+        return cls(
+            name=o["name"],
+            value=o["value"],
+        )
+
+
+@dataclass(frozen=True)
+class StateContents(Report):
+    """What `swa-avg --list` prints of a state."""
+
+    state: str
+    """The state's file."""
+    bytes: int
+    """Size of the file in bytes."""
+    inputs: tuple[HeldInput, ...]
+    """What was counted, in natural order of the paths."""
+    tensors: int
+    """How many tensors the model has."""
+    values: int
+    """How many values."""
+    settings: tuple[HeldSetting, ...]
+    """The settings it was begun with, as far as they are not the usual ones."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> StateContents:
+        """Of the JSON that the command prints."""
+        return cls(
+            state=o["state"],
+            bytes=o["bytes"],
+            inputs=tuple(HeldInput.of(x) for x in o["inputs"]),
+            tensors=o["tensors"],
+            values=o["values"],
+            settings=tuple(HeldSetting.of(x) for x in o["settings"]),
+        )
+
+
+@dataclass(frozen=True)
+class Verified(Report):
+    """What `swa-avg --verify` prints."""
+
+    verified: tuple[str, ...]
+    """Paths of the checkpoints whose bytes match the checksums in them, in natural order."""
+    bytes: int
+    """Bytes of tensors in all of them."""
+    tensors: tuple[int, ...]
+    """For each checkpoint, how many tensors it has."""
+    without_checksum: tuple[int, ...]
+    """For each checkpoint, how many of its tensors have no checksum: nothing is known of these."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Verified:
+        """Of the JSON that the command prints."""
+        return cls(
+            verified=tuple(o["verified"]),
+            bytes=o["bytes"],
+            tensors=tuple(o["tensors"]),
+            without_checksum=tuple(o["without_checksum"]),
+        )
+
+
+@dataclass(frozen=True)
+class UsedProgram(Object):
+    """The program that a model runs, and what of the checkpoint it leaves as it is."""
+
+    file: str
+    """The file."""
+    operators: int
+    """How many operators it calls."""
+    torch: str
+    """The version of PyTorch that exported it; empty where its file does not say."""
+    schema: str
+    """The version of its file's schema."""
+    digest: str
+    """XXH3-128 of its operators, their arguments and the names of its tensors: equal exports have equal
+    digests."""
+    training: bool
+    """Whether it was exported in training mode."""
+    not_reached: tuple[str, ...]
+    """Batchnorm layers that it does not reach: they keep their statistics."""
+    left: tuple[str, ...]
+    """Layers with running statistics that it computes with, but not as batchnorm (FrozenBatchNorm2d): they
+    keep them."""
+    shared: tuple[str, ...]
+    """Batchnorm layers that it calls at several places."""
+    by_batch: tuple[str, ...]
+    """Modules that normalise by the batch in use, too, having no running statistics."""
+    surplus: tuple[str, ...]
+    """Tensors of the checkpoint that are not the program's: they stay as they are."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> UsedProgram:
+        """Of the JSON that the command prints."""
+        return cls(
+            file=o["file"],
+            operators=o["operators"],
+            torch=o["torch"],
+            schema=o["schema"],
+            digest=o["digest"],
+            training=o["training"],
+            not_reached=tuple(o["not_reached"]),
+            left=tuple(o["left"]),
+            shared=tuple(o["shared"]),
+            by_batch=tuple(o["by_batch"]),
+            surplus=tuple(o["surplus"]),
+        )
+
+
+@dataclass(frozen=True)
+class StandardError(Object):
+    """How certain the statistics are."""
+
+    largest: float
+    """In standard deviations of a channel, root mean square over the layer's channels."""
+    layer: str
+    """The layer whose error that is."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> StandardError:
+        """Of the JSON that the command prints."""
+        return cls(
+            largest=number(o["largest"]),
+            layer=o["layer"],
+        )
+
+
+@dataclass(frozen=True)
+class Movement(Object):
+    """How far statistics moved, over the channels of a layer. σ is the new standard deviation of a
+    channel."""
+
+    layer: str
+    """Its name, or `all`."""
+    channels: int
+    """How many channels it has."""
+    mean_shift: float
+    """Distance of the means in σ, root mean square."""
+    std_ratio: float
+    """New by old standard deviation, geometric mean."""
+    moved: float
+    """Both in one number: root mean square of √((Δmean/σ)² + (ln σ_new/σ_old)²)."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Movement:
+        """Of the JSON that the command prints."""
+        return cls(
+            layer=o["layer"],
+            channels=o["channels"],
+            mean_shift=number(o["mean_shift"]),
+            std_ratio=number(o["std_ratio"]),
+            moved=number(o["moved"]),
+        )
+
+
+@dataclass(frozen=True)
+class Waiting(Object):
+    """Shares of the time that decoding and network waited for each other."""
+
+    decoding: float
+    """The network waited for decoded images."""
+    network: float
+    """Decoded images waited for the network."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Waiting:
+        """Of the JSON that the command prints."""
+        return cls(
+            decoding=number(o["decoding"]),
+            network=number(o["network"]),
+        )
+
+
+@dataclass(frozen=True)
+class Pace(Object):
+    """How fast a pass over data was, and what limited it."""
+
+    images_per_second: float
+    """Images of this process a second."""
+    limit: str
+    """What would have to be faster for the pass to be: `decoding` or `network`."""
+    waiting: Waiting
+    """Shares of the time that decoding and network waited for each other; they add up to 1."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Pace:
+        """Of the JSON that the command prints."""
+        return cls(
+            images_per_second=number(o["images_per_second"]),
+            limit=o["limit"],
+            waiting=Waiting.of(o["waiting"]),
+        )
+
+
+@dataclass(frozen=True)
+class BnUpdated(Loads, Report):
+    """What `swa-bn-update` prints."""
+
+    main_table: ClassVar[str] = "layers"
+
+    output: str
+    """The file."""
+    arch: str
+    """The architecture."""
+    program: UsedProgram | None
+    """The program that the model runs; None for a built-in network."""
+    method: str | None
+    """How batches were combined; None where there was nothing to recompute."""
+    images: int
+    """Images that the statistics are from."""
+    batches: int
+    """Batches of them."""
+    noise: str | None
+    """`on` where the network's training noise was drawn, else `off`; None where there was nothing to
+    recompute."""
+    frozen: tuple[str, ...]
+    """Names of the batchnorm layers that keep their statistics."""
+    augmentation: Any
+    """The training augmentation; None: the pixels of evaluation."""
+    until_stable: float | None
+    """The standard error at which the pass was to end, if one was given."""
+    stable: bool | None
+    """Whether it was reached, if one was given."""
+    standard_error: StandardError | None
+    """The largest standard error of a layer; None where it is not known (shared and resumed passes)."""
+    skipped: tuple[str, ...]
+    """The images that were left out, a line each."""
+    precision: str | None
+    """What the network computed in; None where there was nothing to recompute."""
+    all: Movement | None
+    """How far all channels' statistics moved together; None where there was nothing to recompute."""
+    layers: tuple[Movement, ...]
+    """How far each layer's statistics moved, farthest first."""
+    pace: Pace | None
+    """How fast the pass was; None of merged parts and layerwise passes."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> BnUpdated:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            arch=o["arch"],
+            program=None if o.get("program") is None else UsedProgram.of(o.get("program")),
+            method=o.get("method"),
+            images=o["images"],
+            batches=o["batches"],
+            noise=o.get("noise"),
+            frozen=tuple(o["frozen"]),
+            augmentation=o.get("augmentation"),
+            until_stable=o.get("until_stable"),
+            stable=o.get("stable"),
+            standard_error=None if o.get("standard_error") is None else StandardError.of(o.get("standard_error")),
+            skipped=tuple(o["skipped"]),
+            precision=o.get("precision"),
+            all=None if o.get("all") is None else Movement.of(o.get("all")),
+            layers=tuple(Movement.of(x) for x in o["layers"]),
+            pace=None if o.get("pace") is None else Pace.of(o.get("pace")),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class ProgramRecord(Object):
+    """What identifies a program, as it is recorded in models."""
+
+    torch: str
+    """The version of PyTorch that exported it; empty where its file does not say."""
+    schema: str
+    """The version of its file's schema."""
+    digest: str
+    """XXH3-128 of its operators, their arguments and the names of its tensors: equal exports have equal
+    digests."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> ProgramRecord:
+        """Of the JSON that the command prints."""
+        return cls(
+            torch=o["torch"],
+            schema=o["schema"],
+            digest=o["digest"],
+        )
+
+
+@dataclass(frozen=True)
+class Model(Object):
+    """A model, or the ensemble, and how it did."""
+
+    model: str
+    """Its path, or `ensemble of N`."""
+    program: ProgramRecord | None
+    """The program that it runs; None for a built-in network and for the ensemble."""
+    top1: float
+    """Images whose label ranked first, in percent."""
+    top5: float
+    """Images whose label was among the first five, in percent."""
+    nll: float
+    """Negative log-likelihood of the label: mean over the images, in nats."""
+    ece: float
+    """Expected calibration error over 15 bins of confidence, from 0 to 1."""
+    n: int
+    """How many images."""
+    correct: int
+    """How many had their label ranked first."""
+    interval: tuple[float, ...]
+    """95 % interval of `top1` (Wilson), in percent."""
+    difference: float | None
+    """`top1` less that of the first row, in percentage points; not of the first row."""
+    mcnemar_p: float | None
+    """McNemar's exact p of that difference, paired by image; not of the first row."""
+    only_first_right: int | None
+    """Images that only the first row got right; not of the first row."""
+    only_this_right: int | None
+    """Images that only this row got right; not of the first row."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Model:
+        """Of the JSON that the command prints."""
+        return cls(
+            model=o["model"],
+            program=None if o.get("program") is None else ProgramRecord.of(o.get("program")),
+            top1=number(o["top1"]),
+            top5=number(o["top5"]),
+            nll=number(o["nll"]),
+            ece=number(o["ece"]),
+            n=o["n"],
+            correct=o["correct"],
+            interval=tuple(number(x) for x in o["interval"]),
+            difference=o.get("difference"),
+            mcnemar_p=o.get("mcnemar_p"),
+            only_first_right=o.get("only_first_right"),
+            only_this_right=o.get("only_this_right"),
+        )
+
+
+@dataclass(frozen=True)
+class ClassMapUsed(Object):
+    """Which outputs stand for the classes of the data."""
+
+    file: str
+    """The file."""
+    classes: int
+    """How many classes the data have."""
+    left_out: int
+    """How many entries of the file are of classes that the data do not have."""
+    restrict: bool
+    """Whether the other outputs do not compete."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> ClassMapUsed:
+        """Of the JSON that the command prints."""
+        return cls(
+            file=o["file"],
+            classes=o["classes"],
+            left_out=o["left_out"],
+            restrict=o["restrict"],
+        )
+
+
+@dataclass(frozen=True)
+class Evaluated(Report):
+    """What `swa-eval` prints."""
+
+    main_table: ClassVar[str] = "models"
+
+    models: tuple[Model, ...]
+    """The models in the order in which they were given."""
+    ensemble: Model | None
+    """The ensemble, if one was asked for."""
+    transform: Any
+    """From an image to the pixels that the models took: the preset's name and its fields."""
+    augmentation: Any
+    """The training augmentation; None: the pixels of evaluation."""
+    class_map: ClassMapUsed | None
+    """Which outputs stand for the classes of the data; None: all, in their order."""
+    skipped: tuple[str, ...]
+    """The images that were left out, a line each."""
+    precision: Any
+    """What the networks computed in."""
+    batch_size: int | None
+    """Images that went through the networks at a time; None of merged parts."""
+    pace: Pace | None
+    """How fast the pass was; None of merged parts."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Evaluated:
+        """Of the JSON that the command prints."""
+        return cls(
+            models=tuple(Model.of(x) for x in o["models"]),
+            ensemble=None if o.get("ensemble") is None else Model.of(o.get("ensemble")),
+            transform=o.get("transform"),
+            augmentation=o.get("augmentation"),
+            class_map=None if o.get("class_map") is None else ClassMapUsed.of(o.get("class_map")),
+            skipped=tuple(o["skipped"]),
+            precision=o.get("precision"),
+            batch_size=o.get("batch_size"),
+            pace=None if o.get("pace") is None else Pace.of(o.get("pace")),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Statistics(Object):
+    """How the model does with statistics of one origin."""
+
+    statistics: str
+    """Where they come from: `averaged`, `kept` from the last checkpoint, or recomputed by a method."""
+    top1: float
+    """Images whose label ranked first, in percent."""
+    top5: float
+    """Images whose label was among the first five, in percent."""
+    nll: float
+    """Negative log-likelihood of the label: mean over the images, in nats."""
+    ece: float
+    """Expected calibration error over 15 bins of confidence, from 0 to 1."""
+    n: int
+    """How many images."""
+    correct: int
+    """How many had their label ranked first."""
+    interval: tuple[float, ...]
+    """95 % interval of `top1` (Wilson), in percent."""
+    difference: float | None
+    """`top1` less that of the first row, in percentage points; not of the first row."""
+    mcnemar_p: float | None
+    """McNemar's exact p of that difference, paired by image; not of the first row."""
+    only_first_right: int | None
+    """Images that only the first row got right; not of the first row."""
+    only_this_right: int | None
+    """Images that only this row got right; not of the first row."""
+    moved: float | None
+    """How far they are from the averaged ones, in standard deviations of a channel; not of the averaged
+    ones."""
+    nll_difference: float | None
+    """`nll` less that with the averaged ones, paired by image; not of the averaged ones."""
+    nll_difference_error: float | None
+    """Standard error of that difference; not of the averaged ones."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Statistics:
+        """Of the JSON that the command prints."""
+        return cls(
+            statistics=o["statistics"],
+            top1=number(o["top1"]),
+            top5=number(o["top5"]),
+            nll=number(o["nll"]),
+            ece=number(o["ece"]),
+            n=o["n"],
+            correct=o["correct"],
+            interval=tuple(number(x) for x in o["interval"]),
+            difference=o.get("difference"),
+            mcnemar_p=o.get("mcnemar_p"),
+            only_first_right=o.get("only_first_right"),
+            only_this_right=o.get("only_this_right"),
+            moved=o.get("moved"),
+            nll_difference=o.get("nll_difference"),
+            nll_difference_error=o.get("nll_difference_error"),
+        )
+
+
+@dataclass(frozen=True)
+class StatsCompared(Report):
+    """What `swa-eval` prints when it compares statistics."""
+
+    main_table: ClassVar[str] = "statistics"
+
+    model: str
+    """The model."""
+    program: ProgramRecord | None
+    """The program that it runs; None for a built-in network."""
+    statistics: tuple[Statistics, ...]
+    """A row an origin, the averaged statistics first."""
+    bn_images: int
+    """Training images that statistics were computed from."""
+    bn_batch_size: int
+    """Images per batch."""
+    transform: Any
+    """From an image to the pixels that the model takes: the preset's name and its fields."""
+    augmentation: Any
+    """The training augmentation of the statistics' images; None: the pixels of evaluation."""
+    skipped: tuple[str, ...]
+    """The images that were left out of the evaluation, a line each."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> StatsCompared:
+        """Of the JSON that the command prints."""
+        return cls(
+            model=o["model"],
+            program=None if o.get("program") is None else ProgramRecord.of(o.get("program")),
+            statistics=tuple(Statistics.of(x) for x in o["statistics"]),
+            bn_images=o["bn_images"],
+            bn_batch_size=o["bn_batch_size"],
+            transform=o.get("transform"),
+            augmentation=o.get("augmentation"),
+            skipped=tuple(o["skipped"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class SwagSampled(Report):
+    """What `swa-eval` prints of models drawn by SWAG."""
+
+    main_table: ClassVar[str] = "models"
+
+    model: str
+    """The file of moments."""
+    deviations: int
+    """How many deviations of each weight it has."""
+    scale: float
+    """What the covariance was multiplied by."""
+    seed: int
+    """The seed of the samples."""
+    models: tuple[Model, ...]
+    """The mean, and the samples together: the mean of their softmax outputs."""
+    draws: tuple[Model, ...]
+    """Each sample, compared with the mean."""
+    bn_images: int
+    """Training images that batchnorm statistics were computed from; 0 without batchnorm."""
+    transform: Any
+    """From an image to the pixels that the models took: the preset's name and its fields."""
+    skipped: tuple[str, ...]
+    """The images that were left out of the evaluation, a line each."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> SwagSampled:
+        """Of the JSON that the command prints."""
+        return cls(
+            model=o["model"],
+            deviations=o["deviations"],
+            scale=number(o["scale"]),
+            seed=o["seed"],
+            models=tuple(Model.of(x) for x in o["models"]),
+            draws=tuple(Model.of(x) for x in o["draws"]),
+            bn_images=o["bn_images"],
+            transform=o.get("transform"),
+            skipped=tuple(o["skipped"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Trial(Object):
+    """A candidate, and what became of it."""
+
+    candidate: str
+    """The candidate."""
+    alone: float
+    """Images that it gets right by itself, in percent."""
+    with_: float | None
+    """Images that the soup with it gets right, in percent; None of the first, which is the soup at the
+    beginning."""
+    only_without_right: int | None
+    """Images that only the soup without it gets right; None of the first."""
+    only_with_right: int | None
+    """Images that only the soup with it gets right; None of the first."""
+    mcnemar_p: float | None
+    """McNemar's exact p of the difference; None of the first."""
+    accepted: bool
+    """Whether it is in the soup: with it no fewer images are right."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Trial:
+        """Of the JSON that the command prints."""
+        return cls(
+            candidate=o["candidate"],
+            alone=number(o["alone"]),
+            with_=o.get("with"),
+            only_without_right=o.get("only_without_right"),
+            only_with_right=o.get("only_with_right"),
+            mcnemar_p=o.get("mcnemar_p"),
+            accepted=o["accepted"],
+        )
+
+
+@dataclass(frozen=True)
+class SoupMade(Loads, Report):
+    """What `swa-eval --soup` prints."""
+
+    main_table: ClassVar[str] = "trials"
+
+    output: str
+    """The file."""
+    bytes: int
+    """Size of the file in bytes."""
+    trials: tuple[Trial, ...]
+    """The candidates in the order in which they were tried, the best first."""
+    models: tuple[Model, ...]
+    """The best candidate, and the soup with its statistics recomputed, on the held-out images that chose
+    it."""
+    members: int
+    """How many of them are in the soup."""
+    held_out: str
+    """The folder of the held-out images."""
+    bn_images: int
+    """Training images that batchnorm statistics were computed from; 0 without batchnorm."""
+    batchnorm_layers: int
+    """Batchnorm layers whose statistics in the file are the candidates' mean."""
+    next: str | None
+    """The command that recomputes them; None where there are none."""
+    transform: Any
+    """From an image to the pixels that the models took: the preset's name and its fields."""
+    skipped: tuple[str, ...]
+    """The images that were left out, a line each."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> SoupMade:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            bytes=o["bytes"],
+            trials=tuple(Trial.of(x) for x in o["trials"]),
+            models=tuple(Model.of(x) for x in o["models"]),
+            members=o["members"],
+            held_out=o["held_out"],
+            bn_images=o["bn_images"],
+            batchnorm_layers=o["batchnorm_layers"],
+            next=o.get("next"),
+            transform=o.get("transform"),
+            skipped=tuple(o["skipped"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class PartSaved(Report):
+    """What `swa-bn-update` and `swa-eval` print when they save a part."""
+
+    part: str
+    """The file."""
+    shard: str
+    """Which part it is: `I/N`, counted from 0."""
+    images: int
+    """Images in it."""
+    batches: int
+    """Batches in it."""
+    skipped: tuple[str, ...]
+    """The images that were left out, a line each."""
+    pace: Pace
+    """How fast this process was."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> PartSaved:
+        """Of the JSON that the command prints."""
+        return cls(
+            part=o["part"],
+            shard=o["shard"],
+            images=o["images"],
+            batches=o["batches"],
+            skipped=tuple(o["skipped"]),
+            pace=Pace.of(o["pace"]),
+            seconds=number(o["seconds"]),
+        )
