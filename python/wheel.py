@@ -17,8 +17,8 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import stat
+import struct
 import subprocess
 import sys
 import tomllib
@@ -27,15 +27,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-#: Each command: its package, and what the compiler of its last step is told.
+#: What the last step of compiling a command that needs no libtorch is told.
 STATIC = ["-Ctarget-feature=+crt-static"]
 #: From swa_tools/bin to PyTorch beside it. The launcher names other places.
 BESIDE = "$ORIGIN/../../torch/lib"
-TOOLS = {
-    "swa-avg": ("swa-tools", STATIC),
-    "swa-bn-update": ("swa-torch", [f"-Clink-arg=-Wl,-rpath,{BESIDE}"]),
-    "swa-eval": ("swa-torch", [f"-Clink-arg=-Wl,-rpath,{BESIDE}"]),
-}
 #: Where completions are looked for, below PREFIX/share.
 COMPLETIONS = {
     "man": "man/man1/{}.1",
@@ -45,42 +40,66 @@ COMPLETIONS = {
 }
 
 
+def tools() -> dict[str, tuple[str, bool]]:
+    """The commands, each with its package and whether it is static."""
+    found = {}
+    for manifest, is_static in (("Cargo.toml", True), ("crates/torch/Cargo.toml", False)):
+        with open(ROOT / manifest, "rb") as file:
+            cargo = tomllib.load(file)
+        for binary in cargo["bin"]:
+            found[binary["name"]] = (cargo["package"]["name"], is_static)
+    return found
+
+
 def project() -> dict[str, Any]:
     with open(ROOT / "pyproject.toml", "rb") as file:
         return dict(tomllib.load(file)["project"])
 
 
-def compile_tools(folder: Path) -> None:
-    """Puts the commands, stripped, into a folder."""
-    subprocess.run(["sh", "scripts/setup-libtorch.sh"], cwd=ROOT, check=True)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    environ = {**os.environ, "SWA_COMMIT": commit()}
+def target() -> Path:
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def collect(folder: Path) -> None:
+    """Puts the commands, stripped, into a folder. Those with libtorch have been compiled by `make build`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for tool, (package, flags) in TOOLS.items():
-        cargo = [os.environ.get("CARGO", "cargo"), "rustc", "--release", "--locked"]
-        what = ["--package", package, "--bin", tool, "--", "-Cstrip=symbols", *flags]
-        subprocess.run([*cargo, *what], cwd=ROOT, env=environ, check=True)
-        built = folder / tool
-        shutil.copyfile(target / "release" / tool, built)
-        built.chmod(0o755)
-        if flags != STATIC:
-            built.write_bytes(without_other_paths(built.read_bytes(), BESIDE))
+    for tool, (package, is_static) in tools().items():
+        built = target() / "release" / tool
+        stripped = folder / tool
+        if is_static:
+            cargo = [os.environ.get("CARGO", "cargo"), "rustc", "--release", "--locked"]
+            what = ["--package", package, "--bin", tool, "--", *STATIC]
+            subprocess.run([*cargo, *what], cwd=ROOT, check=True)
+        subprocess.run(["strip", "-o", stripped, built], check=True)
+        stripped.chmod(0o755)
+        if not is_static:
+            stripped.write_bytes(with_search_path(stripped.read_bytes(), BESIDE))
 
 
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
-    )
-    return done.stdout.strip() if done.returncode == 0 else ""
+def with_search_path(program: bytes, path: str) -> bytes:
+    """A binary that looks for libraries in a path alone, where the linker has put the build's libtorch.
 
-
-def without_other_paths(program: bytes, path: str) -> bytes:
-    """A binary whose search path for libraries is `path` alone: the linker adds that of the build's libtorch."""
-    found = re.findall(rb"\0((?:[^\0]*:)?" + re.escape(path.encode()) + rb"(?::[^\0]*)?)\0", program)
-    if len(found) != 1:
-        raise SystemExit(f"wheel: expected one search path with {path}, found {found}")
-    only = path.encode().ljust(len(found[0]), b"\0")
-    return program.replace(b"\0" + found[0] + b"\0", b"\0" + only + b"\0")
+    ELF, 64 bits, little-endian.
+    """
+    (start,) = struct.unpack_from("<Q", program, 32)
+    size, count = struct.unpack_from("<HH", program, 54)
+    segments = []
+    for at in range(start, start + size * count, size):
+        kind, _, offset, address, _, length = struct.unpack_from("<IIQQQQ", program, at)
+        segments.append((kind, offset, address, length))
+    entries: dict[int, int] = {}
+    for kind, offset, _, length in segments:
+        if kind == 2:  # PT_DYNAMIC
+            entries = dict(struct.iter_unpack("<QQ", program[offset : offset + length]))
+    texts = entries[5]  # DT_STRTAB, an address
+    (base,) = [o + texts - a for k, o, a, n in segments if k == 1 and a <= texts < a + n]
+    begin = base + entries.get(29, entries.get(15, 0))  # DT_RUNPATH, DT_RPATH
+    end = program.index(b"\0", begin)
+    if 29 not in entries and 15 not in entries:
+        raise SystemExit("wheel: a binary has no search path for libtorch")
+    # Where a short one leaves no room, the launcher names the place.
+    text = path if len(path) <= end - begin else "$ORIGIN"
+    return program[:begin] + text.encode().ljust(end - begin, b"\0") + program[end:]
 
 
 def tag(programs: list[bytes]) -> str:
@@ -108,25 +127,26 @@ def said(tool: Path, *arguments: str) -> bytes:
     ).stdout
 
 
-def files(tools: Path) -> dict[str, tuple[bytes, bool]]:
+def files(folder: Path) -> dict[str, tuple[bytes, bool]]:
     """What is in the wheel without its metadata: the contents, and whether they are run."""
     data = f"{stem()}.data"
     found: dict[str, tuple[bytes, bool]] = {}
     for path in sorted((ROOT / "python/swa_tools").rglob("*")):
         if path.is_file() and path.suffix in (".py", ".typed"):
             found[path.relative_to(ROOT / "python").as_posix()] = (path.read_bytes(), False)
-    for tool, (_, flags) in TOOLS.items():
-        program = (tools / tool).read_bytes()
-        if flags == STATIC:
+    for tool, (_, is_static) in tools().items():
+        program = (folder / tool).read_bytes()
+        if is_static:
             found[f"{data}/scripts/{tool}"] = (program, True)
         else:
             found[f"{data}/scripts/{tool}"] = (launcher(tool), True)
             found[f"swa_tools/bin/{tool}"] = (program, True)
             # What can be said where there is no libtorch.
-            found[f"swa_tools/bin/{tool}.help"] = (said(tools / tool, "--help"), False)
+            for name, flag in (("help", "--help"), ("version", "-V")):
+                found[f"swa_tools/bin/{tool}.{name}"] = (said(folder / tool, flag), False)
         for kind, path in COMPLETIONS.items():
             place = f"{data}/data/share/{path.format(tool)}"
-            found[place] = (said(tools / tool, "--generate", kind), False)
+            found[place] = (said(folder / tool, "--generate", kind), False)
     return found
 
 
@@ -157,9 +177,9 @@ def metadata() -> bytes:
     return ("\n".join(lines) + "\n\n" + readme).encode()
 
 
-def pack(folder: Path, tools: Path) -> str:
+def pack(folder: Path, compiled: Path) -> str:
     """Writes the wheel of compiled commands; the same commands and sources give the same bytes."""
-    found = files(tools)
+    found = files(compiled)
     name = tag([content for content, is_run in found.values() if is_run])
     info = f"{stem()}.dist-info"
     about = project()
@@ -189,9 +209,15 @@ def pack(folder: Path, tools: Path) -> str:
 def build_wheel(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
-    tools = ROOT / "target/wheel"
-    compile_tools(tools)
-    return pack(Path(wheel_directory), tools)
+    subprocess.run(["make", "build"], cwd=ROOT, check=True, stdout=sys.stderr)
+    return write(Path(wheel_directory))
+
+
+def write(folder: Path) -> str:
+    """Writes the wheel of what has been compiled, and returns its name."""
+    compiled = target() / "wheel"
+    collect(compiled)
+    return pack(folder, compiled)
 
 
 def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
@@ -199,4 +225,4 @@ def build_sdist(sdist_directory: str, config_settings: Any = None) -> str:
 
 
 if __name__ == "__main__":
-    print("dist/" + build_wheel(str(ROOT / "dist")))
+    print("dist/" + write(ROOT / "dist"))

@@ -24,6 +24,8 @@ class SwaError(Exception):
         tensor: str | None = None,
         remedy: str | None = None,
     ) -> None:
+        if remedy and remedy not in message:
+            message = f"{message}; {remedy}"
         super().__init__(message)
         self.message = message
         self.kind = kind

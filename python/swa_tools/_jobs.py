@@ -96,7 +96,7 @@ def contents(checkpoints: Paths, **options: Unpack[_options.Select]) -> reports.
     found = run("swa-avg", ["--list", *flags, *_paths(checkpoints)], progress)
     if "checkpoints" not in found:
         remedy = "swa_tools.state_contents tells what is in it"
-        raise UsageError("this is the state of a running average", remedy=remedy)
+        raise UsageError("it is the state of a running average", remedy=remedy)
     return reports.Contents.of(found)
 
 
@@ -105,7 +105,7 @@ def state_contents(state: Path, **options: Unpack[_options.Common]) -> reports.S
     """What is in the state of a running average."""
     flags, progress = words(options, _options.Common)
     found = run("swa-avg", ["--list", *flags, *_paths(state)], progress)
-    if "checkpoints" in found and "container" in str(found["checkpoints"]):
+    if "state" not in found:
         raise UsageError(f"{word(state)} is no state of a running average")
     return reports.StateContents.of(found)
 

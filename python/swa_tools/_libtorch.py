@@ -69,13 +69,13 @@ def start(tool: str, arguments: list[str]) -> int:
 def _without(program: str, arguments: list[str], error: NotFound) -> int:
     """What can be said without libtorch: the help, the version, and what is missing."""
     tool = os.path.basename(program)
-    if "--help" in arguments or "-h" in arguments:
-        with open(program + ".help", encoding="utf-8") as file:
-            sys.stdout.write(file.read())
-        return 0
-    if "--version" in arguments or "-V" in arguments:
-        print(f"{tool} (without libtorch: {error})")
-        return 0
+    for name, flags in (("help", {"--help", "-h"}), ("version", {"--version", "-V"})):
+        if flags.intersection(arguments):
+            with open(f"{program}.{name}", encoding="utf-8") as file:
+                sys.stdout.write(file.read())
+            if name == "version":
+                print(f"libtorch: {error}")
+            return 0
     message = f"{tool} needs libtorch: {error}"
     print(f"error: {message}", file=sys.stderr)
     if "--json" in arguments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import importlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +16,14 @@ from ._errors import UsageError
 def number(value: float | None) -> float:
     """JSON has no number that is not finite: the commands print null for it."""
     return math.nan if value is None else value
+
+
+def optional(module: str) -> Any:
+    """A module that swa-tools does without; None if it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
 
 
 class Object:
@@ -34,10 +43,9 @@ class Report(Object):
 
     def to_pandas(self, table: str | None = None) -> Any:
         """A list of objects as a ``pandas.DataFrame``, a row each: the main one, or that of the field ``table``."""
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("pandas is not installed", remedy="pip install pandas") from None
+        pandas = optional("pandas")
+        if pandas is None:
+            raise UsageError("pandas is not installed", remedy="pip install pandas")
         rows = self._rows(table if table is not None else self.main_table)
         return pandas.DataFrame([row.to_dict() for row in rows])
 
@@ -54,8 +62,7 @@ class Report(Object):
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         values = {field.name: getattr(self, field.name) for field in fields}
         plain = {k: v for k, v in values.items() if v is not None and not _is_table(v) and v != ()}
-        first = _html([list(plain.items())[i] for i in range(len(plain))], None)
-        tables = [first]
+        tables = [_html(plain.items(), None)]
         for name, value in values.items():
             if value and _is_table(value):
                 rows = [row.to_dict() for row in value]

@@ -14,6 +14,7 @@ from typing import Any, Union
 
 from . import _tools
 from ._errors import UsageError, of_exit, of_json
+from ._report import optional
 
 #: Notes of the commands, such as which device is used, at level INFO.
 log = logging.getLogger("swa_tools")
@@ -168,11 +169,10 @@ def reporter(progress: Reporter) -> Callable[[Progress], None] | None:
         return None
     if progress is not True:
         return progress
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
+    tqdm = optional("tqdm.auto")
+    if tqdm is None:
         raise UsageError(
             "progress=True shows a bar of tqdm, which is not installed",
             remedy="pip install tqdm, or pass a function",
-        ) from None
-    return _Bar(tqdm)
+        )
+    return _Bar(tqdm.tqdm)

@@ -12,6 +12,7 @@ from . import _options
 from ._errors import UsageError
 from ._jobs import Output, average
 from ._options import word
+from ._report import optional
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -23,7 +24,7 @@ class Snapshots:
     """A folder of checkpoints, one for each epoch that counts.
 
     ``start``: the first epoch that counts, counted from 0, or a share of all epochs if it is below 1. ``every``: how
-    many epochs apart; the last epoch of each such cycle is taken. ``keep``: how many files to keep, the newest; all by
+    many epochs apart, counted from there. ``keep``: how many files to keep, the newest; all by
     default. Of several processes of torch.distributed only the one of rank 0 writes.
 
         snapshots = Snapshots("run/swa", start=0.75)
@@ -58,7 +59,7 @@ class Snapshots:
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether to save after an epoch, counted from 0, of so many."""
         since = epoch - self.first(epochs)
-        return since >= 0 and (since + 1) % self.every == 0
+        return since >= 0 and since % self.every == 0
 
     def path(self, epoch: int) -> Path:
         """The file of an epoch."""
@@ -73,8 +74,9 @@ class Snapshots:
         state_dict = model if isinstance(model, Mapping) else model.state_dict()
         if not _is_first():
             return None
-        import torch
-
+        torch = optional("torch")
+        if torch is None:
+            raise UsageError("snapshots are written by torch, which is not installed", remedy="pip install torch")
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(epoch)
         # No checkpoint by its name, until it is whole.
@@ -105,7 +107,7 @@ class Snapshots:
 
 def _is_first() -> bool:
     """Whether this process writes: alone, or of rank 0."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if torch is None:
         return True
     distributed = torch.distributed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ._errors import InputError, UsageError
+from ._errors import InputError, SwaError, UsageError
 from ._jobs import average
+from ._report import optional
 
 #: Names of types: of safetensors, of PyTorch, of NumPy.
 _TYPES = (
@@ -75,8 +77,26 @@ def average_state_dicts(
         if not kind and dtype == "bf16":
             raise UsageError("NumPy has no bf16", remedy="choose another dtype, or pass tensors of PyTorch")
         output = Path(folder) / "mean.safetensors"
-        done = average(files, output, weights=weights, dtype=dtype, by_position=True, keep_names=True)
+        try:
+            done = average(files, output, weights=weights, dtype=dtype, by_position=True, keep_names=True)
+        except SwaError as error:
+            raise _without_paths(error, Path(folder)) from None
         return _load(Path(done.output), bool(kind), device)
+
+
+def _without_paths(error: SwaError, folder: Path) -> SwaError:
+    """An error that names state dicts, since nobody has seen their files."""
+    pattern = re.escape(str(folder)) + r"/0*(\d+)\.safetensors"
+    message = re.sub(f"`?{pattern}`?", r"state dict \1", error.message)
+    file = error.file if error.file is None else re.sub(pattern, r"state dict \1", error.file)
+    return type(error)(
+        message,
+        kind=error.kind,
+        exit_code=error.exit_code,
+        file=file,
+        tensor=error.tensor,
+        remedy=error.remedy,
+    )
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -87,20 +107,12 @@ def load(path: Path) -> dict[str, Any]:
             tensors.update(load(file))
         return tensors
     if path.suffix == ".safetensors":
-        return _load(path, _torch() is not None, None)
-    torch = _torch()
+        return _load(path, optional("torch") is not None, None)
+    torch = optional("torch")
     if torch is None:
         raise UsageError(f"`{path}` needs torch to be loaded", remedy="write .safetensors, or install torch")
     loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return loaded
-
-
-def _torch() -> Any:
-    try:
-        import torch
-    except ImportError:
-        return None
-    return torch
 
 
 def _memory() -> str | None:
@@ -110,8 +122,7 @@ def _memory() -> str | None:
 
 def _tensor(name: str, value: Any, index: int) -> tuple[bool, str, Any]:
     """Whether it is a tensor of PyTorch, its device, and itself."""
-    torch = sys.modules.get("torch")
-    what = None
+    torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         if value.device.type == "meta":
             what = "is on the device `meta`: it has no values"
@@ -120,9 +131,7 @@ def _tensor(name: str, value: Any, index: int) -> tuple[bool, str, Any]:
         else:
             return True, str(value.device), value.detach()
     elif type(value).__module__ == "numpy" or hasattr(value, "__array__"):
-        import numpy
-
-        return False, "cpu", numpy.asarray(value)
+        return False, "cpu", optional("numpy").asarray(value)
     else:
         what = f"is a {type(value).__name__}, no tensor"
     raise InputError(
@@ -153,7 +162,7 @@ def save(path: Path, tensors: Mapping[str, Any]) -> None:
 
 def _bytes(name: str, tensor: Any) -> tuple[str, list[int], Any]:
     shape = [int(n) for n in tensor.shape]
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(tensor, torch.Tensor):
         dtype = str(tensor.dtype).removeprefix("torch.")
         safe = [safe for safe, of_torch, _ in _TYPES if of_torch == dtype]
@@ -161,12 +170,10 @@ def _bytes(name: str, tensor: Any) -> tuple[str, list[int], Any]:
         flat = tensor.cpu().contiguous().reshape(-1)
         data: Any = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
     else:
-        import numpy
-
-        dtype = str(tensor.dtype)
+        dtype = tensor.dtype.name
         safe = [safe for safe, _, of_numpy in _TYPES if of_numpy == dtype]
-        little = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False)
-        data = memoryview(numpy.ascontiguousarray(little).reshape(-1).view("u1")) if tensor.size else b""
+        # "C" and little-endian; a copy only where it has to be.
+        data = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
     if not safe:
         raise InputError(
             f"tensor {name!r} has the type {dtype}, which is not supported",
@@ -189,7 +196,7 @@ def _load(path: Path, as_torch: bool, device: Any) -> dict[str, Any]:
         begin, end = of["data_offsets"]
         (kinds,) = [row for row in _TYPES if row[0] == of["dtype"]]
         if as_torch:
-            torch = _torch()
+            torch = optional("torch")
             kind = getattr(torch, kinds[1])
             if end > begin:
                 flat = torch.frombuffer(data, dtype=torch.uint8, count=end - begin, offset=begin)
@@ -199,8 +206,7 @@ def _load(path: Path, as_torch: bool, device: Any) -> dict[str, Any]:
                 flat = torch.empty(0, dtype=kind)
             tensors[name] = flat.reshape(of["shape"]).to(device)
         else:
-            import numpy
-
+            numpy = optional("numpy")
             if kinds[2] is None:
                 raise InputError(
                     f"`{path}`: tensor {name!r}: NumPy has no {of['dtype']}",

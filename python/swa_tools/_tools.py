@@ -36,11 +36,11 @@ def find(tool: str) -> tuple[str, dict[str, str]]:
             raise UsageError(f"{tool} needs libtorch: {error}", remedy=error.remedy) from None
         return str(inside), _libtorch.environment(folder, environ)
     # site-packages lies in PREFIX/lib/python3.N; with `pip install --target`, scripts are in a folder of it.
-    for prefix in (_PACKAGE.parents[3:4], _PACKAGE.parents[0:1]):
-        for folder in prefix:
-            path = str(folder / "bin" / tool)
-            if os.access(path, os.X_OK):
-                return path, environ
+    parents = list(_PACKAGE.parents)
+    for prefix in [*parents[3:4], *parents[:1]]:
+        path = str(prefix / "bin" / tool)
+        if os.access(path, os.X_OK):
+            return path, environ
     found = shutil.which(tool)
     if found is None:
         raise UsageError(

@@ -100,7 +100,7 @@ class Selection(Object):
             results=o["results"],
             rule=o["rule"],
             direction=o.get("direction"),
-            valley=None if o.get("valley") is None else Valley.of(o.get("valley")),
+            valley=None if o.get("valley") is None else Valley.of(o["valley"]),
             taken=tuple(Chosen.of(x) for x in o["taken"]),
         )
 
@@ -191,7 +191,7 @@ class Output(Object):
             scheme=o["scheme"],
             coefficients=tuple(number(x) for x in o["coefficients"]),
             counting=o["counting"],
-            fit=None if o.get("fit") is None else Fit.of(o.get("fit")),
+            fit=None if o.get("fit") is None else Fit.of(o["fit"]),
             tensors=TensorCounts.of(o["tensors"]),
             nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
             bytes=o["bytes"],
@@ -249,7 +249,7 @@ class Averaged(Loads, Report):
             inputs=tuple(o["inputs"]),
             coefficients=tuple(number(x) for x in o["coefficients"]),
             left_out=o["left_out"],
-            selection=None if o.get("selection") is None else Selection.of(o.get("selection")),
+            selection=None if o.get("selection") is None else Selection.of(o["selection"]),
             tensors=TensorCounts.of(o["tensors"]),
             nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
             bytes=o["bytes"],
@@ -363,7 +363,7 @@ class FollowUpdate(Loads, Report):
             added=tuple(o["added"]),
             newest=o["newest"],
             bytes=o["bytes"],
-            state=None if o.get("state") is None else State.of(o.get("state")),
+            state=None if o.get("state") is None else State.of(o["state"]),
             nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
             seconds=number(o["seconds"]),
         )
@@ -426,7 +426,7 @@ class Followed(Loads, Report):
             output=o["output"],
             inputs=tuple(o["inputs"]),
             updates=o["updates"],
-            state=None if o.get("state") is None else State.of(o.get("state")),
+            state=None if o.get("state") is None else State.of(o["state"]),
             refused=tuple(NotCounted.of(x) for x in o["refused"]),
             unfinished=tuple(NotCounted.of(x) for x in o["unfinished"]),
             failed_commands=o["failed_commands"],
@@ -918,7 +918,7 @@ class BnUpdated(Loads, Report):
         return cls(
             output=o["output"],
             arch=o["arch"],
-            program=None if o.get("program") is None else UsedProgram.of(o.get("program")),
+            program=None if o.get("program") is None else UsedProgram.of(o["program"]),
             method=o.get("method"),
             images=o["images"],
             batches=o["batches"],
@@ -927,12 +927,12 @@ class BnUpdated(Loads, Report):
             augmentation=o.get("augmentation"),
             until_stable=o.get("until_stable"),
             stable=o.get("stable"),
-            standard_error=None if o.get("standard_error") is None else StandardError.of(o.get("standard_error")),
+            standard_error=None if o.get("standard_error") is None else StandardError.of(o["standard_error"]),
             skipped=tuple(o["skipped"]),
             precision=o.get("precision"),
-            all=None if o.get("all") is None else Movement.of(o.get("all")),
+            all=None if o.get("all") is None else Movement.of(o["all"]),
             layers=tuple(Movement.of(x) for x in o["layers"]),
-            pace=None if o.get("pace") is None else Pace.of(o.get("pace")),
+            pace=None if o.get("pace") is None else Pace.of(o["pace"]),
             seconds=number(o["seconds"]),
         )
 
@@ -995,7 +995,7 @@ class Model(Object):
         """Of the JSON that the command prints."""
         return cls(
             model=o["model"],
-            program=None if o.get("program") is None else ProgramRecord.of(o.get("program")),
+            program=None if o.get("program") is None else ProgramRecord.of(o["program"]),
             top1=number(o["top1"]),
             top5=number(o["top5"]),
             nll=number(o["nll"]),
@@ -1066,14 +1066,14 @@ class Evaluated(Report):
         """Of the JSON that the command prints."""
         return cls(
             models=tuple(Model.of(x) for x in o["models"]),
-            ensemble=None if o.get("ensemble") is None else Model.of(o.get("ensemble")),
+            ensemble=None if o.get("ensemble") is None else Model.of(o["ensemble"]),
             transform=o.get("transform"),
             augmentation=o.get("augmentation"),
-            class_map=None if o.get("class_map") is None else ClassMapUsed.of(o.get("class_map")),
+            class_map=None if o.get("class_map") is None else ClassMapUsed.of(o["class_map"]),
             skipped=tuple(o["skipped"]),
             precision=o.get("precision"),
             batch_size=o.get("batch_size"),
-            pace=None if o.get("pace") is None else Pace.of(o.get("pace")),
+            pace=None if o.get("pace") is None else Pace.of(o["pace"]),
             seconds=number(o["seconds"]),
         )
 
@@ -1166,7 +1166,7 @@ class StatsCompared(Report):
         """Of the JSON that the command prints."""
         return cls(
             model=o["model"],
-            program=None if o.get("program") is None else ProgramRecord.of(o.get("program")),
+            program=None if o.get("program") is None else ProgramRecord.of(o["program"]),
             statistics=tuple(Statistics.of(x) for x in o["statistics"]),
             bn_images=o["bn_images"],
             bn_batch_size=o["bn_batch_size"],

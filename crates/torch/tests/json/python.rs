@@ -32,11 +32,8 @@ fn name(of: &str) -> String {
 fn field(schema: &Value, is_required: bool, key: &str) -> (String, String) {
     let (kind, object) = kind(schema);
     let object = object.map(|object| name(&object));
-    let from = match is_required {
-        true => format!("o[\"{key}\"]"),
-        false => format!("o.get(\"{key}\")"),
-    };
     let is_nullable = kind.contains("null") || !is_required;
+    let (from, maybe) = (format!("o[\"{key}\"]"), format!("o.get(\"{key}\")"));
     let kind = kind.replace(" or null", "");
     let (python, value) = match (&kind[..], object) {
         ("object", Some(object)) => (object.clone(), format!("{object}.of({from})")),
@@ -55,7 +52,7 @@ fn field(schema: &Value, is_required: bool, key: &str) -> (String, String) {
             ("tuple[float, ...]".into(), format!("tuple(number(x) for x in {from})"))
         }
         ("object of strings by name", _) => ("Mapping[str, str]".into(), from.clone()),
-        ("any", _) => return ("Any".into(), format!("o.get(\"{key}\")")),
+        ("any", _) => return ("Any".into(), maybe),
         other => panic!("{key}: no type of Python's for {other:?}"),
     };
     match is_nullable {

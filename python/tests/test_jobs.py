@@ -1,0 +1,253 @@
+"""The functions do what the commands do."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import swa_tools
+from conftest import FASHION, printed, tool
+from safetensors.numpy import load_file, save_file
+from swa_tools import reports
+
+
+def same(report: Any, found: Any, path: str = "") -> None:
+    """Every field of JSON is an attribute of the same value."""
+    if isinstance(found, dict) and dataclasses.is_dataclass(report):
+        names = {field.name.rstrip("_") for field in dataclasses.fields(report)}
+        assert set(found) - {"schema"} <= names, path
+        for name, value in found.items():
+            if name != "schema":
+                attribute = name if hasattr(report, name) else name + "_"
+                same(getattr(report, attribute), value, f"{path}.{name}")
+    elif isinstance(found, list):
+        assert len(report) == len(found), path
+        for index, (a, b) in enumerate(zip(report, found)):
+            same(a, b, f"{path}[{index}]")
+    elif "seconds" not in path and "pace" not in path:
+        assert report == found, path
+
+
+def test_an_average_is_that_of_the_command(here: Path, checkpoints: list[Path]) -> None:
+    lines: list[swa_tools.Progress] = []
+    report = swa_tools.average(checkpoints, "a.safetensors", start=33, every=2, progress=lines.append)
+    first = (here / "a.safetensors").read_bytes()
+    flags = ["--start=33", "--every=2", "-o", "a.safetensors", "--json", "--force"]
+    same(report, printed(tool("swa-avg"), *checkpoints, *flags))
+    assert (here / "a.safetensors").read_bytes() == first
+    assert [Path(path).name[5:9] for path in report.inputs] == ["0033", "0035", "0037", "0039"]
+    assert lines[-1].done == lines[-1].total == report.bytes_read
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.bytes = 3  # type: ignore[misc]
+
+
+def test_options_reach_the_command(here: Path, checkpoints: list[Path]) -> None:
+    report = swa_tools.average(
+        str(FASHION / "ckpt_*.safetensors"),
+        {"mean": "mean=1.safetensors", "ema:0.9": Path("ema.safetensors")},
+        range=(38, 40),
+        exclude="^fc",
+        dtype="bf16",
+    )
+    assert [output.scheme for output in report.outputs] == ["mean", "ema:0.9"]
+    assert len(report.inputs) == 3
+    held = swa_tools.contents("ema.safetensors").checkpoints[0]
+    assert not [t for t in held.tensors if t.name.startswith("fc")]
+    assert {t.dtype for t in held.tensors} == {"BF16", "I64"}
+    weighted = swa_tools.average(checkpoints[:2], "w=1.safetensors", weights=[1, numpy.float32(3)])
+    assert weighted.coefficients == (0.25, 0.75) and Path("w=1.safetensors").exists()
+    Path("weights").write_text("1\n3\n")
+    weighted = swa_tools.average(checkpoints[:2], "w=1.safetensors", weights=Path("weights"), force=True)
+    assert weighted.coefficients == (0.25, 0.75)
+    planned = swa_tools.average(checkpoints, "plan.safetensors", dry_run=True, max_shard_size=None)
+    assert not planned.written and not Path("plan.safetensors").exists()
+
+
+def test_a_path_is_never_a_flag(here: Path) -> None:
+    save_file({"x": numpy.ones(3, "f4")}, "--force")
+    assert swa_tools.average(["--force"], "--verify.safetensors").inputs == ("--force",)
+    assert Path("--verify.safetensors").exists()
+
+
+def test_a_state_goes_on(here: Path, checkpoints: list[Path]) -> None:
+    swa_tools.accumulate(checkpoints[:4], "a.safetensors", "state")
+    report = swa_tools.accumulate(checkpoints[3:], "a.safetensors", "state", force=True)
+    assert len(report.added) == 6 and len(report.repeated) == 1
+    assert swa_tools.state_contents("state").state == "state"
+    whole = swa_tools.average(checkpoints, "b.safetensors")
+    assert set(report.load()) == set(whole.load())
+    assert (here / "a.safetensors").read_bytes() == (here / "b.safetensors").read_bytes()
+    with pytest.raises(swa_tools.UsageError, match="state_contents"):
+        swa_tools.contents("state")
+    with pytest.raises(swa_tools.UsageError, match="no state"):
+        swa_tools.state_contents("a.safetensors")
+
+
+def test_a_run_is_followed(here: Path, checkpoints: list[Path]) -> None:
+    updates: list[reports.FollowUpdate] = []
+    run = here / "run"
+    run.mkdir()
+    for path in checkpoints[:3]:
+        (run / path.name).symlink_to(path)
+    done = swa_tools.follow("run/ckpt_*", "swa.safetensors", on_update=updates.append, until=3, poll=0.05)
+    assert updates[-1].count == 3 and len(done.inputs) == 3
+
+
+def test_recompute_and_evaluate(here: Path, checkpoints: list[Path]) -> None:
+    swa_tools.average(checkpoints, "swa.safetensors")
+    options: dict[str, Any] = {"preset": "fashion-mnist", "samples": 128}
+    stages: list[str] = []
+    updated = swa_tools.update_bn(
+        "swa.safetensors", FASHION, "bn.safetensors", progress=lambda p: stages.append(p.unit), **options
+    )
+    assert len(updated.layers) == 7 and set(stages) == {"images"}
+    evaluated = swa_tools.evaluate(["bn.safetensors", "swa.safetensors"], FASHION, samples=128, ensemble=True)
+    found = printed(
+        *[tool("swa-eval"), "bn.safetensors", "swa.safetensors", "--data", FASHION],
+        *["--samples=128", "--ensemble", "--json"],
+    )
+    same(evaluated, found)
+    assert evaluated.models[1].difference is not None and evaluated.ensemble is not None
+    html = evaluated._repr_html_()
+    assert "<th>top1</th>" in html and "bn.safetensors" in html
+    compared = swa_tools.compare_stats(
+        "swa.safetensors", FASHION, FASHION, bn_samples=64, last=checkpoints[-1], **options
+    )
+    assert [row.statistics for row in compared.statistics][:2] == ["averaged", "kept"]
+    made = swa_tools.soup(checkpoints[:2], FASHION, "soup.safetensors", bn_data=FASHION, bn_samples=64, **options)
+    assert made.trials[0].accepted and made.trials[0].with_ is None
+    for shard in ("0/2", "1/2"):
+        swa_tools.update_bn_part("swa.safetensors", FASHION, f"part{shard[0]}", shard, **options)
+        swa_tools.evaluate_part("bn.safetensors", FASHION, f"out{shard[0]}", shard, samples=128)
+    merged = swa_tools.merge_stats("swa.safetensors", ["part0", "part1"], "bn2.safetensors")
+    assert merged.to_dict()["layers"] == updated.to_dict()["layers"]
+    assert swa_tools.merge_outcomes(["out0", "out1"]).models[0].top1 == evaluated.models[0].top1
+
+
+def test_swag_is_drawn(here: Path, checkpoints: list[Path]) -> None:
+    swa_tools.average(checkpoints, "swag.safetensors", scheme="swag:5")
+    drawn = swa_tools.sample_swag(
+        "swag.safetensors", FASHION, 2, bn_data=FASHION, bn_samples=64, samples=64, preset="fashion-mnist"
+    )
+    assert len(drawn.draws) == 2 and drawn.main_table == "models"
+
+
+def test_errors_are_exceptions_by_kind(here: Path, checkpoints: list[Path]) -> None:
+    Path("there.safetensors").write_bytes(b"x")
+    with pytest.raises(swa_tools.UsageError) as usage:
+        swa_tools.average(checkpoints, "there.safetensors")
+    assert (usage.value.kind, usage.value.exit_code) == ("output-exists", 2)
+    assert usage.value.file == "there.safetensors" and "`force`" in str(usage.value.remedy)
+    assert isinstance(usage.value, ValueError)
+    with pytest.raises(swa_tools.InputError) as wrong:
+        swa_tools.average([checkpoints[0], "there.safetensors"], "b.safetensors")
+    assert wrong.value.exit_code == 3 and wrong.value.file == "there.safetensors"
+    again = pickle.loads(pickle.dumps(wrong.value))
+    assert (type(again), str(again), again.file) == (swa_tools.InputError, str(wrong.value), wrong.value.file)
+    save_file({"x": numpy.array([1, numpy.nan], "f4")}, "nan.safetensors")
+    with pytest.raises(swa_tools.InputError) as nan:
+        swa_tools.average(["nan.safetensors", "nan.safetensors"], "c.safetensors")
+    assert (nan.value.kind, nan.value.tensor) == ("not-finite", "x")
+    with pytest.raises(swa_tools.WriteError) as write:
+        swa_tools.average(checkpoints, "/proc/none.safetensors")
+    assert isinstance(write.value, OSError) and write.value.exit_code == 4
+    with pytest.raises(swa_tools.UsageError, match="no-such"):
+        swa_tools.average(checkpoints, "d.safetensors", scheme="no-such")
+    with pytest.raises(swa_tools.UsageError) as device:
+        swa_tools.evaluate(checkpoints[0], FASHION, device="cuda:7", preset="fashion-mnist", samples=1)
+    assert device.value.kind == "no-device"
+
+
+def test_a_command_that_a_signal_ends_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = here / "bin"
+    fake.mkdir()
+    (fake / "swa-avg").write_text("#!/bin/sh\necho half >&2\nkill -9 $$\n")
+    (fake / "swa-avg").chmod(0o755)
+    monkeypatch.setenv("SWA_TOOLS_BIN", str(fake))
+    with pytest.raises(swa_tools.SwaError, match="signal 9: half") as error:
+        swa_tools.verify("x")
+    assert (error.value.kind, error.value.exit_code) == ("killed", -9)
+    monkeypatch.setenv("SWA_TOOLS_BIN", str(here))
+    with pytest.raises(swa_tools.UsageError, match="which has no swa-avg"):
+        swa_tools.verify("x")
+
+
+def large(folder: Path) -> list[str]:
+    """Two checkpoints that take a while."""
+    values = numpy.zeros(32 << 20, "f4")
+    for name in ("a", "b"):
+        save_file({f"x{i}": values for i in range(4)}, str(folder / f"{name}.safetensors"))
+    return ["a.safetensors", "b.safetensors"]
+
+
+def test_an_interrupted_average_leaves_nothing(here: Path) -> None:
+    inputs = large(here)
+    seen: list[set[str]] = []
+
+    def stop(progress: swa_tools.Progress) -> None:
+        # While it writes, its file has a temporary name.
+        for _ in range(1000):
+            if len(files := set(os.listdir(here))) > 2:
+                seen.append(files)
+                raise KeyboardInterrupt
+            time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt):
+        swa_tools.average(inputs, "mean.safetensors", progress=stop)
+    assert seen and "mean.safetensors" not in seen[0]
+    assert sorted(os.listdir(here)) == inputs
+
+
+def test_ctrl_c_in_a_program_ends_the_command(here: Path) -> None:
+    """As from a notebook: the signal reaches Python alone."""
+    program = "import swa_tools; print('go', flush=True); swa_tools.follow('run*', 'x.safetensors')"
+    path = os.pathsep.join(sys.path)
+    python = subprocess.Popen(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert python.stdout is not None and python.stdout.readline() == "go\n"
+    children = Path(f"/proc/{python.pid}/task/{python.pid}/children")
+    while not (child := children.read_text().split()):
+        time.sleep(0.01)
+    # Its name is that of Python until it has become the command.
+    while "swa-avg" not in Path(f"/proc/{child[0]}/cmdline").read_text():
+        time.sleep(0.01)
+    python.send_signal(signal.SIGINT)
+    _, error = python.communicate(timeout=30)
+    assert error.rstrip().endswith("KeyboardInterrupt")
+    assert not Path(f"/proc/{child[0]}").exists()
+    assert os.listdir(here) == []
+
+
+def test_tables_become_frames(monkeypatch: pytest.MonkeyPatch, here: Path, checkpoints: list[Path]) -> None:
+    report = swa_tools.average(checkpoints, "a.safetensors", dry_run=True)
+    with pytest.raises(swa_tools.UsageError, match="'nothing' is no table"):
+        report._rows("nothing")
+    try:
+        import pandas  # noqa: F401
+    except ImportError:
+        with pytest.raises(swa_tools.UsageError, match="pandas is not installed"):
+            report.to_pandas()
+    else:
+        assert list(report.to_pandas().scheme) == ["mean"]
+
+
+def test_a_loaded_output_is_what_is_in_it(here: Path, checkpoints: list[Path]) -> None:
+    loaded = swa_tools.average(checkpoints, "a.safetensors").load()
+    expected = load_file("a.safetensors")
+    assert set(loaded) == set(expected)
+    for name, value in expected.items():
+        numpy.testing.assert_array_equal(numpy.asarray(loaded[name]), value)

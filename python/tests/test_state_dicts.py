@@ -1,0 +1,102 @@
+"""State dicts in memory, and snapshots of a loop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import swa_tools
+from safetensors.numpy import load_file
+
+
+def test_arrays_average_as_their_files_do(here: Path, checkpoints: list[Path]) -> None:
+    mean = swa_tools.average_state_dicts(load_file(path) for path in checkpoints)
+    swa_tools.average(checkpoints, "a.safetensors")
+    expected = load_file("a.safetensors")
+    assert set(mean) == set(expected)
+    for name, value in expected.items():
+        numpy.testing.assert_array_equal(numpy.asarray(mean[name]), value)
+        assert str(mean[name].dtype) == str(value.dtype)
+    weighted = swa_tools.average_state_dicts([{"x": numpy.float32([0])}, {"x": numpy.float32([8])}], [3, 1])
+    assert float(weighted["x"][0]) == 2.0
+
+
+def test_any_layout_of_an_array_counts() -> None:
+    big = numpy.arange(12, dtype=">f8").reshape(3, 4).T[::2]
+    mean = swa_tools.average_state_dicts([{"x": big}, {"x": big * 3}])
+    numpy.testing.assert_array_equal(mean["x"], big * 2)
+    empty = swa_tools.average_state_dicts([{"x": numpy.zeros((0, 3), "f4"), "n": numpy.int64(7)}] * 2)
+    assert empty["x"].shape == (0, 3) and empty["n"] == 7
+
+
+def test_what_is_wrong_is_named() -> None:
+    one = {"x": numpy.ones(2, "f4"), "y": numpy.ones(2, "f4")}
+    with pytest.raises(swa_tools.InputError) as shape:
+        swa_tools.average_state_dicts([one, {**one, "y": numpy.ones(3, "f4")}])
+    assert shape.value.kind == "mismatch" and "`y`" in str(shape.value)
+    assert "state dict 1" in str(shape.value) and "/dev/shm" not in str(shape.value)
+    with pytest.raises(swa_tools.InputError, match="'y' of state dict 1 is a str, no tensor"):
+        swa_tools.average_state_dicts([one, {**one, "y": "text"}])
+    with pytest.raises(swa_tools.UsageError, match="no state dicts"):
+        swa_tools.average_state_dicts([])
+    with pytest.raises(swa_tools.InputError, match="type complex128"):
+        swa_tools.average_state_dicts([{"x": numpy.ones(1, "c16")}])
+    with pytest.raises(swa_tools.UsageError, match="NumPy has no bf16"):
+        swa_tools.average_state_dicts([one], dtype="bf16")
+
+
+def test_due_counts_cycles() -> None:
+    def due(epochs: int, **options: Any) -> list[int]:
+        snapshots = swa_tools.Snapshots("x", **options)
+        return [epoch for epoch in range(epochs) if snapshots.due(epoch, epochs)]
+
+    assert due(8) == [6, 7]
+    assert due(10, start=0.5, every=2) == [5, 7, 9]
+    assert due(10, start=7) == [7, 8, 9]
+    assert due(3, start=0) == [0, 1, 2]
+    for options in ({"start": -1}, {"every": 0}, {"keep": 0}):
+        with pytest.raises(swa_tools.UsageError):
+            swa_tools.Snapshots("x", **options)  # type: ignore[arg-type]
+    with pytest.raises(swa_tools.UsageError, match="no snapshots"):
+        swa_tools.Snapshots("nowhere").average("x.pth")
+
+
+def test_tensors_of_pytorch(here: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(1)
+    dicts = []
+    for step in range(4):
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.BatchNorm2d(5)).half()
+        dicts.append({**model.state_dict(), "bf": torch.randn(3, 2).bfloat16().T, "n": torch.tensor(step)})
+    mean = swa_tools.average_state_dicts(dicts)
+    for name, value in mean.items():
+        every = torch.stack([d[name].double() for d in dicts])
+        expected = every.mean(0) if value.is_floating_point() else every[-1]
+        assert value.dtype == dicts[0][name].dtype and value.shape == dicts[0][name].shape
+        assert torch.equal(value, expected.to(value.dtype)), name
+    with pytest.raises(swa_tools.InputError, match="'x' of state dict 1 is on the device `meta`"):
+        swa_tools.average_state_dicts([{"x": torch.ones(1)}, {"x": torch.ones(1, device="meta")}])
+    with pytest.raises(swa_tools.InputError) as differ:
+        swa_tools.average_state_dicts([{"x": torch.ones(1)}, {"x": numpy.ones(1, "f4")}])
+    assert (differ.value.kind, differ.value.tensor) == ("mismatch", "x")
+
+
+def test_snapshots_of_a_loop(here: Path) -> None:
+    torch = pytest.importorskip("torch")
+    model = torch.nn.Linear(3, 2)
+    snapshots = swa_tools.Snapshots(here / "run", start=0.5, keep=3)
+    kept = []
+    for epoch in range(10):
+        torch.nn.init.normal_(model.weight)
+        if snapshots.due(epoch, 10):
+            snapshots.save(model, epoch)
+            kept.append(model.weight.detach().clone())
+    assert [path.name for path in snapshots.files()] == ["epoch_0007.pth", "epoch_0008.pth", "epoch_0009.pth"]
+    assert len(list((here / "run").iterdir())) == 3
+    report = snapshots.average("swa.pth")
+    assert report is not None
+    model.load_state_dict(report.load())
+    expected = torch.stack(kept[-3:]).double().mean(0).float()
+    assert torch.equal(model.weight.detach(), expected)
