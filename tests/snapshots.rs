@@ -24,10 +24,14 @@ fn two() -> tempfile::TempDir {
 #[test]
 fn help() {
     assert_snapshot!("swa-avg-help", text(swa_avg().arg("--help")));
-    assert_eq!(
-        text(swa_avg().arg("--version")).trim(),
-        concat!("swa-avg ", env!("CARGO_PKG_VERSION"))
-    );
+    let own = concat!("swa-avg ", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(swa_avg().arg("-V")).trim(), own);
+    let version = text(swa_avg().arg("--version"));
+    let lines: Vec<&str> = version.lines().collect();
+    assert_eq!(lines[0], own);
+    let built = format!("built for {} on {}", std::env::consts::OS, std::env::consts::ARCH);
+    assert!(lines[1].starts_with(&built) && lines[2].starts_with("adds up with "), "{version}");
+    assert_eq!(lines.len(), 3, "{version}");
 }
 
 #[test]

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class Snapshots:
     """A folder of checkpoints, one for each epoch that counts.
 
-    ``start``: the first epoch that counts, counted from 0, or a share of all epochs if it is below 1. ``every``: how
-    many epochs apart, counted from there. ``keep``: how many files to keep, the newest; all by
+    Epochs are counted from 1, as those that are finished. ``start``: the first one that counts, or the share of all
+    epochs that comes before it, if it is below 1. ``every``: how many epochs apart, counted from there. ``keep``: how many files to keep, the newest; all by
     default. Of several processes of torch.distributed only the one of rank 0 writes.
 
         snapshots = Snapshots("run/swa", start=0.75)
-        for epoch in range(epochs):
+        for epoch in range(1, epochs + 1):
             ...
             if snapshots.due(epoch, epochs):
                 snapshots.save(model, epoch)
@@ -52,12 +52,17 @@ class Snapshots:
         self.every = every
         self.keep = keep
 
-    def first(self, epochs: int) -> int:
+    def first(self, epochs: int | None = None) -> int:
         """The first epoch that counts, of so many."""
-        return round(self.start * epochs) if self.start < 1 else int(self.start)
+        if self.start >= 1:
+            return int(self.start)
+        if epochs is None:
+            remedy = "say how many epochs there are, or start at the number of one"
+            raise UsageError(f"start is a share of all epochs: {self.start}", remedy=remedy)
+        return round(self.start * epochs) + 1
 
-    def due(self, epoch: int, epochs: int) -> bool:
-        """Whether to save after an epoch, counted from 0, of so many."""
+    def due(self, epoch: int, epochs: int | None = None) -> bool:
+        """Whether to save after an epoch, of so many."""
         since = epoch - self.first(epochs)
         return since >= 0 and since % self.every == 0
 

@@ -50,12 +50,15 @@ def test_what_is_wrong_is_named() -> None:
 def test_due_counts_cycles() -> None:
     def due(epochs: int, **options: Any) -> list[int]:
         snapshots = swa_tools.Snapshots("x", **options)
-        return [epoch for epoch in range(epochs) if snapshots.due(epoch, epochs)]
+        return [epoch for epoch in range(1, epochs + 1) if snapshots.due(epoch, epochs)]
 
-    assert due(8) == [6, 7]
-    assert due(10, start=0.5, every=2) == [5, 7, 9]
-    assert due(10, start=7) == [7, 8, 9]
-    assert due(3, start=0) == [0, 1, 2]
+    assert due(8) == [7, 8]
+    assert due(10, start=0.5, every=2) == [6, 8, 10]
+    assert due(10, start=7) == [7, 8, 9, 10]
+    assert due(3, start=0) == [1, 2, 3]
+    assert swa_tools.Snapshots("x", start=3).due(5)
+    with pytest.raises(swa_tools.UsageError, match="share of all epochs: 0.75; say how many"):
+        swa_tools.Snapshots("x").due(5)
     for options in ({"start": -1}, {"every": 0}, {"keep": 0}):
         with pytest.raises(swa_tools.UsageError):
             swa_tools.Snapshots("x", **options)  # type: ignore[arg-type]
@@ -88,12 +91,12 @@ def test_snapshots_of_a_loop(here: Path) -> None:
     model = torch.nn.Linear(3, 2)
     snapshots = swa_tools.Snapshots(here / "run", start=0.5, keep=3)
     kept = []
-    for epoch in range(10):
+    for epoch in range(1, 11):
         torch.nn.init.normal_(model.weight)
         if snapshots.due(epoch, 10):
             snapshots.save(model, epoch)
             kept.append(model.weight.detach().clone())
-    assert [path.name for path in snapshots.files()] == ["epoch_0007.pth", "epoch_0008.pth", "epoch_0009.pth"]
+    assert [path.name for path in snapshots.files()] == ["epoch_0008.pth", "epoch_0009.pth", "epoch_0010.pth"]
     assert len(list((here / "run").iterdir())) == 3
     report = snapshots.average("swa.pth")
     assert report is not None

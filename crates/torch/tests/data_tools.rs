@@ -396,7 +396,8 @@ fn the_version_names_the_command_and_the_libtorch_that_it_found() {
             lines[1].strip_prefix("libtorch ").and_then(|line| line.split_once(" in ")).unwrap();
         assert!(version.starts_with("2.11."), "{text}");
         assert!(Path::new(folder).join("libtorch_cpu.so").exists(), "{text}");
-        assert_eq!((lines.len(), output.stderr.len()), (2, 0), "{text}");
+        assert!(lines[2].starts_with("built for "), "{text}");
+        assert_eq!((lines.len(), output.stderr.len()), (3, 0), "{text}");
     }
     swa_eval().arg("-V").assert().success().stdout(format!("swa-eval {own}\n"));
 }
