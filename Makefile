@@ -1,11 +1,11 @@
 # The two commands: `make demo` shows the tools at work, `make test` checks everything.
-# `make bench` measures, `make install` puts the three tools on PATH.
+# `make wheel` makes what pip installs, `make bench` measures, `make install` puts the three tools on PATH.
 
 CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 ALL := --release --locked --workspace
 
-.PHONY: all setup build demo test test-light test-long test-scale test-arm check-macos fuzz lint bench install
+.PHONY: all setup build demo test test-light test-python test-long test-scale test-arm check-macos fuzz lint wheel dist bench install
 
 all: build
 
@@ -32,6 +32,19 @@ test-light:
 
 test: lint
 	$(CARGO) test $(ALL)
+	sh python/tests/run.sh
+
+# The Python package and the wheel, of commands that have been built. Needs Python 3.11 and, the first time, PyPI.
+test-python: build
+	sh python/tests/run.sh
+
+# dist/swa_tools-*.whl: all commands and the Python package. Needs Python 3.11.
+wheel: build
+	python3 python/wheel.py
+
+# dist/*.tgz: static swa-avg for this processor, and for 64-bit Arm where Rust's library for it is installed.
+dist:
+	sh scripts/dist.sh
 
 # Every system call killed, power cuts, full disks: minutes, as root, with strace.
 test-long:

@@ -121,6 +121,22 @@ fn every_package_is_described_and_linted() {
     }
 }
 
+/// The Rust registry takes packages of at most 10 MB, packed. The fixtures alone are more.
+#[test]
+fn packages_hold_their_sources_alone() {
+    for (package, folder) in [("swa-base", "crates/base"), ("swa-cli", "crates/cli"), ("swa-tools", ".")] {
+        let list = cargo(&["package", "--list", "--allow-dirty", "--package", package]).unwrap();
+        let files: Vec<&str> = list.lines().collect();
+        assert!(files.contains(&"src/lib.rs"), "{package}: {files:?}");
+        let foreign = files.iter().find(|file| file.starts_with("fixtures") || file.ends_with(".py"));
+        assert_eq!(foreign, None, "{package}");
+        // What Cargo itself adds is not there.
+        let sizes = files.iter().filter_map(|file| root().join(folder).join(file).metadata().ok());
+        let size: u64 = sizes.map(|file| file.len()).sum();
+        assert!((1_000..4_000_000).contains(&size), "{package}: {size} bytes");
+    }
+}
+
 /// Where library code is, and the commands in it, which may name flags.
 const LIBRARIES: &[&str] = &["crates/base/src", "src", "crates/data/src", "crates/torch/src"];
 const COMMANDS: &[&str] = &["src/bin", "crates/torch/src/bin"];

@@ -42,6 +42,12 @@ fn flags_exist() {
         "--lr-step-size",
         "--output-dir",
         "--test-only",
+        // of packagers
+        "--generate",
+        // pip and venv
+        "--index-url",
+        "--no-cache-dir",
+        "--system-site-packages",
         // sbatch, and docs/ray_pass.py
         "--array",
         "--cpus",
