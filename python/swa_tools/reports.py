@@ -64,8 +64,8 @@ class Chosen(Object):
         """Of the JSON that the command prints."""
         return cls(
             checkpoint=o["checkpoint"],
-            number=o["number"],
-            value=o["value"],
+            number=o.get("number"),
+            value=o.get("value"),
         )
 
 
@@ -99,7 +99,7 @@ class Selection(Object):
             column=o["column"],
             results=o["results"],
             rule=o["rule"],
-            direction=o["direction"],
+            direction=o.get("direction"),
             valley=None if o.get("valley") is None else Valley.of(o["valley"]),
             taken=tuple(Chosen.of(x) for x in o["taken"]),
         )
@@ -195,7 +195,7 @@ class Output(Object):
             tensors=TensorCounts.of(o["tensors"]),
             nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
             bytes=o["bytes"],
-            next=o["next"],
+            next=o.get("next"),
         )
 
 
@@ -255,10 +255,10 @@ class Averaged(Loads, Report):
             bytes=o["bytes"],
             bytes_read=o["bytes_read"],
             batchnorm_layers=o["batchnorm_layers"],
-            next=o["next"],
+            next=o.get("next"),
             seconds=number(o["seconds"]),
-            seconds_expected=o["seconds_expected"],
-            memory_expected=o["memory_expected"],
+            seconds_expected=o.get("seconds_expected"),
+            memory_expected=o.get("memory_expected"),
             outputs=tuple(Output.of(x) for x in o["outputs"]),
         )
 
@@ -276,7 +276,7 @@ class State(Object):
     def of(cls, o: Mapping[str, Any]) -> State:
         """Of the JSON that the command prints."""
         return cls(
-            path=o["path"],
+            path=o.get("path"),
             bytes=o["bytes"],
         )
 
@@ -325,7 +325,7 @@ class Accumulated(Loads, Report):
             nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
             bytes=o["bytes"],
             batchnorm_layers=o["batchnorm_layers"],
-            next=o["next"],
+            next=o.get("next"),
             seconds=number(o["seconds"]),
         )
 
@@ -431,7 +431,7 @@ class Followed(Loads, Report):
             unfinished=tuple(NotCounted.of(x) for x in o["unfinished"]),
             failed_commands=o["failed_commands"],
             batchnorm_layers=o["batchnorm_layers"],
-            next=o["next"],
+            next=o.get("next"),
             seconds=number(o["seconds"]),
         )
 
@@ -567,7 +567,7 @@ class ProgramTensor(Object):
             shape=tuple(o["shape"]),
             is_parameter=o["is_parameter"],
             is_used=o["is_used"],
-            alias_of=o["alias_of"],
+            alias_of=o.get("alias_of"),
         )
 
 
@@ -922,17 +922,17 @@ class BnUpdated(Loads, Report):
             output=o["output"],
             arch=o["arch"],
             program=None if o.get("program") is None else UsedProgram.of(o["program"]),
-            method=o["method"],
+            method=o.get("method"),
             images=o["images"],
             batches=o["batches"],
-            noise=o["noise"],
+            noise=o.get("noise"),
             frozen=tuple(o["frozen"]),
             augmentation=o.get("augmentation"),
-            until_stable=o["until_stable"],
-            stable=o["stable"],
+            until_stable=o.get("until_stable"),
+            stable=o.get("stable"),
             standard_error=None if o.get("standard_error") is None else StandardError.of(o["standard_error"]),
             skipped=tuple(o["skipped"]),
-            precision=o["precision"],
+            precision=o.get("precision"),
             all=None if o.get("all") is None else Movement.of(o["all"]),
             layers=tuple(Movement.of(x) for x in o["layers"]),
             pace=None if o.get("pace") is None else Pace.of(o["pace"]),
@@ -1006,10 +1006,10 @@ class Model(Object):
             n=o["n"],
             correct=o["correct"],
             interval=tuple(number(x) for x in o["interval"]),
-            difference=o["difference"],
-            mcnemar_p=o["mcnemar_p"],
-            only_first_right=o["only_first_right"],
-            only_this_right=o["only_this_right"],
+            difference=o.get("difference"),
+            mcnemar_p=o.get("mcnemar_p"),
+            only_first_right=o.get("only_first_right"),
+            only_this_right=o.get("only_this_right"),
         )
 
 
@@ -1075,7 +1075,7 @@ class Evaluated(Report):
             class_map=None if o.get("class_map") is None else ClassMapUsed.of(o["class_map"]),
             skipped=tuple(o["skipped"]),
             precision=o.get("precision"),
-            batch_size=o["batch_size"],
+            batch_size=o.get("batch_size"),
             pace=None if o.get("pace") is None else Pace.of(o["pace"]),
             seconds=number(o["seconds"]),
         )
@@ -1129,13 +1129,13 @@ class Statistics(Object):
             n=o["n"],
             correct=o["correct"],
             interval=tuple(number(x) for x in o["interval"]),
-            difference=o["difference"],
-            mcnemar_p=o["mcnemar_p"],
-            only_first_right=o["only_first_right"],
-            only_this_right=o["only_this_right"],
-            moved=o["moved"],
-            nll_difference=o["nll_difference"],
-            nll_difference_error=o["nll_difference_error"],
+            difference=o.get("difference"),
+            mcnemar_p=o.get("mcnemar_p"),
+            only_first_right=o.get("only_first_right"),
+            only_this_right=o.get("only_this_right"),
+            moved=o.get("moved"),
+            nll_difference=o.get("nll_difference"),
+            nll_difference_error=o.get("nll_difference_error"),
         )
 
 
@@ -1250,10 +1250,10 @@ class Trial(Object):
         return cls(
             candidate=o["candidate"],
             alone=number(o["alone"]),
-            with_=o["with"],
-            only_without_right=o["only_without_right"],
-            only_with_right=o["only_with_right"],
-            mcnemar_p=o["mcnemar_p"],
+            with_=o.get("with"),
+            only_without_right=o.get("only_without_right"),
+            only_with_right=o.get("only_with_right"),
+            mcnemar_p=o.get("mcnemar_p"),
             accepted=o["accepted"],
         )
 
@@ -1302,7 +1302,7 @@ class SoupMade(Loads, Report):
             held_out=o["held_out"],
             bn_images=o["bn_images"],
             batchnorm_layers=o["batchnorm_layers"],
-            next=o["next"],
+            next=o.get("next"),
             transform=o.get("transform"),
             skipped=tuple(o["skipped"]),
             seconds=number(o["seconds"]),

@@ -28,7 +28,7 @@ fn name(of: &str) -> String {
     known.unwrap_or(of.strip_suffix("Report").unwrap_or(of)).to_string()
 }
 
-/// The type of a field in Python, and what makes it of the JSON `from`.
+/// The type of a field in Python, and what makes it of the JSON object `o`.
 fn field(schema: &Value, is_required: bool, key: &str) -> (String, String) {
     let (kind, object) = kind(schema);
     let object = object.map(|object| name(&object));
@@ -57,10 +57,8 @@ fn field(schema: &Value, is_required: bool, key: &str) -> (String, String) {
     };
     match is_nullable {
         false => (python, value),
-        true if value == from => (format!("{python} | None"), value),
-        true => {
-            (format!("{python} | None"), format!("None if o.get(\"{key}\") is None else {value}"))
-        }
+        true if value == from => (format!("{python} | None"), maybe),
+        true => (format!("{python} | None"), format!("None if {maybe} is None else {value}")),
     }
 }
 
