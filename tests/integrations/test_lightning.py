@@ -1,0 +1,123 @@
+"""Lightning, beside its WeightAveraging and StochasticWeightAveraging."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, StochasticWeightAveraging, WeightAveraging
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import common
+
+Images = tuple[Tensor, Tensor]
+
+
+class Lit(lightning.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = common.network()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images)
+        return logits
+
+    def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: list[Tensor], _: int) -> None:
+        logits = self(batch[0])
+        self.log("val_loss", nn.functional.cross_entropy(logits, batch[1]))
+        self.log("val_acc", (logits.argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+
+
+class Record(Callback):
+    def __init__(self) -> None:
+        self.states: list[dict[str, Tensor]] = []
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.states.append({name: tensor.clone() for name, tensor in pl_module.state_dict().items()})
+
+
+def make_trainer(more: list[Callback] = [], **settings: Any) -> lightning.Trainer:
+    settings["callbacks"] = settings.get("callbacks", []) + more
+    return lightning.Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, **settings
+    )
+
+
+def loader(images: Images) -> DataLoader[Any]:
+    return DataLoader(TensorDataset(*images), batch_size=24, shuffle=True)
+
+
+def test_lightning(images: Images, held_out: Images) -> None:
+    record = Record()
+    lit = Lit()
+    names: dict[str, Any] = {
+        "Trainer": lambda **settings: make_trainer([record], **settings),
+        "lit": lit,
+        "Lit": Lit,
+        "torch": torch,
+        "train_loader": loader(images),
+    }
+    common.run("Lightning", names)
+    expected = common.mean(record.states[15:])
+    common.assert_equal(lit.state_dict(), expected)
+    # From the copy of the checkpoint.
+    again = names["lit"]
+    assert isinstance(again, Lit) and again is not lit
+    common.assert_equal(again.state_dict(), expected)
+    common.check_statistics(lit, images, held_out)
+
+
+def test_what_stays_without_a_setting(images: Images) -> None:
+    trainer = lightning.Trainer(
+        max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    trainer.fit(Lit(), loader(images))
+    assert [path.name for path in Path("checkpoints").iterdir()] == ["epoch=2-step=12.ckpt"]
+
+
+def test_weight_averaging(images: Images) -> None:
+    class FromSix(WeightAveraging):
+        def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+            return epoch_idx is not None and epoch_idx >= 6
+
+    record = Record()
+    keep = ModelCheckpoint("snapshots", save_top_k=-1)
+    lit = Lit()
+    make_trainer([record, FromSix(), keep], max_epochs=10).fit(lit, loader(images))
+    common.shell(r"swa-avg snapshots --number 'epoch=(\d+)' --start 6 -o swa.pth")
+    ours = torch.load("swa.pth", weights_only=True)
+    common.assert_equal(ours, common.mean(record.states[6:]))
+    # Lightning copied its average into the module: f32, step by step, parameters and not buffers.
+    theirs = dict(lit.named_parameters())
+    common.assert_equal({name: ours[name] for name in theirs}, {n: p.detach() for n, p in theirs.items()}, 1e-6)
+    # And the last checkpoint has it too.
+    common.shell(r"swa-avg snapshots/epoch=9*.ckpt --ema -o theirs.pth")
+    stored = torch.load("theirs.pth", weights_only=True)
+    common.assert_equal({name: stored[name] for name in theirs}, {n: p.detach() for n, p in theirs.items()})
+
+
+def test_stochastic_weight_averaging(images: Images) -> None:
+    torch.manual_seed(1)
+    record = Record()
+    swa = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=6, annealing_epochs=1)
+    keep = ModelCheckpoint("snapshots", save_top_k=-1, save_weights_only=True)
+    lit = Lit()
+    make_trainer([record, swa, keep], max_epochs=10).fit(lit, loader(images))
+    # It takes weights when an epoch begins: those of the epoch before. The epoch after the last is for batchnorm.
+    common.shell(r"swa-avg snapshots --number 'epoch=(\d+)' --range 4..8 -o swa.pth")
+    ours = torch.load("swa.pth", weights_only=True)
+    common.assert_equal(ours, common.mean(record.states[4:9]))
+    # The average that it keeps: in the epoch for batchnorm 2.6.6 lets the optimizer's momentum move the model once more.
+    assert swa._average_model is not None
+    theirs = {name: parameter.detach() for name, parameter in swa._average_model.named_parameters()}
+    common.assert_equal({name: ours[name] for name in theirs}, theirs, 1e-6)
