@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "integrations.md"
-TOOLS = Path(os.environ.get("SWA_TOOLS", ROOT / "target" / "release"))
+TOOLS = Path(os.environ.get("SWA_TOOLS_BIN", ROOT / "target" / "release"))
 CLASSES = 4
 
 
