@@ -104,12 +104,12 @@ def write_images(folder: Path, of_each: int, seed: int) -> None:
             Image.fromarray(pixels.numpy()).save(folder / f"class_{label}" / f"{number}.png")
 
 
-def read_images(folder: Path) -> tuple[Tensor, Tensor]:
+def read_images(folder: Path, resize: int = 64 * 256 // 224) -> tuple[Tensor, Tensor]:
     """All of them as a network of 64 × 64 takes them, by torchvision: what the preset imagenet does."""
     from torchvision import datasets, transforms
 
     pixels = transforms.Compose([
-        transforms.Resize(64 * 256 // 224),
+        transforms.Resize(resize),
         transforms.CenterCrop(64),
         transforms.ToTensor(),
         transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
