@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 ALL := --release --locked --workspace
 
-.PHONY: all setup build demo test test-light test-python test-long test-scale test-arm check-macos fuzz lint wheel dist bench install
+.PHONY: all setup build demo test test-light test-python test-integrations test-long test-scale test-arm check-macos fuzz lint wheel dist bench install
 
 all: build
 
@@ -64,6 +64,10 @@ test-scale: build
 SECONDS ?= 600
 fuzz:
 	sh fuzz/run.sh $(SECONDS)
+
+# docs/integrations.md with the trainers themselves: gigabytes of Python packages, the first time.
+test-integrations: build
+	sh tests/integrations/run.sh
 
 # The averaging's arithmetic on 64-bit Arm, emulated: Debian's qemu-user and gcc-aarch64-linux-gnu.
 test-arm:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "integrations.md"
-TOOLS = Path(os.environ.get("SWA_TOOLS_BIN", ROOT / "target" / "release"))
+TOOLS = os.environ.get("SWA_TOOLS_BIN", str(ROOT / "target" / "release"))
 CLASSES = 4
 
 
@@ -68,7 +68,6 @@ def run(title: str, variables: dict[str, Any]) -> dict[str, Any]:
 
 def shell(command: str, where: str = "") -> str:
     """Runs a command with the tools on the path."""
-    # Comments of the page stand behind commands.
     environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{where}: {command}\n{done.stdout}{done.stderr}"

@@ -13,6 +13,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "python"))
+os.environ.setdefault("SWA_TOOLS_BIN", str(Path(__file__).parents[2] / "target" / "release"))
+sys.dont_write_bytecode = True
 
 import common  # noqa: E402
 

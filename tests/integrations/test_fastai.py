@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from fastai.callback.core import Callback
+from fastai.callback import schedule  # noqa: F401
 from fastai.callback.tracker import SaveModelCallback
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
@@ -16,6 +17,7 @@ from fastai.optimizer import SGD
 from torch import Tensor, nn
 
 import common
+from swa_tools.integrations.fastai import SWASnapshots
 
 Images = tuple[Tensor, Tensor]
 
@@ -57,3 +59,49 @@ def test_fastai(images: Images, held_out: Images) -> None:
 def test_what_stays_without_a_setting(images: Images, held_out: Images) -> None:
     learner(images, held_out, common.network()).fit(1)
     assert not Path("models").exists()
+
+
+def test_callback(images: Images, held_out: Images) -> None:
+    record = Record()
+    learn = learner(images, held_out, common.network(), record)
+    names = common.run("Callback for fastai", {"learn": learn})
+    assert common.numbers(Path("swa")) == list(range(15, 20))
+    # fastai's validation ends an epoch, too.
+    expected = common.mean(record.states[15:20])
+    common.assert_equal(torch.load("swa.pth", weights_only=True), expected)
+    found = learn.model.state_dict()
+    moved = {name for name, tensor in expected.items() if not torch.equal(found[name], tensor)}
+    assert {name.rsplit(".", 1)[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+    for name, state in (("trained", record.states[19]), ("averaged", found)):
+        model = common.network().eval()
+        model.load_state_dict(state)
+        with torch.no_grad():
+            right = model(held_out[0]).argmax(1) == held_out[1]
+        assert names[name][1] == float(right.float().mean())
+
+
+def test_cycles_and_rates(images: Images, held_out: Images) -> None:
+    learn = learner(images, held_out, common.network())
+    # Cycles of one and two epochs.
+    learn.fit_sgdr(2, 1, lr_max=0.05, cbs=SWASnapshots(start=0, at_cycle_end=True))
+    assert common.numbers(Path("swa")) == [0, 2]
+    learn.fit_one_cycle(4, 0.05, cbs=SWASnapshots(start=2, swa_lr=0.01, folder="constant"))
+    assert common.numbers(Path("constant")) == [2, 3]
+    assert {group["lr"] for group in learn.opt.hypers} == {0.01}
+
+
+def test_validation_and_the_learning_rate_finder_leave_no_snapshots(images: Images, held_out: Images) -> None:
+    swa = SWASnapshots(start=0)
+    learn = learner(images, held_out, common.network(), swa)
+    learn.lr_find(num_it=8, show_plot=False)
+    learn.validate()
+    assert not Path("swa").exists()
+    learn.fit(3)
+    before = learn.model.state_dict()["0.weight"].clone()
+    learn.validate()
+    assert common.numbers(Path("swa")) == [0, 1, 2]
+    swa.finish(learn)
+    assert common.numbers(Path("swa")) == [0, 1, 2]
+    assert not torch.equal(learn.model.state_dict()["0.weight"], before)
+    learn.get_preds()
+    assert common.numbers(Path("swa")) == [0, 1, 2]

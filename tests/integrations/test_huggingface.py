@@ -19,6 +19,7 @@ from transformers import (
 )
 
 import common
+from swa_tools.integrations.huggingface import SWASnapshots
 
 Images = tuple[Tensor, Tensor]
 
@@ -80,12 +81,23 @@ def settings(output_dir: str, **more: Any) -> TrainingArguments:
     )
 
 
+def make_trainer(record: Record) -> Any:
+    def make(model: Any, args: Any, callbacks: list[Any] = [], **more: Any) -> Trainer:
+        return Trainer(model, args, callbacks=[record, *callbacks], compute_metrics=accuracy, **more)
+
+    return make
+
+
+def accuracy(found: Any) -> dict[str, float]:
+    return {"accuracy": float((found.predictions.argmax(1) == found.label_ids).mean())}
+
+
 def train(model: nn.Module, images: Images) -> tuple[nn.Module, list[dict[str, Tensor]]]:
     record = Record()
     names: dict[str, Any] = {
         "model": model,
         "TrainingArguments": settings,
-        "Trainer": lambda model, args, **more: Trainer(model, args, callbacks=[record], **more),
+        "Trainer": make_trainer(record),
         "train_dataset": Rows(images),
         "AutoModelForImageClassification": AutoModelForImageClassification,
     }
@@ -114,3 +126,43 @@ def test_what_stays_without_a_setting(images: Images) -> None:
     Trainer(vit(), settings("out", num_train_epochs=600), train_dataset=one).train()
     assert common.numbers(Path("out")) == [500, 600]
     assert (Path("out") / "checkpoint-500" / "optimizer.pt").exists()
+
+
+def test_callback(images: Images, held_out: Images) -> None:
+    record = Record()
+    model = resnet()
+    names = common.run(
+        "Callback for Hugging Face",
+        {
+            "model": model,
+            "TrainingArguments": settings,
+            "Trainer": make_trainer(record),
+            "train_dataset": Rows(images),
+            "eval_dataset": Rows(held_out),
+        },
+    )
+    assert common.numbers(Path("swa")) == list(range(15, 20))
+    assert common.numbers(Path("out")) == [64, 68, 72, 76, 80]
+    expected = common.mean(record.states[15:])
+    common.assert_equal(AutoModelForImageClassification.from_pretrained("averaged").state_dict(), expected)
+    # Batches are of other images each time: statistics move, weights do not.
+    found = model.state_dict()
+    moved = {name for name, tensor in expected.items() if not torch.equal(found[name], tensor)}
+    assert {name.rsplit(".", 1)[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+    for name, before in (("trained", record.states[-1]), ("averaged", found)):
+        again = resnet()
+        again.load_state_dict(before)
+        again.eval()
+        with torch.no_grad():
+            right = again(held_out[0]).logits.argmax(1) == held_out[1]
+        assert names[name]["eval_accuracy"] == float(right.double().mean())
+
+
+def test_cycles(images: Images) -> None:
+    args = settings("out", num_train_epochs=6, save_strategy="no")
+    args.lr_scheduler_type = "cosine_with_restarts"
+    args.lr_scheduler_kwargs = {"num_cycles": 3}
+    swa = SWASnapshots(start=2, at_cycle_end=True)
+    Trainer(vit(), args, train_dataset=Rows(images), callbacks=[swa]).train()
+    assert common.numbers(Path("swa")) == [3, 5]
+    assert Path("swa/epoch_0003").resolve() == Path("out/checkpoint-16").resolve()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import safetensors.numpy
 from torch import Tensor
 
 import common
+from swa_tools.integrations.keras import SWASnapshots, load_average
 
 Images = tuple[Tensor, Tensor]
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -51,20 +51,67 @@ def stored(path: str) -> list[Array]:
 
 def names(images: Images, model: Any) -> dict[str, Any]:
     pixels, labels = rows(images)
-    modules = {"keras": keras, "h5py": h5py, "safetensors": safetensors, "shutil": shutil}
+    modules = {"keras": keras, "h5py": h5py, "safetensors": safetensors}
     return modules | {"model": model, "train_images": pixels, "train_labels": labels}
 
 
 def test_keras(images: Images, held_out: Images) -> None:
     model = network()
     variables = common.run("Keras", names(images, model))
-    snapshots = [stored(f"epoch_{epoch:03}.weights.h5") for epoch in range(16, 21)]
-    for found, values in zip(model.get_weights(), zip(*snapshots), strict=True):
-        expected = np.mean([value.astype(np.float64) for value in values], axis=0)
-        np.testing.assert_array_equal(found, expected.astype(found.dtype))
-    common.run("Batchnorm in Keras", variables)
-    # From one batch of all: mean and variance of what comes in, layer by layer.
-    outputs = variables["train_images"]
+    files = [f"epoch_{epoch:03}.weights.h5" for epoch in range(16, 21)]
+    check_average(model, files, statistics=False)
+    check_statistics(model, variables["train_images"])
+    assert model.evaluate(*rows(held_out), verbose=0, return_dict=True)["accuracy"] > 0.5
+
+
+def test_the_average_in_a_copy_of_a_snapshot(images: Images) -> None:
+    model = network()
+    keep = keras.callbacks.ModelCheckpoint("epoch_{epoch:03d}.weights.h5", save_weights_only=True)
+    model.fit(*rows(images), epochs=3, verbose=0, callbacks=[keep])
+    common.shell("swa-avg 'epoch_*' -o swa.safetensors")
+    load_average(model, "swa.safetensors", "epoch_003.weights.h5")
+    check_average(model, [f"epoch_00{epoch}.weights.h5" for epoch in (1, 2, 3)])
+
+
+def test_callback(images: Images, held_out: Images) -> None:
+    model = network()
+    variables = common.run("Callback for Keras", names(images, model) | {"val_data": rows(held_out)})
+    assert common.numbers(Path("swa")) == list(range(15, 20))
+    check_average(model, [f"swa/epoch_{epoch:04}.weights.h5" for epoch in range(15, 20)], statistics=False)
+    check_statistics(model, variables["train_images"])
+    again = network()
+    again.load_weights("swa.weights.h5")
+    for found, expected in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    trained = network()
+    trained.load_weights("swa/epoch_0019.weights.h5")
+    for found, of in ((variables["trained"], trained), (variables["averaged"], again)):
+        assert found == of.evaluate(*rows(held_out), verbose=0, return_dict=True)
+
+
+def test_cycles_of_a_schedule(images: Images) -> None:
+    swa = SWASnapshots(start=2, at_cycle_end=True)
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch: [0.05, 0.03, 0.01][epoch % 3])
+    network().fit(*rows(images), epochs=8, verbose=0, callbacks=[rates, swa])
+    assert common.numbers(Path("swa")) == [2, 5, 7]
+
+
+def check_average(model: Any, files: list[str], statistics: bool = True) -> None:
+    """With statistics of batchnorm or without, which are at 2 and 3 of its four weights."""
+    means = []
+    for values in zip(*map(stored, files), strict=True):
+        means.append(np.mean([value.astype(np.float64) for value in values], axis=0).astype(values[0].dtype))
+    checked = 0
+    for weight, expected in zip(model.weights, means, strict=True):
+        if statistics or not weight.name.startswith("moving"):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), expected)
+            checked += 1
+    assert checked == (12 if statistics else 8)
+
+
+def check_statistics(model: Any, pixels: Array) -> None:
+    """From one batch of all: mean and variance of what comes in, layer by layer."""
+    outputs = pixels
     layers = 0
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -76,7 +123,6 @@ def test_keras(images: Images, held_out: Images) -> None:
             layers += 1
         outputs = layer(outputs)
     assert layers == 2
-    assert model.evaluate(*rows(held_out), verbose=0, return_dict=True)["accuracy"] > 0.5
 
 
 def test_swap_ema_weights(images: Images) -> None:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import common
+from swa_tools import UsageError
+from swa_tools.integrations.lightning import SWASnapshots
 
 Images = tuple[Tensor, Tensor]
 
@@ -121,3 +123,66 @@ def test_stochastic_weight_averaging(images: Images) -> None:
     assert swa._average_model is not None
     theirs = {name: parameter.detach() for name, parameter in swa._average_model.named_parameters()}
     common.assert_equal({name: ours[name] for name in theirs}, theirs, 1e-6)
+
+
+def test_callback(images: Images, held_out: Images) -> None:
+    record = Record()
+    lit = Lit()
+    names = common.run(
+        "Callback for Lightning",
+        {
+            "Trainer": lambda **settings: make_trainer([record], **settings),
+            "lit": lit,
+            "train_loader": DataLoader(TensorDataset(*images), batch_size=96),
+            "val_loader": DataLoader(TensorDataset(*held_out), batch_size=64),
+        },
+    )
+    assert common.numbers(Path("swa")) == list(range(15, 20))
+    expected = common.mean(record.states[15:])
+    common.assert_equal(torch.load("swa.pth", weights_only=True), expected)
+    again = Lit()
+    again.load_state_dict(expected)
+    common.update_bn(again, images[0])
+    common.assert_equal(lit.state_dict(), again.state_dict(), 1e-6)
+    last = Lit()
+    last.load_state_dict(record.states[-1])
+    assert names["trained"]["val_acc"] == accuracy(last, held_out)
+    assert names["averaged"]["val_acc"] == accuracy(again, held_out) > 0.5
+
+
+def accuracy(lit: Lit, images: Images) -> float:
+    lit.eval()
+    with torch.no_grad():
+        return float((lit(images[0]).argmax(1) == images[1]).float().mean())
+
+
+def test_cycles_and_rates(images: Images) -> None:
+    class Cyclic(Lit):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            # Two epochs of four steps.
+            schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 8)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    class Rates(Callback):
+        def __init__(self) -> None:
+            self.rates: list[float] = []
+
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            self.rates.append(optimizer.param_groups[0]["lr"])
+
+    make_trainer([SWASnapshots(start=0.3, at_cycle_end=True)], max_epochs=8).fit(Cyclic(), loader(images))
+    assert common.numbers(Path("swa")) == [3, 5, 7]
+    rates = Rates()
+    swa = SWASnapshots(start=2, every=2, swa_lr=0.02, folder="constant")
+    make_trainer([swa, rates], max_epochs=6).fit(Cyclic(), loader(images))
+    assert common.numbers(Path("constant")) == [3, 5]
+    assert set(rates.rates[8:]) == {0.02} and rates.rates[0] == 0.05 and len(set(rates.rates[:8])) == 8
+
+
+def test_snapshots_of_another_run_are_not_mixed_in(images: Images) -> None:
+    make_trainer([SWASnapshots(start=0)], max_epochs=1).fit(Lit(), loader(images))
+    with pytest.raises(UsageError, match="another run"):
+        make_trainer([SWASnapshots(start=0)], max_epochs=1).fit(Lit(), loader(images))
+    with pytest.raises(UsageError, match="unknown number"):
+        make_trainer([SWASnapshots(folder="other")], max_steps=4, max_epochs=-1).fit(Lit(), loader(images))

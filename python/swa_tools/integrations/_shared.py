@@ -1,0 +1,134 @@
+"""What the callbacks share: which epochs count, the learning rate of those, and the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .._errors import UsageError
+from .._snapshots import Snapshots
+
+
+class _Snapshots(Snapshots):
+    """With the ending that a trainer's files have."""
+
+    ending = ".pth"
+
+    def path(self, epoch: int) -> Path:
+        return self.folder / f"epoch_{epoch:04}{self.ending}"
+
+    def files(self) -> list[Path]:
+        return sorted(self.folder.glob(f"epoch_*{self.ending}"))
+
+
+class Choice:
+    """Which epochs count: the arguments of every ``SWASnapshots``.
+
+    ``start``: the first epoch that counts, counted from 0, or a share of all epochs if it is below 1. ``every``: how
+    many epochs apart. ``at_cycle_end``: instead, the epochs after which the learning rate rises again, and the last
+    one. ``swa_lr``: a constant learning rate for the epochs that count; without it the rate is the trainer's business.
+    ``folder``: where the snapshots go, a new one for each run.
+    """
+
+    ending = ".pth"
+
+    def __init__(
+        self,
+        start: float = 0.75,
+        every: int = 1,
+        *,
+        at_cycle_end: bool = False,
+        swa_lr: float | None = None,
+        folder: str | Path = "swa",
+    ) -> None:
+        super().__init__()
+        if at_cycle_end and (every != 1 or swa_lr is not None):
+            raise UsageError("at_cycle_end goes with neither every nor swa_lr")
+        self.snapshots = _Snapshots(folder, start=start, every=every)
+        self.snapshots.ending = self.ending
+        self.at_cycle_end = at_cycle_end
+        self.swa_lr = swa_lr
+        self._rate = 0.0
+        self._falling = False
+
+    def begin(self, epoch: int) -> None:
+        """Before the first step of a run, or of its continuation from an epoch above 0."""
+        if epoch == 0 and self.snapshots.files():
+            raise UsageError(
+                f"`{self.snapshots.folder}` has snapshots of another run",
+                remedy="name another folder, or remove it",
+            )
+
+    def counts(self, epoch: int, epochs: int | None) -> bool:
+        """Whether it is the first epoch that counts, or a later one."""
+        if self.snapshots.start < 1 and (epochs is None or epochs < 1):
+            raise UsageError("start is a share of an unknown number of epochs", remedy="start=EPOCH")
+        return epoch >= self.snapshots.first(epochs or 0)
+
+    def due(self, epoch: int, epochs: int | None) -> bool:
+        """Whether to save after an epoch, whatever the rate does then."""
+        if self.at_cycle_end:
+            return self._falling and epoch + 1 == epochs and self.counts(epoch, epochs)
+        return self.counts(epoch, epochs) and self.snapshots.due(epoch, epochs or 0)
+
+    def rises(self, rate: float) -> bool:
+        """Whether a cycle has ended, if this is the rate of the next step: it fell and rises."""
+        return self.at_cycle_end and self._falling and rate > self._rate
+
+    def at_step(self, rate: float, set_rate: Callable[[float], Any], epoch: int, epochs: int | None) -> bool:
+        """Before a step: notes its rate, or sets it. True if the epoch before ended a cycle and counts."""
+        ended = self.rises(rate) and self.counts(epoch - 1, epochs)
+        if rate != self._rate:
+            self._falling = rate < self._rate
+        self._rate = rate
+        if self.swa_lr is not None and self.counts(epoch, epochs):
+            set_rate(self.swa_lr)
+        return ended
+
+    def average(self, output: str | Path) -> Path:
+        """Writes the average, under the model's own names even if they look like a wrapper's. All processes wait for it."""
+        self.snapshots.average(output, force=True, keep_names=True)
+        torch: Any = sys.modules.get("torch")
+        if torch and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        return Path(output)
+
+
+def finish(
+    model: Any,
+    load: Callable[[], Any],
+    batches: Iterable[Any],
+    call: Callable[[Any], Any],
+    validate: Callable[[], Any],
+) -> tuple[Any, Any]:
+    """Leaves in ``model`` what ``load`` returns, with batchnorm statistics of the batches that ``call`` takes.
+
+    Returns what ``validate`` returns before and after. All processes of torch.distributed call it, each with its
+    batches; their statistics are averaged.
+    """
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+    from torch.optim.swa_utils import update_bn
+
+    class Call(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, batch: dict[str, Any]) -> Any:
+            return call(batch["batch"])
+
+    trained = validate()
+    model.load_state_dict(load())
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    if layers:
+        update_bn(({"batch": batch} for batch in batches), Call())
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for layer in layers:
+            for statistics in (layer.running_mean, layer.running_var):
+                if statistics is not None:
+                    torch.distributed.all_reduce(statistics)
+                    statistics /= torch.distributed.get_world_size()
+    return trained, validate()

@@ -1,0 +1,45 @@
+"""Lightning: ``swa = SWASnapshots(start=15)``, ``Trainer(callbacks=[swa])``, and after ``fit`` ``swa.finish(…)``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ._shared import Choice, finish
+
+
+class SWASnapshots(Choice, Callback):
+    """Saves the weights after the epochs that count; all processes take part, as sharded models need it."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin(trainer.current_epoch)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        set_rate = lambda rate: [group.update(lr=rate) for group in groups]  # noqa: E731
+        if self.at_step(groups[0]["lr"], set_rate, trainer.current_epoch, trainer.max_epochs):
+            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch - 1), weights_only=True)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.due(trainer.current_epoch, trainer.max_epochs):
+            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch), weights_only=True)
+
+    def finish(
+        self, trainer: Trainer, module: LightningModule, train: Any, val: Any, output: str | Path = "swa.pth"
+    ) -> tuple[Any, Any]:
+        """Writes the average and leaves it in ``module``, with batchnorm statistics from the loader ``train``.
+
+        Returns what ``trainer.validate`` finds for the trained weights, and for the average.
+        """
+        device = trainer.strategy.root_device
+        return finish(
+            module.to(device),
+            lambda: torch.load(self.average(output), map_location=device, weights_only=True),
+            train,
+            lambda batch: module.to(device)(trainer.strategy.batch_to_device(batch, device)[0]),
+            lambda: trainer.validate(module, val, verbose=False)[0],
+        )
