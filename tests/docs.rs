@@ -92,6 +92,42 @@ fn every_document_is_in_the_index() {
     }
 }
 
+/// Each section of docs/integrations.md that has code is run, and each trainer of its table has a section.
+#[test]
+fn every_trainer_is_tested() {
+    let page = read("docs/integrations.md");
+    let tests: String = fs::read_dir(root().join("tests/integrations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "py"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let headings =
+        |part: &str| part.lines().next().unwrap().trim_start_matches('#').trim().to_string();
+    let sections: Vec<&str> = page.split("\n#").skip(1).collect();
+    let mut count = 0;
+    for section in &sections {
+        if section.contains("```python") {
+            let heading = headings(section);
+            let run = [format!("run(\"{heading}\""), format!("run(\n        \"{heading}\"")];
+            assert!(run.iter().any(|call| tests.contains(call)), "{heading} is run by no test");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count}");
+    let anchors: Vec<String> = sections.iter().map(|section| anchor(&headings(section))).collect();
+    for row in page.lines().filter(|line| line.starts_with("| [")) {
+        let link = row.split("](#").nth(1).unwrap().split(')').next().unwrap();
+        assert!(anchors.iter().any(|anchor| anchor == link), "{row}");
+    }
+}
+
+/// How a heading is linked to.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
 /// What it holds, which script made it, with which versions.
 #[test]
 fn every_fixture_is_described() {

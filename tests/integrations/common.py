@@ -6,9 +6,10 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,7 @@ class Block:
     line: int
 
 
-def section(title: str) -> list[Block]:
+def section(title: str, may_lack: bool = False) -> list[Block]:
     """The code of a section of the page, in its order."""
     blocks: list[Block] = []
     inside = found = False
@@ -48,7 +49,7 @@ def section(title: str) -> list[Block]:
         elif inside and line.startswith("    "):
             blocks.append(Block("sh", line.strip(), number))
     assert found, f"{PAGE} has no section {title}"
-    assert blocks, f"{title}: no code"
+    assert blocks or may_lack, f"{title}: no code"
     return blocks
 
 
@@ -174,3 +175,20 @@ def check_statistics(model: nn.Module, images: tuple[Tensor, Tensor], held_out: 
 
 def numbers(folder: Path) -> list[int]:
     return sorted(int(re.findall(r"\d+", path.name)[0]) for path in folder.iterdir())
+
+
+def alone(test: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], None]) -> None:
+    """Runs a test without pytest, in a folder of its own, once all Python of the page compiles."""
+    for title in re.findall(r"^#+ (.*)", PAGE.read_text(), re.MULTILINE):
+        for block in section(title, may_lack=True):
+            if block.language == "python":
+                compile(block.code, f"{PAGE.name}:{block.line}", "exec")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+        parts = [Path("data/train"), Path("data/val")]
+        for seed, (part, of_each) in enumerate(zip(parts, (24, 16))):
+            write_images(part, of_each, seed)
+        test(read_images(parts[0]), read_images(parts[1]))
+        os.chdir("/")

@@ -50,3 +50,7 @@ def test_pytorch(images: Images, held_out: Images) -> None:
     ours = {n: t for n, t in model.state_dict().items() if t.is_floating_point()}
     common.assert_equal(ours, theirs, 1e-6)
     common.check_statistics(model, images, held_out)
+
+
+if __name__ == "__main__":
+    common.alone(test_pytorch)

@@ -48,6 +48,9 @@ fn flags_exist() {
         "--index-url",
         "--no-cache-dir",
         "--system-site-packages",
+        // timm's trainer
+        "--checkpoint-hist",
+        "--model-ema",
         // sbatch, and docs/ray_pass.py
         "--array",
         "--cpus",
