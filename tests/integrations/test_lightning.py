@@ -186,3 +186,13 @@ def test_snapshots_of_another_run_are_not_mixed_in(images: Images) -> None:
         make_trainer([SWASnapshots(start=0)], max_epochs=1).fit(Lit(), loader(images))
     with pytest.raises(UsageError, match="unknown number"):
         make_trainer([SWASnapshots(folder="other")], max_steps=4, max_epochs=-1).fit(Lit(), loader(images))
+
+
+def test_two_processes(images: Images) -> None:
+    """Both take part in saving, one file an epoch is written, and both have the same weights in it."""
+    trainer = make_trainer([SWASnapshots(start=1)], max_epochs=3, devices=2, strategy="ddp_spawn")
+    lit = Lit()
+    trainer.fit(lit, loader(images))
+    assert common.numbers(Path("swa")) == [1, 2]
+    last = torch.load("swa/epoch_0002.pth", weights_only=True)["state_dict"]
+    common.assert_equal(lit.state_dict(), last)

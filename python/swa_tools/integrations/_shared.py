@@ -1,5 +1,7 @@
 """What the callbacks share: which epochs count, the learning rate of those, and the end."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 import sys

@@ -1,5 +1,7 @@
 """fastai: ``swa = SWASnapshots(start=15)``, ``learn.fit(20, cbs=swa)``, and then ``swa.finish(learn)``."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -31,28 +33,29 @@ class SWASnapshots(Choice, Callback):
         if self.training:
             set_rate = lambda rate: self.opt.set_hyper("lr", rate)  # noqa: E731
             if self.at_step(self.opt.hypers[-1]["lr"], set_rate, self.epoch, self.n_epoch):
-                self.snapshots.save(_inner(self.learn), self.epoch - 1)
+                self.snapshots.save(_inner(self.model), self.epoch - 1)
 
     def after_epoch(self) -> None:
         if self._trains and self.due(self.epoch, self.n_epoch):
-            self.snapshots.save(_inner(self.learn), self.epoch)
+            self.snapshots.save(_inner(self.model), self.epoch)
 
     def finish(self, learn: Learner, output: str | Path = "swa.pth") -> tuple[Any, Any]:
         """Writes the average and leaves it in ``learn.model``, with batchnorm statistics of the training data.
 
         Returns what ``learn.validate`` finds for the trained weights, and for the average.
         """
-        device = next(learn.model.parameters()).device
+        model: Any = learn.model
+        device = next(model.parameters()).device
         return finish(
-            learn.model,
+            model,
             lambda: torch.load(self.average(output), map_location=device, weights_only=True),
             learn.dls.train,
-            lambda batch: learn.model(*batch[: getattr(learn.dls, "n_inp", max(len(batch) - 1, 1))]),
+            lambda batch: model(*batch[: getattr(learn.dls, "n_inp", max(len(batch) - 1, 1))]),
             learn.validate,
         )
 
 
-def _inner(learn: Learner) -> Any:
+def _inner(model: Any) -> Any:
     """The model without the wrapper that it has while several processes train it."""
     parallel = (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)
-    return learn.model.module if isinstance(learn.model, parallel) else learn.model
+    return model.module if isinstance(model, parallel) else model

@@ -3,6 +3,8 @@
 With ``TrainingArguments(save_strategy="no", save_only_model=True)`` the snapshots are all that is saved.
 """
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from pathlib import Path

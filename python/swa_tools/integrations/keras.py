@@ -1,5 +1,7 @@
 """Keras 3, any backend: ``swa = SWASnapshots(start=15)``, ``model.fit(callbacks=[swa])``, and then ``swa.finish(…)``."""
 
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import shutil
@@ -28,19 +30,21 @@ class SWASnapshots(Choice, keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        optimizer = self.model.optimizer
-        set_rate = lambda rate: setattr(optimizer, "learning_rate", rate)  # noqa: E731
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        if self.at_step(rate, set_rate, self.epoch, self.params["epochs"]):
+        own: Any = self
+        set_rate = lambda rate: setattr(own.model.optimizer, "learning_rate", rate)  # noqa: E731
+        rate: Any = keras.ops.convert_to_numpy(own.model.optimizer.learning_rate)
+        if self.at_step(float(rate), set_rate, self.epoch, own.params["epochs"]):
             self._save(self.epoch - 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if self.due(epoch, self.params["epochs"]):
+        own: Any = self
+        if self.due(epoch, own.params["epochs"]):
             self._save(epoch)
 
     def _save(self, epoch: int) -> None:
+        own: Any = self
         self.snapshots.folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_weights(self.snapshots.path(epoch))
+        own.model.save_weights(self.snapshots.path(epoch))
 
     def finish(
         self, model: Any, batches: Any, validate: Any, output: str | Path = "swa.weights.h5"
@@ -65,7 +69,7 @@ def load_average(model: Any, average: str | Path, like: str | Path) -> None:
         copy = shutil.copy(like, Path(folder) / "average.weights.h5")
         with h5py.File(copy, "r+") as file:
             # swa-avg leaves out the group that all names begin with.
-            group = file if all(name in file for name in tensors) else file["layers"]
+            group: Any = file if all(name in file for name in tensors) else file["layers"]
             for name, values in tensors.items():
                 group[name][...] = numpy.asarray(values)
         model.load_weights(copy)

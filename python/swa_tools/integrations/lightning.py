@@ -1,5 +1,7 @@
 """Lightning: ``swa = SWASnapshots(start=15)``, ``Trainer(callbacks=[swa])``, and after ``fit`` ``swa.finish(…)``."""
 
+# pyright: reportMissingImports=false
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,7 +20,9 @@ class SWASnapshots(Choice, Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin(trainer.current_epoch)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         set_rate = lambda rate: [group.update(lr=rate) for group in groups]  # noqa: E731
         if self.at_step(groups[0]["lr"], set_rate, trainer.current_epoch, trainer.max_epochs):
