@@ -20,7 +20,7 @@ Images = tuple[Tensor, Tensor]
 def saved(choice: Choice, rates: list[list[float]]) -> list[int]:
     """The epochs that are saved, of a trainer with these rates for the steps of its epochs."""
     found = []
-    for epoch, steps in enumerate(rates):
+    for epoch, steps in enumerate(rates, 1):
         for rate in steps:
             if choice.at_step(rate, lambda _: None, epoch, len(rates)):
                 found.append(epoch - 1)
@@ -35,19 +35,19 @@ CONSTANT = [[0.1, 0.1]] * 8
 @pytest.mark.parametrize(
     ("choice", "rates", "epochs"),
     [
-        ({}, CONSTANT, [6, 7]),
-        ({"start": 5}, CONSTANT, [5, 6, 7]),
+        ({}, CONSTANT, [7, 8]),
+        ({"start": 6}, CONSTANT, [6, 7, 8]),
         ({"start": 0.5, "every": 2}, CONSTANT, [5, 7]),
         # A rate that never falls has no cycles, and one that falls once has one.
-        ({"start": 0, "at_cycle_end": True}, CONSTANT, []),
-        ({"start": 0, "at_cycle_end": True}, [[0.4], [0.3], [0.2], [0.1]], [3]),
+        ({"start": 1, "at_cycle_end": True}, CONSTANT, []),
+        ({"start": 1, "at_cycle_end": True}, [[0.4], [0.3], [0.2], [0.1]], [4]),
         # A cycle an epoch, step by step.
-        ({"start": 1, "at_cycle_end": True}, [[0.3, 0.2, 0.1]] * 4, [1, 2, 3]),
-        # Cycles of two and four epochs; the last is cut while it rises.
-        ({"start": 0, "at_cycle_end": True}, [[0.2], [0.1]] * 2 + [[0.4], [0.3], [0.2], [0.1]], [1, 3, 7]),
-        ({"start": 0, "at_cycle_end": True}, [[0.2], [0.1], [0.2]], [1]),
+        ({"start": 2, "at_cycle_end": True}, [[0.3, 0.2, 0.1]] * 4, [2, 3, 4]),
+        # Cycles of two and four epochs; one that is cut while it rises.
+        ({"start": 1, "at_cycle_end": True}, [[0.2], [0.1]] * 2 + [[0.4], [0.3], [0.2], [0.1]], [2, 4, 8]),
+        ({"start": 1, "at_cycle_end": True}, [[0.2], [0.1], [0.2]], [2]),
         # Triangles: the end is the lowest point.
-        ({"start": 0, "at_cycle_end": True}, [[0.1], [0.2], [0.3], [0.2], [0.1], [0.2], [0.3], [0.2], [0.1]], [4, 8]),
+        ({"start": 1, "at_cycle_end": True}, [[0.1], [0.2], [0.3], [0.2], [0.1], [0.2], [0.3], [0.2], [0.1]], [5, 9]),
     ],
 )
 def test_which_epochs(choice: dict[str, Any], rates: list[list[float]], epochs: list[int]) -> None:
@@ -57,8 +57,8 @@ def test_which_epochs(choice: dict[str, Any], rates: list[list[float]], epochs: 
 def test_the_rate_is_set_only_if_asked_for_and_only_where_epochs_count() -> None:
     for swa_lr, expected in ((None, []), (0.05, [0.05] * 4)):
         rates: list[float] = []
-        choice = Choice(start=2, swa_lr=swa_lr)
-        for epoch in range(4):
+        choice = Choice(start=3, swa_lr=swa_lr)
+        for epoch in range(1, 5):
             for _ in range(2):
                 choice.at_step(0.1, rates.append, epoch, 4)
         assert rates == expected
@@ -68,7 +68,7 @@ def test_what_cannot_be_meant_is_refused() -> None:
     for arguments in ({"every": 2}, {"swa_lr": 0.1}):
         with pytest.raises(UsageError, match="at_cycle_end"):
             Choice(at_cycle_end=True, **arguments)
-    with pytest.raises(UsageError, match="unknown number of epochs"):
+    with pytest.raises(UsageError, match="share of all epochs"):
         Choice(start=0.5).due(3, None)
     assert Choice(start=2).due(3, None)
 
@@ -79,7 +79,7 @@ def worker(rank: int, folder: str, images: Tensor) -> None:
     torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
     torch.manual_seed(rank)
     model: nn.Module = common.network()
-    choice = Choice(start=0)
+    choice = Choice(start=1)
     for epoch in range(3):
         # Each process has weights of its own here; those of rank 0 count.
         choice.snapshots.save(model, epoch)

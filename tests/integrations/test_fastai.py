@@ -65,7 +65,7 @@ def test_callback(images: Images, held_out: Images) -> None:
     record = Record()
     learn = learner(images, held_out, common.network(), record)
     names = common.run("Callback for fastai", {"learn": learn})
-    assert common.numbers(Path("swa")) == list(range(15, 20))
+    assert common.numbers(Path("swa")) == list(range(16, 21))
     # fastai's validation ends an epoch, too.
     expected = common.mean(record.states[15:20])
     common.assert_equal(torch.load("swa.pth", weights_only=True), expected)
@@ -83,15 +83,15 @@ def test_callback(images: Images, held_out: Images) -> None:
 def test_cycles_and_rates(images: Images, held_out: Images) -> None:
     learn = learner(images, held_out, common.network())
     # Cycles of one and two epochs.
-    learn.fit_sgdr(2, 1, lr_max=0.05, cbs=SWASnapshots(start=0, at_cycle_end=True))
-    assert common.numbers(Path("swa")) == [0, 2]
-    learn.fit_one_cycle(4, 0.05, cbs=SWASnapshots(start=2, swa_lr=0.01, folder="constant"))
-    assert common.numbers(Path("constant")) == [2, 3]
+    learn.fit_sgdr(2, 1, lr_max=0.05, cbs=SWASnapshots(start=1, at_cycle_end=True))
+    assert common.numbers(Path("swa")) == [1, 3]
+    learn.fit_one_cycle(4, 0.05, cbs=SWASnapshots(start=3, swa_lr=0.01, folder="constant"))
+    assert common.numbers(Path("constant")) == [3, 4]
     assert {group["lr"] for group in learn.opt.hypers} == {0.01}
 
 
 def test_validation_and_the_learning_rate_finder_leave_no_snapshots(images: Images, held_out: Images) -> None:
-    swa = SWASnapshots(start=0)
+    swa = SWASnapshots(start=1)
     learn = learner(images, held_out, common.network(), swa)
     learn.lr_find(num_it=8, show_plot=False)
     learn.validate()
@@ -99,9 +99,9 @@ def test_validation_and_the_learning_rate_finder_leave_no_snapshots(images: Imag
     learn.fit(3)
     before = learn.model.state_dict()["0.weight"].clone()
     learn.validate()
-    assert common.numbers(Path("swa")) == [0, 1, 2]
+    assert common.numbers(Path("swa")) == [1, 2, 3]
     swa.finish(learn)
-    assert common.numbers(Path("swa")) == [0, 1, 2]
+    assert common.numbers(Path("swa")) == [1, 2, 3]
     assert not torch.equal(learn.model.state_dict()["0.weight"], before)
     learn.get_preds()
-    assert common.numbers(Path("swa")) == [0, 1, 2]
+    assert common.numbers(Path("swa")) == [1, 2, 3]

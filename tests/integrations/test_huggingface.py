@@ -141,7 +141,7 @@ def test_callback(images: Images, held_out: Images) -> None:
             "eval_dataset": Rows(held_out),
         },
     )
-    assert common.numbers(Path("swa")) == list(range(15, 20))
+    assert common.numbers(Path("swa")) == list(range(16, 21))
     assert common.numbers(Path("out")) == [64, 68, 72, 76, 80]
     expected = common.mean(record.states[15:])
     common.assert_equal(AutoModelForImageClassification.from_pretrained("averaged").state_dict(), expected)
@@ -162,7 +162,7 @@ def test_cycles(images: Images) -> None:
     args = settings("out", num_train_epochs=6, save_strategy="no")
     args.lr_scheduler_type = "cosine_with_restarts"
     args.lr_scheduler_kwargs = {"num_cycles": 3}
-    swa = SWASnapshots(start=2, at_cycle_end=True)
+    swa = SWASnapshots(start=3, at_cycle_end=True)
     Trainer(vit(), args, train_dataset=Rows(images), callbacks=[swa]).train()
-    assert common.numbers(Path("swa")) == [3, 5]
-    assert Path("swa/epoch_0003").resolve() == Path("out/checkpoint-16").resolve()
+    assert common.numbers(Path("swa")) == [4, 6]
+    assert Path("swa/epoch_0004").resolve() == Path("out/checkpoint-16").resolve()

@@ -137,7 +137,7 @@ def test_callback(images: Images, held_out: Images) -> None:
             "val_loader": DataLoader(TensorDataset(*held_out), batch_size=64),
         },
     )
-    assert common.numbers(Path("swa")) == list(range(15, 20))
+    assert common.numbers(Path("swa")) == list(range(16, 21))
     expected = common.mean(record.states[15:])
     common.assert_equal(torch.load("swa.pth", weights_only=True), expected)
     again = Lit()
@@ -172,27 +172,27 @@ def test_cycles_and_rates(images: Images) -> None:
             self.rates.append(optimizer.param_groups[0]["lr"])
 
     make_trainer([SWASnapshots(start=0.3, at_cycle_end=True)], max_epochs=8).fit(Cyclic(), loader(images))
-    assert common.numbers(Path("swa")) == [3, 5, 7]
+    assert common.numbers(Path("swa")) == [4, 6, 8]
     rates = Rates()
-    swa = SWASnapshots(start=2, every=2, swa_lr=0.02, folder="constant")
+    swa = SWASnapshots(start=3, every=2, swa_lr=0.02, folder="constant")
     make_trainer([swa, rates], max_epochs=6).fit(Cyclic(), loader(images))
     assert common.numbers(Path("constant")) == [3, 5]
     assert set(rates.rates[8:]) == {0.02} and rates.rates[0] == 0.05 and len(set(rates.rates[:8])) == 8
 
 
 def test_snapshots_of_another_run_are_not_mixed_in(images: Images) -> None:
-    make_trainer([SWASnapshots(start=0)], max_epochs=1).fit(Lit(), loader(images))
+    make_trainer([SWASnapshots(start=1)], max_epochs=1).fit(Lit(), loader(images))
     with pytest.raises(UsageError, match="another run"):
-        make_trainer([SWASnapshots(start=0)], max_epochs=1).fit(Lit(), loader(images))
-    with pytest.raises(UsageError, match="unknown number"):
+        make_trainer([SWASnapshots(start=1)], max_epochs=1).fit(Lit(), loader(images))
+    with pytest.raises(UsageError, match="share of all epochs"):
         make_trainer([SWASnapshots(folder="other")], max_steps=4, max_epochs=-1).fit(Lit(), loader(images))
 
 
 def test_two_processes(images: Images) -> None:
     """Both take part in saving, one file an epoch is written, and both have the same weights in it."""
-    trainer = make_trainer([SWASnapshots(start=1)], max_epochs=3, devices=2, strategy="ddp_spawn")
+    trainer = make_trainer([SWASnapshots(start=2)], max_epochs=3, devices=2, strategy="ddp_spawn")
     lit = Lit()
     trainer.fit(lit, loader(images))
-    assert common.numbers(Path("swa")) == [1, 2]
-    last = torch.load("swa/epoch_0002.pth", weights_only=True)["state_dict"]
+    assert common.numbers(Path("swa")) == [2, 3]
+    last = torch.load("swa/epoch_0003.pth", weights_only=True)["state_dict"]
     common.assert_equal(lit.state_dict(), last)

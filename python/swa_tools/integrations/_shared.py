@@ -28,8 +28,8 @@ class _Snapshots(Snapshots):
 class Choice:
     """Which epochs count: the arguments of every ``SWASnapshots``.
 
-    ``start``: the first epoch that counts, counted from 0, or a share of all epochs if it is below 1. ``every``: how
-    many epochs apart. ``at_cycle_end``: instead, the epochs after which the learning rate rises again, and the last
+    Epochs are counted from 1. ``start``: the first one that counts, or the share of all epochs that comes before it, if
+    it is below 1. ``every``: how many epochs apart, counted from there. ``at_cycle_end``: instead, the epochs after which the learning rate rises again, and the last
     one. ``swa_lr``: a constant learning rate for the epochs that count; without it the rate is the trainer's business.
     ``folder``: where the snapshots go, a new one for each run.
     """
@@ -56,8 +56,8 @@ class Choice:
         self._falling = False
 
     def begin(self, epoch: int) -> None:
-        """Before the first step of a run, or of its continuation from an epoch above 0."""
-        if epoch == 0 and self.snapshots.files():
+        """Before the first step of a run, or of its continuation from a later epoch."""
+        if epoch == 1 and self.snapshots.files():
             raise UsageError(
                 f"`{self.snapshots.folder}` has snapshots of another run",
                 remedy="name another folder, or remove it",
@@ -65,15 +65,13 @@ class Choice:
 
     def counts(self, epoch: int, epochs: int | None) -> bool:
         """Whether it is the first epoch that counts, or a later one."""
-        if self.snapshots.start < 1 and (epochs is None or epochs < 1):
-            raise UsageError("start is a share of an unknown number of epochs", remedy="start=EPOCH")
-        return epoch >= self.snapshots.first(epochs or 0)
+        return epoch >= self.snapshots.first(epochs)
 
     def due(self, epoch: int, epochs: int | None) -> bool:
         """Whether to save after an epoch, whatever the rate does then."""
         if self.at_cycle_end:
-            return self._falling and epoch + 1 == epochs and self.counts(epoch, epochs)
-        return self.counts(epoch, epochs) and self.snapshots.due(epoch, epochs or 0)
+            return self._falling and epoch == epochs and self.counts(epoch, epochs)
+        return self.snapshots.due(epoch, epochs)
 
     def rises(self, rate: float) -> bool:
         """Whether a cycle has ended, if this is the rate of the next step: it fell and rises."""

@@ -1,4 +1,4 @@
-"""fastai: ``swa = SWASnapshots(start=15)``, ``learn.fit(20, cbs=swa)``, and then ``swa.finish(learn)``."""
+"""fastai: ``swa = SWASnapshots(start=16)``, ``learn.fit(20, cbs=swa)``, and then ``swa.finish(learn)``."""
 
 # pyright: reportMissingImports=false
 
@@ -27,17 +27,17 @@ class SWASnapshots(Choice, Callback):
 
     def before_train(self) -> None:
         self._trains = True
-        self.begin(self.epoch)
+        self.begin(self.epoch + 1)
 
     def before_batch(self) -> None:
         if self.training:
             set_rate = lambda rate: self.opt.set_hyper("lr", rate)  # noqa: E731
-            if self.at_step(self.opt.hypers[-1]["lr"], set_rate, self.epoch, self.n_epoch):
-                self.snapshots.save(_inner(self.model), self.epoch - 1)
+            if self.at_step(self.opt.hypers[-1]["lr"], set_rate, self.epoch + 1, self.n_epoch):
+                self.snapshots.save(_inner(self.model), self.epoch)
 
     def after_epoch(self) -> None:
-        if self._trains and self.due(self.epoch, self.n_epoch):
-            self.snapshots.save(_inner(self.model), self.epoch)
+        if self._trains and self.due(self.epoch + 1, self.n_epoch):
+            self.snapshots.save(_inner(self.model), self.epoch + 1)
 
     def finish(self, learn: Learner, output: str | Path = "swa.pth") -> tuple[Any, Any]:
         """Writes the average and leaves it in ``learn.model``, with batchnorm statistics of the training data.

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer: ``swa = SWASnapshots(start=15)``, ``Trainer(callbacks=[swa])``, and then ``swa.finish(trainer)``.
+"""Hugging Face's Trainer: ``swa = SWASnapshots(start=16)``, ``Trainer(callbacks=[swa])``, and then ``swa.finish(trainer)``.
 
 With ``TrainingArguments(save_strategy="no", save_only_model=True)`` the snapshots are all that is saved.
 """
@@ -22,15 +22,15 @@ class SWASnapshots(Choice, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._epoch: int | None = None
-        self.begin(int(state.epoch or 0))
+        self.begin(int(state.epoch or 0) + 1)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
         groups = given["optimizer"].param_groups
         set_rate = lambda rate: [group.update(lr=rate) for group in groups]  # noqa: E731
-        self.at_step(groups[0]["lr"], set_rate, int(state.epoch or 0), state.num_train_epochs)
+        self.at_step(groups[0]["lr"], set_rate, int(state.epoch or 0) + 1, state.num_train_epochs)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        epoch, epochs = round(state.epoch or 0) - 1, state.num_train_epochs
+        epoch, epochs = round(state.epoch or 0), state.num_train_epochs
         # The scheduler has made its step.
         rises = self.rises(given["optimizer"].param_groups[0]["lr"]) and self.counts(epoch, epochs)
         if rises or self.due(epoch, epochs):
@@ -41,7 +41,9 @@ class SWASnapshots(Choice, TrainerCallback):
         if self._epoch is not None and state.is_world_process_zero:
             self.snapshots.folder.mkdir(parents=True, exist_ok=True)
             checkpoint = Path(args.output_dir).resolve() / f"checkpoint-{state.global_step}"
-            self.snapshots.path(self._epoch).symlink_to(checkpoint)
+            link = self.snapshots.path(self._epoch)
+            link.unlink(missing_ok=True)
+            link.symlink_to(checkpoint)
         self._epoch = None
 
     def finish(self, trainer: Trainer, output: str | Path = "averaged") -> tuple[Any, Any]:

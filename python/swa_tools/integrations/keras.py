@@ -1,4 +1,4 @@
-"""Keras 3, any backend: ``swa = SWASnapshots(start=15)``, ``model.fit(callbacks=[swa])``, and then ``swa.finish(…)``."""
+"""Keras 3, any backend: ``swa = SWASnapshots(start=16)``, ``model.fit(callbacks=[swa])``, and then ``swa.finish(…)``."""
 
 # pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
 
@@ -24,10 +24,10 @@ class SWASnapshots(Choice, keras.callbacks.Callback):
     ending = ".weights.h5"
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.begin(0)
+        self.begin(1)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.epoch = epoch
+        self.epoch = epoch + 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         own: Any = self
@@ -38,8 +38,8 @@ class SWASnapshots(Choice, keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         own: Any = self
-        if self.due(epoch, own.params["epochs"]):
-            self._save(epoch)
+        if self.due(epoch + 1, own.params["epochs"]):
+            self._save(epoch + 1)
 
     def _save(self, epoch: int) -> None:
         own: Any = self

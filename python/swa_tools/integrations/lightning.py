@@ -1,4 +1,4 @@
-"""Lightning: ``swa = SWASnapshots(start=15)``, ``Trainer(callbacks=[swa])``, and after ``fit`` ``swa.finish(…)``."""
+"""Lightning: ``swa = SWASnapshots(start=16)``, ``Trainer(callbacks=[swa])``, and after ``fit`` ``swa.finish(…)``."""
 
 # pyright: reportMissingImports=false
 
@@ -18,19 +18,20 @@ class SWASnapshots(Choice, Callback):
     """Saves the weights after the epochs that count; all processes take part, as sharded models need it."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.begin(trainer.current_epoch)
+        self._epochs = trainer.max_epochs if trainer.max_epochs != -1 else None
+        self.begin(trainer.current_epoch + 1)
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         set_rate = lambda rate: [group.update(lr=rate) for group in groups]  # noqa: E731
-        if self.at_step(groups[0]["lr"], set_rate, trainer.current_epoch, trainer.max_epochs):
-            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch - 1), weights_only=True)
+        if self.at_step(groups[0]["lr"], set_rate, trainer.current_epoch + 1, self._epochs):
+            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch), weights_only=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self.due(trainer.current_epoch, trainer.max_epochs):
-            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch), weights_only=True)
+        if self.due(trainer.current_epoch + 1, self._epochs):
+            trainer.save_checkpoint(self.snapshots.path(trainer.current_epoch + 1), weights_only=True)
 
     def finish(
         self, trainer: Trainer, module: LightningModule, train: Any, val: Any, output: str | Path = "swa.pth"
