@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
-import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torchtitan.components.checkpoint import CheckpointManager
 
 import common
@@ -57,7 +57,7 @@ def train(config: Any, images: Images, steps: int) -> list[dict[str, Tensor]]:
 
 
 def test_torchtitan(images: Images, held_out: Images, process_group: None) -> None:
-    names: dict[str, Any] = {"CheckpointManager": CheckpointManager, "safetensors": safetensors, "torch": torch, "os": os}
+    names: dict[str, Any] = {"CheckpointManager": CheckpointManager, "os": os}
     exec(common.section("torchtitan")[0].code, names)
     states = train(names["checkpoint"], images, 100)
     assert common.numbers(Path("outputs/checkpoint")) == list(range(5, 101, 5))
@@ -65,6 +65,14 @@ def test_torchtitan(images: Images, held_out: Images, process_group: None) -> No
     model = common.network()
     build(names["checkpoint"], model)[0].load()
     common.assert_equal(model.state_dict(), common.mean([states[step - 1] for step in range(80, 101, 5)]))
+    common.shell("swa-avg 'outputs/checkpoint/step-*' --start 80 --like outputs/checkpoint/step-95 -o on")
+    dcp_to_torch_save("outputs/checkpoint/step-95", "before.pth")
+    dcp_to_torch_save("on", "on.pth")
+    before, on = (torch.load(name, weights_only=False) for name in ("before.pth", "on.pth"))
+    assert before.keys() == on.keys() and before["optimizer"]["state"]
+    for name, value in on["optimizer"]["state"].items():
+        assert torch.equal(value["momentum_buffer"], before["optimizer"]["state"][name]["momentum_buffer"])
+    assert torch.equal(on["8.weight"], model.state_dict()["8.weight"])
     torch.save(model.state_dict(), "swa.pth")
     common.check_statistics(model, images, held_out)
 
