@@ -64,7 +64,8 @@ impl Site {
         let mut shell = Command::new("bash");
         shell.current_dir(self.0.path()).env("PATH", std::env::join_paths(path).unwrap());
         // What started the tests may be a job itself.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SLURM_")) {
+        let is_of_job = |name: &String| name.starts_with("SLURM_") && name != "SLURM_CONF";
+        for name in std::env::vars().map(|(name, _)| name).filter(is_of_job) {
             shell.env_remove(name);
         }
         shell.args(["-euc", commands]).output().unwrap()
