@@ -5,7 +5,7 @@ CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
 ALL := --release --locked --workspace
 
-.PHONY: all setup build demo test test-light test-python test-integrations test-long test-scale test-arm check-macos fuzz lint wheel dist bench install
+.PHONY: all setup build demo test test-light test-python test-integrations test-long test-scale test-arm check-macos fuzz lint wheel wheel-programs dist bench install
 
 all: build
 
@@ -35,12 +35,15 @@ test: lint
 	sh python/tests/run.sh
 
 # The Python package and the wheel, of commands that have been built. Needs Python 3.11 and, the first time, PyPI.
-test-python: build
+test-python: wheel-programs build
 	sh python/tests/run.sh
 
 # dist/swa_tools-*.whl: all commands and the Python package. Needs Python 3.11.
-wheel: build
+wheel: wheel-programs
 	python3 python/wheel.py
+
+wheel-programs: setup
+	$(CARGO) build $(ALL) --examples
 
 # dist/*.tgz: static swa-avg for this processor, and for 64-bit Arm where Rust's library for it is installed.
 dist:

@@ -3,8 +3,8 @@
 It compiles the three commands, and packs
 
     swa_tools/                       the Python package
-    swa_tools/bin/                   swa-bn-update and swa-eval, which load the libtorch of the environment
-    swa_tools-V.data/scripts/        swa-avg itself, which is static, and launchers of the other two
+    swa_tools/bin/                   the commands that load the libtorch of the environment, in one program
+    swa_tools-V.data/scripts/        swa-avg itself, which is static, and launchers of the others
     swa_tools-V.data/data/share/     man pages and completions
 
 as py3-none-manylinux: nothing in it depends on the version of Python.
@@ -60,20 +60,27 @@ def target() -> Path:
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
+#: The program that is all commands with libtorch.
+TOGETHER = "swa-torch"
+
+
 def collect(folder: Path) -> None:
-    """Puts the commands, stripped, into a folder. Those with libtorch have been compiled by `make build`."""
+    """Puts the programs, stripped, into a folder. Those with libtorch have been compiled by `make wheel`."""
     folder.mkdir(parents=True, exist_ok=True)
+    release = target() / "release"
+    built = {TOGETHER: release / "examples/all"}
     for tool, (package, is_static) in tools().items():
-        built = target() / "release" / tool
-        stripped = folder / tool
         if is_static:
             cargo = [os.environ.get("CARGO", "cargo"), "rustc", "--release", "--locked"]
             what = ["--package", package, "--bin", tool, "--", *STATIC]
             subprocess.run([*cargo, *what], cwd=ROOT, check=True)
-        subprocess.run(["strip", "-o", stripped, built], check=True)
+            built[tool] = release / tool
+    for name, program in built.items():
+        stripped = folder / name
+        subprocess.run(["strip", "-o", stripped, program], check=True)
         stripped.chmod(0o755)
-        if not is_static:
-            stripped.write_bytes(with_search_path(stripped.read_bytes(), BESIDE))
+    together = folder / TOGETHER
+    together.write_bytes(with_search_path(together.read_bytes(), BESIDE))
 
 
 def with_search_path(program: bytes, path: str) -> bytes:
@@ -120,10 +127,10 @@ def libtorch_environment() -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": f"{torch}/lib"}
 
 
-def said(tool: Path, *arguments: str) -> bytes:
+def said(program: Path, tool: str, *arguments: str) -> bytes:
     """What a command prints."""
     return subprocess.run(
-        [tool, *arguments], env=libtorch_environment(), check=True, capture_output=True
+        [tool, *arguments], executable=program, env=libtorch_environment(), check=True, capture_output=True
     ).stdout
 
 
@@ -134,19 +141,19 @@ def files(folder: Path) -> dict[str, tuple[bytes, bool]]:
     for path in sorted((ROOT / "python/swa_tools").rglob("*")):
         if path.is_file() and path.suffix in (".py", ".typed"):
             found[path.relative_to(ROOT / "python").as_posix()] = (path.read_bytes(), False)
+    found[f"swa_tools/bin/{TOGETHER}"] = ((folder / TOGETHER).read_bytes(), True)
     for tool, (_, is_static) in tools().items():
-        program = (folder / tool).read_bytes()
+        program = folder / (tool if is_static else TOGETHER)
         if is_static:
-            found[f"{data}/scripts/{tool}"] = (program, True)
+            found[f"{data}/scripts/{tool}"] = (program.read_bytes(), True)
         else:
             found[f"{data}/scripts/{tool}"] = (launcher(tool), True)
-            found[f"swa_tools/bin/{tool}"] = (program, True)
             # What can be said where there is no libtorch.
             for name, flag in (("help", "--help"), ("version", "-V")):
-                found[f"swa_tools/bin/{tool}.{name}"] = (said(folder / tool, flag), False)
+                found[f"swa_tools/bin/{tool}.{name}"] = (said(program, tool, flag), False)
         for kind, path in COMPLETIONS.items():
             place = f"{data}/data/share/{path.format(tool)}"
-            found[place] = (said(folder / tool, "--generate", kind), False)
+            found[place] = (said(program, tool, "--generate", kind), False)
     return found
 
 
@@ -209,7 +216,7 @@ def pack(folder: Path, compiled: Path) -> str:
 def build_wheel(
     wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None
 ) -> str:
-    subprocess.run(["make", "build"], cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run(["make", "wheel-programs"], cwd=ROOT, check=True, stdout=sys.stderr)
     return write(Path(wheel_directory))
 
 

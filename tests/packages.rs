@@ -124,11 +124,14 @@ fn every_package_is_described_and_linted() {
 /// The Rust registry takes packages of at most 10 MB, packed. The fixtures alone are more.
 #[test]
 fn packages_hold_their_sources_alone() {
-    for (package, folder) in [("swa-base", "crates/base"), ("swa-cli", "crates/cli"), ("swa-tools", ".")] {
+    for (package, folder) in
+        [("swa-base", "crates/base"), ("swa-cli", "crates/cli"), ("swa-tools", ".")]
+    {
         let list = cargo(&["package", "--list", "--allow-dirty", "--package", package]).unwrap();
         let files: Vec<&str> = list.lines().collect();
         assert!(files.contains(&"src/lib.rs"), "{package}: {files:?}");
-        let foreign = files.iter().find(|file| file.starts_with("fixtures") || file.ends_with(".py"));
+        let foreign =
+            files.iter().find(|file| file.starts_with("fixtures") || file.ends_with(".py"));
         assert_eq!(foreign, None, "{package}");
         // What Cargo itself adds is not there.
         let sizes = files.iter().filter_map(|file| root().join(folder).join(file).metadata().ok());

@@ -53,6 +53,26 @@ def average(
     )
 
 
+@takes(_options.Average)
+def average_part(
+    checkpoints: Paths, output: Path, shard: str, **options: Unpack[_options.Average]
+) -> reports.ShareWritten:
+    """Writes part ``shard`` (``"0/4"``, or ``"auto"`` for what a scheduler says) of the files of a sharded model.
+
+    They go to a folder beside ``output``; :func:`finish` makes ``output`` of them when all parts are there.
+    """
+    flags, progress = words(options, _options.Average)
+    own = [*flag("shard", shard), *_output(output)]
+    return reports.ShareWritten.of(run("swa-avg", [*flags, *own, *_paths(checkpoints)], progress))
+
+
+@takes(_options.Finish)
+def finish(output: Path, **options: Unpack[_options.Finish]) -> reports.Finished:
+    """Checks that all parts of a folder are there, and gives it its name."""
+    flags, progress = words(options, _options.Finish)
+    return reports.Finished.of(run("swa-avg", [*flags, *flag("finish", output)], progress))
+
+
 @takes(_options.Tensors)
 def accumulate(
     checkpoints: Paths, output: Path, state: Path, **options: Unpack[_options.Tensors]

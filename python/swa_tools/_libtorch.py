@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 
+#: All commands that need libtorch, in one program.
+PROGRAM = "swa-torch"
 #: The first and the last version of PyTorch whose libtorch the tools run with.
 OLDEST, NEWEST = (2, 10), (2, 12)
 NEEDED = "2.10 to 2.12 is needed"
@@ -50,28 +52,30 @@ def find(environ: Mapping[str, str]) -> str:
     raise unfit or NotFound(f"no PyTorch was found, {NEEDED}")
 
 
-def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which a tool loads the libtorch of a folder."""
+def environment(tool: str, folder: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which the program of all commands is a certain one, and loads the libtorch of a folder."""
     others = environ.get("LD_LIBRARY_PATH")
-    return {**environ, "LD_LIBRARY_PATH": f"{folder}:{others}" if others else folder}
+    path = f"{folder}:{others}" if others else folder
+    return {**environ, "LD_LIBRARY_PATH": path, "SWA_COMMAND": tool}
 
 
 def start(tool: str, arguments: list[str]) -> int:
     """Becomes the command. Returns an exit code if there is no libtorch for it."""
-    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin", tool)
+    programs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bin")
     try:
         folder = find(os.environ)
     except NotFound as error:
-        return _without(program, arguments, error)
-    os.execve(program, [tool, *arguments], environment(folder, os.environ))
+        return _without(os.path.join(programs, tool), arguments, error)
+    program = os.path.join(programs, PROGRAM)
+    os.execve(program, [tool, *arguments], environment(tool, folder, os.environ))
 
 
-def _without(program: str, arguments: list[str], error: NotFound) -> int:
+def _without(said: str, arguments: list[str], error: NotFound) -> int:
     """What can be said without libtorch: the help, the version, and what is missing."""
-    tool = os.path.basename(program)
+    tool = os.path.basename(said)
     for name, flags in (("help", {"--help", "-h"}), ("version", {"--version", "-V"})):
         if flags.intersection(arguments):
-            with open(f"{program}.{name}", encoding="utf-8") as file:
+            with open(f"{said}.{name}", encoding="utf-8") as file:
                 sys.stdout.write(file.read())
             if name == "version":
                 print(f"libtorch: {error}")

@@ -72,6 +72,12 @@ class Average(Tensors, total=False):
     dry_run: bool  # check names, shapes and types, and report the plan; write nothing
 
 
+class Finish(Common, total=False):
+    """Of :func:`swa_tools.finish`."""
+
+    force: bool  # overwrite a folder that exists
+
+
 class Follow(Tensors, total=False):
     """Of :func:`swa_tools.follow`."""
 
@@ -108,6 +114,7 @@ class Data(Take, total=False):
     arch: str | None  # the architecture; default: recognised from names and shapes
     program: Path | Sequence[Path] | None  # the network, as torch.export.save wrote it (.pt2)
     no_verify: bool  # do not compare models with the digests written into them
+    devices: str | None  # share the pass between devices, a process each: "all", "0,2"
     resume: Path | None  # keep the pass in this file while it runs, and go on from there
 
 

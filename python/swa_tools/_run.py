@@ -53,9 +53,10 @@ def run(
     path, environ = _tools.find(tool)
     show = reporter(progress)
     shown = "none" if show is None else "json"
-    command = [path, "--json", f"--progress={shown}", *arguments]
+    command = [tool, "--json", f"--progress={shown}", *arguments]
     child = subprocess.Popen(
         command,
+        executable=path,
         env=environ,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -124,14 +125,11 @@ def _read(
 
 def _interrupt(child: subprocess.Popen[bytes]) -> None:
     """Ends a command as Ctrl-C does, and waits until it has cleaned up."""
-    # A terminal sends Ctrl-C to the command too; a second one would cut its cleaning short.
-    try:
-        child.wait(0.2)
-        return
-    except subprocess.TimeoutExpired:
+    # From a terminal it may have come already. The command cleans up all the same.
+    if child.poll() is None:
         child.send_signal(signal.SIGINT)
     try:
-        child.communicate(timeout=10)
+        child.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()

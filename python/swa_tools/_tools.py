@@ -28,13 +28,13 @@ def find(tool: str) -> tuple[str, dict[str, str]]:
                 remedy="name the folder of the commands, or unset it",
             )
         return path, environ
-    inside = _PACKAGE / "bin" / tool
-    if inside.exists():
+    inside = _PACKAGE / "bin" / _libtorch.PROGRAM
+    if inside.exists() and inside.with_name(f"{tool}.help").exists():
         try:
             folder = _libtorch.find(environ)
         except _libtorch.NotFound as error:
             raise UsageError(f"{tool} needs libtorch: {error}", remedy=error.remedy) from None
-        return str(inside), _libtorch.environment(folder, environ)
+        return str(inside), _libtorch.environment(tool, folder, environ)
     # site-packages lies in PREFIX/lib/python3.N; with `pip install --target`, scripts are in a folder of it.
     parents = list(_PACKAGE.parents)
     for prefix in [*parents[3:4], *parents[:1]]:

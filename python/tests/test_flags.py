@@ -13,7 +13,7 @@ from conftest import tool
 
 #: Which function offers the flags of which command.
 FUNCTIONS = {
-    "swa-avg": ["average", "accumulate", "follow", "contents", "verify"],
+    "swa-avg": ["average", "average_part", "finish", "accumulate", "follow", "contents", "verify"],
     "swa-bn-update": ["update_bn", "update_bn_part", "merge_stats"],
     "swa-eval": ["evaluate", "evaluate_part", "merge_outcomes", "compare_stats", "sample_swag", "soup"],
 }
@@ -22,6 +22,7 @@ OTHERWISE = {
     "list": swa_tools.contents,
     "verify": swa_tools.verify,
     "follow": swa_tools.follow,
+    "finish": swa_tools.finish,
     "weights_file": swa_tools.average,
     "save_stats": swa_tools.update_bn_part,
     "merge_stats": swa_tools.merge_stats,

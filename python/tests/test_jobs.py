@@ -183,7 +183,7 @@ def test_a_command_that_a_signal_ends_is_named(here: Path, monkeypatch: pytest.M
 
 def large(folder: Path) -> list[str]:
     """Two checkpoints that take a while."""
-    values = numpy.zeros(32 << 20, "f4")
+    values = numpy.zeros(8 << 20, "f4")
     for name in ("a", "b"):
         save_file({f"x{i}": values for i in range(4)}, str(folder / f"{name}.safetensors"))
     return ["a.safetensors", "b.safetensors"]

@@ -104,8 +104,8 @@ def test_pytorch_beside(environment: Environment, here: Path) -> None:
     package(environment.packages)
     is_whole(environment, here)
     # The binary itself finds it, too.
-    binary = environment.packages / "swa_tools/bin/swa-eval"
-    done = environment.run(str(binary), "--version", cwd=here)
+    binary = environment.packages / "swa_tools/bin/swa-torch"
+    done = environment.run(str(binary), "--version", cwd=here, SWA_COMMAND="swa-eval")
     assert "libtorch 2.11" in done.stdout, done.stderr
 
 
@@ -172,6 +172,15 @@ def test_a_libtorch_that_is_none(environment: Environment, here: Path) -> None:
     assert "LIBTORCH is /nowhere, which has no libtorch; name the folder" in done.stderr
 
 
+def test_a_command_that_starts_itself(environment: Environment, here: Path) -> None:
+    package(environment.packages)
+    swa = str(next(FASHION.glob("ckpt_*")))
+    data = ["--data", str(FASHION), "--samples", "256", "--preset", "fashion-mnist", "--json"]
+    done = environment.run("swa-eval", swa, *data, "--devices", "cpu,cpu", cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["models"][0]["n"] == 256
+
+
 def test_the_package_finds_its_commands(environment: Environment, here: Path) -> None:
     package(environment.packages)
     program = (
@@ -235,7 +244,7 @@ def test_the_binaries_look_for_libraries_in_pytorch_alone(wheel: Path, here: Pat
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(here)
     binaries = [path for path in (here / "swa_tools/bin").iterdir() if not path.suffix]
-    assert len(binaries) == len(tools()) - 1
+    assert len(binaries) == 1
     for path in binaries:
         with open(path, "rb") as file:
             tags = list(ELFFile(file).get_section_by_name(".dynamic").iter_tags())  # type: ignore[no-untyped-call]

@@ -110,7 +110,7 @@ struct Args {
 }
 
 #[allow(unsafe_code)]
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     let (args, matches) =
         swa_cli::parse_with::<Args>(|| swa_cli::long_version!(libtorch::version()));
     // SAFETY: no other thread was started, and libtorch was not used.

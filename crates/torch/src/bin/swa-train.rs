@@ -169,8 +169,8 @@ struct Args {
 }
 
 #[allow(unsafe_code)]
-fn main() -> ExitCode {
-    let (args, _) = swa_cli::parse_with::<Args>(libtorch::version);
+pub fn main() -> ExitCode {
+    let (args, _) = swa_cli::parse_with::<Args>(|| swa_cli::long_version!(libtorch::version()));
     // SAFETY: no other thread was started, and libtorch was not used.
     unsafe { libtorch::prepare(args.precision) };
     swa_cli::run(&args.common, || {

@@ -107,7 +107,10 @@ fn class(text: &mut String, of: &str, schema: &Value, definitions: &Value, done:
     }
     let report = reports().into_iter().find(|report| report.of == of);
     let bases = match &report {
-        Some(_) if properties.contains_key("output") => "Loads, Report",
+        // What one of several processes wrote is no output yet.
+        Some(_) if properties.contains_key("output") && !properties.contains_key("partial") => {
+            "Loads, Report"
+        }
         Some(_) => "Report",
         None => "Object",
     };
