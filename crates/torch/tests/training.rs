@@ -286,6 +286,8 @@ fn what_cannot_be_trained_is_refused() {
     );
     unknown(&["--arch", "preresnet-8", "--hold-out", "96"], &["--hold-out 96", "96 images"]);
     unknown(&["--arch", "preresnet-8", "--precision", "fp16"], &["--precision fp16", "bf16"]);
+    unknown(&["--arch", "preresnet-8", "--momentum", "1"], &["--momentum 1", "below 1"]);
+    unknown(&["--arch", "preresnet-8", "--wd=-1"], &["--wd -1", "0 or more"]);
     unknown(&["--arch", "preresnet-8", "--swa-start", "2"], &["--swa-start 2", "1 to 1"]);
     let fashion = fixtures().join("fashion-mnist");
     let mut plain = swa_train();

@@ -90,6 +90,15 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     }
     let (device, line) = device::open(networks.device)?;
     networks.precision.check(device)?;
+    let (momentum, decay) = (options.momentum, options.weight_decay);
+    if !(0.0..1.0).contains(&momentum) {
+        let what = format!("{} {momentum}: expected 0 or more, below 1", setting!("momentum"));
+        return Err(Error::usage(what));
+    }
+    if !(decay >= 0.0 && decay.is_finite()) {
+        let what = format!("{} {decay}: expected 0 or more", setting!("wd"));
+        return Err(Error::usage(what));
+    }
     if networks.precision == Precision::Fp16 {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
         return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
@@ -118,8 +127,10 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let folder = Folder::open(&options.run, &settings, options.resume)?;
     let batch_size = images.batch_size.unwrap_or(128);
     if let Some(trunk) = options.trunk.as_ref().filter(|_| folder.is_new) {
-        let steps =
-            images.samples.unwrap_or(training.len() - options.hold_out).div_ceil(batch_size);
+        let steps = images
+            .samples
+            .unwrap_or(training.len().saturating_sub(options.hold_out))
+            .div_ceil(batch_size);
         let epochs = graft(trunk, &folder, &settings, &options.schedule, steps)?;
         progress.note(&format!("the first {epochs} epochs are those of {}", trunk.display()));
     }

@@ -40,7 +40,7 @@ impl Data {
         let all = training.len();
         let training: Arc<dyn Dataset> = Arc::new(Cached::new(training));
         let mut order = Order::Shuffled { seed: PARTITION }.indices(all);
-        if hold_out + samples.unwrap_or(1) > all {
+        if hold_out.saturating_add(samples.unwrap_or(1)) > all {
             let what =
                 format!("{} {hold_out} leaves too few of {all} images", setting!("hold_out"));
             return Err(Error::usage(what));
@@ -105,5 +105,46 @@ impl Data {
     /// The pixels of evaluation.
     pub fn transform(&self) -> &Transform {
         &self.transform
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn images(samples: Option<usize>, hold_out: usize) -> Result<Data> {
+        let folder = swa_testing::fixtures().join("fashion-mnist");
+        let options = swa_data::Options { split: swa_data::Split::Test, ..Default::default() };
+        let all: Arc<dyn Dataset> = options.open(&folder)?.into();
+        let transform = swa_data::Preset::named("fashion-mnist")?.transform(1)?;
+        Data::new(Arc::clone(&all), Some(all), (samples, hold_out), &transform, 64)
+    }
+
+    fn seen(loader: Loader) -> Vec<usize> {
+        loader.flat_map(|batch| batch.unwrap().indices).collect()
+    }
+
+    #[test]
+    fn held_out_images_are_not_trained_on_and_those_that_are_stay_the_same() {
+        let data = images(Some(300), 200).unwrap();
+        let (first, second) = (seen(data.training(1).unwrap()), seen(data.training(2).unwrap()));
+        assert_eq!((first.len(), data.images(), data.steps()), (300, 300, 5));
+        assert_ne!(first, second);
+        let set = |indices: Vec<usize>| indices.into_iter().collect::<BTreeSet<_>>();
+        let (first, held_out) = (set(first), set(seen(data.validation().unwrap())));
+        assert_eq!(first, set(second));
+        assert_eq!(held_out.len(), 200);
+        assert!(first.is_disjoint(&held_out));
+        let tested = images(Some(300), 0).unwrap();
+        assert_eq!(set(seen(tested.training(3).unwrap())), first);
+        assert_eq!(seen(tested.validation().unwrap()).len(), 10_000);
+        // All images are shuffled as swa-bn-update shuffles them.
+        let all = images(None, 0).unwrap();
+        let order = Order::Shuffled { seed: 4 }.indices(10_000);
+        assert_eq!(seen(all.training(4).unwrap()), order);
+        let error = images(Some(9_900), 200).err().unwrap().to_string();
+        assert!(error.contains("`hold_out` 200") && error.contains("10000"), "{error}");
     }
 }

@@ -239,6 +239,31 @@ mod tests {
     }
 
     #[test]
+    fn runs_have_the_level_epochs_in_common() {
+        let swa = schedule(Shape::Decay, 150, Some(81), 1);
+        let sgd = schedule(Shape::Decay, 100, None, 1);
+        // t = 40 / 81 is the last that is not above a half.
+        assert_eq!(swa.level(), Some(41));
+        assert_eq!(sgd.level(), Some(51));
+        assert_eq!(swa.in_common(&sgd, 7), 41);
+        assert_eq!(sgd.in_common(&swa, 7), 41);
+        // A longer run of the same schedule: all of the shorter one.
+        let longer = schedule(Shape::Decay, 200, Some(81), 1);
+        assert_eq!(longer.in_common(&swa, 7), 150);
+        // Other snapshots: up to the first that only one has.
+        let sparse = schedule(Shape::Decay, 150, Some(81), 3);
+        assert_eq!(sparse.in_common(&swa, 7), 81);
+        // Rates within an epoch count.
+        let sawtooth = schedule(Shape::Sawtooth, 4, None, 2);
+        assert_eq!(sawtooth.in_common(&schedule(Shape::Constant, 4, None, 1), 7), 0);
+        assert_eq!(schedule(Shape::Constant, 9, None, 1).level(), None);
+        for one in [swa, sgd, longer, sparse, sawtooth] {
+            assert_eq!(Schedule::recorded(&one.record()), Some(one));
+        }
+        assert_eq!(Schedule::recorded(&serde_json::json!({"shape": "decay"})), None);
+    }
+
+    #[test]
     fn what_makes_no_schedule_is_refused() {
         let error = |rates, start, cycle| {
             Schedule::new(Shape::Decay, rates, 10, start, cycle).unwrap_err().to_string()
