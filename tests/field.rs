@@ -240,6 +240,45 @@ fn states_that_are_no_tensors_are_kept_or_said() {
 }
 
 #[test]
+fn tensors_within_a_state_are_kept_in_it() {
+    // {"calls": 3, "scale": "dynamic", "amax": tensor}, by PyTorch.
+    let run = Run::new();
+    let files = ["ckpt_0000.pth", "ckpt_0001.pth"].map(|n| fixture("torch-extra_state").join(n));
+    let inputs = files.each_ref().map(|file| file.to_str().unwrap());
+    run.avg(&inputs).args(["-o", "out.pth"]).assert().success();
+    let list = text(&mut run.avg(&["--list", "out.pth"]));
+    assert!(list.contains("no tensor fc._extra_state: a dict of 3"), "{list}");
+    assert!(!list.contains("_extra_state.amax"), "{list}");
+    // It is that of the last one, in whatever order and way they come.
+    run.avg(&inputs[1..]).args(["-o", "last.pth"]).assert().success();
+    let [out, last] = ["out.pth", "last.pth"].map(|name| std::fs::read(run.path(name)).unwrap());
+    let amax = |file: &[u8]| {
+        let at = file.windows(4).position(|w| w == 0.25f32.to_le_bytes()).unwrap();
+        file[at..at + 8].to_vec()
+    };
+    assert_eq!(amax(&out), amax(&last));
+    run.avg(&inputs[..1]).args(["-o", "first.pth"]).assert().success();
+    assert_ne!(amax(&std::fs::read(run.path("first.pth")).unwrap()), amax(&last));
+    for numbers in [[0, 1], [1, 0]] {
+        for i in numbers {
+            run.avg(&[inputs[i], "--state", "s", "-qo", "state.pth"]).assert().success();
+        }
+        assert!(std::fs::read(run.path("state.pth")).unwrap() == out);
+        std::fs::remove_file(run.path("s")).unwrap();
+        std::fs::remove_file(run.path("state.pth")).unwrap();
+    }
+    // What was written is read with it, and gives itself.
+    run.avg(&["out.pth", "-qo", "again.pth"]).assert().success();
+    assert_eq!(amax(&std::fs::read(run.path("again.pth")).unwrap()), amax(&last));
+    let done = run.avg(&inputs).args(["-o", "out.safetensors"]).output().unwrap();
+    let notes = String::from_utf8(done.stderr).unwrap();
+    assert!(notes.contains("`fc._extra_state` (a dict of 3) among the weights"), "{notes}");
+    // A state that goes on says it, too.
+    let done = run.avg(&inputs).args(["--state", "t", "-o", "t.safetensors"]).output().unwrap();
+    assert!(String::from_utf8(done.stderr).unwrap().contains("`fc._extra_state` (a dict"));
+}
+
+#[test]
 fn averaged_weights_are_found_under_more_keys() {
     let run = Run::new();
     for key in ["params_ema", "teacher"] {
@@ -486,13 +525,57 @@ fn a_path_is_never_a_line_of_its_own() {
     let all = [done.stdout, done.stderr].concat();
     let all = String::from_utf8(all).unwrap();
     assert!(!all.lines().any(|line| line.starts_with("error: forged")), "{all}");
-    for arguments in
-        [&["--list", name][..], &["--verify", name], &["d", name, name, "-o", "x", "--dry-run"]]
-    {
+    let (state, folder) = ("s\nerror: forged\n", "d\nerror: forged\n");
+    std::fs::rename(run.path("d"), run.path(folder)).unwrap();
+    let runs: [&[&str]; 8] = [
+        &["--list", name],
+        &["--verify", name],
+        &[folder, name, name, "-o", "x", "--dry-run"],
+        &[folder, "--state", state, "-o", "out\nerror: forged\n.pth", "--exclude", "^n$"],
+        &["--list", state],
+        &[folder, "--state", state, "-o", "x", "--allow-nonfinite"],
+        &["--follow", folder, "--idle", "0.1", "--poll", "0.02", "-o", "f\nerror: forged\n"],
+        &["missing\nerror: forged\n", "-o", "x"],
+    ];
+    for arguments in runs {
         let done = run.avg(arguments).output().unwrap();
         let all = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
         assert!(!all.lines().any(|line| line.starts_with("error: forged")), "{all}");
     }
+}
+
+#[test]
+fn one_thing_is_one() {
+    let run = Run::new();
+    for n in 0..2 {
+        let tensors = [f32s("bn.running_mean", &[f32::NAN]), f32s("bn.running_var", &[n as f32])];
+        save(&run.path(&format!("a_{n}.safetensors")), &tensors);
+        save(&run.path(&format!("b_{n}.safetensors")), &tensors[1..]);
+    }
+    let mut said = String::new();
+    for line in [
+        "a_0.safetensors a_1.safetensors --allow-nonfinite -o x.safetensors",
+        "a_0.safetensors a_1.safetensors --allow-nonfinite --state s -o y.safetensors",
+        "b_0.safetensors b_1.safetensors -o z.safetensors",
+        "--list b_0.safetensors",
+        "--list s",
+        "--verify z.safetensors",
+    ] {
+        let done = run.avg(&line.split(' ').collect::<Vec<_>>()).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        said += &String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    }
+    for part in [
+        "the statistics of 1 layer no longer",
+        ": 1 mean is not finite",
+        "1 tensor averaged",
+        "1 tensor, 1 value,",
+        "1 tensor is as it was written",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let wrong = regex::Regex::new(r"\b1 (layer|tensor|value|mean|output|checkpoint)s\b").unwrap();
+    assert!(!wrong.is_match(&said), "{said}");
 }
 
 /// The most memory that a run may take, for what is counted in a header and not in its bytes.

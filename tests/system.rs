@@ -716,3 +716,57 @@ fn a_huge_header_in_little_memory_ends_without_an_abort() {
         }
     }
 }
+
+#[test]
+fn a_folder_that_cannot_be_closed_or_read_is_no_panic() {
+    if !needs_strace("a folder that cannot be closed") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for i in 1..=3 {
+        let folder = dir.path().join(format!("run/checkpoint-{i}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        save(&folder.join("model.safetensors"), &model(i as f32));
+        std::fs::write(folder.join("config.json"), "{}").unwrap();
+        save(&dir.path().join(format!("c_{i}.safetensors")), &model(i as f32));
+    }
+    let mut met = 0;
+    let line = "--follow run --until 3 --poll 0.01 -qo out --force";
+    for arguments in
+        ["run -qo out --force", "run/* -qo out --force", "c_*.safetensors -qo x --force", line]
+    {
+        for (call, inject) in [
+            ("close", "error=EIO"),
+            ("close", "error=EINTR"),
+            ("getdents64", "error=EIO"),
+            ("getdents64", "error=ENOMEM"),
+        ] {
+            let mut n = 1;
+            loop {
+                let log = dir.path().join("log");
+                let mut command = Command::new("strace");
+                command.current_dir(&dir).args(["-f", "-qq", "-o"]).arg(&log).args(["-e"]);
+                command.args([&format!("trace={call}"), "-e"]);
+                command.args([&format!("inject={call}:{inject}:when={n}"), TOOL]);
+                // A follower goes on when what failed passes.
+                let output = command.args(arguments.split(' ')).output().unwrap();
+                let (after, message) = (format!("{arguments}: {call} {inject} {n}"), text(&output));
+                // Before the tool begins the loader has folders of its own.
+                if message.contains("error while loading shared libraries") {
+                    n += 1;
+                    continue;
+                }
+                let is_one_line = message.trim_end().lines().count() <= 1;
+                assert!(matches!(output.status.code(), Some(0 | 3 | 4)), "{after}: {message}");
+                assert!(!message.contains("panicked") && is_one_line, "{after}: {message}");
+                assert!(output.status.success() || message.contains("error: "), "{after}");
+                if !std::fs::read_to_string(log).unwrap().contains("(INJECTED)") {
+                    break;
+                }
+                (met, n) = (met + 1, n + 1);
+            }
+        }
+    }
+    eprintln!("folders that cannot be closed or read: {met} faults");
+    assert!(met > 20);
+}

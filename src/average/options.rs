@@ -4,7 +4,8 @@ use regex::Regex;
 use swa_base::choices;
 
 use super::Float;
-use crate::checkpoint::{Dtype, TensorInfo, is_running_statistic};
+use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo, is_running_statistic};
+use crate::weights::names::strip;
 use crate::{Error, Kind, Result, setting};
 
 choices! {
@@ -55,6 +56,19 @@ impl Options {
     pub(crate) fn selects(&self, name: &str) -> bool {
         self.include.as_ref().is_none_or(|regex| regex.is_match(name))
             && !self.exclude.as_ref().is_some_and(|regex| regex.is_match(name))
+    }
+
+    /// What stands among a checkpoint's weights and is no tensor, by the name that it has in an output.
+    pub(crate) fn rest_of<'a>(
+        &self,
+        input: &'a Checkpoint,
+    ) -> impl Iterator<Item = (String, &'a Rest)> {
+        let named = |rest: &'a Rest| match self.keep_names {
+            true => (rest.name.clone(), rest),
+            false => (strip(&rest.name), rest),
+        };
+        let rest = input.taken().rest.iter().map(named);
+        rest.filter(|(name, _)| self.selects(name))
     }
 }
 

@@ -8,7 +8,6 @@ use super::quantised;
 use super::{Coefficients, Column, provenance};
 use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo};
 use crate::select::base_name;
-use crate::weights::names::strip;
 use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
 /// One tensor of an output.
@@ -253,13 +252,7 @@ impl<'a> OutputPlan<'a> {
 
     /// What stands among the last input's weights and is no tensor, by the name that it has in the output.
     pub fn rest(&self) -> impl Iterator<Item = (String, &'a Rest)> + '_ {
-        let last = self.inputs[self.inputs.len() - 1];
-        let named = |rest: &'a Rest| match self.options.keep_names {
-            true => (rest.name.clone(), rest),
-            false => (strip(&rest.name), rest),
-        };
-        let rest = last.taken().rest.iter().map(named);
-        rest.filter(|(name, _)| self.options.selects(name))
+        self.options.rest_of(self.inputs[self.inputs.len() - 1])
     }
 
     /// The part of it that a PyTorch file can hold.

@@ -20,22 +20,16 @@ const LOOKS: usize = 16;
 /// Bytes that are compared at once.
 const BLOCK: u64 = 1 << 20;
 
-fn is_float(info: &TensorInfo) -> bool {
-    use Dtype::{BF16, BOOL, C64, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
-    match info.dtype {
-        F64 | F32 | F16 | BF16 | C64 => true,
-        BOOL | U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64 => false,
-        _ => true,
-    }
+/// Whether a tensor can make two checkpoints different ones: all but single integers, which are counters.
+pub(crate) fn is_weight(info: &TensorInfo) -> bool {
+    use Dtype::{BOOL, I8, I16, I32, I64, U8, U16, U32, U64};
+    let is_integer = matches!(info.dtype, BOOL | U8 | I8 | U16 | I16 | U32 | I32 | U64 | I64);
+    !is_integer || info.len() > 1
 }
 
-/// The tensors that make two checkpoints different ones: all but counters, which are single integers.
 fn weights(input: &Checkpoint) -> Vec<usize> {
-    let is_weight = |&i: &usize| {
-        let info = &input.tensors()[i];
-        !input.is_counter(i) && (is_float(info) || info.len() > 1)
-    };
-    (0..input.tensors().len()).filter(is_weight).collect()
+    let is_one = |&i: &usize| !input.is_counter(i) && is_weight(&input.tensors()[i]);
+    (0..input.tensors().len()).filter(is_one).collect()
 }
 
 /// For each checkpoint that has the weights of one before it, which that is: the first.

@@ -48,10 +48,10 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(file: &'a Source) -> Result<Self> {
+    pub fn new(file: &'a Source, archive: Option<Archive>) -> Result<Self> {
         let mut scratch = vec![];
         let head = file.read(0..file.size().min(HEAD), &mut scratch)?.to_vec();
-        Ok(Candidate { file, head, archive: OnceCell::new() })
+        Ok(Candidate { file, head, archive: archive.map(OnceCell::from).unwrap_or_default() })
     }
 
     /// All of the file.

@@ -19,6 +19,7 @@ mod safetensors;
 pub(crate) mod shards;
 mod strangers;
 pub(crate) mod torch;
+mod unpack;
 pub(crate) mod zip;
 
 use std::path::{Path, PathBuf};
@@ -122,6 +123,19 @@ fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
     Ok((fallback, FORMATS[fallback as usize].1))
 }
 
+/// A file so that what is compressed in it can be read, and its directory if it is a zip file.
+pub(crate) fn unpacked(file: Source) -> Result<(Source, Option<zip::Archive>)> {
+    let mut scratch = vec![];
+    let magic = 0..file.size().min(zip::MAGIC.len() as u64);
+    if file.glance(magic, &mut scratch)? != zip::MAGIC {
+        return Ok((file, None));
+    }
+    let archive = zip::Archive::read(&file, 0..file.size())?;
+    let has_packed = archive.packed().next().is_some();
+    let file = if has_packed { unpack::over(file, &archive) } else { file };
+    Ok((file, Some(archive)))
+}
+
 /// Opens the files of a checkpoint and reads what they say of themselves; no tensor is read.
 pub(crate) fn open(path: &Path, request: &Request) -> Result<(Container, Vec<Source>, Read)> {
     // What is said of a file in a folder names that file.
@@ -149,8 +163,10 @@ pub(crate) fn open_source(
     file: Source,
     request: &Request,
 ) -> Result<(Container, Vec<Source>, Read)> {
-    let at = |e: Error| if e.file().is_some() { e } else { e.at(file.path()) };
-    let candidate = Candidate::new(&file)?;
+    let path = file.path().to_path_buf();
+    let at = |e: Error| if e.file().is_some() { e } else { e.at(&path) };
+    let (file, archive) = unpacked(file).map_err(at)?;
+    let candidate = Candidate::new(&file, archive)?;
     let (container, format) = recognise(&candidate).map_err(at)?;
     let Reader::File { read, .. } = format.reader else { unreachable!("only files are tried") };
     let read = read(candidate, request).map_err(at)?;

@@ -48,7 +48,7 @@ fn read(source: &Source, archive: &Archive) -> Result<Contents> {
 }
 
 fn add(contents: &mut Contents, source: &Source, entry: &Entry, name: &str) -> Result<()> {
-    let member = entry.stored().map_err(|e| e.remedy("save it with numpy.savez"))?;
+    let member = entry.values(source)?;
     let Header { values, fortran_order, shape, data } = Header::read(source, member.clone())?;
     let (dtype, big_endian) = match values {
         Values::Numbers { dtype, big_endian } => (dtype, big_endian),

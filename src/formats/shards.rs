@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::format::{Candidate, Format, Opened, Read, Reader, Request};
-use super::{Container, recognise, safetensors, torch};
+use super::{Container, recognise, safetensors, torch, unpacked};
 use crate::Kind::{Damaged, Truncated};
 use crate::store::names::{base_name, is_file_name};
 use crate::store::{self, Source};
@@ -238,8 +238,9 @@ fn open(folder: &Path, kind: Kind, request: &Request) -> Result<Option<Opened>> 
     let Some(model) = model(folder)?.filter(|model| model.kind == kind) else { return Ok(None) };
     let shards = shards(folder, &model)?;
     let open = |name: &String| {
-        let file = Source::open(&folder.join(name))?;
-        let found = recognise(&Candidate::new(&file)?).map_err(|e| e.at(file.path()))?.0;
+        let path = folder.join(name);
+        let (file, archive) = unpacked(Source::open(&path)?).map_err(|e| e.at(&path))?;
+        let found = recognise(&Candidate::new(&file, archive)?).map_err(|e| e.at(&path))?.0;
         if (kind == Kind::Safetensors) != (found == Container::Safetensors) {
             let what = format!("is a {} file, despite its name", found.name());
             return Err(Error::new(crate::Kind::Mismatch, what).at(file.path()));

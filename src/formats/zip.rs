@@ -1,5 +1,6 @@
 //! The layout of a zip file: names and byte extents. Only entries that are stored, not compressed, can be read in
-//! place; PyTorch, NumPy's `savez` and Keras store theirs. Asking for a compressed entry is an error.
+//! place; PyTorch, NumPy's `savez` and Keras store theirs. Compressed ones are read where `unpack` gives them a place
+//! behind the file's end; else asking for one is an error.
 //!
 //! Format: PKWARE's APPNOTE 6.3. A directory with gaps, entries that overlap, and entries whose local headers have
 //! other names are refused: two readers might see two different files.
@@ -36,10 +37,23 @@ pub struct Entry {
     pub data: Range<u64>,
     /// Of its bytes; 0 if the writer did not compute it.
     pub crc: u32,
-    stored: bool,
+    packing: Packing,
     /// Offsets of the CRC in the source: in the directory, and in the local header or descriptor.
     pub crc_places: [u64; 2],
 }
+
+/// How the bytes of an entry lie in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Packing {
+    Stored,
+    /// Compressed, to be read from this place on if the source has it.
+    Deflated(Range<u64>),
+    /// By a method that is not read.
+    Other,
+}
+
+/// Most bytes that a compressed one becomes.
+const MOST_EACH: u64 = 1032;
 
 /// The name of the first entry in a zip file, if its first bytes hold all of it.
 pub fn first_name(head: &[u8]) -> Option<&[u8]> {
@@ -86,9 +100,16 @@ impl Archive {
         let bytes = source.load(end.directory.clone(), &mut scratch)?;
         let mut entries = Vec::new();
         let mut at = 0;
+        // What is compressed follows the file, one after the other.
+        let mut behind = source.size();
         for _ in 0..end.entries {
             let start = end.directory.start;
-            entries.push(Entry::read(source, &within, bytes, &mut at, start, &mut local)?);
+            let mut entry = Entry::read(source, &within, bytes, &mut at, start, &mut local)?;
+            if let Packing::Deflated(place) = &mut entry.packing {
+                *place = behind..behind + place.end;
+                behind = place.end;
+            }
+            entries.push(entry);
         }
         if at != bytes.len() {
             return Err(bad("its directory holds more than its entries"));
@@ -107,7 +128,8 @@ impl Archive {
     /// Whether another file has the same entries at the same offsets; their bytes may differ.
     pub fn is_laid_out_as(&self, other: &Self) -> bool {
         // If only one of the files has a CRC, they are not verified in the same way.
-        let place = |e: &Entry| (e.header, e.data.clone(), e.stored, e.crc_places, e.crc == 0);
+        let place =
+            |e: &Entry| (e.header, e.data.clone(), e.packing.clone(), e.crc_places, e.crc == 0);
         let alike = |(a, b): (&Entry, &Entry)| a.name == b.name && place(a) == place(b);
         self.entries.len() == other.entries.len()
             && self.entries.iter().zip(&other.entries).all(alike)
@@ -126,6 +148,16 @@ impl Archive {
         Ok(())
     }
 
+    /// For each compressed entry where it lies and where its bytes are read, in the order of the latter.
+    pub fn packed(&self) -> impl Iterator<Item = (Range<u64>, Range<u64>)> {
+        self.entries.iter().filter_map(|entry| match &entry.packing {
+            Packing::Deflated(bytes) if !bytes.is_empty() => {
+                Some((entry.data.clone(), bytes.clone()))
+            }
+            _ => None,
+        })
+    }
+
     pub fn get(&self, name: &str) -> Option<&Entry> {
         let entry = |i: &u32| &self.entries[*i as usize];
         let found = self.by_name.binary_search_by(|i| (*entry(i).name).cmp(name)).ok()?;
@@ -140,7 +172,7 @@ impl Archive {
         limit: u64,
         scratch: &'a mut Vec<u8>,
     ) -> Result<&'a [u8]> {
-        let (data, name) = (entry.stored()?, &entry.name);
+        let (data, name) = (entry.values(source)?, &entry.name);
         let size = data.end - data.start;
         if size > limit {
             return Err(Error::limit(format!("`{name}` has {size} bytes, the limit is {limit}")));
@@ -155,16 +187,26 @@ impl Archive {
 }
 
 impl Entry {
-    /// The extent of its bytes. Fails if they are compressed.
+    /// The extent of its bytes in the file. Fails if they are compressed.
     pub fn stored(&self) -> Result<Range<u64>> {
-        if self.stored {
-            return Ok(self.data.clone());
+        match self.packing {
+            Packing::Stored => Ok(self.data.clone()),
+            Packing::Deflated(_) => Err(self.is_packed("compressed")),
+            Packing::Other => Err(self.is_packed("compressed by a method that is not read")),
         }
-        Err(Error::new(
-            Kind::Unsupported,
-            format!("`{}` is compressed, so it cannot be mapped", self.name),
-        )
-        .remedy("save it again without compression"))
+    }
+
+    /// Where its bytes are read in a source: in the file or, if they are compressed and the source has them, behind it.
+    pub fn values(&self, source: &Source) -> Result<Range<u64>> {
+        match &self.packing {
+            Packing::Deflated(bytes) if bytes.end <= source.reach() => Ok(bytes.clone()),
+            _ => self.stored(),
+        }
+    }
+
+    fn is_packed(&self, how: &str) -> Error {
+        let what = format!("`{}` is {how}, so it cannot be mapped", self.name);
+        Error::new(Kind::Unsupported, what).remedy("save it again without compression")
     }
 
     /// The end of its bytes, or of the descriptor if it has one.
@@ -213,9 +255,16 @@ impl Entry {
         if flags & 1 != 0 {
             return Err(Error::new(Kind::Unsupported, format!("`{name}` is encrypted")));
         }
-        let stored = method == 0;
-        if stored && packed != size {
+        let packing = match method {
+            0 => Packing::Stored,
+            8 => Packing::Deflated(0..size),
+            _ => Packing::Other,
+        };
+        if method == 0 && packed != size {
             return Err(bad(format!("`{name}` has {packed} bytes stored of {size}")));
+        }
+        if method == 8 && size / MOST_EACH > packed {
+            return Err(bad(format!("`{name}` has {packed} bytes, which cannot become {size}")));
         }
         // The local header.
         let outside = || bad(format!("`{name}` lies outside the file"));
@@ -245,7 +294,7 @@ impl Entry {
         }
         let name = name.into();
         let crc_places = [crc_place, beside];
-        Ok(Entry { name, header, data: start..end, crc, stored, crc_places })
+        Ok(Entry { name, header, data: start..end, crc, packing, crc_places })
     }
 }
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Output, say_averages, say_selected, say_taken};
+use super::{Output, inputs, left, say_averages, say_taken};
 use crate::average::{self, Target};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::output::{Format, check_targets};
 use crate::running::{RunningAverage, Wrote};
 use crate::schemes::Scheme;
-use crate::select::{Criteria, select};
+use crate::select::Criteria;
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to add to a running average, and what to write of it.
@@ -44,7 +44,7 @@ pub struct Accumulated {
     pub inputs: Vec<PathBuf>,
     /// What was counted by this job.
     pub added: Vec<PathBuf>,
-    /// What had been counted before, each with the path that it was counted under.
+    /// What had been counted before, or has the weights of another one, each with the path that counts.
     pub repeated: Vec<(PathBuf, PathBuf)>,
     /// Tensors that are means.
     pub averaged: usize,
@@ -86,14 +86,16 @@ impl StateSize {
 /// was counted; those of opening, reading and writing, and of a state that is damaged.
 pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accumulated> {
     let started = Instant::now();
-    let paths = match options.checkpoints.is_empty() {
-        true => vec![],
+    refuse_repetitions(&options.criteria)?;
+    let Accumulate { checkpoints, criteria, take, .. } = options;
+    let (inputs, mut repeated) = match checkpoints.is_empty() {
+        true => (vec![], vec![]),
         false => {
-            let selection = select(&options.checkpoints, &options.criteria)?;
-            say_selected(progress, &selection);
-            selection.paths
+            let opened = inputs::open(checkpoints, criteria, take, false, progress)?;
+            (opened.inputs, opened.repeated)
         }
     };
+    let paths: Vec<PathBuf> = inputs.iter().map(|input| input.path().to_path_buf()).collect();
     let output = &options.output;
     let places = [(setting!("state"), &*options.state), (setting!("output"), &*output.path)];
     check_targets(&places, true, &paths)?;
@@ -102,14 +104,17 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     let force =
         options.force || !output.path.exists() || running.is_own_output(&output.path, &paths);
     check_targets(&places[1..], force, &[])?;
-    let inputs = Checkpoint::open_all(&paths, &options.take)?;
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);
+    if let Some(last) = inputs.last() {
+        left::say(progress, options.options.rest_of(last), &target);
+    }
     let how = (output.dtype.or(options.options.dtype), !options.options.no_verify);
     progress.begin("averaging", running.bytes_to_read(&inputs), 0, Unit::Bytes);
     let added = running.add(inputs, &target, force, how, &|bytes| progress.advance(bytes))?;
     progress.end();
-    for (path, first) in &added.repeated {
+    repeated.extend(added.repeated);
+    for (path, first) in &repeated {
         say_repeated(progress, path, first);
     }
     let (wrote, written) = match added.written {
@@ -125,7 +130,7 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
         state,
         inputs: running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect(),
         added: added.counted,
-        repeated: added.repeated,
+        repeated,
         averaged: wrote.averaged,
         copied: wrote.copied,
         nonfinite: wrote.nonfinite,
@@ -133,6 +138,18 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
         batchnorm_layers: running.batchnorm_layers(),
         seconds: started.elapsed().as_secs_f64(),
     })
+}
+
+/// A running average cannot tell twice from once more.
+pub(super) fn refuse_repetitions(criteria: &Criteria) -> Result<()> {
+    match criteria.allow_duplicates {
+        true => Err(Error::usage(concat!(
+            "a running average counts each checkpoint once, and takes no ",
+            setting!("allow_duplicates")
+        ))
+        .remedy("leave it out, or average all at once")),
+        false => Ok(()),
+    }
 }
 
 /// What an output is written to, of those that a running average can write.
@@ -166,14 +183,22 @@ pub(super) fn say_repeated(progress: &dyn Progress, path: &Path, first: &Path) {
     progress.note(&match path.to_string_lossy() == first.to_string() {
         true => format!("note: `{shown}` was counted before: not counted again"),
         false => format!(
-            "note: `{shown}` has the tensors of `{first}`, which was counted: not counted again"
+            "note: `{shown}` has the weights of `{first}`, which was counted: not counted again"
         ),
     });
 }
 
+/// How many means are not.
+pub(super) fn not_finite(n: u64) -> String {
+    match n {
+        1 => "1 mean is not finite".into(),
+        n => format!("{n} means are not finite"),
+    }
+}
+
 pub(super) fn say_wrote(progress: &dyn Progress, wrote: &Wrote) {
     for (name, n) in &wrote.nonfinite {
-        progress.note(&format!("note: tensor `{name}`: {n} means are not finite"));
+        progress.note(&format!("note: tensor `{name}`: {}", not_finite(*n)));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use super::accumulate::not_finite;
 use super::outputs::{Output, Planned};
 use super::{inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
@@ -132,7 +133,7 @@ pub fn average(options: &Average, progress: &dyn Progress) -> Result<Averaged> {
                 1 => String::new(),
                 _ => format!("`{}`: ", output.path.display()),
             };
-            progress.note(&format!("note: {path}tensor `{name}`: {n} means are not finite"));
+            progress.note(&format!("note: {path}tensor `{name}`: {}", not_finite(*n)));
         }
     }
     Ok(Averaged {
@@ -157,7 +158,9 @@ pub(super) fn opened(
     // Weights that are given are meant.
     let insist = options.outputs.iter().any(|output| matches!(output.scheme, Scheme::Weights(_)));
     let Average { checkpoints, criteria, take, .. } = options;
-    let (selection, inputs) = inputs::open(checkpoints, criteria, take, insist, progress)?;
+    let opened = inputs::open(checkpoints, criteria, take, insist, progress)?;
+    opened.say_repeated(progress);
+    let (selection, inputs) = (opened.selection, opened.inputs);
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);
     Ok((selection, inputs))
@@ -179,7 +182,7 @@ pub(super) fn plan<'a>(
     note_weights(progress, &plan, &planned.schemes);
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
     let outputs = plan.outputs().iter().zip(&planned.targets);
-    outputs.for_each(|(output, target)| left::say(progress, output, target));
+    outputs.for_each(|(output, target)| left::say(progress, output.rest(), target));
     planned.targets.iter().for_each(|target| note_like(progress, target));
     Ok((plan, planned))
 }

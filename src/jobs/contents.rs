@@ -59,7 +59,11 @@ pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
     let List { checkpoints, criteria, take, .. } = options;
     // What is chosen from is chosen as for averaging; else all are looked into.
     let (inputs, programs) = match criteria.is_narrow() {
-        true => (inputs::open(checkpoints, criteria, take, false, progress)?.1, vec![]),
+        true => {
+            let opened = inputs::open(checkpoints, criteria, take, false, progress)?;
+            opened.say_repeated(progress);
+            (opened.inputs, vec![])
+        }
         false => {
             let selection = select(checkpoints, criteria)?;
             say_selected(progress, &selection);

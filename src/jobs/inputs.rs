@@ -8,6 +8,14 @@ use crate::checkpoint::{Checkpoint, Take, same};
 use crate::select::{Criteria, Selection, find, standing, unnumbered};
 use crate::{Progress, Result, setting};
 
+/// Checkpoints that are open, each snapshot once.
+pub(super) struct Opened {
+    pub selection: Selection,
+    pub inputs: Vec<Checkpoint>,
+    /// Those that are not among them, as they have the weights of another, each with that one.
+    pub repeated: Vec<(PathBuf, PathBuf)>,
+}
+
 /// Selects and opens checkpoints. Of those with the same weights one counts, that with the most telling name, and
 /// that is said. `insist`: each is meant, as where each has a weight of its own.
 ///
@@ -19,7 +27,7 @@ pub(super) fn open(
     take: &Take,
     insist: bool,
     progress: &dyn Progress,
-) -> Result<(Selection, Vec<Checkpoint>)> {
+) -> Result<Opened> {
     let mut found = find(arguments, criteria)?;
     let mut repeated: Vec<(PathBuf, PathBuf)> = vec![];
     if !criteria.allow_duplicates && criteria.is_narrow() {
@@ -50,14 +58,20 @@ pub(super) fn open(
         repeated.extend(own);
     };
     say_selected(progress, &selection);
-    for (copy, kept) in &repeated {
-        let (copy, kept) = (copy.display(), kept.display());
-        progress.note(&format!(
-            "note: `{copy}` has the same weights as `{kept}`: counted once; {} counts both",
-            setting!("allow_duplicates")
-        ));
+    Ok(Opened { selection, inputs, repeated })
+}
+
+impl Opened {
+    /// Says which have the same weights as others, and how they would count.
+    pub fn say_repeated(&self, progress: &dyn Progress) {
+        for (copy, kept) in &self.repeated {
+            let (copy, kept) = (copy.display(), kept.display());
+            progress.note(&format!(
+                "note: `{copy}` has the same weights as `{kept}`: counted once; {} counts both",
+                setting!("allow_duplicates")
+            ));
+        }
     }
-    Ok((selection, inputs))
 }
 
 /// Names without a number that are copies of numbered ones: these are told from what else has no number before the

@@ -48,8 +48,14 @@ impl<'a> LikeLayout<'a> {
                 .at(model.path())
                 .remedy(format!("leave out {LIKE}, or name a .pth or .ckpt file")));
         }
-        let tensors = matching(model, names, infos)?;
         let source = &model.files()[0];
+        if source.reach() > source.size() {
+            let what = "is compressed, and a copy has other values of the same length";
+            return Err(Error::new(Kind::Unsupported, format!("{LIKE}: {what}"))
+                .at(model.path())
+                .remedy("save it again without compression"));
+        }
+        let tensors = matching(model, names, infos)?;
         let contents = torch::read(source, 0..source.size()).map_err(|e| e.at(model.path()))?;
         let saved = Saved::File(contents.storages.into_values().collect());
         Ok(Self::of_file(model, (source, 0), tensors, saved))

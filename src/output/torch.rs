@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::{Dtype, TensorInfo};
+use crate::formats::pickle::written::{Kept, with_tensors};
 use crate::tensors::checksum::Checksum;
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
@@ -54,7 +55,7 @@ impl TorchLayout {
         rest: &[(String, &[u8])],
         metadata: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let pickle = pickle(tensors.clone(), rest)?;
+        let (pickle, kept) = pickle(tensors.clone(), rest)?;
         let small = [
             ("data.pkl", pickle),
             (".format_version", b"1".to_vec()),
@@ -62,6 +63,7 @@ impl TorchLayout {
             ("byteorder", b"little".to_vec()),
         ];
         let sizes: Vec<u64> = tensors.map(TensorInfo::size).collect();
+        let count = sizes.len();
         let metadata = json!(metadata).to_string().into_bytes();
         let last = [("version", b"3\n".to_vec()), (METADATA_ENTRY, metadata)];
         let named =
@@ -69,7 +71,12 @@ impl TorchLayout {
         let first = small.len();
         let storages =
             sizes.into_iter().enumerate().map(|(i, size)| (format!("data/{i}"), size, None));
-        let all = small.into_iter().map(named).chain(storages).chain(last.into_iter().map(named));
+        let kept = kept
+            .into_iter()
+            .enumerate()
+            .map(|(i, bytes)| (format!("data/{}", count + i), bytes.len() as u64, Some(bytes)));
+        let all = small.into_iter().map(named).chain(storages).chain(kept);
+        let all = all.chain(last.into_iter().map(named));
         let mut entries: Vec<Entry> = vec![];
         let mut at = 0;
         for (name, size, content) in all {
@@ -210,52 +217,75 @@ fn put64(bytes: &mut Vec<u8>, n: u64) {
     bytes.extend_from_slice(&n.to_le_bytes());
 }
 
-/// An ordered dict of tensors, in protocol 2.
+const DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+
+/// An ordered dict of tensors, in protocol 2; and what further storages hold.
 fn pickle<'a>(
     tensors: impl Iterator<Item = &'a TensorInfo>,
     rest: &[(String, &[u8])],
-) -> Result<Vec<u8>> {
-    const DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+) -> Result<(Vec<u8>, Vec<Vec<u8>>)> {
     let mut bytes = b"\x80\x02".to_vec();
     bytes.extend_from_slice(DICT);
     bytes.push(b'(');
-    for (i, info) in tensors.enumerate() {
+    let mut count = 0;
+    for info in tensors {
         text(&mut bytes, &info.name);
-        let (class, dtype) = classes(info)?;
-        let function: &[u8] = match dtype {
-            None => b"ctorch._utils\n_rebuild_tensor_v2\n((",
-            Some(_) => b"ctorch._utils\n_rebuild_tensor_v3\n((",
-        };
-        bytes.extend_from_slice(function);
-        text(&mut bytes, "storage");
-        bytes.extend_from_slice(format!("ctorch{class}\n").as_bytes());
-        text(&mut bytes, &i.to_string());
-        text(&mut bytes, "cpu");
-        // Untyped storages count in bytes.
-        number(&mut bytes, if dtype.is_some() { info.size() } else { info.len() as u64 });
-        bytes.extend_from_slice(b"tQ");
-        number(&mut bytes, 0);
-        let shape: Vec<u64> = info.shape.iter().map(|&n| n as u64).collect();
-        // PyTorch's strides of empty tensors take empty dimensions for ones.
-        let mut strides = vec![1; shape.len()];
-        for d in (1..shape.len()).rev() {
-            strides[d - 1] = shape[d].max(1) * strides[d];
-        }
-        tuple(&mut bytes, &shape);
-        tuple(&mut bytes, &strides);
-        bytes.push(0x89); // requires no gradient
-        bytes.extend_from_slice(DICT); // no hooks
-        if let Some(dtype) = dtype {
-            bytes.extend_from_slice(format!("ctorch\n{dtype}\n").as_bytes());
-        }
-        bytes.extend_from_slice(b"tR");
+        tensor(&mut bytes, info, count)?;
+        count += 1;
     }
+    let mut kept = vec![];
     for (name, instructions) in rest {
+        let mut fault = None;
+        let placed = with_tensors(instructions, &mut |part| {
+            let Kept { dtype, shape, bytes: values } = part;
+            let info = TensorInfo { name: name.clone(), dtype, shape };
+            let mut bytes = vec![];
+            fault = fault.take().or(tensor(&mut bytes, &info, count + kept.len()).err());
+            kept.push(values);
+            bytes
+        });
+        if let Some(e) = fault {
+            return Err(e);
+        }
+        let broken = || Error::new(Kind::Damaged, "is no plain value").tensor(name);
         text(&mut bytes, name);
-        bytes.extend_from_slice(instructions);
+        bytes.extend(placed.ok_or_else(broken)?);
     }
     bytes.extend_from_slice(b"u.");
-    Ok(bytes)
+    Ok((bytes, kept))
+}
+
+/// A tensor with a storage of its own, that of this number.
+fn tensor(bytes: &mut Vec<u8>, info: &TensorInfo, number_of_storage: usize) -> Result<()> {
+    let (class, dtype) = classes(info)?;
+    let function: &[u8] = match dtype {
+        None => b"ctorch._utils\n_rebuild_tensor_v2\n((",
+        Some(_) => b"ctorch._utils\n_rebuild_tensor_v3\n((",
+    };
+    bytes.extend_from_slice(function);
+    text(bytes, "storage");
+    bytes.extend_from_slice(format!("ctorch{class}\n").as_bytes());
+    text(bytes, &number_of_storage.to_string());
+    text(bytes, "cpu");
+    // Untyped storages count in bytes.
+    number(bytes, if dtype.is_some() { info.size() } else { info.len() as u64 });
+    bytes.extend_from_slice(b"tQ");
+    number(bytes, 0);
+    let shape: Vec<u64> = info.shape.iter().map(|&n| n as u64).collect();
+    // PyTorch's strides of empty tensors take empty dimensions for ones.
+    let mut strides = vec![1; shape.len()];
+    for d in (1..shape.len()).rev() {
+        strides[d - 1] = shape[d].max(1) * strides[d];
+    }
+    tuple(bytes, &shape);
+    tuple(bytes, &strides);
+    bytes.push(0x89); // requires no gradient
+    bytes.extend_from_slice(DICT); // no hooks
+    if let Some(dtype) = dtype {
+        bytes.extend_from_slice(format!("ctorch\n{dtype}\n").as_bytes());
+    }
+    bytes.extend_from_slice(b"tR");
+    Ok(())
 }
 
 /// The class of the storage below `torch`; and the dtype, where no class of storages has it.

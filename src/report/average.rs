@@ -7,7 +7,7 @@ use super::SelectionReport;
 use super::coefficients::bars;
 use crate::jobs::{Averaged, AveragedOutput};
 use crate::schemes::Scheme;
-use crate::text::{megabytes, printable};
+use crate::text::{counted, megabytes, printable};
 
 /// What `swa-avg` prints. Of several outputs, `output`, `coefficients`, `tensors`, `nonfinite`, `bytes` and `next` are
 /// the first one's.
@@ -145,7 +145,8 @@ impl AverageReport {
             lines.push(format!("{verb} {} {seconds}", only.summary()));
         } else {
             let (n, m) = (self.outputs.len(), self.inputs.len());
-            lines.push(format!("{verb} {n} outputs from {m} checkpoint(s) {seconds}"));
+            let n = counted(n, "output");
+            lines.push(format!("{verb} {n} from {m} checkpoint(s) {seconds}"));
         }
         if self.left_out > 0 {
             lines.push(format!("  {} other checkpoint(s) not taken", self.left_out));
@@ -174,10 +175,10 @@ impl AverageReport {
         let stale: Vec<&String> =
             self.outputs.iter().filter_map(|output| output.next.as_ref()).collect();
         if let Some(next) = stale.first() {
-            let n = self.batchnorm_layers;
+            let layers = counted(self.batchnorm_layers, "layer");
             let each = if stale.len() > 1 { ", for each output" } else { "" };
             lines.push(format!(
-                "batchnorm: the statistics of {n} layers no longer match the averaged weights; next{each}: {next}"
+                "batchnorm: the statistics of {layers} no longer match the averaged weights; next{each}: {next}"
             ));
         }
         if self.is_of_keras && self.outputs.iter().any(|output| output.counting > 1) {
@@ -218,9 +219,10 @@ impl OutputReport {
         };
         let TensorCounts { averaged, copied } = self.tensors;
         format!(
-            "{}: {scheme} of {} checkpoint(s), {averaged} tensors averaged, {copied} from the last, {}",
+            "{}: {scheme} of {} checkpoint(s), {} averaged, {copied} from the last, {}",
             printable(&self.output),
             self.counting,
+            counted(averaged, "tensor"),
             megabytes(self.bytes),
         )
     }

@@ -10,7 +10,7 @@ use crate::Choice;
 use crate::checkpoint::Taken;
 use crate::jobs::{Contents, Listed};
 use crate::setting;
-use crate::text::{megabytes, printable};
+use crate::text::{counted, megabytes, printable};
 
 /// What `swa-avg --list` prints.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -131,7 +131,8 @@ impl CheckpointReport {
         let count = self.tensors.len();
         let values: usize = self.tensors.iter().map(|t| t.shape.iter().product::<usize>()).sum();
         let size = megabytes(self.tensors.iter().map(|t| t.size).sum());
-        lines.push(format!("  weights  {place}: {count} tensors, {values} values, {size}"));
+        let (count, values) = (counted(count, "tensor"), counted(values, "value"));
+        lines.push(format!("  weights  {place}: {count}, {values}, {size}"));
         if self.is_average {
             lines.push("  these are an average that the trainer made".into());
         }

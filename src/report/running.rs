@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{NonFinite, TensorCounts, table};
 use crate::jobs::{Accumulated, Followed, StateSize, Update};
 use crate::running::Held;
-use crate::text::{megabytes, printable};
+use crate::text::{counted, megabytes, printable};
 use crate::{Choice, Error, setting};
 
 /// The state of a running average.
@@ -78,22 +78,22 @@ impl AccumulateReport {
     pub fn text(&self) -> String {
         let verb = if self.written { "wrote" } else { "nothing changed in" };
         let mut text = format!(
-            "{verb} {}: mean of {} checkpoint(s), {} of them new, {} tensors averaged, {} from the last, {} in {:.2} s",
-            self.output,
+            "{verb} {}: mean of {} checkpoint(s), {} of them new, {} averaged, {} from the last, {} in {:.2} s",
+            printable(&self.output),
             self.inputs.len(),
             self.added.len(),
-            self.tensors.averaged,
+            counted(self.tensors.averaged, "tensor"),
             self.tensors.copied,
             megabytes(self.bytes),
             self.seconds,
         );
         if let Some(path) = &self.state.path {
-            text += &format!("\n  state {path}, {}", megabytes(self.state.bytes));
+            text += &format!("\n  state {}, {}", printable(path), megabytes(self.state.bytes));
         }
         if let Some(next) = &self.next {
-            let n = self.batchnorm_layers;
+            let layers = counted(self.batchnorm_layers, "layer");
             text += &format!(
-                "\nbatchnorm: the statistics of {n} layers no longer match the averaged weights; next: {next}"
+                "\nbatchnorm: the statistics of {layers} no longer match the averaged weights; next: {next}"
             );
         }
         text
@@ -147,8 +147,11 @@ impl UpdateReport {
             [.., last] => format!("{} new, up to {last}", self.added.len()),
         };
         format!(
-            "{}: mean of {} checkpoint(s): {added}, in {:.2} s",
-            self.output, self.count, self.seconds
+            "{}: mean of {} checkpoint(s): {}, in {:.2} s",
+            printable(&self.output),
+            self.count,
+            printable(&added),
+            self.seconds
         )
     }
 }
@@ -223,10 +226,14 @@ impl FollowReport {
     /// For people: what there is, what was not counted, and what to do next.
     pub fn text(&self) -> String {
         let mut lines = match self.inputs.len() {
-            0 => vec![format!("ended: no checkpoint was counted, {} was not written", self.output)],
+            0 => vec![format!(
+                "ended: no checkpoint was counted, {} was not written",
+                printable(&self.output)
+            )],
             n => vec![format!(
                 "ended: {} is the mean of {n} checkpoint(s), after {} update(s)",
-                self.output, self.updates
+                printable(&self.output),
+                self.updates
             )],
         };
         for NotCounted { path, reason } in &self.unfinished {
@@ -239,9 +246,9 @@ impl FollowReport {
             lines.push(format!("  the command failed {} time(s)", self.failed_commands));
         }
         if let Some(next) = &self.next {
-            let n = self.batchnorm_layers;
+            let layers = counted(self.batchnorm_layers, "layer");
             lines.push(format!(
-                "batchnorm: the statistics of {n} layers no longer match the averaged weights; next: {next}"
+                "batchnorm: the statistics of {layers} no longer match the averaged weights; next: {next}"
             ));
         }
         lines.join("\n")
@@ -312,8 +319,11 @@ impl HeldReport {
     pub fn text(&self) -> String {
         let HeldReport { state, bytes, inputs, tensors, values, .. } = self;
         let mut lines = vec![format!(
-            "{state}: the running average of {} checkpoint(s), {tensors} tensors, {values} values, {}",
+            "{}: the running average of {} checkpoint(s), {}, {}, {}",
+            printable(state),
             inputs.len(),
+            counted(*tensors, "tensor"),
+            counted(*values as usize, "value"),
             megabytes(*bytes)
         )];
         if *values > 0 {
@@ -331,7 +341,7 @@ impl HeldReport {
                 vec![format!("  {}", input.path), input.size.to_string(), input.digest.clone()]
             });
             lines.push(table(&["  checkpoint", "bytes", "digest of its tensors"], rows));
-            lines.push(format!("continue it with {} {state}", setting!("state")));
+            lines.push(format!("continue it with {} {}", setting!("state"), printable(state)));
         }
         lines.join("\n")
     }

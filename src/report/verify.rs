@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::jobs::Verified;
-use crate::text::printable;
+use crate::text::{counted, printable};
 
 /// What `swa-avg --verify` prints.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -37,10 +37,12 @@ impl VerifyReport {
         let lines = self.verified.iter().zip(counts).map(|(path, (&tensors, &without))| {
             let path = printable(path);
             match without {
+                0 if tensors == 1 => format!("{path}: 1 tensor is as it was written"),
                 0 => format!("{path}: {tensors} tensors are as they were written"),
                 _ => format!(
-                    "{path}: {} of {tensors} tensors are as they were written; {without} have no checksum",
-                    tensors - without
+                    "{path}: {} of {} are as they were written; {without} have no checksum",
+                    tensors - without,
+                    counted(tensors, "tensor")
                 ),
             }
         });

@@ -12,7 +12,6 @@ use crate::average::{BnStats, Float, Keys, Options, Rule, rule};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
 use crate::select::natural;
 use crate::text::marked;
-use crate::weights::names::strip;
 use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
 /// JSON behind the sums.
@@ -60,7 +59,8 @@ pub struct Counted {
     pub size: u64,
     /// When the latest of its files was written to: seconds since 1970, and nanoseconds.
     pub modified: (i64, i64),
-    /// XXH3-128 of the digests of its tensors, in the order of their names: equal for equal tensors in any container.
+    /// XXH3-128 of the digests of its tensors but single integers, in the order of their names: equal for equal weights
+    /// in any container.
     pub digest: String,
 }
 
@@ -274,14 +274,9 @@ impl Directory {
         if is_last {
             self.metadata = input.metadata().clone();
             let options = self.settings.options(None).unwrap_or_default();
-            let kept = input.taken().rest.iter().filter_map(|rest| {
-                let name = match self.settings.keep_names {
-                    true => rest.name.clone(),
-                    false => strip(&rest.name),
-                };
-                options.selects(&name).then_some((name, rest.pickle.clone()?))
-            });
-            self.rest = kept.collect();
+            let rest = options.rest_of(input);
+            self.rest =
+                rest.filter_map(|(name, rest)| Some((name, rest.pickle.clone()?))).collect();
         }
         is_last
     }

@@ -12,7 +12,7 @@ use super::file::{CHUNK, StateFile, Writer, values};
 use crate::average::totals::{Met, Scratch};
 use crate::average::{Float, Rule, count_nonfinite};
 use crate::checkpoint::checksum::Checksum;
-use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, digest};
+use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, digest, same};
 use crate::output::{Destination, Layout, Scatter, Sink};
 use crate::sync::lock;
 use crate::{Error, Kind, Result, setting};
@@ -199,8 +199,11 @@ impl Pass<'_> {
             }
             input.check_unchanged()?;
         }
+        // Counters do not make another checkpoint, unless there is nothing else.
+        let has_weights = self.infos.iter().any(same::is_weight);
+        let counts = |info: &TensorInfo| !has_weights || same::is_weight(info);
         let of_input = |sums: Vec<u128>| {
-            let tensors = sums.into_iter().zip(self.infos);
+            let tensors = sums.into_iter().zip(self.infos).filter(|(_, info)| counts(info));
             let digests =
                 tensors.flat_map(|(sum, info)| digest::of_tensor(sum, info).to_le_bytes());
             digest::hex(XxHash3_128::oneshot(&digests.collect::<Vec<u8>>()))

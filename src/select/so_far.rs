@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::numbers::numbers;
+use super::numbers::{numbers, unnumbered};
 use super::{Criteria, arguments, natural, without_repetitions};
 use crate::{Error, Kind, Result, setting};
 
@@ -33,7 +33,8 @@ impl Criteria {
 
 /// The checkpoints that the arguments name by now and that meet the criteria but [`Criteria::last`], in natural order.
 /// `earlier` ones count where names are compared to find the numbers in them, whether or not they are still there.
-/// None is no error.
+/// None is no error. With criteria, names without a number among numbered ones are passed over: trainers write `last`
+/// and `best` anew all the time.
 ///
 /// # Errors
 /// Those of [`select`](super::select) but `NoMatch`, and `Usage` where names have no number that criteria need.
@@ -59,7 +60,12 @@ pub fn so_far(
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
     let (paths, _) = without_repetitions(paths);
     let Criteria { start, every, range, number, .. } = criteria;
-    if paths.is_empty() || start.is_none() && every.is_none() && range.is_none() {
+    let needs_numbers = start.is_some() || every.is_some() || range.is_some();
+    let paths = match needs_numbers || criteria.last.is_some() {
+        true => without_unnumbered(paths, number.as_ref(), earlier),
+        false => paths,
+    };
+    if paths.is_empty() || !needs_numbers {
         return Ok(paths);
     }
     let all: Vec<PathBuf> = paths.iter().chain(earlier).cloned().collect();
@@ -82,6 +88,19 @@ pub fn so_far(
             && range.as_ref().is_none_or(|range| range.contains(&n))
     };
     Ok(paths.into_iter().zip(numbers).filter(|(_, n)| counts(*n)).map(|(path, _)| path).collect())
+}
+
+fn without_unnumbered(
+    mut paths: Vec<PathBuf>,
+    number: Option<&Regex>,
+    earlier: &[PathBuf],
+) -> Vec<PathBuf> {
+    let without = unnumbered(&paths, number);
+    if without.len() < paths.len() || unnumbered(earlier, number).len() < earlier.len() {
+        let mut places = 0..;
+        paths.retain(|_| places.next().is_some_and(|place| !without.contains(&place)));
+    }
+    paths
 }
 
 /// The number of the last of some checkpoints, if their names have numbers that can be told.
@@ -132,6 +151,28 @@ mod tests {
         ] {
             assert_eq!(bad.check_steady().unwrap_err().kind(), Kind::Usage);
         }
+    }
+
+    #[test]
+    fn names_that_are_written_anew_are_passed_over_where_numbers_count() {
+        let runs = Runs::new(&["d/epoch=1-step=9.ckpt", "d/last.ckpt", "d/epoch=2-step=18.ckpt"]);
+        let folder = [runs.path("d")];
+        let found = |criteria: &Criteria| so_far(&folder, criteria, &[]).unwrap().len();
+        let number = Some(Regex::new("epoch=([0-9]+)").unwrap());
+        assert_eq!(found(&Criteria::default()), 3);
+        assert_eq!(
+            found(&Criteria { start: Some(1), number: number.clone(), ..Criteria::default() }),
+            2
+        );
+        let last = std::num::NonZeroUsize::new(3);
+        assert_eq!(found(&Criteria { last, number, ..Criteria::default() }), 2);
+        assert_eq!(found(&Criteria { last, ..Criteria::default() }), 2);
+        // The trainer has deleted those that had a number.
+        let counted = [runs.path("d/epoch=1-step=9.ckpt")];
+        let runs = Runs::new(&["d/last.ckpt"]);
+        let criteria = Criteria { last, ..Criteria::default() };
+        assert!(so_far(&[runs.path("d")], &criteria, &counted).unwrap().is_empty());
+        assert_eq!(so_far(&[runs.path("d")], &criteria, &[]).unwrap().len(), 1);
     }
 
     #[test]

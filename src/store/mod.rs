@@ -112,6 +112,7 @@ pub trait Blob: Debug + Send + Sync {
 pub struct Source {
     path: PathBuf,
     size: u64,
+    reach: u64,
     blob: Box<dyn Blob>,
 }
 
@@ -126,7 +127,17 @@ impl Source {
 
     /// What a store makes of a blob of `size` bytes.
     pub fn new(path: &Path, size: u64, blob: Box<dyn Blob>) -> Self {
-        Source { path: path.to_path_buf(), size, blob }
+        Source { path: path.to_path_buf(), size, reach: size, blob }
+    }
+
+    /// The same of a blob that has further bytes behind an input's, which it makes of them: up to `reach`.
+    pub(crate) fn with_more(path: &Path, size: u64, reach: u64, blob: Box<dyn Blob>) -> Self {
+        Source { path: path.to_path_buf(), size, reach: reach.max(size), blob }
+    }
+
+    /// How far parts can reach: to its size, or further where bytes that are made of it follow.
+    pub(crate) fn reach(&self) -> u64 {
+        self.reach
     }
 
     /// When it was last written to, as of its opening: seconds since 1970, and nanoseconds.
@@ -171,7 +182,7 @@ impl Source {
     /// # Panics
     /// If the range reaches beyond the input.
     pub fn read<'a>(&'a self, range: Range<u64>, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
-        assert!(range.end <= self.size, "{range:?} of {}", self.size);
+        assert!(range.end <= self.reach, "{range:?} of {}", self.reach);
         match self.in_memory(range.clone()) {
             Some(bytes) => Ok(bytes),
             None => self.copy(range, scratch),

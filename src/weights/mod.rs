@@ -9,6 +9,7 @@ mod variables;
 use std::rc::Rc;
 
 use crate::error::LISTED;
+use crate::text::counted;
 use crate::{Error, Kind, Result, setting};
 pub(crate) use trainers::OTHER;
 use trainers::{AVERAGED, RAW, WeightSet, has_any};
@@ -241,7 +242,7 @@ fn candidates<T>(root: &Shared<T>) -> Vec<String> {
         // Lines that will not be shown need no name.
         let shown = if lines.len() < LISTED { keys } else { &[] };
         let name = if keys.is_empty() { "(the root)".into() } else { short(&shown.join(".")) };
-        lines.push(format!("{name}: {} tensors", node.tensors()));
+        lines.push(format!("{name}: {}", counted(node.tensors(), "tensor")));
     });
     lines
 }
@@ -274,6 +275,10 @@ fn is_among(name: &str) -> bool {
 /// What a module keeps of its own.
 const EXTRA: &str = "_extra_state";
 
+fn is_extra(name: &str) -> bool {
+    name.strip_suffix(EXTRA).is_some_and(|module| module.is_empty() || module.ends_with('.'))
+}
+
 /// Adds the tensors of a dict, and of dicts within it if `nested`. At the root those are other things. What is no
 /// tensor is added to `rest`.
 fn collect<T: Clone>(
@@ -300,9 +305,11 @@ fn collect<T: Clone>(
         let among = nested || is_among(name);
         match &**value {
             Node::Tensor(tensor) => tensors.push((full, tensor.clone())),
+            // A state is one value, whatever tensors are in it.
+            Node::Dict(_) | Node::List(_) if is_extra(name) => add(rest, full, value),
             Node::Unreadable(why) => return Err(unreadable(&full, why)),
             // State of a module's own, which may be anything.
-            Node::Foreign(_) if name.ends_with(EXTRA) => add(rest, full, value),
+            Node::Foreign(_) if is_extra(name) => add(rest, full, value),
             Node::Foreign(class) => {
                 return Err(Error::new(
                     Kind::Unsupported,
@@ -316,7 +323,6 @@ fn collect<T: Clone>(
             Node::Dict(_) if nested && path.split('.').count() < MAX_DEPTH => {
                 collect(value, "", nested, &full, tensors, rest)?;
             }
-            Node::Dict(_) if name.ends_with(EXTRA) => add(rest, full, value),
             Node::Dict(_)
                 if value.all_tensors(DEPTH) > 0
                     && !OTHER.contains(&&**name)

@@ -15,6 +15,14 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// A number of things: `1 tensor`, `2 tensors`.
+pub fn counted(n: usize, thing: &str) -> String {
+    match n {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
 /// Spells a setting, given its name (lower case, words joined by underscores) and its value, if there is one.
 pub type SettingStyle<'a> = dyn Fn(&str, Option<&str>) -> String + 'a;
 

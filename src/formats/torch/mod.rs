@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use super::format::{Candidate, Format, Like, Read, Reader, Request, Template};
+use super::pickle::written::Kept;
 use super::pickle::{Id, MAX_PICKLE, Pickle};
 use super::safetensors::Metadata;
 use super::zip::{self, Archive, Entry};
@@ -20,7 +21,7 @@ use crate::tensors::TensorInfo;
 use crate::tensors::contents::{Contents, Location, NO_CHECKSUM, Region, StoredChecksums};
 use crate::tensors::view::{Located, Storage, View, dimensions, locate};
 use crate::weights::tree::Node;
-use crate::weights::{self, Rest, Take, Taken};
+use crate::weights::{self, Take, Taken};
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
 pub(super) const FORMAT: Format = Format {
@@ -59,8 +60,10 @@ fn read_one(candidate: Candidate, request: &Request) -> Result<Read> {
         return Ok(Read::Same { template: None, metadata: Some(metadata) });
     }
     let mut contents = Contents::default();
-    push(&mut contents, 0, &read_zip(file, &archive)?, request.take)?;
-    let template = request.like.is_none().then_some(Template::Archive(archive));
+    let has_values = push(&mut contents, 0, file, &read_zip(file, &archive)?, request.take)?;
+    // What another file has in their place is not known from its layout.
+    let is_template = request.like.is_none() && !has_values;
+    let template = is_template.then_some(Template::Archive(archive));
     Ok(Read::Contents { contents, template })
 }
 
@@ -69,7 +72,7 @@ pub(super) fn read_all(files: &[Source], request: &Request) -> Result<Read> {
     let mut contents = Contents::default();
     for (number, file) in files.iter().enumerate() {
         read(file, 0..file.size())
-            .and_then(|saved| push(&mut contents, number as u32, &saved, request.take))
+            .and_then(|saved| push(&mut contents, number as u32, file, &saved, request.take))
             .map_err(|e| e.at(file.path()))?;
     }
     Ok(contents.into())
@@ -88,10 +91,16 @@ fn metadata(recorded: Option<&str>) -> BTreeMap<String, String> {
     }
 }
 
-/// Adds the weights of one file.
-fn push(contents: &mut Contents, number: u32, saved: &Saved, take: &Take) -> Result<()> {
+/// Adds the weights of one file. Whether there are values of tensors in what stands among them.
+fn push(
+    contents: &mut Contents,
+    number: u32,
+    file: &Source,
+    saved: &Saved,
+    take: &Take,
+) -> Result<bool> {
     let (views, mut taken): (Vec<(String, View)>, Taken) = weights::find(&saved.tree()?, take)?;
-    saved.keep(&mut taken);
+    let has_values = saved.keep(file, &mut taken);
     push_views(contents, number, saved, views)?;
     if number > 0 {
         contents.taken.rest.extend(taken.rest);
@@ -99,7 +108,7 @@ fn push(contents: &mut Contents, number: u32, saved: &Saved, take: &Take) -> Res
         contents.taken = taken;
         contents.metadata = metadata(saved.metadata.as_deref());
     }
-    Ok(())
+    Ok(has_values)
 }
 
 /// Adds the tensors of a PyTorch file, views of its storages.
@@ -177,8 +186,8 @@ const MAX_KEPT: usize = 4096;
 const MAX_STEPS: usize = 1 << 22;
 
 impl Saved {
-    /// Adds what an output needs to hold what is no tensor.
-    fn keep(&self, taken: &mut Taken) {
+    /// Adds what an output needs to hold what is no tensor. Whether values of tensors are in it.
+    fn keep(&self, file: &Source, taken: &mut Taken) -> bool {
         let pickle = &self.pickle;
         let mut steps = 0;
         let mut below = |dict: Id, key: &str| {
@@ -201,13 +210,31 @@ impl Saved {
             }
             rest
         };
-        let Some(weights) = below(pickle.root(), &taken.key) else { return };
-        // Parts of a state whose tensors have names of their own do not make it again.
-        let is_whole = |rest: &&mut Rest| !rest.name.contains("_extra_state.");
-        for rest in taken.rest.iter_mut().take(MAX_KEPT).filter(is_whole) {
+        let Some(weights) = below(pickle.root(), &taken.key) else { return false };
+        let mut has_values = false;
+        let mut tensors = |id: Id| {
+            let view = self.tensor(id)?;
+            has_values = true;
+            Some(view.ok().and_then(|view| self.kept(file, &view)?.written()))
+        };
+        for rest in taken.rest.iter_mut().take(MAX_KEPT) {
             let found = below(weights, &rest.name);
-            rest.pickle = found.and_then(|id| pickle.written(id, &self.bytes));
+            rest.pickle = found.and_then(|id| pickle.written(id, &self.bytes, &mut tensors));
         }
+        has_values
+    }
+
+    /// A small tensor with its bytes.
+    fn kept(&self, file: &Source, view: &View) -> Option<Kept> {
+        let storage = self.storage(view).ok()?;
+        let located = locate(view, storage, 0, self.big_endian).ok()?;
+        let Located::Contiguous { start, .. } = located else { return None };
+        let shape = dimensions(&view.shape)?;
+        let info = TensorInfo { name: String::new(), dtype: view.dtype, shape };
+        let mut scratch = vec![];
+        let size = Some(info.size()).filter(|&size| size <= MAX_HEADER as u64)?;
+        let bytes = file.read(start..start + size, &mut scratch).ok()?.to_vec();
+        Some(Kept { dtype: info.dtype, shape: info.shape, bytes })
     }
 
     pub(crate) fn tree(&self) -> Result<Rc<Node<View>>> {
@@ -267,7 +294,7 @@ fn like(
     let (mut own, mut scratch) = (vec![], vec![]);
     for entry in described.byte_order.into_iter().chain([described.pickle]) {
         let bytes = archive.read_entry(source, entry, MAX_PICKLE as u64, &mut own)?;
-        if bytes != other.load(entry.stored()?, &mut scratch)? {
+        if bytes != other.load(entry.values(other)?, &mut scratch)? {
             return Ok(None);
         }
     }
@@ -303,7 +330,7 @@ fn read_zip(source: &Source, archive: &Archive) -> Result<Saved> {
     for entry in &archive.entries {
         if let Some(key) = entry.name.strip_prefix(&data) {
             let crc = (entry.crc != 0).then_some(entry.crc_places);
-            storages.insert(key.into(), Storage { bytes: entry.stored()?, crc });
+            storages.insert(key.into(), Storage { bytes: entry.values(source)?, crc });
         }
     }
     Ok(Saved { bytes: pickle.raw(bytes), pickle, storages, big_endian, metadata })

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::watch::Watch;
 use super::{Ended, Follow, Followed, Stop, Update, command};
 use crate::checkpoint::Checkpoint;
-use crate::jobs::accumulate::{say_repeated, say_state, say_wrote, target};
+use crate::jobs::accumulate::{refuse_repetitions, say_repeated, say_state, say_wrote, target};
 use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
 use crate::output::{check_target, check_targets};
 use crate::running::{RunningAverage, Stamp};
@@ -47,7 +47,7 @@ enum Sum {
     /// All that were counted.
     Running(Box<RunningAverage>),
     /// The last ones that are there.
-    Window { complete: Vec<PathBuf>, current: Vec<PathBuf>, size: usize },
+    Window { complete: Vec<PathBuf>, current: Vec<PathBuf> },
 }
 
 /// A checkpoint that is not counted.
@@ -94,7 +94,7 @@ impl<'f> Follower<'f> {
                 progress.note(&format!(
                     "note: the output is the mean of the last {size} checkpoints, which are read anew for each update: keep them"
                 ));
-                Sum::Window { complete: vec![], current: vec![], size: size.get() }
+                Sum::Window { complete: vec![], current: vec![] }
             }
             (None, Some(path)) => {
                 let places =
@@ -116,6 +116,7 @@ impl<'f> Follower<'f> {
             }
         };
         if let Sum::Running(running) = &sum {
+            refuse_repetitions(criteria)?;
             target(output, take)?;
             let force = options.force || running.is_own_output(&output.path, &[]);
             check_target(&output.path, force, &[])?;
@@ -442,18 +443,24 @@ impl<'f> Follower<'f> {
                 }
                 (added.counted, (wrote.bytes, wrote.nonfinite), inside, Some(state))
             }
-            Sum::Window { complete, current, size } => {
+            Sum::Window { complete, current } => {
                 let mut all = [&complete[..], paths].concat();
                 all.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
                 all.dedup();
                 let there: Vec<PathBuf> =
                     all.iter().filter(|path| path.exists()).cloned().collect();
-                let window = there[there.len().saturating_sub(*size)..].to_vec();
                 drop(inputs);
+                let Criteria { last, allow_duplicates, .. } = self.options.criteria;
                 let averaged = average(
                     &Average {
-                        checkpoints: window.clone(),
-                        criteria: Criteria::default(),
+                        checkpoints: there,
+                        // What is followed is in order by its names, whatever is in them.
+                        criteria: Criteria {
+                            last,
+                            allow_duplicates,
+                            by_position: true,
+                            ..Criteria::default()
+                        },
                         take: take.clone(),
                         profiles: Profiles::default(),
                         options: options.clone(),
@@ -464,6 +471,7 @@ impl<'f> Follower<'f> {
                     progress,
                 )?;
                 self.layers = averaged.batchnorm_layers;
+                let window = averaged.inputs;
                 let added = window.iter().filter(|path| !current.contains(path)).cloned().collect();
                 (*complete, *current) = (all, window.clone());
                 for path in paths {
