@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-600}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5 program
+[ $# -gt 0 ] || set -- pickle torch_zip torch_legacy distributed deepspeed safetensors flax hdf5 program memory written state metrics
 python3 seeds.py ../fixtures/formats corpus
 SWA_FUZZ_DIR=$(mktemp -d /dev/shm/swa-fuzz-XXXXXX)
 export SWA_FUZZ_DIR
@@ -13,6 +13,7 @@ for target in "$@"; do
     case $target in
         torch_zip) dict=zip ;;
         safetensors | flax | hdf5 | program) dict=$target ;;
+        memory | state | metrics) dict=safetensors ;;
         *) dict=pickle ;;
     esac
     # Without sanitizers: there is next to no unsafe code in these rooms, and time is measured.

@@ -87,4 +87,7 @@ for path in sorted(fixtures.parent.glob("programs/*.pt2.gz")):
             names = ("models/model.json", "weights_config.json", "constants_config.json")
             texts = [json.dumps(parts[name], separators=(",", ":")).encode() for name in names]
         seed("program", NEXT.join(texts))
+# What was kept and found.
+for path in sorted(fixtures.parent.glob("fuzz/*/*")):
+    seed(path.parent.name, path.read_bytes())
 print(count, "seeds")

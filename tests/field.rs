@@ -470,6 +470,15 @@ fn endings_of_formats_that_are_not_written_are_refused() {
         let parts = ["is not a format that is written", ".safetensors or .pth"];
         fails(&mut run.avg(&["d", "-o", &output]), 2, &parts);
     }
+    let parts = ["is not a format that is written", ".safetensors or .pth"];
+    fails(&mut run.avg(&["d", "--state", "s", "-o", "x.npz"]), 2, &parts);
+    // A folder's name for a file, and an ending that says nothing.
+    for more in [&[][..], &["--state", "s"], &["--scheme", "ema:0.5"]] {
+        let arguments = [&["d", "-o", "swa/"], more].concat();
+        fails(&mut run.avg(&arguments), 2, &["`swa/`: is a folder's name, and a file is written"]);
+    }
+    run.avg(&["d", "-o", "swa.v2"]).assert().success();
+    assert_eq!(load(&run.path("swa.v2")).len(), 3);
     for ending in ["pyth", "th"] {
         run.avg(&["d", "-o", &format!("out/../o.{ending}")]);
         run.avg(&["d", "-o", &format!("o.{ending}")]).assert().success();

@@ -80,7 +80,8 @@ impl Blob for Unpacked {
         let mut reader = self.reader(number, start);
         let read = reader.read(self, member, start, into);
         read.map_err(|e| e.at(self.file.path()))?;
-        if reader.at < member.bytes.end - member.bytes.start {
+        // What was read to its end is done with.
+        if from + into.len() as u64 != member.bytes.end {
             let mut readers = lock(&self.readers);
             if readers.len() == READERS {
                 readers.remove(0);
@@ -103,6 +104,7 @@ impl Unpacked {
     /// The one that is nearest before a place. If it is not there yet, it stays for others.
     fn reader(&self, member: usize, start: u64) -> Reader {
         let mut readers = lock(&self.readers);
+        // One whose window has what is wanted, or the nearest before it.
         let reaches = |(_, reader): &(usize, &Reader)| {
             reader.member == member && reader.at - reader.at.min(WINDOW as u64) <= start
         };

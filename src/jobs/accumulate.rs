@@ -159,6 +159,7 @@ pub(super) fn target(output: &Output, take: &Take) -> Result<Target> {
         let what = format!("a running average is the mean, not {scheme}");
         return Err(Error::usage(what).remedy("average all checkpoints at once for other schemes"));
     }
+    Format::check(path)?;
     let format = Format::of(path);
     if max_shard_size.is_some() {
         let what =

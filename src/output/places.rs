@@ -90,6 +90,11 @@ fn refuse_inputs(path: &Path, target: &Path, exists: bool, inputs: &[PathBuf]) -
 
 /// The file behind the links, its folder, and whether it exists.
 pub(super) fn resolve_file(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
+    if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+        return Err(Error::usage("is a folder's name, and a file is written")
+            .at(path)
+            .remedy("name a file, such as swa.safetensors in it"));
+    }
     let (target, folder, exists) = behind_links(path)?;
     if exists {
         let meta = std::fs::metadata(&target).map_err(|e| Error::io(path, "stat", e))?;

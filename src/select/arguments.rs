@@ -8,19 +8,37 @@ use crate::store;
 use crate::store::names::{base_name, natural};
 use crate::{Error, Kind, Result};
 
-/// Whether a file is something else that trainers keep beside the weights.
+/// Whether a file is something else that trainers keep beside the weights: the state of an optimizer, a schedule, a
+/// random generator, numbered or not.
 fn is_other_state(name: &str) -> bool {
-    const NAMES: [&str; 6] = [
-        "optimizer.pt",
-        "optimizer.bin",
-        "scheduler.pt",
-        "scheduler.bin",
-        "scaler.pt",
-        "training_args.bin",
+    const NAMES: [&str; 18] = [
+        "grad_scaler",
+        "lr_scheduler",
+        "optim",
+        "optimizer",
+        "optimizer_state",
+        "optimizer_states",
+        "random_state",
+        "random_states",
+        "recipe_state",
+        "rng",
+        "rng_state",
+        "rng_states",
+        "scaler",
+        "scheduler",
+        "scheduler_state",
+        "trainer_state",
+        "training_args",
+        "training_state",
     ];
-    NAMES.contains(&name) || name.starts_with("rng_state") || name.ends_with("optim_states.pt")
+    let lower = name.to_ascii_lowercase();
+    let stem = lower.split('.').next().unwrap_or_default();
+    let number = |c: char| c.is_ascii_digit() || matches!(c, '_' | '-');
+    NAMES.contains(&stem.trim_end_matches(number))
+        || lower.starts_with("rng_state")
+        || lower.ends_with("optim_states.pt")
         // Marian's optimizer.
-        || name.ends_with(".optimizer.npz")
+        || lower.ends_with(".optimizer.npz")
 }
 
 /// All checkpoints that the arguments name, in their order.
@@ -60,12 +78,23 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn holds_none(folder: &Path) -> Error {
-    Error::new(Kind::NoMatch, "holds no checkpoints (files or model folders)").at(folder).remedy(
-        format!(
+    let error = Error::new(Kind::NoMatch, "holds no checkpoints (files or model folders)");
+    let remedy = match below(folder) {
+        Some(inner) => format!("name the folder that does: `{}`", inner.display()),
+        None => format!(
             "name checkpoint files (*.{}) or their folder",
             endings().collect::<Vec<_>>().join(", *.")
         ),
-    )
+    };
+    error.at(folder).remedy(remedy)
+}
+
+/// A folder right below one that has checkpoints.
+fn below(folder: &Path) -> Option<PathBuf> {
+    let mut inner = store::list(folder).ok()?;
+    inner.retain(|path| !base_name(path).starts_with('.') && store::is_folder(path));
+    inner.sort_by(|a, b| natural(&base_name(a), &base_name(b)));
+    inner.into_iter().find(|path| in_folder(path).is_ok_and(|found| !found.is_empty()))
 }
 
 /// The checkpoints that one path names: itself, or those in a folder, if any.
@@ -257,6 +286,36 @@ mod tests {
         // And what it says works.
         assert_eq!(runs.select(&["*.safetensors"]), ["e.safetensors"]);
         assert_eq!(runs.select(&["c-*/"]), ["c-50", "c-51"]);
+    }
+
+    #[test]
+    fn what_trainers_keep_beside_the_weights_is_passed_over() {
+        let runs = Runs::new(&[
+            "epoch_1.pt",
+            "epoch_2.pt",
+            "optimizer_1.pt",
+            "optim.pth",
+            "optimizer-2.pt",
+            "Scheduler.pth",
+            "rng_state_0.pth",
+            "recipe_state.pt",
+            "random_states_0.pkl",
+            "training_args.bin",
+            "config.json",
+        ]);
+        assert_eq!(runs.select(&[""]), ["epoch_1.pt", "epoch_2.pt"]);
+        // Whoever names one means it; and names that only begin so are checkpoints.
+        assert_eq!(runs.select(&["optim.pth"]), ["optim.pth"]);
+        let runs = Runs::new(&["optimized_1.pt", "scheduler_free_1.pt", "scaled_1.pt"]);
+        assert_eq!(runs.select(&[""]).len(), 3);
+    }
+
+    #[test]
+    fn the_folder_below_that_has_checkpoints_is_named() {
+        let runs = Runs::new(&["run/params.txt", "run/logs/x.txt", "run/checkpoints/epoch_1.pt"]);
+        let error = runs.fails(&["run"]);
+        assert!(error.contains("name the folder that does: `"), "{error}");
+        assert!(error.ends_with("run/checkpoints`"), "{error}");
     }
 
     #[test]
