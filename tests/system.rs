@@ -731,7 +731,7 @@ fn a_folder_that_cannot_be_closed_or_read_is_no_panic() {
         save(&dir.path().join(format!("c_{i}.safetensors")), &model(i as f32));
     }
     let mut met = 0;
-    let line = "--follow run --until 3 --poll 0.01 -qo out --force";
+    let line = "--follow run --until 3 --poll 0.01 -qo followed --force";
     for arguments in
         ["run -qo out --force", "run/* -qo out --force", "c_*.safetensors -qo x --force", line]
     {
