@@ -305,6 +305,26 @@ fn averaged_weights_are_found_under_more_keys() {
     }
 }
 
+#[test]
+fn tensors_of_devices_name_the_way_out() {
+    let run = Run::new();
+    for function in [
+        "_rebuild_device_tensor_from_numpy",
+        "_rebuild_device_tensor_from_cpu_tensor",
+        "_rebuild_xla_tensor",
+        "_rebuild_hpu_tensor",
+    ] {
+        let arguments = b"(K\x01X\x05\0\0\0xla:0\x89tR";
+        let tensor = [b"ctorch._utils\n", function.as_bytes(), b"\n", &arguments[..]].concat();
+        for key in ["", "state_dict"] {
+            torch_file(&run.path("x.pth"), 1.0, key, &state("head.w", &tensor));
+            let parts =
+                ["tensor `head.w`", "needs a device of its own", "move the model to the CPU"];
+            fails(&mut run.avg(&["x.pth", "-o", "x.safetensors"]), 3, &parts);
+        }
+    }
+}
+
 fn folder(run: &Run, name: &str, files: &[(&str, f32)], texts: &[(&str, &str)]) {
     std::fs::create_dir_all(run.path(name)).unwrap();
     for (file, value) in files {

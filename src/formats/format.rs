@@ -39,6 +39,12 @@ pub(crate) enum Reader {
 /// How many of a file's first bytes a format is recognised by.
 pub(crate) const HEAD: u64 = 512;
 
+/// The first bytes of a file.
+pub(crate) fn head(file: &Source) -> Result<Vec<u8>> {
+    let mut scratch = vec![];
+    Ok(file.read(0..file.size().min(HEAD), &mut scratch)?.to_vec())
+}
+
 /// A file whose format is asked for.
 pub(crate) struct Candidate<'a> {
     pub file: &'a Source,
@@ -48,10 +54,13 @@ pub(crate) struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
-    pub fn new(file: &'a Source, archive: Option<Archive>) -> Result<Self> {
-        let mut scratch = vec![];
-        let head = file.read(0..file.size().min(HEAD), &mut scratch)?.to_vec();
-        Ok(Candidate { file, head, archive: archive.map(OnceCell::from).unwrap_or_default() })
+    /// With its first bytes, and its directory if that was read.
+    pub fn new(file: &'a Source, head: Vec<u8>, archive: Option<Archive>) -> Self {
+        Candidate { file, head, archive: archive.map(OnceCell::from).unwrap_or_default() }
+    }
+
+    pub fn of(file: &'a Source) -> Result<Self> {
+        Ok(Self::new(file, head(file)?, None))
     }
 
     /// All of the file.

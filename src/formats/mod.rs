@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::store::{self, Source};
 use crate::{Error, Kind, Result};
 pub(crate) use format::{Candidate, Like, Read, Request, Template};
-use format::{Format, Reader};
+use format::{Format, Reader, head};
 
 #[cfg(doc)]
 use crate::tensors::contents::Contents;
@@ -123,17 +123,16 @@ fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
     Ok((fallback, FORMATS[fallback as usize].1))
 }
 
-/// A file so that what is compressed in it can be read, and its directory if it is a zip file.
-pub(crate) fn unpacked(file: Source) -> Result<(Source, Option<zip::Archive>)> {
-    let mut scratch = vec![];
-    let magic = 0..file.size().min(zip::MAGIC.len() as u64);
-    if file.glance(magic, &mut scratch)? != zip::MAGIC {
-        return Ok((file, None));
+/// A file so that what is compressed in it can be read, its first bytes, and its directory if it is a zip file.
+pub(crate) fn unpacked(file: Source) -> Result<(Source, Vec<u8>, Option<zip::Archive>)> {
+    let head = head(&file)?;
+    if !head.starts_with(zip::MAGIC) {
+        return Ok((file, head, None));
     }
     let archive = zip::Archive::read(&file, 0..file.size())?;
     let has_packed = archive.packed().next().is_some();
     let file = if has_packed { unpack::over(file, &archive) } else { file };
-    Ok((file, Some(archive)))
+    Ok((file, head, Some(archive)))
 }
 
 /// Opens the files of a checkpoint and reads what they say of themselves; no tensor is read.
@@ -165,8 +164,8 @@ pub(crate) fn open_source(
 ) -> Result<(Container, Vec<Source>, Read)> {
     let path = file.path().to_path_buf();
     let at = |e: Error| if e.file().is_some() { e } else { e.at(&path) };
-    let (file, archive) = unpacked(file).map_err(at)?;
-    let candidate = Candidate::new(&file, archive)?;
+    let (file, head, archive) = unpacked(file).map_err(at)?;
+    let candidate = Candidate::new(&file, head, archive);
     let (container, format) = recognise(&candidate).map_err(at)?;
     let Reader::File { read, .. } = format.reader else { unreachable!("only files are tried") };
     let read = read(candidate, request).map_err(at)?;

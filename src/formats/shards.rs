@@ -239,8 +239,8 @@ fn open(folder: &Path, kind: Kind, request: &Request) -> Result<Option<Opened>> 
     let shards = shards(folder, &model)?;
     let open = |name: &String| {
         let path = folder.join(name);
-        let (file, archive) = unpacked(Source::open(&path)?).map_err(|e| e.at(&path))?;
-        let found = recognise(&Candidate::new(&file, archive)?).map_err(|e| e.at(&path))?.0;
+        let (file, head, archive) = unpacked(Source::open(&path)?).map_err(|e| e.at(&path))?;
+        let found = recognise(&Candidate::new(&file, head, archive)).map_err(|e| e.at(&path))?.0;
         if (kind == Kind::Safetensors) != (found == Container::Safetensors) {
             let what = format!("is a {} file, despite its name", found.name());
             return Err(Error::new(crate::Kind::Mismatch, what).at(file.path()));

@@ -5,7 +5,7 @@ fn format(bytes: &[u8]) -> Result<Container> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let source = Source::open(file.path()).unwrap();
-    recognise(&Candidate::new(&source, None).unwrap()).map(|(container, _)| container)
+    recognise(&Candidate::of(&source).unwrap()).map(|(container, _)| container)
 }
 
 #[test]

@@ -20,7 +20,7 @@ const MAJORS: std::ops::RangeInclusive<u64> = 5..=8;
 
 pub fn is_one(path: &Path) -> Result<bool> {
     let source = Source::open(path)?;
-    let candidate = Candidate::new(&source, None)?;
+    let candidate = Candidate::of(&source)?;
     // The directory of a checkpoint may be long.
     let is_pickle = |name: &[u8]| name.ends_with(b"data.pkl");
     if !candidate.is_zip() || first_name(&candidate.head).is_some_and(is_pickle) {
@@ -37,7 +37,7 @@ pub fn open(path: &Path) -> Result<Program> {
 }
 
 fn read(path: &Path, source: &Source) -> Result<Program> {
-    let candidate = Candidate::new(source, None)?;
+    let candidate = Candidate::of(source)?;
     let package = match candidate.is_zip() {
         true => Package::of(candidate.archive()?),
         false => None,
