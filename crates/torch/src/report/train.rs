@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use swa_base::setting;
 use swa_base::text::shell_word;
 
 use crate::jobs::Trained;
@@ -39,8 +40,9 @@ impl<'a> TrainReport<'a> {
             let n = self.snapshots.len();
             text += &format!(", {n} snapshots from {first} to {last}\n");
             text += &format!(
-                "any of them again: swa-avg {} --start {first} -o …",
-                shell_word(self.run)
+                "any of them again: swa-avg {} {} {first} -o …",
+                shell_word(self.run),
+                setting!("start")
             );
         }
         text
