@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 FASHION = ROOT / "fixtures/fashion-mnist"
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 IMAGES = 2000
-GRIDS = (2, 4)
+GRIDS = (2, 3)
 EVALUATED = (2000, 10000)
 
 
