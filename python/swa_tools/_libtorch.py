@@ -1,4 +1,4 @@
-"""Where libtorch is, for swa-bn-update and swa-eval.
+"""Where libtorch is, for the commands that run networks.
 
 The launchers of the commands load this file alone, so it needs nothing but the standard library, and little of it.
 """

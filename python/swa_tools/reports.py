@@ -230,7 +230,8 @@ class Averaged(Loads, Report):
     """Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was
     copied."""
     next: str | None
-    """The command that recomputes their statistics; None where nothing needs recomputing."""
+    """The command that recomputes their statistics; None where nothing needs recomputing, or Keras has to
+    do it."""
     seconds: float
     """Time that the job took."""
     seconds_expected: float | None
@@ -260,6 +261,106 @@ class Averaged(Loads, Report):
             seconds_expected=o.get("seconds_expected"),
             memory_expected=o.get("memory_expected"),
             outputs=tuple(Output.of(x) for x in o["outputs"]),
+        )
+
+
+@dataclass(frozen=True)
+class SharedFile(Object):
+    """A file of a part."""
+
+    file: str
+    """Its name."""
+    bytes: int
+    """Its size."""
+    was_there: bool
+    """It was there already, and was not written again."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> SharedFile:
+        """Of the JSON that the command prints."""
+        return cls(
+            file=o["file"],
+            bytes=o["bytes"],
+            was_there=o["was_there"],
+        )
+
+
+@dataclass(frozen=True)
+class ShareWritten(Report):
+    """What `swa-avg --shard` prints."""
+
+    output: str
+    """The folder that it becomes."""
+    partial: str
+    """Where its files are until all are there."""
+    shard: str
+    """Which part of the files this process had, as `0/4`."""
+    written: bool
+    """False with `--dry-run`: nothing was written."""
+    files: tuple[SharedFile, ...]
+    """The files of this part, the largest first."""
+    all: int
+    """How many files the folder has, without configuration and index."""
+    there: int
+    """How many of them are there, those of other processes included."""
+    inputs: tuple[str, ...]
+    """The checkpoints that are averaged, in natural order."""
+    nonfinite: tuple[NonFinite, ...]
+    """Tensors of this part with means that are not finite (with `--allow-nonfinite`)."""
+    bytes_read: int
+    """Bytes that this process read from the inputs."""
+    next: str | None
+    """The command that makes the folder, once all files are there; None before."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> ShareWritten:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            partial=o["partial"],
+            shard=o["shard"],
+            written=o["written"],
+            files=tuple(SharedFile.of(x) for x in o["files"]),
+            all=o["all"],
+            there=o["there"],
+            inputs=tuple(o["inputs"]),
+            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
+            bytes_read=o["bytes_read"],
+            next=o.get("next"),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Finished(Loads, Report):
+    """What `swa-avg --finish` prints."""
+
+    output: str
+    """The folder."""
+    files: int
+    """How many files are in it."""
+    bytes: int
+    """All files together."""
+    batchnorm_layers: int
+    """Batchnorm layers. Their statistics no longer match the weights, unless a single checkpoint was
+    copied."""
+    next: str | None
+    """The command that recomputes their statistics; None where nothing needs recomputing."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Finished:
+        """Of the JSON that the command prints."""
+        return cls(
+            output=o["output"],
+            files=o["files"],
+            bytes=o["bytes"],
+            batchnorm_layers=o["batchnorm_layers"],
+            next=o.get("next"),
+            seconds=number(o["seconds"]),
         )
 
 
@@ -1338,5 +1439,305 @@ class PartSaved(Report):
             batches=o["batches"],
             skipped=tuple(o["skipped"]),
             pace=Pace.of(o["pace"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class Score(Object):
+    """Mean cross entropy in nats, and the share of images whose label ranks first."""
+
+    loss: float
+    """In nats an image."""
+    accuracy: float
+    """From 0 to 1."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Score:
+        """Of the JSON that the command prints."""
+        return cls(
+            loss=number(o["loss"]),
+            accuracy=number(o["accuracy"]),
+        )
+
+
+@dataclass(frozen=True)
+class SwaScore(Object):
+    """The running average's."""
+
+    snapshots: int
+    """How many snapshots it is of."""
+    loss: float
+    """In nats an image."""
+    accuracy: float
+    """From 0 to 1."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> SwaScore:
+        """Of the JSON that the command prints."""
+        return cls(
+            snapshots=o["snapshots"],
+            loss=number(o["loss"]),
+            accuracy=number(o["accuracy"]),
+        )
+
+
+@dataclass(frozen=True)
+class EpochLine(Object):
+    """What an epoch came to."""
+
+    epoch: int
+    """Its number, from 1."""
+    lr: float
+    """The rate of its last step."""
+    train: Score
+    """While the weights changed: loss and accuracy of the batches, each before its step."""
+    model: Score | None
+    """The model's at the end of the epoch; None where it was not validated."""
+    swa: SwaScore | None
+    """The average's, with its batchnorm statistics recomputed; None where it was not validated."""
+    images_per_second: float
+    """Training images a second."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> EpochLine:
+        """Of the JSON that the command prints."""
+        return cls(
+            epoch=o["epoch"],
+            lr=number(o["lr"]),
+            train=Score.of(o["train"]),
+            model=None if o.get("model") is None else Score.of(o["model"]),
+            swa=None if o.get("swa") is None else SwaScore.of(o["swa"]),
+            images_per_second=number(o["images_per_second"]),
+        )
+
+
+@dataclass(frozen=True)
+class Trained(Report):
+    """The outcome of a training run."""
+
+    main_table: ClassVar[str] = "epochs"
+
+    run: str
+    """Its folder."""
+    arch: str
+    """The architecture."""
+    epochs: tuple[EpochLine, ...]
+    """A line an epoch, as the log has it."""
+    snapshots: tuple[int, ...]
+    """The epochs whose weights were averaged, from 1."""
+    seconds: float
+    """From the beginning of the job to its end."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Trained:
+        """Of the JSON that the command prints."""
+        return cls(
+            run=o["run"],
+            arch=o["arch"],
+            epochs=tuple(EpochLine.of(x) for x in o["epochs"]),
+            snapshots=tuple(o["snapshots"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class LandscapeModel(Object):
+    """A model, where it is, and how it does on the images of the picture."""
+
+    model: str
+    """Its path."""
+    x: float | None
+    """Its place on the first axis, or that of its projection; None for rays."""
+    y: float | None
+    """Its place on the second axis, or that of its projection; None for rays."""
+    off: float | None
+    """Its distance from the plane or line; None for rays."""
+    norm: float
+    """The length of its weight vector."""
+    train_loss: float
+    """Mean cross entropy over the training images, in nats."""
+    train_error: float
+    """Training images whose label did not rank first, in percent."""
+    train_regularised: float | None
+    """`train_loss` + λ/2 · `norm`²; None without a weight decay."""
+    test_loss: float
+    """Mean cross entropy over the test images, in nats."""
+    test_error: float
+    """Test images whose label did not rank first, in percent."""
+    test_error_uncertainty: float
+    """Standard error of `test_error`, in percentage points."""
+    error_difference: float | None
+    """`test_error` less that of the first model, in percentage points; None of the first."""
+    error_difference_uncertainty: float | None
+    """Standard error of that difference, paired by image; None of the first."""
+    loss_difference: float | None
+    """`test_loss` less that of the first model; None of the first."""
+    loss_difference_uncertainty: float | None
+    """Standard error of that difference, paired by image; None of the first."""
+    half: float | None
+    """Rays: the distance at which their mean test error reaches 50 %; None where it does not."""
+    half_deviation: float | None
+    """Standard deviation of the distances at which each ray's does; None where not all do."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> LandscapeModel:
+        """Of the JSON that the command prints."""
+        return cls(
+            model=o["model"],
+            x=o.get("x"),
+            y=o.get("y"),
+            off=o.get("off"),
+            norm=number(o["norm"]),
+            train_loss=number(o["train_loss"]),
+            train_error=number(o["train_error"]),
+            train_regularised=o.get("train_regularised"),
+            test_loss=number(o["test_loss"]),
+            test_error=number(o["test_error"]),
+            test_error_uncertainty=number(o["test_error_uncertainty"]),
+            error_difference=o.get("error_difference"),
+            error_difference_uncertainty=o.get("error_difference_uncertainty"),
+            loss_difference=o.get("loss_difference"),
+            loss_difference_uncertainty=o.get("loss_difference_uncertainty"),
+            half=o.get("half"),
+            half_deviation=o.get("half_deviation"),
+        )
+
+
+@dataclass(frozen=True)
+class LandscapePoint(Object):
+    """A point, and what was found there. Null: the network overflowed."""
+
+    model: int | None
+    """The model that its ray begins at, by position; None for a plane or a line."""
+    ray: int | None
+    """The direction's number; None for a plane or a line."""
+    x: float
+    """Its place on the first axis, or its distance from the model."""
+    y: float | None
+    """Its place on the second axis; None but for a plane."""
+    norm: float
+    """The length of the weight vector."""
+    train_loss: float | None
+    """Mean cross entropy over the training images, in nats."""
+    train_error: float | None
+    """Training images whose label did not rank first, in percent."""
+    train_regularised: float | None
+    """`train_loss` + λ/2 · `norm`²; None without a weight decay."""
+    test_loss: float | None
+    """Mean cross entropy over the test images, in nats."""
+    test_error: float | None
+    """Test images whose label did not rank first, in percent."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> LandscapePoint:
+        """Of the JSON that the command prints."""
+        return cls(
+            model=o.get("model"),
+            ray=o.get("ray"),
+            x=number(o["x"]),
+            y=o.get("y"),
+            norm=number(o["norm"]),
+            train_loss=o.get("train_loss"),
+            train_error=o.get("train_error"),
+            train_regularised=o.get("train_regularised"),
+            test_loss=o.get("test_loss"),
+            test_error=o.get("test_error"),
+        )
+
+
+@dataclass(frozen=True)
+class Landscape(Report):
+    """What `swa-landscape` writes: everything that was found, and all that its pictures show."""
+
+    main_table: ClassVar[str] = "models"
+
+    kind: str
+    """`plane`, `line` or `rays`."""
+    arch: str
+    """The architecture."""
+    parameters: int
+    """Parameters of the network: the dimensions of weight space."""
+    models: tuple[LandscapeModel, ...]
+    """The models, those that define the picture first."""
+    x: tuple[float, ...]
+    """A plane or a line: the points' places on the first axis, ascending. Rays: their distances from the
+    model."""
+    y: tuple[float, ...]
+    """A plane: the points' places on the second axis, ascending; else empty."""
+    rays: int
+    """Rays from each model; 0 for a plane or a line."""
+    units: str | None
+    """Units of distances along rays: `distance`, `norm` or `filter`; None for a plane or a line."""
+    batchnorm: str
+    """Statistics at each point: `recompute`, `keep`, or `none` of a network without batchnorm layers."""
+    bn_images: int
+    """Training images that statistics were computed from at each point."""
+    train_images: int
+    """Images of the training loss and error."""
+    test_images: int
+    """Images of the test loss and error."""
+    seed: int
+    """The seed of the images, and of directions."""
+    weight_decay: float | None
+    """λ of the regularised training loss; None: it was not asked for."""
+    transform: Any
+    """From an image to the pixels that the network takes: the preset's name and its fields."""
+    augmentation: Any
+    """The training augmentation of training images; None: the pixels of evaluation."""
+    version: str
+    """Version of the tools."""
+    points: tuple[LandscapePoint, ...]
+    """A plane: row by row, a row for each `y`. Rays: all points of the first direction from the first
+    model, from the second, and so on; then the next direction."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Landscape:
+        """Of the JSON that the command prints."""
+        return cls(
+            kind=o["kind"],
+            arch=o["arch"],
+            parameters=o["parameters"],
+            models=tuple(LandscapeModel.of(x) for x in o["models"]),
+            x=tuple(number(x) for x in o["x"]),
+            y=tuple(number(x) for x in o["y"]),
+            rays=o["rays"],
+            units=o.get("units"),
+            batchnorm=o["batchnorm"],
+            bn_images=o["bn_images"],
+            train_images=o["train_images"],
+            test_images=o["test_images"],
+            seed=o["seed"],
+            weight_decay=o.get("weight_decay"),
+            transform=o.get("transform"),
+            augmentation=o.get("augmentation"),
+            version=o["version"],
+            points=tuple(LandscapePoint.of(x) for x in o["points"]),
+            seconds=number(o["seconds"]),
+        )
+
+
+@dataclass(frozen=True)
+class PointsSaved(Report):
+    """What `swa-landscape` prints when it saves a part."""
+
+    part: str
+    """The file."""
+    shard: str
+    """Which part it is: `I/N`, counted from 0."""
+    points: int
+    """How many points it has."""
+    seconds: float
+    """Time that the job took."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> PointsSaved:
+        """Of the JSON that the command prints."""
+        return cls(
+            part=o["part"],
+            shard=o["shard"],
+            points=o["points"],
             seconds=number(o["seconds"]),
         )
