@@ -192,7 +192,7 @@ impl Checkpoint {
         let size = self.tensors()[tensor].size();
         match self.location(tensor) {
             Location::Contiguous { file: own, start, .. } if own == file => {
-                vec![start..start + size]
+                std::iter::once(start..start + size).collect()
             }
             Location::Gathered(number) if size > 0 => {
                 let gather = &self.gathers[number as usize];
