@@ -36,6 +36,7 @@ class Select(Take, total=False):
     range: tuple[int, int] | None  # the numbers from A to B, both included
     number: str | None  # regular expression that finds the number in a name that has several
     by_position: bool  # positions in natural order, from 1, instead of numbers in names
+    allow_duplicates: bool  # count checkpoints with the same weights as often as they are named
     metrics: Path | None  # a trainer's results, by which `by` or `swad` choose
     by: str | None  # what decides, and how: "val_acc:max", "val_loss:min"
     top: int | None  # the K best of those that all else leaves
