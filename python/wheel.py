@@ -28,7 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the last step of compiling a command that needs no libtorch is told.
-STATIC = ["-Ctarget-feature=+crt-static"]
+STATIC = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
 #: From swa_tools/bin to PyTorch beside it. The launcher names other places.
 BESIDE = "$ORIGIN/../../torch/lib"
 #: Where completions are looked for, below PREFIX/share.
