@@ -115,8 +115,8 @@ fn compressed_pytorch_files_give_the_same_mean() {
     let is_small = |name: &str| !name.contains("/data/");
     let is_data = |name: &str| name.contains("/data/");
     let none = |_: &str| false;
-    let ways: [(u32, &dyn Fn(&str) -> bool); 4] =
-        [(6, &none), (1, &none), (9, &is_small), (6, &is_data)];
+    type Stays<'s> = &'s dyn Fn(&str) -> bool;
+    let ways: [(u32, Stays); 4] = [(6, &none), (1, &none), (9, &is_small), (6, &is_data)];
     for (level, stays) in ways {
         for n in 0..2 {
             run.write(&format!("p_{n}.pth"), &pack(&run.read(&format!("s_{n}.pth")), level, stays));
