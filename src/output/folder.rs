@@ -171,13 +171,22 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
             && !is_index
             && !name.starts_with('.')
             && !TRAINER.contains(&name.as_str())
-            && folder.join(&name).is_file()
+            && is_file(&folder.join(&name))?
         {
             names.push(name);
         }
     }
     names.sort();
     Ok(names)
+}
+
+/// Whether a path leads to a file; a link that leads nowhere does not. What cannot be told is no "no".
+fn is_file(path: &Path) -> Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(meta) => Ok(meta.is_file()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io(path, "look at", e)),
+    }
 }
 
 #[cfg(test)]

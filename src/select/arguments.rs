@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
-use crate::store;
 use crate::store::names::{base_name, natural};
+use crate::store::{self, EntryKind};
 use crate::{Error, Kind, Result};
 
 /// Whether a file is something else that trainers keep beside the weights: the state of an optimizer, a schedule, a
@@ -130,7 +130,10 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
         let name = base_name(&path);
         if name.starts_with('.') {
             continue;
-        } else if store::is_folder(&path) {
+        }
+        // Were one that cannot be looked at passed over, there would be one less, in silence.
+        let entry = store::of(&path).look(&path)?;
+        if entry.is_some_and(|entry| entry.kind == Some(EntryKind::Folder)) {
             if marker(&path)?.is_some() {
                 models.push(path);
             }

@@ -40,8 +40,22 @@ impl Store for Local {
             Err(e) => return Err(Error::io(path, "look at", e)),
         };
         let is_link = own.is_symlink();
-        let target =
-            if is_link { path.metadata().ok().map(|meta| meta.file_type()) } else { Some(own) };
+        let target = match is_link {
+            true => match path.metadata() {
+                Ok(meta) => Some(meta.file_type()),
+                // It leads nowhere, to itself, or where nobody may look.
+                Err(e)
+                    if matches!(
+                        e.raw_os_error(),
+                        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES)
+                    ) =>
+                {
+                    None
+                }
+                Err(e) => return Err(Error::io(path, "look at", e)),
+            },
+            false => Some(own),
+        };
         let kind = target.map(|target| match () {
             () if target.is_dir() => EntryKind::Folder,
             () if target.is_file() => EntryKind::File,
