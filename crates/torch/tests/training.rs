@@ -61,7 +61,7 @@ impl Scene {
         if !schedule.contains(&"--lr") {
             command.args(["--lr", "0.05"]);
         }
-        command.args(schedule).args(["--quiet", "--resume"]);
+        command.args(schedule).arg("--resume");
         command
     }
 
@@ -130,7 +130,7 @@ fn a_run_learns_and_logs_both() {
     let averaged: Vec<u64> = log.iter().filter_map(|l| l["swa"]["snapshots"].as_u64()).collect();
     assert_eq!(averaged, [1, 3]);
     assert_eq!(log[0]["lr"], 0.05);
-    assert_eq!(log[5]["lr"], 0.02);
+    assert!((log[5]["lr"].as_f64().unwrap() - 0.02).abs() < 1e-12);
     let last = &log[5];
     assert!(last["train"]["loss"].as_f64() < log[0]["train"]["loss"].as_f64());
     assert!(last["model"]["accuracy"].as_f64().unwrap() > 0.8, "{last}");
@@ -196,7 +196,7 @@ fn epochs_that_two_runs_have_in_common_are_trained_once() {
     let other = ["--epochs", "5", "--trunk", "swa", "--momentum", "0.8"];
     fails(&mut scene.command("other", &other), 3, &["`swa`", "momentum: 0.9 there, 0.8 asked for"]);
     let none = ["--epochs", "5", "--trunk", "swa", "--schedule", "cosine", "--cycle", "5"];
-    fails(&mut scene.command("none", &none), 3, &["`swa`", "no state", "the first 0"]);
+    fails(&mut scene.command("none", &none), 2, &["`swa`", "no state", "the first 0"]);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_snapshot_that_cannot_be_written_leaves_a_run_to_go_on_with() {
     // In place of a snapshot a folder.
     let in_the_way = scene.path("run/ckpt_0005.safetensors");
     fs::create_dir_all(&in_the_way).unwrap();
-    fails(&mut scene.swa("run"), 4, &["ckpt_0005.safetensors"]);
+    fails(&mut scene.swa("run"), 2, &["ckpt_0005.safetensors", "is a folder"]);
     assert_eq!(scene.log("run").len(), 4);
     fs::remove_dir(&in_the_way).unwrap();
     scene.swa("run").assert().success();
@@ -237,7 +237,7 @@ fn what_cannot_be_trained_is_refused() {
     let mut new = swa_train();
     new.arg(scene.path("run")).arg("--data").arg(scene.path("cifar"));
     new.args(["--preset", "cifar10", "--arch", "preresnet-8", "--epochs", "6", "--lr", "0.05"]);
-    fails(&mut new, 3, &["a run is there already", "--resume"]);
+    fails(&mut new, 2, &["a run is there already", "--resume"]);
 
     // Another process trains there.
     let lock = fs::File::open(scene.path("run/results/lock")).unwrap();

@@ -7,32 +7,12 @@ use swa_data::random::SplitMix64;
 use swa_tools::checkpoint::{Dtype, TensorInfo};
 
 use super::freeze::Freeze;
-use super::models::{self, Recipe, Sizes};
+use super::models::{self, Conv, Initial, Sizes};
 use super::scope::{Asked, Role, Weights};
 use super::shapes::Shapes;
 
 /// Makes the numbers differ from those that the same seed gives for order, pixels and noise.
 const STREAM: u64 = 0x6967_6874_5f77_6569;
-
-/// How a family's code fills its tensors. Batchnorm always begins with weight 1, bias 0, mean 0 and variance 1.
-#[derive(Debug, Clone, Copy)]
-pub struct Initial {
-    /// The convolutions.
-    pub conv: Conv,
-    /// Whether the last layer's bias is 0, and not PyTorch's default, which its weight has.
-    pub zero_linear_bias: bool,
-}
-
-/// How the weights of a convolution are filled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conv {
-    /// Normal, of variance 2 / (outputs · kernel area) (He et al. 2015, equation 14); bias 0.
-    HeByOutputs,
-    /// Normal, of variance 2 / (inputs · kernel area) (He et al. 2015, equation 10); bias 0.
-    HeByInputs,
-    /// PyTorch's default: uniform within ±1 / √(inputs · kernel area), the bias too.
-    Default,
-}
 
 /// A tensor with its bytes, as files have it.
 pub(crate) type Tensor = (TensorInfo, Vec<u8>);
@@ -47,7 +27,7 @@ pub(crate) fn initial(arch: &str, sizes: &Sizes, seed: u64) -> Result<Vec<Tensor
         let known = models::trained().join(", ");
         Error::usage(format!("training {arch} is not known")).remedy(format!("known: {known}"))
     };
-    let recipe: Recipe = models::recipe(arch).ok_or_else(unknown)?;
+    let recipe = models::recipe(arch, &Shapes::of(&[])).ok_or_else(unknown)?;
     let known: Vec<TensorInfo> = (recipe.sizes)(arch, sizes)
         .into_iter()
         .map(|(name, shape)| TensorInfo { name: name.into(), dtype: Dtype::F32, shape })

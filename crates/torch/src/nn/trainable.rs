@@ -14,6 +14,7 @@ use super::models;
 use super::precision::Precision;
 use super::recognised::Recognised;
 use super::scope::{Asked, Role, Setup};
+use super::shapes::Shapes;
 
 /// A model on a device, and the tensors that it consists of.
 pub(crate) struct Trainable {
@@ -23,6 +24,8 @@ pub(crate) struct Trainable {
     tensors: Vec<Asked>,
     /// All parameters one after the other, each as it lies in memory (convolutions with the channels innermost).
     parameters: Tensor,
+    /// Of each batchnorm layer, as the family's code has it; empty where nothing is trained.
+    momentum: Vec<f64>,
 }
 
 impl Trainable {
@@ -38,14 +41,23 @@ impl Trainable {
         precision: Precision,
     ) -> Result<Self> {
         let mut trainable = Self::of_any_family(checkpoint, arch, device)?;
-        let model = &mut trainable.model;
-        model.precision = precision;
-        if models::recipe(&model.arch).is_none() {
+        trainable.model.precision = precision;
+        let known: Vec<TensorInfo> = trainable
+            .tensors
+            .iter()
+            .map(|tensor| (tensor.name.clone(), tensor.shape.clone()))
+            .map(|(name, shape)| TensorInfo { name, dtype: Dtype::F32, shape })
+            .collect();
+        let arch = &trainable.model.arch;
+        let Some(recipe) = models::recipe(arch, &Shapes::of(&known)) else {
             let known = models::trained().join(", ");
-            return Err(Error::usage(format!("training {} is not known", model.arch))
+            return Err(Error::usage(format!("training {arch} is not known"))
                 .at(checkpoint.path())
                 .remedy(format!("known: {known}")));
-        }
+        };
+        // In the network's own names, without the prefix that a file's names share. No layer is frozen.
+        let names = trainable.tensors.iter().filter_map(|t| t.name.strip_suffix(".running_mean"));
+        trainable.momentum = names.map(recipe.momentum).collect();
         Ok(trainable)
     }
 
@@ -64,7 +76,7 @@ impl Trainable {
         let recognised = Recognised::of(checkpoint, &candidates, &none)?;
         let (model, tensors) = recognised.load_with_tensors(setup)?;
         let parameters = join(&tensors, Role::Parameter).map_err(Error::from)?;
-        let mut trainable = Trainable { model, tensors, parameters };
+        let mut trainable = Trainable { model, tensors, parameters, momentum: vec![] };
         trainable.attach().map_err(Error::from)?;
         Ok(trainable)
     }
@@ -131,10 +143,7 @@ impl Trainable {
 
     /// Of each batchnorm layer, as the family's code has it.
     pub fn momentum(&self) -> Vec<f64> {
-        let recipe = models::recipe(&self.model.arch).expect("it was looked up before");
-        // In the network's own names, without the prefix that a file's names share. No layer is frozen.
-        let own = self.tensors.iter().filter_map(|t| t.name.strip_suffix(".running_mean"));
-        own.map(recipe.momentum).collect()
+        self.momentum.clone()
     }
 
     /// The running statistics of all batchnorm layers one after the other, [number of values].

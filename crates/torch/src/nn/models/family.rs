@@ -1,7 +1,6 @@
 //! What each family provides, and what several of them need.
 
 use crate::nn::fault::Result;
-use crate::nn::initial::Initial;
 use crate::nn::network::Network;
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
@@ -33,6 +32,26 @@ pub(super) struct Family {
     pub likely: fn(&Shapes) -> Vec<Arch>,
     /// How networks of it are trained; None: not by these tools.
     pub recipe: Option<Recipe>,
+}
+
+/// How a family's code fills its tensors. Batchnorm always begins with weight 1, bias 0, mean 0 and variance 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Initial {
+    /// The convolutions.
+    pub conv: Conv,
+    /// Whether the last layer's bias is 0, and not PyTorch's default, which its weight has.
+    pub zero_linear_bias: bool,
+}
+
+/// How the weights of a convolution are filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conv {
+    /// Normal, of variance 2 / (outputs · kernel area) (He et al. 2015, equation 14); bias 0.
+    HeByOutputs,
+    /// Normal, of variance 2 / (inputs · kernel area) (He et al. 2015, equation 10); bias 0.
+    HeByInputs,
+    /// PyTorch's default: uniform within ±1 / √(inputs · kernel area), the bias too.
+    Default,
 }
 
 /// Names and shapes of tensors.

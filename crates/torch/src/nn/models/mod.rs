@@ -13,9 +13,9 @@ mod vgg_cifar;
 mod wide_resnet_cifar;
 
 pub(super) use family::Arch;
-use family::Family;
-pub(super) use family::Recipe;
 pub use family::Sizes;
+pub(super) use family::{Conv, Initial};
+use family::{Family, Recipe};
 
 use super::shapes::Shapes;
 
@@ -43,10 +43,10 @@ pub(super) fn likely(shapes: &Shapes) -> Vec<Arch> {
     FAMILIES.iter().flat_map(|family| (family.likely)(shapes)).collect()
 }
 
-/// How the family of an architecture is trained; None if it is not known, or not by these tools.
-pub(super) fn recipe(name: &str) -> Option<Recipe> {
-    let none = Shapes::of(&[]);
-    FAMILIES.iter().find(|family| (family.named)(name, &none).is_some())?.recipe
+/// How the family of an architecture is trained; None if it is not known, or not by these tools. `shapes`: of its weights,
+/// where there are any: some names of architectures mean nothing without.
+pub(super) fn recipe(name: &str, shapes: &Shapes) -> Option<Recipe> {
+    FAMILIES.iter().find(|family| (family.named)(name, shapes).is_some())?.recipe
 }
 
 /// The architectures that can be trained.

@@ -4,12 +4,13 @@
 //! Depth 6n+2 with basic blocks, 9n+2 with bottlenecks; three stages of width w, 2w, 4w. Input
 //! channels, classes and w are read from the weights.
 
-use super::family::{Arch, Family, Recipe, Sizes, count_blocks, usual_momentum};
+use super::family::{
+    Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, count_blocks, usual_momentum,
+};
 use super::pre_activation::{Block, PreActivation};
 use super::residual::residual_blocks;
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, Linear, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;

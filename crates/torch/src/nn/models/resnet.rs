@@ -6,10 +6,9 @@
 
 use tch::Tensor;
 
-use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
+use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, usual_momentum};
 use super::residual::residual_blocks;
 use crate::nn::fault::Result;
-use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;

@@ -7,9 +7,8 @@
 
 use tch::Tensor;
 
-use super::family::{Arch, Family, Recipe, Sizes, usual_momentum};
+use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, usual_momentum};
 use crate::nn::fault::Result;
-use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;

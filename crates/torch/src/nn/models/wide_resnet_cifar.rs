@@ -5,11 +5,10 @@
 //! is read from the weights. Dropout within the blocks, which the weights do not tell of, is taken
 //! for absent, as in the authors' WideResNet-28-10.
 
-use super::family::{Arch, Family, Recipe, Sizes, count_blocks};
+use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, count_blocks};
 use super::pre_activation::{Block, PreActivation};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::initial::{Conv as ConvInit, Initial};
 use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
