@@ -44,7 +44,7 @@ pub use dataset::{Classes, Dataset, digest};
 pub use image::{Image, MAX_PIXELS};
 pub use listing::EXTENSIONS;
 pub use loader::{Batch, Loader};
-pub use options::{Format, Options};
+pub use options::{Format, LabelForm, Options};
 pub use order::Order;
 pub use preset::{PRESETS, Preset};
 pub use resize::Interpolation;

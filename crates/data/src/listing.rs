@@ -5,12 +5,14 @@ use std::path::Path;
 
 use swa_base::{Error, Result};
 
-/// What a directory holds, one level deep, without hidden entries; links are followed.
+/// What a directory holds, one level deep, without hidden entries and litter; links are followed.
 pub(crate) struct Listing {
     /// Names of sub-folders, sorted as bytes.
     pub folders: Vec<OsString>,
-    /// Names of regular files, sorted as bytes.
+    /// Names of regular files, sorted as bytes; also of links with an image's ending that lead nowhere.
     pub files: Vec<OsString>,
+    /// Names of other links that lead nowhere.
+    pub dangling: Vec<OsString>,
 }
 
 impl Listing {
@@ -27,19 +29,23 @@ impl Listing {
                 .remedy("give the folder that holds it"));
         }
         let failed = |source| Error::io(dir, "list the directory", source);
-        let mut listing = Listing { folders: vec![], files: vec![] };
+        let mut listing = Listing { folders: vec![], files: vec![], dangling: vec![] };
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let name = entry.map_err(failed)?.file_name();
-            if is_hidden(&name) {
+            if is_hidden(&name) || is_litter(&name) {
                 continue;
             }
             match std::fs::metadata(dir.join(&name)) {
                 Ok(meta) if meta.is_dir() => listing.folders.push(name),
                 Ok(meta) if meta.is_file() => listing.files.push(name),
-                // Devices, and links that lead nowhere.
-                _ => {}
+                // It is an error only when its image is asked for.
+                Err(_) if any_image_stem(&name).is_some() => listing.files.push(name),
+                Err(_) => listing.dangling.push(name),
+                // Devices.
+                Ok(_) => {}
             }
         }
+        listing.dangling.sort();
         listing.folders.sort();
         listing.files.sort();
         Ok(listing)
@@ -49,6 +55,20 @@ impl Listing {
 /// The endings of image names, in any case. The decoder is chosen by content, not by these.
 pub const EXTENSIONS: [&str; 9] =
     ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+
+/// An ending of images that `ImageFolder` passes over.
+pub(crate) const GIF: &str = "gif";
+
+/// The name without its image ending, which may be [`GIF`], too; None where it has none.
+pub(crate) fn any_image_stem(name: &OsStr) -> Option<&[u8]> {
+    let stem = || {
+        let name = name.as_encoded_bytes();
+        let at = name.len().checked_sub(GIF.len() + 1)?;
+        let ending = name[at..].strip_prefix(b".")?;
+        ending.eq_ignore_ascii_case(GIF.as_bytes()).then_some(&name[..at])
+    };
+    image_stem(name).or_else(stem)
+}
 
 /// The name without its image ending; None where it has none.
 pub(crate) fn image_stem(name: &OsStr) -> Option<&[u8]> {
@@ -62,4 +82,20 @@ pub(crate) fn image_stem(name: &OsStr) -> Option<&[u8]> {
 /// Whether a name begins with a dot.
 pub(crate) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
+}
+
+/// Whether archivers, file servers or file systems made it, not people.
+pub(crate) fn is_litter(name: &OsStr) -> bool {
+    const LITTER: [&str; 9] = [
+        "__MACOSX",
+        "__pycache__",
+        "@eaDir",
+        "#recycle",
+        "#snapshot",
+        "$RECYCLE.BIN",
+        "System Volume Information",
+        "lost+found",
+        "Thumbs.db",
+    ];
+    LITTER.iter().any(|litter| name == *litter)
 }

@@ -29,7 +29,21 @@ pub struct Options {
     pub format: Option<Format>,
     /// The file with a flat folder's labels; None: a file with one of the usual names beside the images.
     pub labels: Option<PathBuf>,
+    /// How that file is read, where its form leaves a question.
+    pub label_form: LabelForm,
     /// All class names, where the labels do not name every class: a file, or a folder with a sub-folder for
     /// each class.
     pub classes: Option<PathBuf>,
+}
+
+/// How a label file is read, where its form leaves a question.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelForm {
+    /// The column of the labels, by its heading or its number from 1. Several: one column a class, with a 1 where an
+    /// image is of that class. Empty: known from the file, or the file is refused.
+    pub label: Vec<String>,
+    /// The column of the images' names, likewise.
+    pub image: Option<String>,
+    /// The number of the first class, 0 or 1; None: known from the numbers, or the file is refused.
+    pub first: Option<u32>,
 }

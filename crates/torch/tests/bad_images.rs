@@ -121,3 +121,38 @@ fn a_class_too_many_or_too_few_is_an_error_with_both_numbers() {
     fs::remove_dir_all(data.join("n00000000")).unwrap();
     fails(&mut run(), 3, &["the data has 9 classes", "has 10"]);
 }
+
+#[test]
+fn the_flags_of_label_files_say_what_the_file_leaves_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, data) = (dir.path().join("model.safetensors"), dir.path().join("data"));
+    colour_model(&model);
+    fs::create_dir(&data).unwrap();
+    for i in 0..4 {
+        fs::write(data.join(format!("{i}.gif")), pixels("gif/global.gif")).unwrap();
+    }
+    let labels = dir.path().join("table");
+    let run = |more: &[&str]| {
+        let mut command = swa_eval();
+        command.arg(&model).args(["--preset", "cifar10", "--resize", "32", "--data"]).arg(&data);
+        command.arg("--labels").arg(&labels).args(more);
+        command
+    };
+    fs::write(&labels, "0.gif,0,3\n1.gif,1,3\n2.gif,0,3\n3.gif,1,4\n").unwrap();
+    fails(&mut run(&[]), 3, &["several columns may be the label", "--label-column NAME"]);
+    for (column, line) in [("2", "column `2`"), ("3", "column `3`")] {
+        let output = run(&["--label-column", column]).assert().success().get_output().clone();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(line), "{said}");
+    }
+    // All images are the same: the network has one answer, and the labels decide how often it is right.
+    let nll = |column| json(&mut run(&["--label-column", column]))["models"][0]["nll"].clone();
+    assert_ne!(nll("2"), nll("3"));
+    fs::write(&labels, "0.gif 1\n1.gif 2\n2.gif 2\n3.gif 1\n").unwrap();
+    fails(&mut run(&[]), 3, &["they may count from 1", "--first-label 1 or --first-label 0"]);
+    assert_ne!(
+        json(&mut run(&["--first-label", "1"]))["models"][0]["nll"],
+        json(&mut run(&["--first-label", "0"]))["models"][0]["nll"]
+    );
+    run(&["--first-label", "2"]).assert().code(2);
+}

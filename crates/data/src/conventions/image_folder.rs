@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
+use super::flat;
 use crate::dataset::{Classes, Dataset};
 use crate::decode;
 use crate::image::Image;
-use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden};
+use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden, is_litter};
 use crate::options::Options;
 use crate::text::grouped;
 use swa_base::text::printable;
@@ -24,7 +25,10 @@ pub(super) fn sniff(listing: &Listing) -> bool {
     !listing.folders.is_empty()
 }
 
-pub(super) fn open(dir: &Path, listing: &Listing, _: &Options) -> Result<Box<dyn Dataset>> {
+pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
+    if options.format.is_none() {
+        flat::check_no_table(dir, listing)?;
+    }
     Ok(Box::new(ImageFolder::open(dir.to_path_buf(), listing)?))
 }
 
@@ -44,10 +48,14 @@ impl ImageFolder {
             };
             return Err(Error::input(what).at(&dir).remedy(format!("give {HOLDS}")));
         }
+        if let Some(link) = listing.dangling.first() {
+            let what = "a link that leads nowhere: a class would be missing, and others numbered differently";
+            return Err(Error::input(what).at(&dir.join(link)).remedy("mend or remove it"));
+        }
         let mut images = Vec::new();
         let mut without = Vec::new();
         for (label, class) in listing.folders.iter().enumerate() {
-            let found = images_below(&dir, class)?;
+            let found = images_below(&dir, class, image_stem)?;
             if found.is_empty() {
                 without.push(class.to_string_lossy().into_owned());
             }
@@ -62,9 +70,17 @@ impl ImageFolder {
         }
         if !without.is_empty() {
             let what = format!("{} class folders hold no image", grouped(without.len()));
+            let only = listing.folders.iter().filter(|f| !without.iter().any(|w| *f == w.as_str()));
+            let remedy = match only.collect::<Vec<_>>()[..] {
+                // Folders of other things beside the one with the classes.
+                [only] if !Listing::read(&dir.join(only))?.folders.is_empty() => {
+                    format!("give `{}`, which holds the images", dir.join(only).display())
+                }
+                _ => format!("remove them, or add images ({endings})"),
+            };
             return Err(Error::input(what)
                 .at(&dir)
-                .remedy(format!("remove them, or add images ({endings})"))
+                .remedy(remedy)
                 .list(without.iter().map(|class| format!("`{class}`")).collect()));
         }
         let classes = listing.folders.iter().map(|f| f.to_string_lossy().into_owned()).collect();
@@ -72,25 +88,42 @@ impl ImageFolder {
     }
 }
 
-/// The images below `dir/class`, as paths below `dir`, in order.
-fn images_below(dir: &Path, class: &OsStr) -> Result<Vec<PathBuf>> {
+/// The images below `dir/class`, as paths below `dir`, in order. `stem` says what is called as an image is.
+pub(super) fn images_below(
+    dir: &Path,
+    class: &OsStr,
+    stem: fn(&OsStr) -> Option<&[u8]>,
+) -> Result<Vec<PathBuf>> {
     let mut found: Vec<(OsString, OsString)> = Vec::new();
     let walk = WalkDir::new(dir.join(class)).follow_links(true).into_iter();
-    for entry in walk.filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry.file_name())) {
-        let entry = match entry {
-            Ok(entry) => entry,
-            Err(error) => return Err(unlisted(dir, error)),
-        };
-        if !entry.file_type().is_file() || image_stem(entry.file_name()).is_none() {
-            continue;
-        }
-        let below = entry.path().strip_prefix(dir).unwrap_or(entry.path());
+    let is_kept = |name: &OsStr| !is_hidden(name) && !is_litter(name);
+    let mut add = |path: &Path| {
+        let below = path.strip_prefix(dir).unwrap_or(path);
         let folder = below.parent().unwrap_or(Path::new("")).as_os_str().to_os_string();
-        found.push((folder, entry.file_name().to_os_string()));
+        found.push((folder, below.file_name().unwrap_or_default().to_os_string()));
+    };
+    for entry in walk.filter_entry(|entry| entry.depth() == 0 || is_kept(entry.file_name())) {
+        match entry {
+            Ok(entry) if entry.file_type().is_file() && stem(entry.file_name()).is_some() => {
+                add(entry.path());
+            }
+            Ok(_) => {}
+            // It is an error only when its image is asked for.
+            Err(error) => match error.path().filter(|path| is_dangling_image(path, &error)) {
+                Some(path) => add(path),
+                None => return Err(unlisted(dir, error)),
+            },
+        }
     }
     // The folder as one string, not component by component: "a-b" comes before "a/c".
     found.sort();
     Ok(found.into_iter().map(|(folder, file)| Path::new(&folder).join(file)).collect())
+}
+
+/// Whether it is a link with an image's name that leads nowhere.
+fn is_dangling_image(path: &Path, error: &walkdir::Error) -> bool {
+    let missing = error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound);
+    missing && path.file_name().is_some_and(|name| image_stem(name).is_some()) && path.is_symlink()
 }
 
 fn unlisted(dir: &Path, error: walkdir::Error) -> Error {

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use swa_base::{Error, Result, setting};
 
 use crate::dataset::Dataset;
-use crate::listing::Listing;
-use crate::options::{Format, Options};
+use crate::listing::{Listing, image_stem};
+use crate::options::{Format, LabelForm, Options};
 use crate::split::Split;
 
 /// How a convention is recognised and opened.
@@ -109,14 +109,29 @@ impl Options {
                 None => return Err(unknown(dir, &Listing::read(dir)?)),
             },
         };
-        if found.convention.format != Format::Flat
-            && (self.labels.is_some() || self.classes.is_some())
-        {
+        let is_flat = found.convention.format == Format::Flat;
+        if !is_flat && (self.labels.is_some() || self.classes.is_some()) {
             let what = concat!(
                 setting!("labels"),
                 " and ",
                 setting!("classes"),
                 " are for a flat folder of images"
+            );
+            return Err(Error::usage(what).at(&found.dir).remedy("leave them out"));
+        }
+        let form = match found.convention.format {
+            // It has columns, but names and numbers of its own.
+            Format::Parquet => LabelForm { label: vec![], ..self.label_form.clone() },
+            _ => self.label_form.clone(),
+        };
+        if !is_flat && form != LabelForm::default() {
+            let what = concat!(
+                setting!("label_column"),
+                ", ",
+                setting!("image_column"),
+                " and ",
+                setting!("first_label"),
+                " are for a file of labels; the first is for parquet, too"
             );
             return Err(Error::usage(what).at(&found.dir).remedy("leave them out"));
         }
@@ -154,14 +169,41 @@ impl Options {
         Ok(folder.map(|convention| Found { dir: dir.to_path_buf(), listing, convention }))
     }
 
-    /// The sub-folder of the wanted part, where all of them are named after parts.
+    /// The sub-folder of the wanted part, where the folders are named after parts. Folders of other things beside them,
+    /// such as annotations, are no classes.
     fn part(&self, dir: &Path, listing: &Listing) -> Result<Option<PathBuf>> {
         let part = |name: &OsString| name.to_str().and_then(Split::of_word);
-        let folders = &listing.folders;
-        if folders.is_empty() || !folders.iter().all(|name| part(name).is_some()) {
+        let (parts, others): (Vec<&OsString>, Vec<&OsString>) =
+            listing.folders.iter().partition(|name| part(name).is_some());
+        if parts.is_empty() {
             return Ok(None);
         }
-        let chosen = self.split.of(dir, folders.iter().collect(), |name| part(name))?;
+        let mut with_images = vec![];
+        for &name in &others {
+            if !image_folder::images_below(dir, name, image_stem)?.is_empty() {
+                with_images.push(name);
+            }
+        }
+        if let Some(other) = with_images.first() {
+            let mut kinds: Vec<Split> = parts.iter().filter_map(|name| part(name)).collect();
+            kinds.sort();
+            kinds.dedup();
+            // A class may be called `train`.
+            if kinds.len() < 2 {
+                return Ok(None);
+            }
+            let names: Vec<String> =
+                parts.iter().map(|name| format!("`{}`", name.display())).collect();
+            let what = format!(
+                "{} seem to be parts of the data, but `{}` holds images, too: are they classes?",
+                names.join(" and "),
+                other.display()
+            );
+            return Err(Error::input(what)
+                .at(dir)
+                .remedy("give the folder of the part that is meant"));
+        }
+        let chosen = self.split.of(dir, parts, |name| part(name))?;
         match chosen[..] {
             [name] => Ok(Some(dir.join(name))),
             _ => {

@@ -27,7 +27,7 @@ use crate::split::Split;
 use crate::text::grouped;
 use file::{File, Page, PageId};
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, setting};
 use swa_tools::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with parquet files of Hugging Face";
@@ -55,8 +55,20 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     let part = |name: &&OsString| Split::of_name(&name.to_string_lossy());
     let mut names = options.split.of(dir, names, part)?;
     names.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+    let label = match &options.label_form.label[..] {
+        [] => None,
+        [one] => Some(one.as_str()),
+        _ => {
+            let what = concat!(
+                "several columns by ",
+                setting!("label_column"),
+                ": a parquet file has one"
+            );
+            return Err(Error::usage(what));
+        }
+    };
     let files: Vec<Result<File>> =
-        names.par_iter().map(|name| File::open(&dir.join(name))).collect();
+        names.par_iter().map(|name| File::open(&dir.join(name), label)).collect();
     let files: Vec<File> = files.into_iter().collect::<Result<_>>()?;
     let mut ends = Vec::with_capacity(files.len());
     let mut count = 0;

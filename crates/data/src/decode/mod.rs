@@ -2,17 +2,22 @@
 //!
 //! The format is decided by content, never by name. Where Pillow accepts broken data and fills the
 //! gap (a JPEG whose scan ends early but properly, a PNG with a wrong checksum), this refuses; what
-//! Pillow refuses is refused. EXIF rotation is not applied, as in torchvision's loader.
+//! Pillow refuses is refused. EXIF rotation is not applied, as in torchvision's loader, except to
+//! TIFF, which Pillow itself turns.
 
+mod bmp;
 mod cmyk;
+mod gif;
 mod jpeg;
 mod png;
 mod pnm;
+mod tiff;
 mod webp;
 
 use std::path::Path;
 
 use crate::image::{Image, MAX_PIXELS};
+use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, panics};
 
 /// The largest file that is read, in bytes: no sound image of [`MAX_PIXELS`] needs more.
@@ -20,11 +25,8 @@ pub const MAX_FILE: u64 = 1 << 30;
 
 /// Formats that are recognised so that the error can name them: offset, signature, name.
 const REFUSED: &[(usize, &[u8], &str)] = &[
-    (0, b"BM", "a BMP image"),
-    (0, b"II*\0", "a TIFF image"),
-    (0, b"MM\0*", "a TIFF image"),
-    (0, b"II+\0", "a TIFF image"),
-    (0, b"GIF8", "a GIF image"),
+    (0, b"II+\0", "a BigTIFF image"),
+    (0, b"MM\0+", "a BigTIFF image"),
     (0, b"P1", "a PBM image written as text"),
     (0, b"P2", "a PGM image written as text"),
     (0, b"P3", "a PPM image written as text"),
@@ -38,9 +40,18 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
 /// Reads and decodes the file at `path`; errors name it.
 ///
 /// # Errors
-/// `Io` where the file cannot be read, `Limit` above [`MAX_FILE`], otherwise those of [`decode`].
+/// `Io` where the file cannot be read, `BadImage` for a link that leads nowhere, `Limit` above [`MAX_FILE`], otherwise
+/// those of [`decode`].
 pub fn read(path: &Path) -> Result<Image> {
-    let failed = |source| Error::io(path, "read", source);
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound if path.is_symlink() => {
+            let to = std::fs::read_link(path).unwrap_or_default();
+            let what =
+                format!("a link that leads nowhere, to `{}`", printable(&to.to_string_lossy()));
+            Error::new(Kind::BadImage, what).at(path).remedy("mend or remove it")
+        }
+        _ => Error::io(path, "read", source),
+    };
     let length = std::fs::metadata(path).map_err(failed)?.len();
     if length > MAX_FILE {
         return Err(Error::limit(format!("a file of {length} bytes, above {MAX_FILE}")).at(path));
@@ -48,7 +59,8 @@ pub fn read(path: &Path) -> Result<Image> {
     decode(&std::fs::read(path).map_err(failed)?).map_err(|error| error.at(path))
 }
 
-/// Decodes the bytes of a JPEG, PNG, WebP or Netpbm file into an RGB image.
+/// Decodes the bytes of a JPEG, PNG, WebP, BMP, GIF, TIFF or Netpbm file into an RGB image; of a GIF or TIFF the first
+/// one.
 ///
 /// # Errors
 /// `BadImage` where they are of another format, cut off or corrupt, also where a decoder panics; `Limit` above
@@ -58,6 +70,9 @@ pub fn decode(bytes: &[u8]) -> Result<Image> {
         [] => return Err(Error::new(Kind::BadImage, "the file is empty")),
         [0xff, 0xd8, 0xff, ..] => jpeg::decode,
         [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => png::decode,
+        [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => tiff::decode,
+        [b'B', b'M', ..] => bmp::decode,
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => gif::decode,
         [b'P', b'4' | b'5' | b'6', space, ..] if space.is_ascii_whitespace() => pnm::decode,
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::decode,
         _ => return Err(unknown(bytes)),
@@ -71,7 +86,7 @@ fn guarded(decode: impl FnOnce() -> Result<Image>) -> Result<Image> {
         .unwrap_or_else(|| Err(Error::new(Kind::BadImage, "corrupt: the decoder gave up on it")))
 }
 
-/// The error for what is neither JPEG, PNG, WebP nor Netpbm.
+/// The error for what is none of these.
 fn unknown(bytes: &[u8]) -> Error {
     let starts = |&&(at, signature, _): &&(usize, &[u8], &str)| {
         bytes.get(at..at + signature.len()) == Some(signature)
@@ -88,7 +103,7 @@ fn unknown(bytes: &[u8]) -> Error {
     Error::new(
         Kind::BadImage,
         format!(
-            "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with {})",
+            "not an image: neither JPEG, PNG, WebP, BMP, GIF, TIFF nor Netpbm (it starts with {})",
             start.join(" ")
         ),
     )

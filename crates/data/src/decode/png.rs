@@ -16,6 +16,7 @@ use super::{Image, check_pixels, grey_to_rgb};
 use swa_base::{Error, Kind, Result};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
+    check_chunks(bytes)?;
     let mut decoder = Decoder::new(Cursor::new(bytes));
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
@@ -71,6 +72,30 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         ));
     }
     Ok(Image { width, height, channels: 3, pixels })
+}
+
+/// Fails if a chunk before the pixels has a wrong checksum: Pillow looks at all of them, the crate at those that it needs.
+fn check_chunks(bytes: &[u8]) -> Result<()> {
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    while let Some((&head, after)) = rest.split_first_chunk::<8>() {
+        let [a, b, c, d, kind @ ..] = head;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        // A cut file is the decoder's to refuse.
+        let Some((data, after)) = after.split_at_checked(length) else { break };
+        let Some((&stored, after)) = after.split_first_chunk::<4>() else { break };
+        if &kind == b"IDAT" {
+            break;
+        }
+        let mut crc = flate2::Crc::new();
+        crc.update(&kind);
+        crc.update(data);
+        if crc.sum() != u32::from_be_bytes(stored) {
+            let what = format!("corrupt PNG: a wrong checksum of `{}`", kind.escape_ascii());
+            return Err(Error::new(Kind::BadImage, what));
+        }
+        rest = after;
+    }
+    Ok(())
 }
 
 /// The `which` bytes of each group of `FROM`.

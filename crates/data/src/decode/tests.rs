@@ -4,14 +4,17 @@ use swa_base::Kind;
 #[test]
 fn other_formats_are_refused_by_name() {
     let cases: [(&[u8], &str); 5] = [
-        (b"GIF89a", "a GIF image, which is not read; convert it to PNG or JPEG"),
-        (b"BM123456", "a BMP image, which is not read; convert it to PNG or JPEG"),
+        (b"II+\0\x08\0\0\0", "a BigTIFF image, which is not read; convert it to PNG or JPEG"),
+        (b"\0\0\0\x0cjP  ", "a JPEG 2000 image, which is not read; convert it to PNG or JPEG"),
         (b"", "the file is empty"),
         (
             b"version https://git-lfs.github.com/spec/v1",
             "a Git LFS pointer, not an image; run `git lfs pull`",
         ),
-        (b"<!DO", "not an image: neither JPEG, PNG, WebP nor Netpbm (it starts with 3c 21 44 4f)"),
+        (
+            b"<!DO",
+            "not an image: neither JPEG, PNG, WebP, BMP, GIF, TIFF nor Netpbm (it starts with 3c 21 44 4f)",
+        ),
     ];
     for (bytes, expected) in cases {
         assert_eq!(decode(bytes).unwrap_err().to_string(), expected);

@@ -19,6 +19,7 @@ impl Images {
             split: self.split.unwrap_or(split),
             format: self.format,
             labels: self.labels.clone(),
+            label_form: self.label_form.clone(),
             classes: self.classes.clone(),
         };
         let dataset: Arc<dyn Dataset> = options.open(&self.dir)?.into();

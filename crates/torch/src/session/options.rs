@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use swa_data::{Format, Interpolation, Split};
+use swa_data::{Format, Interpolation, LabelForm, Split};
 use swa_tools::checkpoint::Take;
 
 use crate::nn::Precision;
@@ -31,6 +31,8 @@ pub struct Images {
     pub format: Option<Format>,
     /// The labels of images in one folder; None: found beside them.
     pub labels: Option<PathBuf>,
+    /// How that file is read, where its form leaves a question.
+    pub label_form: LabelForm,
     /// All classes, where `labels` does not hold them all.
     pub classes: Option<PathBuf>,
     /// Which output of the network stands for which class of the data, where they do not agree.
@@ -71,6 +73,8 @@ pub struct Networks {
     pub take: Take,
     /// The architecture by name; None: recognised from the tensors' names and shapes.
     pub arch: Option<String>,
+    /// What the names of the network's tensors begin with, where a checkpoint holds several networks; None: found.
+    pub network: Option<String>,
     /// Exported programs (`.pt2`): a model runs the one that has its tensors, in place of an architecture that is known.
     pub programs: Vec<PathBuf>,
     /// Do not compare models with the checksums in them.

@@ -41,7 +41,9 @@ impl Networks {
     /// `Usage`, and those of opening programs; `Unsupported` for one that was exported in training mode, unless
     /// statistics are what it is for.
     pub(crate) fn candidates(&self, purpose: Purpose) -> Result<Candidates> {
-        let candidates = Candidates::open(self.arch.as_deref(), &self.programs)?;
+        let mut candidates = Candidates::open(self.arch.as_deref(), &self.programs)?;
+        candidates.network = self.network.clone();
+        candidates.headless = purpose == Purpose::Statistics;
         if purpose != Purpose::Statistics {
             let mut programs = candidates.programs.iter().map(|prepared| prepared.program());
             if let Some(program) = programs.find(|program| program.is_training()) {

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::words::is_wnid;
 use crate::listing::Listing;
 use crate::text::{self, grouped};
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, setting};
 
 /// All classes of a dataset.
 pub(super) struct ClassList {
@@ -15,6 +16,8 @@ pub(super) struct ClassList {
     pub names: Vec<String>,
     /// The development kit's numbers, where the list has them.
     pub ids: BTreeMap<u32, String>,
+    /// Whether it was found, not given.
+    pub is_beside: bool,
 }
 
 impl ClassList {
@@ -40,7 +43,7 @@ impl ClassList {
         let mut names = words.to_vec();
         names.sort();
         names.dedup();
-        ClassList { names, ids: BTreeMap::new() }
+        ClassList { names, ids: BTreeMap::new(), is_beside: false }
     }
 
     fn new(mut names: Vec<String>, ids: BTreeMap<u32, String>) -> Result<Self> {
@@ -52,28 +55,50 @@ impl ClassList {
             Some(pair) => {
                 Err(Error::new(Kind::Damaged, format!("it names the class `{}` twice", pair[0])))
             }
-            None => Ok(ClassList { names, ids }),
+            None => Ok(ClassList { names, ids, is_beside: false }),
         }
     }
 
     fn from_lines(text: &str) -> Result<Self> {
-        let (mut names, mut ids) = (vec![], BTreeMap::new());
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let mut words = line.split(|c: char| c.is_whitespace() || c == ',');
-            let (first, second) =
-                (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-            let (name, id) = match (first.parse::<u32>(), second.parse::<u32>()) {
-                (Ok(id), _) if !second.is_empty() => (second, Some(id)),
-                (_, id) => (first, id.ok()),
-            };
-            names.push(name.to_string());
-            ids.extend(id.map(|id| (id, name.to_string())));
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let is_separator = |c: char| c.is_whitespace() || c == ',';
+        let number = |word: &str| word.parse::<u32>().ok();
+        // A number and a name, or a name and a number: of all lines or of none, as in `n02123045 1 tabby` among
+        // `n02123394 Persian`.
+        let before = |line: &&str| {
+            let (first, rest) = line.split_once(is_separator)?;
+            let rest = rest.trim_start_matches(is_separator);
+            let name = rest.split(is_separator).next().filter(|word| is_wnid(word));
+            Some((number(first)?, name.unwrap_or(rest).to_string()))
+        };
+        let second = |line: &&str| {
+            let mut words = line.split(is_separator).filter(|word| !word.is_empty());
+            let (name, second) = (words.next()?, words.next()?);
+            Some((number(second)?, name.to_string()))
+        };
+        let last = |line: &&str| {
+            let (name, last) = line.rsplit_once(is_separator)?;
+            Some((number(last)?, name.trim_end_matches(is_separator).to_string()))
+        };
+        let all = |entry: &dyn Fn(&&str) -> Option<(u32, String)>| {
+            lines.iter().map(entry).collect::<Option<Vec<_>>>()
+        };
+        if let Some(entries) = all(&before).or_else(|| all(&second)).or_else(|| all(&last)) {
+            let names = entries.iter().map(|(_, name)| name.clone()).collect();
+            let ids: BTreeMap<u32, String> = entries.into_iter().collect();
+            // Two classes of one number have none.
+            let ids = if ids.len() == lines.len() { ids } else { BTreeMap::new() };
+            return Self::new(names, ids);
         }
-        // Numbers that only some have are no ids: `n02123045 1 tabby` among `n02123394 Persian`.
-        if ids.len() != names.len() {
-            ids.clear();
+        let first = |line: &&str| line.split(is_separator).next().unwrap_or_default().to_string();
+        let wnids: Vec<String> = lines.iter().map(first).collect();
+        if wnids.iter().all(|name| is_wnid(name)) {
+            return Self::new(wnids, BTreeMap::new());
         }
-        Self::new(names, ids)
+        if !lines.is_sorted() {
+            return Err(unsorted());
+        }
+        Self::new(lines.into_iter().map(String::from).collect(), BTreeMap::new())
     }
 
     /// `{"0": ["n01440764", "tench"], …}`, or a list of names.
@@ -94,8 +119,7 @@ impl ClassList {
         };
         let names = names.ok_or_else(bad)?;
         if !names.is_sorted() {
-            return Err(Error::input("its classes are not numbered in the order of their names")
-                .remedy("give a list sorted by name"));
+            return Err(unsorted());
         }
         Self::new(names, BTreeMap::new())
     }
@@ -117,4 +141,14 @@ impl ClassList {
             )),
         }
     }
+}
+
+/// A class's number is its place among the sorted names; another order has to be said.
+fn unsorted() -> Error {
+    Error::input("its classes are not in the order of their names, by which they are numbered")
+        .remedy(concat!(
+            "give a list sorted by name; which output is which class, ",
+            setting!("class_map"),
+            " says"
+        ))
 }

@@ -1,40 +1,58 @@
-//! The forms of label files that are in use.
+//! The labels in a label file: its form is found, its rows are brought to the images.
 //!
 //! | lines | example |
 //! |---|---|
-//! | name, label | `ILSVRC2012_val_00000001.JPEG 65` (Caffe's `val.txt`), also with a comma or a tab |
-//! | name, wnid, more | `LOC_val_solution.csv` of Kaggle, `val_annotations.txt` of Tiny ImageNet |
+//! | a table with a column of images' names | `ILSVRC2012_val_00000001.JPEG 65` (Caffe's `val.txt`), Kaggle's and Hugging Face's CSV |
+//! | JSON | `metadata.jsonl` of Hugging Face |
 //! | wnid, in the order of the images | `imagenet_2012_validation_synset_labels.txt` |
 //! | number, in the order of the images | `ILSVRC2012_validation_ground_truth.txt` of the development kit |
-//!
-//! A first line that names no image, where the others do, is a heading. Names count without their folder
-//! and without an image's ending.
+//! | number of an image and number of a class | `image_class_labels.txt` of Caltech's birds, whose names are in `images.txt` |
 
-use std::ffi::OsStr;
 use std::path::Path;
 
-use crate::listing::image_stem;
+use super::columns::{self, Columns, Label};
+use super::images::Images;
+use super::joined;
+use super::table::{self, Separator, Table};
+use super::words::{self, Value, first_word, is_wnid};
+use crate::options::LabelForm;
+use crate::split::Split;
 use crate::text;
-use swa_base::{Error, Result};
+use swa_base::text::printable;
+use swa_base::{Error, Result, setting};
 
 /// A label file, read.
-pub(super) struct Table {
-    /// The images' names, where there is one a line; else the lines are in the order of the images.
-    pub keys: Option<Vec<String>>,
+pub(super) struct Labelled {
+    /// The image of each row, where rows name images; else the rows are in the order of the images.
+    pub images: Option<Vec<Named>>,
     pub labels: Labels,
+    /// Images that are left out, since they belong to another part of the data.
+    pub of_other_parts: Vec<usize>,
+    /// Which column was taken, where there was a choice.
+    pub column: Option<String>,
 }
 
-/// What the lines say: all of one kind.
+/// A row's image.
+pub(super) enum Named {
+    Image(usize),
+    /// It is not there.
+    Absent(String),
+}
+
+/// What the rows say: all of one kind.
+#[derive(Debug)]
 pub(super) enum Labels {
     Numbers(Vec<u32>),
     /// Such as `n01440764`.
     Words(Vec<String>),
+    /// Classes' numbers by columns, and the columns' headings where there are any.
+    Columns(Vec<u32>, Option<Vec<String>>, usize),
 }
 
 impl Labels {
     pub fn len(&self) -> usize {
         match self {
-            Labels::Numbers(numbers) => numbers.len(),
+            Labels::Numbers(numbers) | Labels::Columns(numbers, ..) => numbers.len(),
             Labels::Words(words) => words.len(),
         }
     }
@@ -44,83 +62,264 @@ impl Labels {
         match self {
             Labels::Numbers(numbers) => Labels::Numbers(rows.map(|row| numbers[row]).collect()),
             Labels::Words(words) => Labels::Words(rows.map(|row| words[row].clone()).collect()),
+            Labels::Columns(numbers, names, n) => {
+                Labels::Columns(rows.map(|row| numbers[row]).collect(), names, n)
+            }
         }
     }
 }
 
-/// What an image is looked up by: its name without folder and ending.
-pub(super) fn key(name: &str) -> String {
-    let base = name.rsplit('/').next().unwrap_or(name);
-    let stem = image_stem(OsStr::new(base)).map(String::from_utf8_lossy);
-    stem.map_or(base.to_string(), |stem| stem.into_owned())
-}
-
-/// Reads a label file. `known` says whether a key is that of an image.
-pub(super) fn read(path: &Path, known: impl Fn(&str) -> bool) -> Result<Table> {
+/// Reads a label file. `split` counts where the file says which part of the data its rows belong to.
+pub(super) fn read(
+    path: &Path,
+    images: &Images,
+    form: &LabelForm,
+    split: Split,
+) -> Result<Labelled> {
     let text = text::read(path)?;
-    let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number));
-    let mut rows: Vec<(Option<String>, &str, usize)> = Vec::new();
-    for (line, number) in lines.filter(|(line, _)| !line.is_empty()) {
-        let (name, label) = fields(line);
-        rows.push((name.map(key), label, number));
+    let at = |error: Error| if error.file().is_some() { error } else { error.at(path) };
+    of_text(&text, path, images, form, split).map_err(at)
+}
+
+/// Whether a table, which need not be of images that are there, has a column whose heading is a label's.
+pub(super) fn has_label(text: &str) -> Result<bool> {
+    if let Some(table) = Table::of_json(text)? {
+        return Ok(table
+            .headings
+            .is_some_and(|headings| headings.iter().any(|h| words::is_label(h))));
     }
-    let of_image = |row: &(Option<String>, &str, usize)| row.0.as_deref().is_some_and(&known);
-    if let [first, second, ..] = &rows[..]
-        && !of_image(first)
-        && of_image(second)
-    {
-        rows.remove(0);
-    }
-    let Some((first_name, first_label, _)) = rows.first() else {
-        return Err(Error::input("it holds no labels").at(path));
-    };
-    let (named, numbers) = (first_name.is_some(), is_number(first_label));
-    let odd = rows.iter().find(|(name, label, _)| {
-        name.is_some() != named || is_number(label) != numbers || label.is_empty()
-    });
-    if let Some((name, label, line)) = odd {
-        let what = match (name.is_some() == named, label.is_empty()) {
-            (false, _) => "it has another number of columns than the first line".to_string(),
-            (_, true) => "it has no label".to_string(),
-            _ => format!("the label `{label}`, where the first is `{first_label}`"),
+    let first = table::lines(text).next().map_or("", |(_, line)| line);
+    Ok(first.split(['\t', ',', ';']).any(|cell| words::is_label(cell)))
+}
+
+fn of_text(
+    text: &str,
+    path: &Path,
+    images: &Images,
+    form: &LabelForm,
+    split: Split,
+) -> Result<Labelled> {
+    if let Some(mut table) = Table::of_json(text)? {
+        return match columns::find(&mut table, images, form)? {
+            Some(columns) => of_table(&table, &columns, images, split, path),
+            None => Err(no_names(&table, images)),
         };
-        return Err(Error::input(format!("line {line}: {what}")).at(path));
     }
-    let labels = match numbers {
-        true => {
-            let number = |(_, label, line): &(_, &str, usize)| {
-                label.parse().map_err(|_| {
-                    let what = format!("line {line}: the label {label}, expected 0 or more");
-                    Error::input(what).at(path)
-                })
-            };
-            Labels::Numbers(rows.iter().map(number).collect::<Result<_>>()?)
+    if table::lines(text).next().is_none() {
+        return Err(Error::input("it holds no labels"));
+    }
+    let mut refused = None;
+    for separator in Separator::ALL {
+        let Ok(mut table) = Table::of_text(text, separator) else { continue };
+        match columns::find(&mut table, images, form) {
+            Ok(Some(columns)) => return of_table(&table, &columns, images, split, path),
+            Ok(None) => {}
+            Err(error) => {
+                refused.get_or_insert(error);
+            }
         }
-        false => Labels::Words(rows.iter().map(|(_, label, _)| label.to_string()).collect()),
+    }
+    if let Some(refused) = refused {
+        return Err(refused);
+    }
+    if let Some(mut table) = joined::read(text, path)?
+        && let Some(columns) = columns::find(&mut table, images, form)?
+    {
+        return of_table(&table, &columns, images, split, path);
+    }
+    in_order(text, images, form)
+}
+
+/// Labels without names.
+fn in_order(text: &str, images: &Images, form: &LabelForm) -> Result<Labelled> {
+    let mut table = Table::of_text(text, Separator::None)?;
+    let is_split = |line: &str| line.contains(['\t', ',', ';', '|']);
+    let words = |line: &str| line.split_whitespace().count();
+    let is_text = |line: &str| {
+        let mut ends = [line.split_whitespace().next(), line.split_whitespace().last()].into_iter();
+        ends.all(|word| word.is_some_and(|word| matches!(Value::of(word), Value::Word(_))))
     };
-    let keys = named.then(|| rows.into_iter().filter_map(|(name, _, _)| name).collect());
-    Ok(Table { keys, labels })
+    let lines = || table::lines(text);
+    let first = table.cell(0, 0).to_string();
+    let count = words(&first);
+    let odd = lines().find(|(_, line)| words(line) != count && !is_text(line));
+    if let Some((number, line)) = odd.filter(|_| !is_split(&first)) {
+        let what = format!(
+            "line {number}: it has another number of columns than the first line: {}, not {count}",
+            words(line)
+        );
+        return Err(Error::input(what));
+    }
+    let columns = lines().any(|(_, line)| is_split(line) || (words(line) > 1 && !is_text(line)));
+    if columns || !form.label.is_empty() || form.image.is_some() {
+        return Err(no_names(&table, images));
+    }
+    let named = table.column(0).filter(|cell| matches!(images.find(cell), Ok(Some(_)))).count();
+    let are_numbers = table.column(0).all(|cell| matches!(Value::of(cell), Value::Whole(_)));
+    if named * 2 > table.rows() && !are_numbers {
+        return Err(Error::input("it names images, but has no column of labels").remedy(
+            "give a file with the class of each, or put the images into a folder for each class",
+        ));
+    }
+    // One line more than there are images, the first of them a word that is used for headings.
+    if table.rows() == images.files.len() + 1 && words::is_label(table.cell(0, 0)) {
+        table.drop_first();
+    }
+    if images.are_nested() {
+        return Err(Error::input(
+            "it names no images, and those of the folder are in several folders, which have no order of their own",
+        )
+        .remedy("give a file with the path of each image and its class"));
+    }
+    let labels = values(&table, 0)?;
+    Ok(Labelled { images: None, labels, of_other_parts: vec![], column: None })
 }
 
-/// The name, if there are two fields or more, and the label.
-fn fields(line: &str) -> (Option<&str>, &str) {
-    let split = line.split_once(',').or_else(|| line.split_once('\t'));
-    match split.or_else(|| line.split_once(char::is_whitespace)) {
-        None => (None, bare(line)),
-        Some((name, rest)) => {
-            let rest = bare(rest);
-            let end = rest.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(rest.len());
-            (Some(bare(name)), bare(&rest[..end]))
+fn no_names(table: &Table, images: &Images) -> Error {
+    let seen: Vec<String> = (0..table.width.min(6))
+        .filter(|_| table.rows() > 0)
+        .map(|column| {
+            let start: String = table.cell(0, column).chars().take(60).collect();
+            format!("`{}`", printable(&start))
+        })
+        .collect();
+    let what = format!(
+        "no column of it names an image of the folder: its first line is {}, the first image `{}`",
+        seen.join(", "),
+        images.name(0)
+    );
+    Error::input(what).remedy(concat!(
+        "give the label file of these images, with their names in a column; ",
+        setting!("image_column", "NAME"),
+        " says in which"
+    ))
+}
+
+fn of_table(
+    table: &Table,
+    columns: &Columns,
+    images: &Images,
+    split: Split,
+    path: &Path,
+) -> Result<Labelled> {
+    let kept = kept_rows(table, columns, split, path)?;
+    let (mut named, mut of_other_parts) = (vec![], vec![]);
+    for row in 0..table.rows() {
+        let name = table.cell(row, columns.image);
+        let found = images.find(name)?;
+        if kept.as_ref().is_some_and(|kept| !kept[row]) {
+            of_other_parts.extend(found);
+            continue;
+        }
+        named.push(match found {
+            Some(image) => Named::Image(image),
+            None => Named::Absent(name.to_string()),
+        });
+    }
+    let rows = (0..table.rows()).filter(|&row| kept.as_ref().is_none_or(|kept| kept[row]));
+    let labels = match &columns.label {
+        Label::Column(column) => values(table, *column)?,
+        Label::OneHot(several) => {
+            let class = |row: usize| {
+                let is_one =
+                    |&&column: &&usize| Value::of(table.cell(row, column)) == Value::Whole(1);
+                several.iter().position(|column| is_one(&column)).unwrap_or(0) as u32
+            };
+            let names = columns.headings.as_ref();
+            let names = names.map(|names| several.iter().map(|&c| names[c].clone()).collect());
+            Labels::Columns((0..table.rows()).map(class).collect(), names, several.len())
+        }
+    };
+    let labels = match kept {
+        Some(_) => labels.in_order(rows),
+        None => labels,
+    };
+    Ok(Labelled { images: Some(named), labels, of_other_parts, column: taken(table, columns) })
+}
+
+/// Which rows belong to the wanted part of the data, where the file says so.
+fn kept_rows(
+    table: &Table,
+    columns: &Columns,
+    split: Split,
+    path: &Path,
+) -> Result<Option<Vec<bool>>> {
+    let Some(part) = columns.part else { return Ok(None) };
+    let parts: Vec<Option<Split>> = table.column(part).map(Split::of_word).collect();
+    let chosen = split.choose(path, parts.iter().flatten().copied().collect())?;
+    Ok(Some(parts.iter().map(|part| *part == Some(chosen)).collect()))
+}
+
+/// What was taken for the label, for the line that describes the data.
+fn taken(table: &Table, columns: &Columns) -> Option<String> {
+    let title = |column: usize| match &columns.headings {
+        Some(headings) => printable(&headings[column]),
+        None => (column + 1).to_string(),
+    };
+    match &columns.label {
+        Label::Column(_) if table.width == 2 && columns.headings.is_none() => None,
+        Label::Column(column) => Some(format!("column `{}`", title(*column))),
+        Label::OneHot(several) => {
+            let (first, last) = (several[0], several[several.len() - 1]);
+            Some(format!("one column a class, `{}` to `{}`", title(first), title(last)))
         }
     }
 }
 
-/// Without blanks and quotation marks around it.
-fn bare(field: &str) -> &str {
-    field.trim().trim_matches('"').trim()
+/// The labels in a column: all numbers, or all words.
+fn values(table: &Table, column: usize) -> Result<Labels> {
+    let at = |row: usize, what: String| match table.lines[row] {
+        0 => Error::input(what),
+        line => Error::input(format!("line {line}: {what}")),
+    };
+    let first = table.cell(0, column);
+    let are_numbers = matches!(Value::of(first), Value::Whole(_));
+    let (mut numbers, mut words) = (vec![], vec![]);
+    for row in 0..table.rows() {
+        let cell = table.cell(row, column);
+        let shown: String = printable(&cell.chars().take(60).collect::<String>());
+        match Value::of(cell) {
+            Value::Empty => return Err(at(row, "it has no label".into())),
+            Value::Fraction(_) => {
+                let what =
+                    format!("the label {shown}: a fraction is a score or a measure, no class");
+                return Err(at(row, what).remedy(concat!(
+                    "give the file of the true classes, or choose another column: ",
+                    setting!("label_column", "NAME")
+                )));
+            }
+            Value::Nested => {
+                return Err(at(row, format!("the label {shown}, not one class"))
+                    .remedy("give a file with one class an image"));
+            }
+            Value::Whole(n) if are_numbers => {
+                let n = u32::try_from(n);
+                let n = n.map_err(|_| at(row, format!("the label {shown}, expected 0 or more")))?;
+                numbers.push(n);
+            }
+            Value::Word(_) if !are_numbers => words.push(word(cell).map_err(|what| at(row, what))?),
+            _ => {
+                let what =
+                    format!("the label `{shown}`, where the first is `{}`", printable(first));
+                return Err(at(row, what));
+            }
+        }
+    }
+    Ok(if are_numbers { Labels::Numbers(numbers) } else { Labels::Words(words) })
 }
 
-fn is_number(label: &str) -> bool {
-    let digits = label.strip_prefix(['-', '+']).unwrap_or(label);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+/// A class's name. A wnid may be followed by boxes, each with its wnid.
+fn word(cell: &str) -> std::result::Result<String, String> {
+    let wnid = first_word(cell);
+    if is_wnid(wnid) {
+        let other = cell.split_whitespace().find(|word| is_wnid(word) && *word != wnid);
+        return match other {
+            Some(other) => Err(format!("two labels, `{wnid}` and `{other}`")),
+            None => Ok(wnid.to_string()),
+        };
+    }
+    match cell.contains('|') {
+        true => Err(format!("the label `{}`: several classes between bars", printable(cell))),
+        false => Ok(cell.to_string()),
+    }
 }

@@ -124,3 +124,68 @@ fn names_with_control_characters_are_escaped() {
     let error = data.image(0).unwrap_err().to_string();
     assert!(error.contains("a\\u{1b}[2J/1.png`: the file is empty"), "{error}");
 }
+
+#[test]
+fn what_lies_beside_train_and_val_is_no_class() {
+    let tree = ["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/2.png"];
+    for beside in [
+        "__MACOSX/train/a/._1.png",
+        "__MACOSX/x/1.png",
+        "annotations/val.json",
+        "Annotations/",
+        "meta/classes.txt",
+        ".cache/1.png",
+        "@eaDir/train/1.png",
+        "lost+found/",
+    ] {
+        let dir = folder(&[&tree[..], &[beside]].concat());
+        for (split, count) in [(Split::Train, 2), (Split::HeldOut, 2)] {
+            let data = crate::open(dir.path(), split, None).unwrap();
+            assert_eq!(
+                (data.len(), data.class_names().unwrap()),
+                (count, &["a", "b"].map(String::from)[..]),
+                "{beside}"
+            );
+        }
+    }
+    let text = refusal(&[&tree[..], &["extra/1.png"]].concat(), Split::Train);
+    assert!(
+        text.contains(
+            "`train` and `val` seem to be parts of the data, but `extra` holds images, too"
+        ),
+        "{text}"
+    );
+    assert!(text.ends_with("give the folder of the part that is meant"), "{text}");
+    // And beside classes.
+    assert_eq!(
+        names(&["a/1.png", "b/1.png", "__MACOSX/a/._1.png", "a/__MACOSX/x.png"]),
+        ["0 a/1.png", "1 b/1.png"]
+    );
+    // Of folders of several things the one that holds the classes is named.
+    let text = refusal(
+        &["images/a/1.png", "images/b/2.png", "parts/x.txt", "attributes/y.txt"],
+        Split::Train,
+    );
+    assert!(
+        text.contains("2 class folders hold no image; give `")
+            && text.contains("/images`, which holds the images"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_a_bad_image_or_a_missing_class() {
+    let dir = folder(&["a/1.png", "b/2.png"]);
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("a/0.png")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("b/notes")).unwrap();
+    let error = crate::open(dir.path(), Split::Train, None).err().unwrap();
+    // What it was cannot be known.
+    assert!(error.to_string().contains("b/notes"), "{error}");
+    std::fs::remove_file(dir.path().join("b/notes")).unwrap();
+    let data = crate::open(dir.path(), Split::Train, None).unwrap();
+    assert_eq!((data.len(), data.name(0)), (3, "a/0.png".to_string()));
+    assert_eq!(data.image(0).unwrap_err().kind(), Kind::BadImage);
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("aa")).unwrap();
+    let text = crate::open(dir.path(), Split::Train, None).err().unwrap().to_string();
+    assert!(text.contains("aa`: a link that leads nowhere: a class would be missing"), "{text}");
+}

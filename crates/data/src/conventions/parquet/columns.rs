@@ -5,9 +5,10 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 
-use swa_base::{Error, Kind, Result};
+use swa_base::text::printable;
+use swa_base::{Error, Kind, Result, setting};
 
-/// Names of label columns; the first that is there is taken.
+/// Names of label columns. Of several, the user has to choose.
 const LABELS: [&str; 4] = ["label", "labels", "fine_label", "cls"];
 
 /// Names of image columns that are preferred where there are several.
@@ -21,12 +22,12 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub fn find(metadata: &ParquetMetaData) -> Result<Self> {
+    pub fn find(metadata: &ParquetMetaData, asked: Option<&str>) -> Result<Self> {
         let schema = metadata.file_metadata().schema_descr();
         let columns: Vec<&ColumnDescriptor> = schema.columns().iter().map(|c| &**c).collect();
         let image = image(&columns)?;
         let features = features(metadata);
-        let label = label(&columns, features.as_ref())?;
+        let label = label(&columns, features.as_ref(), asked)?;
         let name = columns[label].path().string();
         let class_names = features.as_ref().and_then(|features| class_names(features.get(&name)?));
         for column in [image, label] {
@@ -65,13 +66,28 @@ fn image(columns: &[&ColumnDescriptor]) -> Result<usize> {
     }
 }
 
-/// The column of labels: integers with a usual name, else the only column that `datasets` calls a class label.
-fn label(columns: &[&ColumnDescriptor], features: Option<&Value>) -> Result<usize> {
+/// The column of labels, integers: the one that was asked for; else the one with a usual name; else the only one that
+/// `datasets` calls a class label.
+fn label(
+    columns: &[&ColumnDescriptor],
+    features: Option<&Value>,
+    asked: Option<&str>,
+) -> Result<usize> {
     let named = |name: &str| {
         let is = |column: &&ColumnDescriptor| column.path().parts() == [name];
         columns.iter().position(is)
     };
-    let by_name = LABELS.iter().find_map(|name| named(name));
+    let by_name = || {
+        let found: Vec<&str> = LABELS.into_iter().filter(|name| named(name).is_some()).collect();
+        match found[..] {
+            [a, b, ..] => {
+                let what = format!("several columns may be the label: `{a}`, `{b}`");
+                Err(Error::input(what)
+                    .remedy(concat!("choose with ", setting!("label_column", "NAME"))))
+            }
+            _ => Ok(found.first().and_then(|name| named(name))),
+        }
+    };
     let by_feature = || {
         let features = features?.as_object()?.iter();
         let mut labels = features.filter(|(_, feature)| feature["_type"] == "ClassLabel");
@@ -80,11 +96,17 @@ fn label(columns: &[&ColumnDescriptor], features: Option<&Value>) -> Result<usiz
             _ => None,
         }
     };
-    let found = by_name.or_else(by_feature).ok_or_else(|| {
-        let usual = LABELS.map(|name| format!("`{name}`")).join(", ");
-        Error::input(format!("no column of labels among {}", listed(columns)))
-            .remedy(format!("rename it to one of {usual}"))
-    })?;
+    let found = match asked {
+        Some(name) => named(name).ok_or_else(|| {
+            Error::input(format!("no column `{}` among {}", printable(name), listed(columns)))
+        })?,
+        None => by_name()?.or_else(by_feature).ok_or_else(|| {
+            let usual = LABELS.map(|name| format!("`{name}`")).join(", ");
+            let name = setting!("label_column", "NAME");
+            Error::input(format!("no column of labels among {}", listed(columns)))
+                .remedy(format!("rename it to one of {usual}, or give its name: {name}"))
+        })?,
+    };
     let column = columns[found];
     match column.physical_type() {
         Type::INT32 | Type::INT64 => Ok(found),

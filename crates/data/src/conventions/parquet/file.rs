@@ -51,19 +51,19 @@ struct Group {
 }
 
 impl File {
-    /// Reads the footer and the labels.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::read(Arc::new(Source::open(path)?)).map_err(|error| error.at(path))
+    /// Reads the footer and the labels. `label`: the column that holds them, if it was said.
+    pub fn open(path: &Path, label: Option<&str>) -> Result<Self> {
+        Self::read(Arc::new(Source::open(path)?), label).map_err(|error| error.at(path))
     }
 
-    fn read(source: Arc<Source>) -> Result<Self> {
+    fn read(source: Arc<Source>, asked: Option<&str>) -> Result<Self> {
         if source.size() == 0 {
             return Err(Error::new(Kind::Truncated, "the file is empty"));
         }
         let chunks = Chunks::new(source.clone());
         let reader = guarded(|| SerializedFileReader::new(chunks))?;
         let metadata = reader.metadata();
-        let Columns { image, label, class_names } = Columns::find(metadata)?;
+        let Columns { image, label, class_names } = Columns::find(metadata, asked)?;
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
         let mut labels = Vec::new();
         for (number, group) in metadata.row_groups().iter().enumerate() {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tar::Archive;
 
 use crate::decode;
-use crate::listing::EXTENSIONS;
+use crate::listing::{EXTENSIONS, GIF};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
 use swa_tools::select::base_name;
@@ -141,7 +141,7 @@ impl Index<'_> {
                     Err(error) => return Err(error),
                 }
             }
-            kind if EXTENSIONS.contains(&kind) => {
+            kind if EXTENSIONS.contains(&kind) || kind == GIF => {
                 if let Some((other, ..)) = &open.image {
                     let what = format!("a sample has two images, `{other}` and `{name}`");
                     return Err(Error::new(Kind::Damaged, what));

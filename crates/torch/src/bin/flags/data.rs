@@ -11,6 +11,7 @@ use swa_torch::nn::Precision;
 use swa_torch::nn::device::DeviceChoice;
 use swa_torch::session::{Images, Networks, Options, Pixels};
 
+use super::labels::LabelArgs;
 use super::program::ProgramArgs;
 
 #[derive(Debug, clap::Args)]
@@ -30,6 +31,9 @@ pub struct DataArgs {
     /// The labels of images in one folder: lines of name and class [default: found beside them]
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub labels: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub label_form: LabelArgs,
 
     /// All classes, where --labels does not hold them all: a list, or a folder of class folders
     #[arg(long, value_name = "FILE", help_heading = "Data")]
@@ -101,6 +105,10 @@ pub struct DataArgs {
     #[arg(long, value_name = "NAME", help_heading = "Network")]
     pub arch: Option<String>,
 
+    /// What the names of the network's tensors begin with, where a file holds several networks [default: found]
+    #[arg(long, value_name = "NAME", help_heading = "Network")]
+    pub network: Option<String>,
+
     #[command(flatten)]
     pub programs: ProgramArgs,
 
@@ -132,6 +140,7 @@ impl DataArgs {
                 split: self.split,
                 format: self.format,
                 labels: self.labels.clone(),
+                label_form: self.label_form.form(),
                 classes: self.classes.clone(),
                 class_map: self.class_map.clone(),
                 samples: self.samples,
@@ -151,6 +160,7 @@ impl DataArgs {
             networks: Networks {
                 take: which(take),
                 arch: self.arch.clone(),
+                network: self.network.clone(),
                 programs: self.programs.files(),
                 no_verify: self.no_verify,
                 device: self.device,

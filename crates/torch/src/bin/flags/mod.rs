@@ -4,6 +4,7 @@
 pub mod data;
 pub mod devices;
 pub mod evaluation;
+pub mod labels;
 pub mod landscape;
 pub mod merge;
 pub mod program;

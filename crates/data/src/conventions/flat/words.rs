@@ -1,0 +1,387 @@
+//! Headings that are in use for what a label file's columns hold, and what their values look like.
+
+/// Headings of a column of images' names, as [`plain`] writes them.
+const IMAGES: &[&str] = &[
+    "image",
+    "images",
+    "imageid",
+    "imageindex",
+    "imageids",
+    "imagename",
+    "imagefile",
+    "imagefilename",
+    "imagepath",
+    "imagefilepath",
+    "img",
+    "imgid",
+    "imgname",
+    "imgpath",
+    "imgfile",
+    "file",
+    "files",
+    "filename",
+    "filenames",
+    "filepath",
+    "fname",
+    "path",
+    "relpath",
+    "relativepath",
+    "name",
+    "photo",
+    "photoid",
+    "picture",
+    "id",
+    "key",
+];
+
+/// Headings of a column of labels. `y` is one unless there is an `x`.
+const LABELS: &[&str] = &[
+    "label",
+    "labels",
+    "labelid",
+    "labelidx",
+    "labelindex",
+    "labelname",
+    "labelnumber",
+    "labeltext",
+    "class",
+    "classes",
+    "classid",
+    "classidx",
+    "classindex",
+    "classlabel",
+    "classname",
+    "classnumber",
+    "category",
+    "categoryid",
+    "categoryidx",
+    "categoryname",
+    "target",
+    "targets",
+    "targetid",
+    "targetlabel",
+    "groundtruth",
+    "groundtruthlabel",
+    "gt",
+    "gtlabel",
+    "truth",
+    "truelabel",
+    "trueclass",
+    "finelabel",
+    "cls",
+    "clsid",
+    "y",
+    "ytrue",
+    "wnid",
+    "wordnetid",
+    "synset",
+    "synsetid",
+    "predictionstring",
+    "breed",
+    "species",
+    "diagnosis",
+    "dx",
+];
+
+/// Headings of columns that are known to be no labels of classes.
+const OTHERS: &[&str] = &[
+    "",
+    "unnamed0",
+    "index",
+    "idx",
+    "i",
+    "row",
+    "rowid",
+    "rownumber",
+    "number",
+    "no",
+    "id",
+    "uid",
+    "uuid",
+    "key",
+    "fold",
+    "folds",
+    "kfold",
+    "cvfold",
+    "foldid",
+    "split",
+    "splits",
+    "set",
+    "subset",
+    "partition",
+    "part",
+    "phase",
+    "usage",
+    "istrain",
+    "istraining",
+    "istest",
+    "isval",
+    "isvalid",
+    "isvalidation",
+    "istrainingimage",
+    "width",
+    "height",
+    "w",
+    "h",
+    "imagewidth",
+    "imageheight",
+    "imgwidth",
+    "imgheight",
+    "channels",
+    "depth",
+    "mode",
+    "format",
+    "size",
+    "imagesize",
+    "filesize",
+    "bytes",
+    "resolution",
+    "aspectratio",
+    "area",
+    "x",
+    "y",
+    "x1",
+    "x2",
+    "y1",
+    "y2",
+    "xmin",
+    "xmax",
+    "ymin",
+    "ymax",
+    "left",
+    "top",
+    "right",
+    "bottom",
+    "bbox",
+    "box",
+    "boxes",
+    "bboxes",
+    "bndbox",
+    "roix1",
+    "roix2",
+    "roiy1",
+    "roiy2",
+    "roi",
+    "md5",
+    "sha1",
+    "sha256",
+    "hash",
+    "checksum",
+    "phash",
+    "etag",
+    "url",
+    "imageurl",
+    "link",
+    "source",
+    "sourceid",
+    "dataset",
+    "datasetid",
+    "license",
+    "licence",
+    "author",
+    "photographer",
+    "copyright",
+    "date",
+    "datetime",
+    "datetaken",
+    "timestamp",
+    "time",
+    "year",
+    "month",
+    "day",
+    "created",
+    "caption",
+    "captions",
+    "text",
+    "prompt",
+    "description",
+    "title",
+    "comment",
+    "comments",
+    "note",
+    "notes",
+    "confidence",
+    "conf",
+    "score",
+    "scores",
+    "prob",
+    "probability",
+    "probabilities",
+    "logit",
+    "weight",
+    "weights",
+    "sampleweight",
+    "scoreweight",
+    "validationweight",
+    "quality",
+    "blur",
+    "age",
+    "ageapprox",
+    "sex",
+    "gender",
+    "patient",
+    "patientid",
+    "subject",
+    "subjectid",
+    "lesionid",
+    "studyid",
+    "visitid",
+    "lat",
+    "lon",
+    "lng",
+    "latitude",
+    "longitude",
+    "camera",
+    "device",
+    "make",
+    "model",
+    "iso",
+    "orientation",
+    "rotation",
+    "angle",
+    "annotator",
+    "annotatorid",
+    "rater",
+    "user",
+    "userid",
+    "labeler",
+    "worker",
+    "workerid",
+];
+
+/// Headings of columns of several labels an image.
+const SEVERAL: &[&str] =
+    &["tags", "attributes", "findinglabels", "objects", "annotations", "keywords", "multilabel"];
+
+/// Headings of a column that says which part of the data a row belongs to.
+const PARTS: &[&str] = &["split", "splits", "set", "subset", "partition", "part", "phase", "usage"];
+
+/// A heading in small letters, without blanks, marks and brackets.
+pub(super) fn plain(heading: &str) -> String {
+    heading.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+pub(super) fn is_image(heading: &str) -> bool {
+    let heading = plain(heading);
+    // `audio_file_name`, but with images: datasets allows `*_file_name`.
+    IMAGES.contains(&&heading[..])
+        || heading.ends_with("filename")
+        || heading.ends_with("imagepath")
+}
+
+pub(super) fn is_label(heading: &str) -> bool {
+    LABELS.contains(&&plain(heading)[..])
+}
+
+pub(super) fn is_other(heading: &str) -> bool {
+    OTHERS.contains(&&plain(heading)[..])
+}
+
+pub(super) fn is_several(heading: &str) -> bool {
+    SEVERAL.contains(&&plain(heading)[..])
+}
+
+pub(super) fn is_part(heading: &str) -> bool {
+    PARTS.contains(&&plain(heading)[..])
+}
+
+/// Whether it is a heading that is in use for anything.
+pub(super) fn is_known(heading: &str) -> bool {
+    !plain(heading).is_empty()
+        && (is_image(heading) || is_label(heading) || is_other(heading) || is_several(heading))
+}
+
+/// Such as `n01440764`: a class of WordNet.
+pub(super) fn is_wnid(word: &str) -> bool {
+    let digits = word.strip_prefix('n').unwrap_or_default();
+    digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Up to the first blank.
+pub(super) fn first_word(cell: &str) -> &str {
+    cell.split_whitespace().next().unwrap_or_default()
+}
+
+/// What a cell holds, as far as labels are concerned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Value<'a> {
+    Empty,
+    /// A whole number, also written as `3.0`.
+    Whole(i64),
+    Fraction(f64),
+    /// A list or an object of JSON.
+    Nested,
+    Word(&'a str),
+}
+
+impl<'a> Value<'a> {
+    pub fn of(cell: &'a str) -> Self {
+        let first = cell.bytes().next();
+        match first {
+            None => return Value::Empty,
+            Some(b'[' | b'{') => return Value::Nested,
+            Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'n' | b'N') => {}
+            Some(_) => return Value::Word(cell),
+        }
+        if ["nan", "na", "n/a", "null", "none"].iter().any(|empty| cell.eq_ignore_ascii_case(empty))
+        {
+            return Value::Empty;
+        }
+        let digits = cell.strip_prefix(['-', '+']).unwrap_or(cell);
+        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+            // What does not fit is larger than any number of classes.
+            return Value::Whole(cell.parse().unwrap_or(i64::MAX));
+        }
+        let number = digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
+        match cell.parse::<f64>() {
+            Ok(x) if number && x.fract() == 0.0 && x.abs() < 2f64.powi(53) => {
+                Value::Whole(x as i64)
+            }
+            Ok(x) if number => Value::Fraction(x),
+            _ => Value::Word(cell),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_what_they_look_like() {
+        for (cell, value) in [
+            ("", Value::Empty),
+            ("NaN", Value::Empty),
+            ("N/A", Value::Empty),
+            ("7", Value::Whole(7)),
+            ("-2", Value::Whole(-2)),
+            ("3.0", Value::Whole(3)),
+            ("1e0", Value::Whole(1)),
+            ("0.25", Value::Fraction(0.25)),
+            ("99999999999999999999", Value::Whole(i64::MAX)),
+            ("747-200", Value::Word("747-200")),
+            ("n01440764", Value::Word("n01440764")),
+            ("nv", Value::Word("nv")),
+            ("red fox", Value::Word("red fox")),
+            ("[1, 2]", Value::Nested),
+            ("-", Value::Word("-")),
+            ("inf", Value::Word("inf")),
+        ] {
+            assert_eq!(Value::of(cell), value, "{cell}");
+        }
+    }
+
+    #[test]
+    fn headings_are_told_by_what_is_in_use() {
+        for heading in ["Label", "class_id", "Class Name", "dx", "PredictionString", "y"] {
+            assert!(is_label(heading) && is_known(heading), "{heading}");
+        }
+        for heading in ["fold", "Unnamed: 0", "is_valid", "x_min", "age_approx", ""] {
+            assert!(is_other(heading) && !is_label(heading), "{heading}");
+        }
+        for heading in ["Image_ID", "file_name", "filepath", "Image Index", "ID"] {
+            assert!(is_image(heading) || heading == "Image Index", "{heading}");
+        }
+        assert!(!is_known("ILSVRC2012_val_00000001") && !is_known("MEL") && !is_known(""));
+    }
+}
