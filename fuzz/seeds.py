@@ -87,6 +87,27 @@ for path in sorted(fixtures.parent.glob("programs/*.pt2.gz")):
             names = ("models/model.json", "weights_config.json", "constants_config.json")
             texts = [json.dumps(parts[name], separators=(",", ":")).encode() for name in names]
         seed("program", NEXT.join(texts))
+# Label files, lists of classes and images.
+TABLES = [
+    "image,fold,label\na.png,1,0\nb.png,0,1\n1.jpg,1,2\n2.jpg,0,0\nd e.png,1,1\nn01440764.webp,0,2\n",
+    "a.png 0\nb.png 1\n1.jpg 2\nx/2.jpg 0\n\"d e.png\" 1\nn01440764.webp 2\n",
+    "image;A;B;C\r\na;1;0;0\r\nb;0;1;0\r\n1;0;0;1\r\n2;1;0;0\r\nd e;0;1;0\r\nn01440764;1;0;0\r\n",
+    "".join(f'{{"file_name": "{n}", "label": {i}}}\n' for i, n in enumerate(["a.png", "b.png", "1.jpg", "x/2.jpg", "x/d e.png", "n01440764.webp"])),
+    '{"labels": [["a.png", 0], ["b.png", 1], ["1.jpg", 2], ["x\\\\2.jpg", 0], ["d e.png", 1], ["n01440764", 2]]}',
+    "0\n1\n2\n0\n1\n2\n",
+    "a,n01440764 1 2 3 4 n01440764 5 6 7 8\nb,n01443537 1 2 3 4\n",
+    "image,split,label\na,train,1\nb,val,0\n1,val,1\n2,test,2\nd e,val,0\nn01440764,val,1\n",
+]
+for table in TABLES:
+    for form in (0, 1, 5, 128):
+        seed("labels", bytes([form]) + table.encode())
+seed("labels", b"\0" + b"\xff\xfe" + TABLES[0].encode("utf-16-le"))
+for text in ('{"cat": 0, "dog": 1, "n01440764": null}', '{"0": ["cat", "x"], "1": "dog", "2": "n01440764"}', '["cat", "dog", "n01440764"]',
+             "cat 0\ndog 2\nn01440764 -\n", "cat\ndog\nn01440764\n", "1 cat\n2 dog\n3 n01440764\n", "n01440764 tench, Tinca tinca\n"):
+    seed("class_map", text.encode())
+for path in sorted((fixtures.parent / "pixels").rglob("*")):
+    if path.is_file() and path.suffix not in (".json", ".py", ".md") and path.stat().st_size < SMALL:
+        seed("image", path.read_bytes())
 # What was kept and found.
 for path in sorted(fixtures.parent.glob("fuzz/*/*")):
     seed(path.parent.name, path.read_bytes())
