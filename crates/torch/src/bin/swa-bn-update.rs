@@ -155,7 +155,7 @@ pub fn main() -> ExitCode {
         if args.merge.is_empty() {
             return run(&args);
         }
-        let known = ["model", "weights_key", "ema", "arch", "program", "no_verify"];
+        let known = ["model", "weights_key", "ema", "arch", "network", "program", "no_verify"];
         flags::merge::check(&matches, "--merge-stats", &known)?;
         merge(&args, &args.merge, Instant::now())
     })
@@ -210,6 +210,7 @@ fn merge(args: &Args, parts: &[PathBuf], started: Instant) -> Result<()> {
         output: args.output().ok_or_else(|| Error::usage("--output is needed"))?,
         take: which(&args.take),
         arch: args.data.arch.clone(),
+        network: args.data.network.clone(),
         programs: args.data.programs.files(),
         no_verify: args.data.no_verify,
         allow_bad: args.data.allow_bad,

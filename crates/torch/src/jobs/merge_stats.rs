@@ -28,6 +28,8 @@ pub struct MergeStats {
     pub take: Take,
     /// The architecture by name; None: recognised.
     pub arch: Option<String>,
+    /// What the names of the network's tensors begin with, as in the passes.
+    pub network: Option<String>,
     /// Exported programs, as for the parts.
     pub programs: Vec<PathBuf>,
     /// Do not compare the model with the checksums in it.
@@ -57,7 +59,11 @@ pub fn merge_stats(options: &MergeStats, progress: &dyn Progress) -> Result<Upda
     let frozen = settings["frozen"].as_array().into_iter().flatten();
     let frozen = frozen.filter_map(|name| name.as_str().map(String::from)).collect();
     let freeze = Freeze::listed(frozen);
-    let candidates = Candidates::open(options.arch.as_deref(), &options.programs)?;
+    let candidates = Candidates {
+        network: options.network.clone(),
+        headless: true,
+        ..Candidates::open(options.arch.as_deref(), &options.programs)?
+    };
     let Recognised { arch, batchnorms, program, .. } =
         Recognised::of(checkpoint, &candidates, &freeze)?;
     let digests = program_digests([program.as_deref()].into_iter());

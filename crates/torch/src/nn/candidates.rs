@@ -16,6 +16,10 @@ pub(crate) struct Candidates {
     pub arch: Option<String>,
     /// They come before the families.
     pub programs: Vec<Rc<Prepared>>,
+    /// What the names of the network's tensors begin with, if that was said.
+    pub network: Option<String>,
+    /// Whether the head of a known family may be any, or be missing.
+    pub headless: bool,
 }
 
 impl Candidates {
@@ -41,6 +45,11 @@ impl Candidates {
                 opened.push(Rc::new(Prepared::new(Arc::new(program))?));
             }
         }
-        Ok(Candidates { arch: arch.map(String::from), programs: opened })
+        Ok(Candidates {
+            arch: arch.map(String::from),
+            programs: opened,
+            network: None,
+            headless: false,
+        })
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::shapes::{Shapes, common_prefixes};
-use swa_base::{Error, Kind};
+use swa_base::{Error, Kind, setting};
 use swa_tools::checkpoint::{Checkpoint, TensorInfo};
 use swa_tools::programs::{Named, Program};
 
@@ -47,14 +47,31 @@ impl Renaming {
 }
 
 impl<'a> Fit<'a> {
-    /// The names that fit best.
+    /// The names that fit best; with `network`, of those below it.
     ///
     /// # Errors
     /// `Mismatch` if the checkpoint has the program's tensors more than once, and none of them under the program's own
     /// names.
-    pub fn of(program: &'a Program, checkpoint: &'a Checkpoint) -> swa_base::Result<Self> {
+    pub fn of(
+        program: &'a Program,
+        checkpoint: &'a Checkpoint,
+        network: Option<&str>,
+    ) -> swa_base::Result<Self> {
         let groups = Groups::of(program.tensors());
-        let all = renamings(&groups, program, checkpoint);
+        let mut all = renamings(&groups, program, checkpoint);
+        if let Some(network) = network {
+            let wanted = format!("{}.", network.trim_end_matches('.'));
+            all.retain(|renaming| renaming.prefix == wanted);
+            if all.is_empty() {
+                let what = format!("the program's tensors are not below `{wanted}`");
+                return Err(Error::new(Kind::Mismatch, what).at(checkpoint.path()).remedy(
+                    concat!(
+                        "give the part before the network's own names with ",
+                        setting!("network")
+                    ),
+                ));
+            }
+        }
         let fits = all.into_iter().map(|renaming| groups.fit(program, checkpoint, renaming));
         let mut best: Option<Fit> = None;
         let mut others: Vec<String> = vec![];
@@ -76,7 +93,8 @@ impl<'a> Fit<'a> {
                 format!("has the program's tensors more than once, below {}", all.join(", "));
             let module = prefix.trim_end_matches('.');
             return Err(Error::new(Kind::Mismatch, what).at(checkpoint.path()).remedy(format!(
-                "export a module that has the network as its `{module}`: then the names say which is meant"
+                "say which is meant, such as {} {module}, or export a module that has the network as its `{module}`",
+                setting!("network")
             )));
         }
         Ok(best)

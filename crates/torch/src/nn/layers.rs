@@ -124,6 +124,27 @@ impl Linear {
     }
 }
 
+/// The last layer, or nothing where the checkpoint's head is another one: then the features come out. No batchnorm layer
+/// comes after it.
+#[derive(Debug)]
+pub struct Head(Option<Linear>);
+
+impl Head {
+    /// `name`: the module's, within the scope's.
+    pub fn new(scope: &mut Scope, name: &str, inputs: usize, outputs: usize) -> Result<Self> {
+        let head = scope.head(name).map(|scope| Linear::new(scope, inputs, outputs));
+        Ok(Head(head.transpose()?))
+    }
+
+    /// `x`: [images, inputs].
+    pub fn forward(&self, x: Tensor) -> Result<Tensor> {
+        match &self.0 {
+            Some(linear) => linear.forward(&x),
+            None => Ok(x),
+        }
+    }
+}
+
 /// max(x, 0), in place.
 pub fn relu(mut x: Tensor) -> Result<Tensor> {
     Ok(x.f_relu_()?)

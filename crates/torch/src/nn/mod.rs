@@ -22,8 +22,10 @@
 //! | `trainable` | a network whose weights change |
 
 mod batch_norm;
+mod beside;
 mod candidates;
 pub mod device;
+mod families;
 mod fault;
 mod fit;
 mod freeze;

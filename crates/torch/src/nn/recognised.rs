@@ -1,42 +1,23 @@
 //! Which network a checkpoint holds, found from names and shapes alone; then loaded, every tensor that the network
-//! asks for. Of a known family, no other may be left over.
+//! asks for.
 
 use std::rc::Rc;
 
 use super::candidates::Candidates;
+use super::families::{self, Fitting, build};
 use super::fault::Result;
 use super::fit::Fit;
 use super::freeze::Freeze;
 use super::model::Model;
-use super::models::{self, Arch};
-use super::network::Network;
+use super::models::Arch;
 use super::pass::Layer;
 use super::program::Prepared;
-use super::scope::{Asked, Found, Scope, Setup, Weights};
+use super::scope::{Asked, Found, Scope, Setup};
 use super::shapes::Shapes;
 use super::takes::Takes;
 use super::used_program::{self, UsedProgram};
 use swa_base::{Error, Kind, setting};
 use swa_tools::checkpoint::Checkpoint;
-
-/// How to go on with a network that is not known.
-const WAY_OUT: &str = concat!(
-    "any other network: ",
-    setting!("program"),
-    " FILE.pt2, which torch.export.save wrote (docs/programs.md)"
-);
-
-/// Asks for the network's tensors, to load or only to describe it.
-fn build(
-    constructor: impl FnOnce(Scope) -> Result<Box<dyn Network>>,
-    shapes: &Shapes,
-    freeze: &Freeze,
-    from: Option<(&Checkpoint, Setup)>,
-) -> Result<(Box<dyn Network>, Found)> {
-    let mut weights = Weights::new(shapes, freeze, from);
-    let network = constructor(weights.scope())?;
-    Ok((network, weights.finish()))
-}
 
 impl Model {
     /// Recognises the architecture, or takes the one named `arch`, and loads the weights.
@@ -61,9 +42,11 @@ pub struct Recognised<'a> {
     shapes: Shapes<'a>,
     freeze: &'a Freeze,
     constructor: Constructor,
+    /// Whether the checkpoint's head is not the architecture's, and left out.
+    headless: bool,
     /// The architecture, with the dimensions that the weights give: `resnet50`; or the program.
     pub arch: String,
-    /// Outputs of the last layer; None of a program, whose outputs are known when it has run.
+    /// Outputs of the last layer; None without a head, and of a program, whose outputs are known when it has run.
     classes: Option<usize>,
     /// Channels of the images that it takes.
     pub channels: usize,
@@ -79,7 +62,7 @@ pub struct Recognised<'a> {
     pub noisy: bool,
     /// The program that it runs, if it is one.
     pub program: Option<Rc<UsedProgram>>,
-    /// What the user may want to know of the programs.
+    /// What the user may want to know of programs, and of what else the checkpoint holds.
     pub notes: Vec<String>,
 }
 
@@ -90,20 +73,22 @@ enum Constructor {
 
 impl<'a> Recognised<'a> {
     /// Recognises the architecture from the names and shapes: the program whose tensors these are, else a known family
-    /// or the one named, with no tensor missing, none left over, every shape as expected.
+    /// or the one named, with no tensor missing and every shape as expected. What is left over must be known not to be of
+    /// the network; where the candidates say that no head is needed, the head may be any.
     pub fn of(
         checkpoint: &'a Checkpoint,
         candidates: &'a Candidates,
         freeze: &'a Freeze,
     ) -> swa_base::Result<Recognised<'a>> {
         let (programs, path) = (&candidates.programs, checkpoint.path());
-        let refusal = match of_program(checkpoint, programs, freeze) {
+        let network = candidates.network.as_deref();
+        let refusal = match of_program(checkpoint, programs, network, freeze) {
             Ok(Ok(recognised)) => return Ok(recognised),
             Ok(Err(refusal)) => refusal,
             Err(error) if error.file().is_none() => return Err(error.at(path)),
             Err(error) => return Err(error),
         };
-        match (of_family(checkpoint, candidates.arch.as_deref(), freeze), refusal) {
+        match (of_family(checkpoint, candidates, freeze), refusal) {
             (Ok(mut recognised), Some(refusal)) => {
                 let (file, arch) = (path.display(), &recognised.arch);
                 let why = refusal.cause(&swa_base::text::marked);
@@ -127,13 +112,13 @@ impl<'a> Recognised<'a> {
 
     /// The same, and all tensors in the network's order; if it is loaded to be trained, they are the network's own.
     pub(super) fn load_with_tensors(self, setup: Setup) -> swa_base::Result<(Model, Vec<Asked>)> {
-        let Recognised { checkpoint, shapes, freeze, constructor, .. } = self;
+        let Recognised { checkpoint, shapes, freeze, constructor, headless, .. } = self;
         let path = checkpoint.path().to_path_buf();
         let construct = |scope: Scope| match &constructor {
             Constructor::Family(arch) => (arch.build)(scope),
             Constructor::Program(prepared) => prepared.build(scope),
         };
-        let built = build(construct, &shapes, freeze, Some((checkpoint, setup)));
+        let built = build(construct, &shapes, freeze, Some((checkpoint, setup)), headless);
         let (network, found) = built.map_err(|e| Error::from(e).at(&path))?;
         let Found { batchnorms, tensors, .. } = found;
         let model = Model {
@@ -156,11 +141,12 @@ impl<'a> Recognised<'a> {
 fn of_program<'a>(
     checkpoint: &'a Checkpoint,
     programs: &'a [Rc<Prepared>],
+    network: Option<&str>,
     freeze: &'a Freeze,
 ) -> swa_base::Result<Result<Recognised<'a>, Option<Error>>> {
     let mut fits = Vec::with_capacity(programs.len());
     for prepared in programs {
-        fits.push((prepared, Fit::of(prepared.program(), checkpoint)?));
+        fits.push((prepared, Fit::of(prepared.program(), checkpoint, network)?));
     }
     let mut fitting: Vec<&(&Rc<Prepared>, Fit)> =
         fits.iter().filter(|(_, fit)| fit.is_perfect()).collect();
@@ -183,7 +169,7 @@ fn of_program<'a>(
         }
     };
     let (program, shapes) = (prepared.program(), fit.shapes());
-    let (_, found) = build(|scope| prepared.build(scope), &shapes, freeze, None)?;
+    let (_, found) = build(|scope| prepared.build(scope), &shapes, freeze, None, false)?;
     let Found { batchnorms, frozen, noisy, .. } = found;
     freeze.check(&frozen, &batchnorms)?;
     let (channels, takes) = Takes::of(program)?;
@@ -193,6 +179,7 @@ fn of_program<'a>(
         shapes,
         freeze,
         constructor: Constructor::Program(Rc::clone(prepared)),
+        headless: false,
         arch: used_program::title(program),
         classes: None,
         channels,
@@ -218,75 +205,32 @@ fn preset(channels: usize, takes: &Takes) -> Option<&'static str> {
 /// The known family of a checkpoint.
 fn of_family<'a>(
     checkpoint: &'a Checkpoint,
-    arch: Option<&str>,
+    candidates: &Candidates,
     freeze: &'a Freeze,
 ) -> swa_base::Result<Recognised<'a>> {
     let at = |e: Error| e.at(checkpoint.path());
-    let mut closest: Option<(Arch, Vec<String>)> = None;
-    for shapes in Shapes::views(checkpoint) {
-        let candidates = match arch {
-            Some(name) => models::named(name, &shapes).into_iter().collect(),
-            None => models::likely(&shapes),
-        };
-        for arch in candidates {
-            let (_, Found { problems, batchnorms, frozen, noisy, .. }) =
-                build(&arch.build, &shapes, freeze, None).map_err(|e| at(e.into()))?;
-            if problems.is_empty() {
-                freeze.check(&frozen, &batchnorms).map_err(at)?;
-                return Ok(Recognised {
-                    checkpoint,
-                    shapes,
-                    freeze,
-                    arch: arch.name.clone(),
-                    classes: Some(arch.classes),
-                    channels: arch.channels,
-                    preset: arch.preset,
-                    takes: Takes::default(),
-                    constructor: Constructor::Family(arch),
-                    batchnorms,
-                    frozen,
-                    noisy,
-                    program: None,
-                    notes: vec![],
-                });
-            }
-            if closest.as_ref().is_none_or(|(_, best)| problems.len() < best.len()) {
-                closest = Some((arch, problems));
-            }
-        }
-    }
-    Err(at(refused(checkpoint, arch, closest)))
-}
-
-/// Why nothing was recognised: `arch` is the architecture that was asked for, `closest` the one that differs least.
-fn refused(
-    checkpoint: &Checkpoint,
-    arch: Option<&str>,
-    closest: Option<(Arch, Vec<String>)>,
-) -> Error {
-    let known = format!("known: {}", models::list().join(", "));
-    let unknown = |what: String| {
-        let what = format!("architecture not recognised; {what}");
-        Error::new(Kind::UnknownNetwork, what).remedy(format!("{known}; {WAY_OUT}"))
-    };
-    match (arch, closest) {
-        (Some(name), None) => {
-            let what = format!("{} {name} is not known", setting!("arch"));
-            Error::usage(what).remedy(format!("{known}; {WAY_OUT}"))
-        }
-        (Some(name), Some((_, problems))) => {
-            let what = format!("does not fit {name} in {} place(s)", problems.len());
-            Error::new(Kind::Mismatch, what).remedy(WAY_OUT).list(problems)
-        }
-        (None, None) => unknown(format!(
-            "no known one has names like {}, with or without a prefix that all names share",
-            Shapes::views(checkpoint)[0].examples()
-        )),
-        (None, Some((arch, problems))) => {
-            let (name, n) = (&arch.name, problems.len());
-            unknown(format!("the closest, {name}, differs in {n} place(s)")).list(problems)
-        }
-    }
+    let fitting = families::find(checkpoint, candidates, freeze).map_err(at)?;
+    let notes = fitting.notes(checkpoint);
+    let Fitting { shapes, arch, found, headless, .. } = fitting;
+    let Found { batchnorms, frozen, noisy, .. } = found;
+    freeze.check(&frozen, &batchnorms).map_err(at)?;
+    Ok(Recognised {
+        checkpoint,
+        shapes,
+        freeze,
+        arch: arch.name.clone(),
+        classes: (!headless).then_some(arch.classes),
+        channels: arch.channels,
+        preset: arch.preset,
+        takes: Takes::default(),
+        constructor: Constructor::Family(arch),
+        headless,
+        batchnorms,
+        frozen,
+        noisy,
+        program: None,
+        notes,
+    })
 }
 
 #[cfg(test)]

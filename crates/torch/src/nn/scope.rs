@@ -39,6 +39,10 @@ pub(super) struct Weights<'a> {
     from: Option<(&'a Checkpoint, Setup)>,
     freeze: &'a Freeze,
     asked: HashSet<String>,
+    /// Whether the network is to be without its head.
+    headless: bool,
+    /// Modules of the head.
+    heads: Vec<String>,
     found: Found,
 }
 
@@ -53,8 +57,31 @@ pub(super) struct Found {
     pub noisy: bool,
     /// How the file differs from it, one line each.
     pub problems: Vec<String>,
+    /// Those of them that are in the head.
+    pub in_head: Vec<String>,
+    /// Tensors that it did not ask for, outside its head: those of the problems that name no difference.
+    pub extras: Vec<String>,
+    /// The first components of the names that it asked for.
+    modules: HashSet<String>,
     /// Everything that it asked for, in its order.
     pub tensors: Vec<Asked>,
+}
+
+impl Found {
+    /// Whether all tensors that come before the head are there as they have to be, whatever else is there.
+    pub fn is_whole_before_head(&self) -> bool {
+        self.problems.len() == self.in_head.len() + self.extras.len()
+    }
+
+    /// Whether a tensor lies in one of the network's own modules.
+    pub fn is_within(&self, name: &str) -> bool {
+        self.modules.contains(first(name))
+    }
+}
+
+/// The first component of a name.
+fn first(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
 }
 
 /// A tensor that a network asked for.
@@ -86,20 +113,37 @@ impl<'a> Weights<'a> {
         freeze: &'a Freeze,
         from: Option<(&'a Checkpoint, Setup)>,
     ) -> Self {
-        Weights { shapes, from, freeze, asked: HashSet::new(), found: Found::default() }
+        let (asked, found) = (HashSet::new(), Found::default());
+        Weights { shapes, from, freeze, asked, headless: false, heads: vec![], found }
+    }
+
+    /// The network without its head.
+    pub fn headless(self, headless: bool) -> Self {
+        Weights { headless, ..self }
     }
 
     /// All of the network.
     pub fn scope(&mut self) -> Scope<'_, 'a> {
-        Scope { weights: self, name: String::new(), exact: false }
+        Scope { weights: self, name: String::new(), exact: false, in_head: false }
     }
 
     /// What was found, once the network has asked for everything.
     pub fn finish(self) -> Found {
-        let Weights { shapes, asked, mut found, .. } = self;
+        let Weights { shapes, asked, heads, mut found, .. } = self;
+        let of_head = |name: &str| {
+            let mut rests = heads.iter().filter_map(|head| name.strip_prefix(head.as_str()));
+            rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         for name in shapes.names().filter(|name| !asked.contains(*name)) {
-            found.problems.push(format!("tensor `{name}` is not part of it"));
+            let problem = format!("tensor `{name}` is not part of it");
+            match of_head(name) {
+                true => found.in_head.push(problem.clone()),
+                false => found.extras.push(name.to_string()),
+            }
+            found.problems.push(problem);
         }
+        let own = asked.iter().filter(|name| !of_head(name));
+        found.modules = own.map(|name| first(name).to_string()).collect();
         found
     }
 }
@@ -110,13 +154,36 @@ pub struct Scope<'w, 'a> {
     name: String,
     /// Tensors come in f64 and stay on the CPU.
     exact: bool,
+    /// Whether it belongs to the head.
+    in_head: bool,
 }
 
 impl<'a> Scope<'_, 'a> {
     /// A module of this module.
     pub fn sub(&mut self, name: impl std::fmt::Display) -> Scope<'_, 'a> {
         let name = self.full(&name.to_string());
-        Scope { weights: self.weights, name, exact: self.exact }
+        Scope { weights: self.weights, name, exact: self.exact, in_head: self.in_head }
+    }
+
+    /// A module of the head, after which no batchnorm layer comes; None if the network is to be without it.
+    pub fn head(&mut self, name: &str) -> Option<Scope<'_, 'a>> {
+        let name = self.full(name);
+        self.weights.heads.push(name.clone());
+        let exact = self.exact;
+        (!self.weights.headless).then(|| Scope {
+            weights: self.weights,
+            name,
+            exact,
+            in_head: true,
+        })
+    }
+
+    fn note_problem(&mut self, problem: String) {
+        let found = &mut self.weights.found;
+        if self.in_head {
+            found.in_head.push(problem.clone());
+        }
+        found.problems.push(problem);
     }
 
     /// This module in f64 on the CPU, to compute with before [`Scope::round`].
@@ -126,7 +193,8 @@ impl<'a> Scope<'_, 'a> {
 
     /// The same module, for tensors in f64 on the CPU.
     pub fn sub_exact(&mut self) -> Scope<'_, 'a> {
-        Scope { weights: self.weights, name: self.name.clone(), exact: true }
+        let name = self.name.clone();
+        Scope { weights: self.weights, name, exact: true, in_head: self.in_head }
     }
 
     /// Whether batchnorm is to be folded; never while the network is only described.
@@ -189,14 +257,11 @@ impl<'a> Scope<'_, 'a> {
 
     fn find(&mut self, name: &str, shape: &[usize], kind: Kind) -> Result<Tensor> {
         match self.weights.shapes.get(name) {
-            None => {
-                self.weights.found.problems.push(format!("tensor `{name}` {shape:?} is missing"))
-            }
-            Some(info) if info.shape != shape => self
-                .weights
-                .found
-                .problems
-                .push(format!("tensor `{name}`: expected shape {shape:?}, found {:?}", info.shape)),
+            None => self.note_problem(format!("tensor `{name}` {shape:?} is missing")),
+            Some(info) if info.shape != shape => self.note_problem(format!(
+                "tensor `{name}`: expected shape {shape:?}, found {:?}",
+                info.shape
+            )),
             Some(info) => {
                 if let Some((checkpoint, setup)) = self.weights.from {
                     let (kind, device) = match self.exact {
@@ -222,7 +287,7 @@ impl<'a> Scope<'_, 'a> {
             && found != shape
         {
             let problem = format!("tensor `{name}`: expected shape {shape:?}, found {found:?}");
-            self.weights.found.problems.push(problem);
+            self.note_problem(problem);
         }
         self.weights.asked.insert(name.clone());
         let counter = Asked { name, shape: vec![], role: Role::Counter, tensor: None };

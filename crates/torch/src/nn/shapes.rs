@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use swa_tools::checkpoint::{Checkpoint, TensorInfo};
 
 /// Components of a common prefix (`a.b.` has two) that are tried.
-const MAX_PREFIX: usize = 4;
+pub(super) const MAX_PREFIX: usize = 4;
 
 /// Largest number of channels or classes that is taken for a network's.
 const MAX_SIZE: usize = 1 << 20;
@@ -33,6 +33,19 @@ impl<'a> Shapes<'a> {
         };
         let names = checkpoint.tensors().iter().map(|t| t.name.as_str());
         prefixes(names).map_while(view).collect()
+    }
+
+    /// Those whose names begin with `prefix`, without it.
+    pub fn below(checkpoint: &'a Checkpoint, prefix: &str) -> Self {
+        let all = checkpoint.tensors().iter().enumerate();
+        let all = all.filter(|(i, _)| !checkpoint.is_counter(*i)).map(|(_, tensor)| tensor);
+        let tensors = all.filter_map(|tensor| Some((tensor.name.strip_prefix(prefix)?, tensor)));
+        Shapes { prefix: prefix.to_string(), taken: String::new(), tensors: tensors.collect() }
+    }
+
+    /// What the names in the file have before them.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// Under other names: `taken` off them and `prefix` before them gives the names in the file.

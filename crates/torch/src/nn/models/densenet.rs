@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, usual_momentum};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::layers::{Conv2d, ConvBn, Linear, conv, global_average_pool, relu};
+use crate::nn::layers::{Conv2d, ConvBn, Head, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
@@ -96,7 +96,7 @@ struct DenseNet {
     stem: ConvBn,
     blocks: Vec<Block>,
     norm5: BatchNorm,
-    classifier: Linear,
+    classifier: Head,
 }
 
 struct Block {
@@ -144,7 +144,7 @@ impl DenseNet {
             blocks.push(Block { layers, transition });
         }
         let norm5 = BatchNorm::new(features.sub("norm5"), inputs)?;
-        let classifier = Linear::new(scope.sub("classifier"), inputs, classes)?;
+        let classifier = Head::new(&mut scope, "classifier", inputs, classes)?;
         Ok(DenseNet { stem, blocks, norm5, classifier })
     }
 }
@@ -198,6 +198,6 @@ impl Network for DenseNet {
             x = block.forward(x, pass)?;
         }
         let x = relu(self.norm5.forward(&x, pass)?)?;
-        self.classifier.forward(&global_average_pool(&x)?)
+        self.classifier.forward(global_average_pool(&x)?)
     }
 }

@@ -7,7 +7,7 @@ use tch::Tensor;
 
 use super::family::{Arch, Family, count_blocks};
 use crate::nn::fault::Result;
-use crate::nn::layers::{ConvBn, ConvShape, Linear, conv, global_average_pool, relu6};
+use crate::nn::layers::{ConvBn, ConvShape, Head, conv, global_average_pool, relu6};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
@@ -168,7 +168,7 @@ struct MobileNetV2 {
     stem: ConvBn,
     blocks: Vec<Block>,
     last: ConvBn,
-    classifier: Linear,
+    classifier: Head,
 }
 
 /// ReLU6 follows each unit but the last.
@@ -194,7 +194,7 @@ impl MobileNetV2 {
             }
         }
         let last = ConvBn::new(&mut scope, last[0], last[1], conv(inputs, config.last, 1, 1))?;
-        let classifier = Linear::new(scope.sub(names.classifier()), config.last, classes)?;
+        let classifier = Head::new(&mut scope, names.classifier(), config.last, classes)?;
         Ok(MobileNetV2 { stem, blocks, last, classifier })
     }
 }
@@ -238,6 +238,6 @@ impl Network for MobileNetV2 {
             x = block.forward(&x, pass)?;
         }
         let x = relu6(self.last.forward(&x, pass)?)?;
-        self.classifier.forward(&global_average_pool(&x)?)
+        self.classifier.forward(global_average_pool(&x)?)
     }
 }

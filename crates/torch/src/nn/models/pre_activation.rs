@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::layers::{Conv2d, ConvBn, Linear, global_average_pool, relu};
+use crate::nn::layers::{Conv2d, ConvBn, Head, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 
@@ -13,7 +13,7 @@ pub(super) struct PreActivation {
     pub stem: Conv2d,
     pub blocks: Vec<Block>,
     pub bn: BatchNorm,
-    pub head: Linear,
+    pub head: Head,
 }
 
 /// Two or three times batchnorm → ReLU → convolution, and the shortcut. A convolution is kept with
@@ -32,7 +32,7 @@ impl Network for PreActivation {
             x = block.forward(&x, pass)?;
         }
         let x = relu(self.bn.forward(&x, pass)?)?;
-        self.head.forward(&global_average_pool(&x)?)
+        self.head.forward(global_average_pool(&x)?)
     }
 }
 

@@ -11,7 +11,7 @@ use super::pre_activation::{Block, PreActivation};
 use super::residual::residual_blocks;
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::layers::{Conv2d, ConvBn, Linear, conv};
+use crate::nn::layers::{Conv2d, ConvBn, Head, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
@@ -116,6 +116,6 @@ fn build(mut scope: Scope, config: Config) -> Result<PreActivation> {
         stem,
         blocks: built,
         bn,
-        head: Linear::new(scope.sub("fc"), inputs, classes)?,
+        head: Head::new(&mut scope, "fc", inputs, classes)?,
     })
 }

@@ -9,7 +9,7 @@ use tch::Tensor;
 use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, usual_momentum};
 use super::residual::residual_blocks;
 use crate::nn::fault::Result;
-use crate::nn::layers::{ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
+use crate::nn::layers::{ConvBn, ConvShape, Head, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
@@ -138,7 +138,7 @@ fn arch(variant: Variant, shapes: &Shapes) -> Arch {
 struct ResNet {
     conv1: ConvBn,
     blocks: Vec<Block>,
-    fc: Linear,
+    fc: Head,
 }
 
 /// Convolution → batchnorm, with ReLU between; the shortcut is added before the last ReLU.
@@ -166,7 +166,7 @@ impl ResNet {
             blocks.push(Block { units, downsample });
             inputs = block.outputs;
         }
-        Ok(ResNet { conv1, blocks, fc: Linear::new(scope.sub("fc"), inputs, classes)? })
+        Ok(ResNet { conv1, blocks, fc: Head::new(&mut scope, "fc", inputs, classes)? })
     }
 }
 
@@ -177,7 +177,7 @@ impl Network for ResNet {
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.fc.forward(&global_average_pool(&x)?)
+        self.fc.forward(global_average_pool(&x)?)
     }
 }
 

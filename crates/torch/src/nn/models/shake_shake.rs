@@ -10,7 +10,7 @@ use tch::Tensor;
 use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, usual_momentum};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::{Fault, Result};
-use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv, global_average_pool, relu};
+use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Head, conv, global_average_pool, relu};
 use crate::nn::network::Network;
 use crate::nn::pass::Pass;
 use crate::nn::scope::Scope;
@@ -167,7 +167,7 @@ struct ShakeShake {
     stem_relu: bool,
     blocks: Vec<Block>,
     last_relu: bool,
-    head: Linear,
+    head: Head,
 }
 
 enum Stem {
@@ -213,7 +213,7 @@ impl ShakeShake {
             }
         }
         let Port { stem_relu, last_relu, head, .. } = *port;
-        let head = Linear::new(scope.sub(head), inputs, classes)?;
+        let head = Head::new(&mut scope, head, inputs, classes)?;
         Ok(ShakeShake { stem, stem_relu, blocks, last_relu, head })
     }
 }
@@ -317,7 +317,7 @@ impl Network for ShakeShake {
         if self.last_relu {
             x = relu(x)?;
         }
-        self.head.forward(&global_average_pool(&x)?)
+        self.head.forward(global_average_pool(&x)?)
     }
 }
 

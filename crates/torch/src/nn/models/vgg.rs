@@ -44,6 +44,7 @@ struct Config {
     classes: usize,
     /// With timm's head.
     timm: bool,
+    preset: Option<&'static str>,
 }
 
 fn named(name: &str, shapes: &Shapes) -> Option<Arch> {
@@ -60,9 +61,13 @@ fn all(shapes: &Shapes) -> impl Iterator<Item = Arch> {
     let head = if timm { "head.fc.weight" } else { "classifier.6.weight" };
     let channels = shapes.dim("features.0.weight", 1).unwrap_or(3);
     let classes = shapes.dim(head, 0).unwrap_or(1000);
+    // The layers before the head are those of networks for small images, too.
+    let preset = shapes.has(if timm { "pre_logits.fc1.weight" } else { "classifier.3.weight" });
+    let preset = preset.then_some("imagenet");
     DEPTHS.into_iter().flat_map(move |(depth, convs)| {
-        [false, true]
-            .map(|batchnorm| arch(Config { depth, convs, batchnorm, channels, classes, timm }))
+        [false, true].map(|batchnorm| {
+            arch(Config { depth, convs, batchnorm, channels, classes, timm, preset })
+        })
     })
 }
 
@@ -72,7 +77,7 @@ fn arch(config: Config) -> Arch {
         name: format!("vgg{}{suffix}", config.depth),
         classes: config.classes,
         channels: config.channels,
-        preset: Some("imagenet"),
+        preset: config.preset,
         build: Box::new(move |scope| Ok(Box::new(Vgg::new(scope, config)?))),
     }
 }
@@ -90,8 +95,13 @@ enum Layer {
 }
 
 enum Head {
+    /// Another one: features come out.
+    None,
     Torchvision([Linear; 3]),
-    Timm { convs: [Conv2d; 2], fc: Linear },
+    Timm {
+        convs: [Conv2d; 2],
+        fc: Linear,
+    },
 }
 
 impl Vgg {
@@ -127,24 +137,29 @@ impl Head {
                 bias: true,
                 ..conv(inputs, HIDDEN, kernel, 1)
             };
+            let Some(mut hidden) = scope.head("pre_logits") else { return Ok(Head::None) };
+            let convs = [
+                Conv2d::new(hidden.sub("fc1"), shape(inputs, SIDE))?,
+                Conv2d::new(hidden.sub("fc2"), shape(HIDDEN, 1))?,
+            ];
+            let Some(mut last) = scope.head("head") else { return Ok(Head::None) };
             return Ok(Head::Timm {
-                convs: [
-                    Conv2d::new(scope.sub("pre_logits.fc1"), shape(inputs, SIDE))?,
-                    Conv2d::new(scope.sub("pre_logits.fc2"), shape(HIDDEN, 1))?,
-                ],
-                fc: Linear::new(scope.sub("head.fc"), HIDDEN, config.classes)?,
+                convs,
+                fc: Linear::new(last.sub("fc"), HIDDEN, config.classes)?,
             });
         }
+        let Some(mut scope) = scope.head("classifier") else { return Ok(Head::None) };
         Ok(Head::Torchvision([
-            Linear::new(scope.sub("classifier.0"), inputs * SIDE * SIDE, HIDDEN)?,
-            Linear::new(scope.sub("classifier.3"), HIDDEN, HIDDEN)?,
-            Linear::new(scope.sub("classifier.6"), HIDDEN, config.classes)?,
+            Linear::new(scope.sub("0"), inputs * SIDE * SIDE, HIDDEN)?,
+            Linear::new(scope.sub("3"), HIDDEN, HIDDEN)?,
+            Linear::new(scope.sub("6"), HIDDEN, config.classes)?,
         ]))
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let side = SIDE as i64;
         match self {
+            Head::None => Ok(x.shallow_clone()),
             Head::Torchvision([first, second, last]) => {
                 let x = x.f_adaptive_avg_pool2d([side, side])?.f_flatten(1, -1)?;
                 let x = relu(second.forward(&relu(first.forward(&x)?)?)?)?;

@@ -144,7 +144,8 @@ struct Vgg {
     /// Values an image that the classifier takes, and channels they come in.
     flat: usize,
     outputs: usize,
-    classifier: [Linear; LINEAR],
+    /// None: the head is another one.
+    classifier: Option<[Linear; LINEAR]>,
 }
 
 /// A convolution, with batchnorm or without.
@@ -170,11 +171,14 @@ impl Vgg {
             inputs = outputs;
         }
         let [a, b] = config.hidden;
-        let classifier = [
-            Linear::new(scope.sub("classifier.1"), config.flat, a)?,
-            Linear::new(scope.sub("classifier.4"), a, b)?,
-            Linear::new(scope.sub("classifier.6"), b, config.classes)?,
-        ];
+        let classifier = match scope.head("classifier") {
+            None => None,
+            Some(mut head) => Some([
+                Linear::new(head.sub("1"), config.flat, a)?,
+                Linear::new(head.sub("4"), a, b)?,
+                Linear::new(head.sub("6"), b, config.classes)?,
+            ]),
+        };
         Ok(Vgg { features, flat: config.flat, outputs: inputs, classifier })
     }
 
@@ -203,7 +207,9 @@ impl Vgg {
 
 impl Network for Vgg {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        self.check_size(x)?;
+        if self.classifier.is_some() {
+            self.check_size(x)?;
+        }
         let mut x = x.shallow_clone();
         for (unit, pooled) in &self.features {
             x = relu(match unit {
@@ -214,7 +220,7 @@ impl Network for Vgg {
                 x = x.f_max_pool2d([2, 2], [2, 2], [0, 0], [1, 1], false)?;
             }
         }
-        let [first, second, last] = &self.classifier;
+        let Some([first, second, last]) = &self.classifier else { return Ok(x) };
         let x = pass.dropout(x.f_flatten(1, -1)?)?;
         let x = pass.dropout(relu(first.forward(&x)?)?)?;
         last.forward(&relu(second.forward(&x)?)?)

@@ -9,7 +9,7 @@ use super::family::{Arch, Conv as ConvInit, Family, Initial, Recipe, Sizes, coun
 use super::pre_activation::{Block, PreActivation};
 use crate::nn::batch_norm::BatchNorm;
 use crate::nn::fault::Result;
-use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Linear, conv};
+use crate::nn::layers::{Conv2d, ConvBn, ConvShape, Head, conv};
 use crate::nn::scope::Scope;
 use crate::nn::shapes::Shapes;
 
@@ -111,6 +111,6 @@ fn build(mut scope: Scope, config: Config) -> Result<PreActivation> {
         stem: conv1,
         blocks,
         bn,
-        head: Linear::new(scope.sub("linear"), inputs, classes)?,
+        head: Head::new(&mut scope, "linear", inputs, classes)?,
     })
 }

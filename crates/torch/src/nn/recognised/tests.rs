@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use crate::nn::models;
 use swa_tools::checkpoint::{Dtype, TensorInfo};
 
 /// A model's state dict by PyTorch (`fixtures/golden/families.py`).
@@ -40,7 +41,7 @@ fn layouts() -> Vec<Layout> {
 }
 
 fn found(arch: &Arch, shapes: &Shapes) -> Found {
-    build(&arch.build, shapes, &Freeze::default(), None).unwrap().1
+    build(&arch.build, shapes, &Freeze::default(), None, false).unwrap().1
 }
 
 fn problems(arch: &Arch, shapes: &Shapes) -> Vec<String> {
