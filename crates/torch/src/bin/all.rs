@@ -1,6 +1,9 @@
 //! The commands that need libtorch as one program, for wheels: what they share, which is nearly all, is in it once. Which
 //! one it is, the name says that it was started by, or SWA_COMMAND: a command that starts itself knows its file alone.
 
+// Each command brings the flags that it takes.
+#![allow(clippy::duplicate_mod)]
+
 #[path = "swa-bn-update.rs"]
 mod swa_bn_update;
 #[path = "swa-eval.rs"]
