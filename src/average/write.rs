@@ -219,8 +219,9 @@ fn complete(folder: &mut AtomicFolder, output: &OutputPlan, files: &Files) -> Re
 
 /// What a model's folder holds beside its tensors: configuration and tokenizer of the last input, and the index.
 pub(super) fn small_files(output: &OutputPlan, files: &Files) -> Result<Vec<(String, Vec<u8>)>> {
-    let last = output.inputs()[output.inputs().len() - 1].path();
-    let names = if last.is_dir() { model_files(last)? } else { vec![] };
+    let last = output.inputs()[output.inputs().len() - 1];
+    let names = if last.is_folder() { model_files(last.path())? } else { vec![] };
+    let last = last.path();
     let read = |name: String| {
         let from = last.join(&name);
         let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, "read", e))?;

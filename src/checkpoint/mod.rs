@@ -127,6 +127,11 @@ impl Checkpoint {
         names::WRAPPERS.iter().filter(has).copied().collect()
     }
 
+    /// Whether it was opened as a folder, in which its files lie.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.files.first().is_some_and(|file| file.path() != self.path)
+    }
+
     /// The path that it was opened by.
     pub fn path(&self) -> &Path {
         &self.path

@@ -114,7 +114,7 @@ impl Output {
                 .at(&path)
                 .remedy("name one, without .safetensors"));
         }
-        let folders = inputs.last().is_some_and(|input| input.path().is_dir());
+        let folders = inputs.last().is_some_and(Checkpoint::is_folder);
         if format.is_none() && (folders || max_shard_size.is_some()) {
             check_folder(&path, force, &paths)?;
             return Ok(Target::Folder { path, max_shard: *max_shard_size });
