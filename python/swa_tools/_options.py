@@ -97,6 +97,9 @@ class Data(Take, total=False):
     format: Literal["idx", "cifar", "webdataset", "parquet", "flat", "imagefolder"] | None
     # what the folder holds; default: recognised from its files
     labels: Path | None  # the labels of images in one folder
+    label_column: str | None  # the column of labels: heading or number; several with commas: one a class
+    image_column: str | None  # the column of the images' names
+    first_label: int | None  # what number the first class has in labels, 0 or 1
     classes: Path | None  # all classes, where labels does not hold them all
     class_map: Path | None  # which output of the network stands for which class of the data
     samples: int | None  # only so many images, drawn by seed
@@ -113,6 +116,7 @@ class Data(Take, total=False):
     device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
     precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
     arch: str | None  # the architecture; default: recognised from names and shapes
+    network: str | None  # what the names of the network's tensors begin with, where a file holds several
     program: Path | Sequence[Path] | None  # the network, as torch.export.save wrote it (.pt2)
     no_verify: bool  # do not compare models with the digests written into them
     devices: str | None  # share the pass between devices, a process each: "all", "0,2"
