@@ -358,8 +358,11 @@ fn meaning(photometric: usize, bits: usize, count: usize, extra: &[usize]) -> Op
         (3, 8, 2) if matches!(extra, [0]) => Meaning::Palette,
         (2, 8 | 16, 3) if alone => Meaning::Rgb,
         (2, 8 | 16, 4) if matches!(extra, [] | [0 | 2]) => Meaning::Rgb,
-        (2, 8, 5 | 6) if matches!(extra, [0, 0] | [0, 0, 0] | [2, 0] | [2, 0, 0]) => {
-            if extra.len() == count - 3 { Meaning::Rgb } else { return None }
+        (2, 8, 5 | 6)
+            if extra.len() == count - 3
+                && matches!(extra, [0, 0] | [0, 0, 0] | [2, 0] | [2, 0, 0]) =>
+        {
+            Meaning::Rgb
         }
         (2, 8, 4) if extra == [1] => Meaning::Multiplied,
         (5, 8, 4) if alone => Meaning::Cmyk,

@@ -170,7 +170,7 @@ impl<'a> Scope<'_, 'a> {
         let name = self.full(name);
         self.weights.heads.push(name.clone());
         let exact = self.exact;
-        (!self.weights.headless).then(|| Scope {
+        (!self.weights.headless).then_some(Scope {
             weights: self.weights,
             name,
             exact,

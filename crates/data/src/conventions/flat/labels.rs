@@ -89,7 +89,7 @@ pub(super) fn has_label(text: &str) -> Result<bool> {
             .is_some_and(|headings| headings.iter().any(|h| words::is_label(h))));
     }
     let first = table::lines(text).next().map_or("", |(_, line)| line);
-    Ok(first.split(['\t', ',', ';']).any(|cell| words::is_label(cell)))
+    Ok(first.split(['\t', ',', ';']).any(words::is_label))
 }
 
 fn of_text(
