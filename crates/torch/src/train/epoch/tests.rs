@@ -112,7 +112,6 @@ fn same_as_pytorch(key: &str) {
         }
         assert!(worst <= SAME.max(3.0 * of_weights), "{key}: {name} is off by {worst:e}");
     }
-    println!("{key}: weights off by {worst:.1e} of each tensor's largest");
 }
 
 #[test]
