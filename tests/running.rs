@@ -145,7 +145,7 @@ proptest! {
         let names: Vec<PathBuf> = (0..rows.len()).map(|i| dir.path().join(format!("c_{i}.safetensors"))).collect();
         for (i, (name, row)) in names.iter().zip(&rows).enumerate() {
             // No two are the same, which would count once.
-            save(name, &[&tensors(&row[..n])[..], &[i64s("number", &[i as i64])]].concat());
+            save(name, &[&tensors(&row[..n])[..], &[f32s("number", &[i as f32])]].concat());
             let file = std::fs::File::open(name).unwrap();
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
         }
@@ -351,7 +351,7 @@ fn settings_stay_what_they_were() {
         (&["--include", "^w"], "--include: not given at its beginning, `^w` now"),
         (&["--allow-nonfinite"], "--allow-nonfinite: not given at its beginning, given now"),
         (&["--keep-names"], "--keep-names: "),
-        (&["--weights-key", "model"], "--weights-key: "),
+        (&["--weights-key", "model"], "--weights-key model: no tensor's name begins with it"),
         (&["--keys", "union"], "a state takes no --keys union"),
     ] {
         refused(dir.path(), 2, &more(flags), &[part]);
