@@ -1,14 +1,14 @@
 #!/bin/sh
 # Writes release archives of swa-avg into dist/, with their checksums: static, so that each runs on any Linux of its
 # processor. Named as `cargo binstall` expects. TARGETS chooses; by default this machine's, and 64-bit Arm where Rust's
-# library for it is installed. Cross-compiling needs a linker: CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER.
+# library for it is installed, which brings its own C library; Rust's own linker does the rest.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}
 cargo=${CARGO:-cargo}
 version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 host=$(rustc -vV | sed -n 's/^host: //p')
-arm=aarch64-unknown-linux-gnu
+arm=aarch64-unknown-linux-musl
 
 has_library() { [ -d "$(rustc --print target-libdir --target "$1" 2>/dev/null)" ]; }
 if [ -z "${TARGETS:-}" ]; then
@@ -42,8 +42,10 @@ for triple in $TARGETS; do
         folder=$target/$triple/release
         set -- --target "$triple"
     fi
+    linker=
+    [ "$triple" != "$arm" ] || [ "$host" = "$arm" ] || linker=-Clinker=rust-lld
     "$cargo" rustc --release --locked --package swa-tools --bin swa-avg "$@" -- \
-        -Ctarget-feature=+crt-static -Cstrip=symbols
+        -Ctarget-feature=+crt-static -Cstrip=symbols $linker
     name=swa-tools-$triple-v$version
     mkdir -p "$work/$name/completions" "$work/$name/man"
     cp "$folder/swa-avg" README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$work/$name"
