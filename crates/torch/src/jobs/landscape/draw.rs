@@ -7,8 +7,8 @@ use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Choice, Progress, Result, TRANSFORM_KEY, Unit};
 
 use super::images::Opened;
+use super::options::{Bn, DrawLandscape, Drawn, Landscape, Points, SavedPoints, TOOL};
 use super::weights::{Models, Vector};
-use super::{Bn, DrawLandscape, Drawn, Landscape, Points, SavedPoints, TOOL};
 use crate::jobs::common::{open, since};
 use crate::jobs::sharing::{State, digests, names};
 use crate::landscape::{

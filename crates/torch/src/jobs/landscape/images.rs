@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use swa_data::{Dataset, Loader, Transform};
 use swa_tools::{Progress, Result, setting};
 
-use super::{Bn, DrawLandscape};
+use super::options::{Bn, DrawLandscape};
 use crate::bn_update::layerwise;
 use crate::landscape::Pixels;
 use crate::nn::memory::Budget;

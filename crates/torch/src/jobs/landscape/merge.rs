@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use swa_tools::{Error, Kind, Progress, Result};
 
-use super::{Landscape, TOOL};
+use super::options::{Landscape, TOOL};
 use crate::jobs::common::since;
 use crate::jobs::sharing::State;
 use crate::landscape::{About, Results};
