@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::results::Values;
+use super::results::{Measured, Values};
 use super::vectors::norm;
 pub use crate::bn_update::Statistics;
 use crate::bn_update::layerwise;
@@ -30,13 +30,6 @@ pub(crate) struct Pixels {
     /// Of the training loss; None: those of the statistics.
     pub train: Option<Vec<Batch>>,
     pub test: Vec<Batch>,
-}
-
-/// What was found at a point.
-pub(crate) struct Measured {
-    pub values: Values,
-    /// Of each test image; empty where the network overflowed.
-    pub test: Vec<Outcome>,
 }
 
 impl Pixels {

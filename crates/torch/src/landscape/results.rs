@@ -3,7 +3,7 @@
 use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 
-use super::gauge::Measured;
+use crate::evaluate::Outcome;
 use crate::parts::{Content, read_tensor};
 
 /// What was found at a point. NaN where the network overflowed.
@@ -23,6 +23,13 @@ pub struct Values {
 
 /// Numbers that are kept of a point.
 const KEPT: usize = 5;
+
+/// What was found at a point.
+pub(crate) struct Measured {
+    pub values: Values,
+    /// Of each test image; empty where the network overflowed.
+    pub test: Vec<Outcome>,
+}
 
 /// What was found at the points of a picture; of its models, at each test image.
 #[derive(Debug, Clone, PartialEq)]

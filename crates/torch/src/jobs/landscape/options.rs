@@ -13,7 +13,7 @@ use crate::session;
 /// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-landscape";
 
-/// Options of [`draw_landscape()`]: which models, which points, which images.
+/// Options of [`super::draw_landscape()`]: which models, which points, which images.
 #[derive(Debug, Clone)]
 pub struct DrawLandscape {
     /// The models that define the picture: three for a plane, two for a line, any number for rays.
@@ -82,7 +82,7 @@ choices! {
     }
 }
 
-/// The outcome of [`draw_landscape()`].
+/// The outcome of [`super::draw_landscape()`].
 #[allow(clippy::large_enum_variant)] // there is one at a time
 pub enum Drawn {
     /// All points.
