@@ -53,6 +53,17 @@ evaluate() {
     keep "$states/$file" "$file"
 }
 
+# budgets SEED FIRST ONE QUARTER HALF: a column of the paper's tables, from runs called swa, sgd and sgd-1.5: SWA's snapshots
+# from epoch FIRST on, read after 1, 1.25 and 1.5 B.
+budgets() {
+    average swa "$1" "$2" "$3" swa-1
+    average swa "$1" "$2" "$4" swa-1.25
+    average swa "$1" "$2" "$5" swa-1.5
+    evaluate "$1" models "sgd-$1/results/last.safetensors" "sgd-1.5-$1/results/last.safetensors" \
+        "swa-1-$1.safetensors" "swa-1.25-$1.safetensors" "swa-1.5-$1.safetensors" \
+        "swa-$1/ckpt_$(printf %04d "$5").safetensors"
+}
+
 # The whole experiment; or, where xargs asks for it, one run or what follows the runs of a seed.
 experiment() {
     case ${3-} in

@@ -11,13 +11,6 @@ runs() {
     echo "sgd $recipe --epochs 100 --trunk $states/swa-@"
 }
 
-seed_done() {
-    average swa "$1" 81 100 swa-1
-    average swa "$1" 81 125 swa-1.25
-    average swa "$1" 81 150 swa-1.5
-    evaluate "$1" models "sgd-$1/results/last.safetensors" "sgd-1.5-$1/results/last.safetensors" \
-        "swa-1-$1.safetensors" "swa-1.25-$1.safetensors" "swa-1.5-$1.safetensors" \
-        "swa-$1/ckpt_0150.safetensors"
-}
+seed_done() { budgets "$1" 81 100 125 150; }
 
 experiment "$@"

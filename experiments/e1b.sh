@@ -11,13 +11,6 @@ runs() {
     echo "sgd $recipe --epochs 48 --trunk $states/swa-@"
 }
 
-seed_done() {
-    average swa "$1" 41 48 swa-1
-    average swa "$1" 41 60 swa-1.25
-    average swa "$1" 41 72 swa-1.5
-    evaluate "$1" models "sgd-$1/results/last.safetensors" "sgd-1.5-$1/results/last.safetensors" \
-        "swa-1-$1.safetensors" "swa-1.25-$1.safetensors" "swa-1.5-$1.safetensors" \
-        "swa-$1/ckpt_0072.safetensors"
-}
+seed_done() { budgets "$1" 41 48 60 72; }
 
 experiment "$@"

@@ -11,12 +11,6 @@ runs() {
     echo "sgd $recipe --epochs 60 --trunk $states/swa-@"
 }
 
-seed_done() {
-    average swa "$1" 49 60 swa-1
-    average swa "$1" 49 75 swa-1.25
-    average swa "$1" 49 90 swa-1.5
-    evaluate "$1" models "sgd-$1/results/last.safetensors" "sgd-1.5-$1/results/last.safetensors" \
-        "swa-1-$1.safetensors" "swa-1.25-$1.safetensors" "swa-1.5-$1.safetensors" "swa-$1/ckpt_0090.safetensors"
-}
+seed_done() { budgets "$1" 49 60 75 90; }
 
 experiment "$@"
