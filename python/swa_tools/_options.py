@@ -112,7 +112,7 @@ class Data(Take, total=False):
     mean: Sequence[float] | None  # of each channel, of values from 0 to 1
     std: Sequence[float] | None  # of each channel
     interpolation: Literal["bilinear", "bicubic"] | None  # how resizing interpolates
-    transform: Literal["eval", "train"] | None  # the pixels of evaluation, or those of training
+    transform: Literal["eval", "train", "crop", "resized"] | None  # the pixels of evaluation, or those of training
     device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
     precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
     arch: str | None  # the architecture; default: recognised from names and shapes

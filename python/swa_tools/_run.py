@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import selectors
-import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,7 @@ def run(
 ) -> dict[str, Any]:
     """Runs a command with ``--json`` and returns the last object that it prints.
 
-    ``each`` is called with every object but the last. An error of the command becomes a ``SwaError``. If this is
+    ``each`` is called with every update of a follower, as it comes. An error of the command becomes a ``SwaError``. If this is
     interrupted, or ``progress`` or ``each`` fails, the command is interrupted too, and waited for: it leaves no
     temporary file behind.
     """
@@ -54,21 +53,15 @@ def run(
     show = reporter(progress)
     shown = "none" if show is None else "json"
     command = [tool, "--json", f"--progress={shown}", *arguments]
-    child = subprocess.Popen(
-        command,
-        executable=path,
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
     objects: list[dict[str, Any]] = []
     lines: list[str] = []
 
     def on_stdout(line: str) -> None:
-        if each is not None and objects:
-            each(objects.pop())
-        objects.append(json.loads(line))
+        found = json.loads(line)
+        if each is not None and found.get("event") == "update":
+            each(found)
+        else:
+            objects.append(found)
 
     def on_stderr(line: str) -> None:
         if show is not None and line.startswith('{"done":'):
@@ -78,24 +71,32 @@ def run(
             if not line.startswith("error: "):
                 log.info("%s", line)
 
+    child: subprocess.Popen[bytes] | None = None
     try:
+        child = subprocess.Popen(
+            command,
+            executable=path,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         _read(child, on_stdout, on_stderr)
         code = child.wait()
     except BaseException:
-        _interrupt(child)
+        if child is not None:
+            _interrupt(child)
         raise
     finally:
         if isinstance(show, _Bar):
             show.close()
-        for pipe in (child.stdout, child.stderr):
+        for pipe in (child.stdout, child.stderr) if child is not None else ():
             if pipe is not None:
                 pipe.close()
     last = objects[-1] if objects else {}
     if code == 0 and objects:
         return last
     if "error" in last:
-        if each is not None and len(objects) > 1:
-            each(objects[-2])
         raise of_json(last["error"])
     raise of_exit(tool, code, lines)
 
@@ -127,12 +128,17 @@ def _interrupt(child: subprocess.Popen[bytes]) -> None:
     """Ends a command as Ctrl-C does, and waits until it has cleaned up."""
     # From a terminal it may have come already. The command cleans up all the same.
     if child.poll() is None:
-        child.send_signal(signal.SIGINT)
+        # Not SIGINT: what a shell started in the background ignores that, and so do its children.
+        child.terminate()
     try:
         child.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
 
 
 class _Bar:

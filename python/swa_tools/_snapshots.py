@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,6 +37,9 @@ class Snapshots:
         snapshots.average("swa.pth")
     """
 
+    #: What the names of the files end with.
+    ending = ".pth"
+
     def __init__(
         self,
         folder: Union[str, os.PathLike[str]],
@@ -59,7 +64,7 @@ class Snapshots:
         if epochs is None:
             remedy = "say how many epochs there are, or start at the number of one"
             raise UsageError(f"start is a share of all epochs: {self.start}", remedy=remedy)
-        return round(self.start * epochs) + 1
+        return math.floor(self.start * epochs + 0.5) + 1
 
     def due(self, epoch: int, epochs: int | None = None) -> bool:
         """Whether to save after an epoch, of so many."""
@@ -68,7 +73,7 @@ class Snapshots:
 
     def path(self, epoch: int) -> Path:
         """The file of an epoch."""
-        return self.folder / f"epoch_{epoch:04}.pth"
+        return self.folder / f"epoch_{epoch:04}{self.ending}"
 
     def save(self, model: Any, epoch: int) -> Path | None:
         """Writes the weights of a model, or a state dict, whole or not at all; None where another process does.
@@ -87,7 +92,10 @@ class Snapshots:
         # No checkpoint by its name, until it is whole.
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            torch.save(dict(state_dict), temporary)
+            with open(temporary, "wb") as file:
+                torch.save(dict(state_dict), file)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -98,7 +106,8 @@ class Snapshots:
 
     def files(self) -> list[Path]:
         """The files that are there, oldest first."""
-        return sorted(self.folder.glob("epoch_*.pth"))
+        found = {_epoch(path): path for path in self.folder.glob(f"epoch_*{self.ending}")}
+        return [path for epoch, path in sorted(found.items()) if epoch >= 0]
 
     def average(self, output: Output, **options: Unpack[_options.Average]) -> Averaged | None:
         """The mean of all snapshots: see :func:`swa_tools.average`. None where another process does it."""
@@ -108,6 +117,12 @@ class Snapshots:
             remedy = "train beyond the first epoch that counts, or lower start"
             raise UsageError(f"`{word(self.folder)}` has no snapshots", kind="no-match", remedy=remedy)
         return average(self.files(), output, **options)
+
+
+def _epoch(path: Path) -> int:
+    """The number in a file's name; below 0 if it has none."""
+    number = re.match(r"epoch_(\d+)\.", path.name)
+    return int(number[1]) if number else -1
 
 
 def _is_first() -> bool:

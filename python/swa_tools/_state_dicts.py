@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ._errors import InputError, SwaError, UsageError
+from ._errors import InputError, SwaError, UsageError, WriteError
 from ._jobs import average
 from ._report import optional
 
@@ -43,15 +44,18 @@ def average_state_dicts(
     dtype: Literal["keep", "f32", "f16", "bf16", "f64"] | None = None,
 ) -> dict[str, Any]:
     """The exact mean of state dicts, rounded once: the same bits as :func:`swa_tools.average` of their files.
+    Equal ones count as often as they are given (``allow_duplicates``).
 
     Each is a mapping from names to tensors of PyTorch or arrays of NumPy, all with the same names and shapes. They are
-    taken one after the other, so a generator needs memory for one at a time, and a copy of each is kept in /dev/shm
-    until the mean is computed. Integers and booleans come from the last.
+    taken one after the other, and a copy of each is kept in /dev/shm (or TMPDIR, if that has too little room) until the mean is
+    computed. Integers and booleans come from the last.
 
     Returns tensors of the kind that came in, on their device. Raises ``InputError`` where names, shapes, types or
     devices differ; it names the tensor.
     """
-    with tempfile.TemporaryDirectory(prefix="swa-", dir=_memory()) as folder:
+    with tempfile.TemporaryDirectory(prefix="state-dicts-", dir=_memory()) as folder, tempfile.TemporaryDirectory(
+        prefix="state-dicts-"
+    ) as on_disk:
         files: list[Path] = []
         device: Any = None
         kind: Any = None
@@ -69,19 +73,39 @@ def average_state_dicts(
                         tensor=name,
                         remedy="move all to one device, such as {k: v.cpu() for k, v in state_dict.items()}",
                     )
-            files.append(Path(folder) / f"{index:06}.safetensors")
-            save(files[-1], {name: value for name, (_, _, value) in arrays.items()})
-            del arrays
+            tensors = {name: value for name, (_, _, value) in arrays.items()}
+            files.append(_copy(tensors, f"{index:06}.safetensors", [Path(folder), Path(on_disk)]))
+            del arrays, tensors
         if not files:
             raise UsageError("there are no state dicts", kind="no-match")
         if not kind and dtype == "bf16":
             raise UsageError("NumPy has no bf16", remedy="choose another dtype, or pass tensors of PyTorch")
-        output = Path(folder) / "mean.safetensors"
+        output = files[-1].with_name("mean.safetensors")
         try:
-            done = average(files, output, weights=weights, dtype=dtype, by_position=True, keep_names=True)
+            done = average(files, output, weights=weights, dtype=dtype, by_position=True, keep_names=True, allow_duplicates=True)
         except SwaError as error:
-            raise _without_paths(error, Path(folder)) from None
+            raise _without_paths(_without_paths(error, Path(folder)), Path(on_disk)) from None
         return _load(Path(done.output), bool(kind), device)
+
+
+def _copy(tensors: Mapping[str, Any], name: str, folders: Sequence[Path]) -> Path:
+    """A file of the tensors in the first folder that has room. Containers have little in /dev/shm."""
+    for folder in folders:
+        path = folder / name
+        try:
+            save(path, tensors)
+            return path
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            if error.errno != errno.ENOSPC:
+                raise
+    raise WriteError(
+        f"`{folders[-1]}`: no room for a copy of a state dict",
+        kind="io",
+        exit_code=4,
+        file=str(folders[-1]),
+        remedy="set TMPDIR to a folder with more",
+    )
 
 
 def _without_paths(error: SwaError, folder: Path) -> SwaError:

@@ -96,10 +96,19 @@ def test_a_run_is_followed(here: Path, checkpoints: list[Path]) -> None:
     updates: list[reports.FollowUpdate] = []
     run = here / "run"
     run.mkdir()
-    for path in checkpoints[:3]:
-        (run / path.name).symlink_to(path)
-    done = swa_tools.follow("run/ckpt_*", "swa.safetensors", on_update=updates.append, until=3, poll=0.05)
-    assert updates[-1].count == 3 and len(done.inputs) == 3
+    left = checkpoints[:3]
+
+    def updated(update: reports.FollowUpdate | None) -> None:
+        # The next one comes only when the last update has been heard of.
+        if update is not None:
+            updates.append(update)
+        if left:
+            path = left.pop(0)
+            (run / path.name).symlink_to(path)
+
+    updated(None)
+    done = swa_tools.follow("run/ckpt_*", "swa.safetensors", on_update=updated, until=3, idle=30, poll=0.05)
+    assert [update.count for update in updates] == [1, 2, 3] and len(done.inputs) == 3
 
 
 def test_recompute_and_evaluate(here: Path, checkpoints: list[Path]) -> None:
@@ -189,7 +198,17 @@ def large(folder: Path) -> list[str]:
     return ["a.safetensors", "b.safetensors"]
 
 
-def test_an_interrupted_average_leaves_nothing(here: Path) -> None:
+@pytest.mark.parametrize("of_shell", [signal.SIG_DFL, signal.SIG_IGN])
+def test_an_interrupted_average_leaves_nothing(here: Path, of_shell: signal.Handlers) -> None:
+    """Also below a shell's background, where Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, of_shell)
+    try:
+        interrupted(here)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupted(here: Path) -> None:
     inputs = large(here)
     seen: list[set[str]] = []
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 import swa_tools
+from swa_tools import _state_dicts
 from safetensors.numpy import load_file
 
 
@@ -21,6 +24,42 @@ def test_arrays_average_as_their_files_do(here: Path, checkpoints: list[Path]) -
         assert str(mean[name].dtype) == str(value.dtype)
     weighted = swa_tools.average_state_dicts([{"x": numpy.float32([0])}, {"x": numpy.float32([8])}], [3, 1])
     assert float(weighted["x"][0]) == 2.0
+
+
+def test_equal_state_dicts_count_as_often_as_they_are_given() -> None:
+    zero, eight = {"x": numpy.float32([0])}, {"x": numpy.float32([8])}
+    mean = swa_tools.average_state_dicts([zero, zero, eight, zero])
+    assert float(mean["x"][0]) == 2.0
+
+
+def test_a_full_memory_folder_is_no_end(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = _state_dicts.save
+
+    def full(path: Path, tensors: Any) -> None:
+        if str(path).startswith(memory) or not room:
+            path.write_bytes(b"a part")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(path, tensors)
+
+    (here / "memory").mkdir()
+    memory, room = str(here / "memory"), True
+    monkeypatch.setattr(_state_dicts, "_memory", lambda: memory)
+    monkeypatch.setattr(_state_dicts, "save", full)
+    pair = [{"x": numpy.float32([0])}, {"x": numpy.float32([8])}]
+    assert float(swa_tools.average_state_dicts(pair)["x"][0]) == 4.0
+    room = False
+    with pytest.raises(swa_tools.WriteError, match="TMPDIR"):
+        swa_tools.average_state_dicts(pair)
+    assert os.listdir(memory) == []
+
+
+def test_files_are_in_the_order_of_their_epochs(here: Path) -> None:
+    snapshots = swa_tools.Snapshots(here)
+    for epoch in (10000, 9999, 5):
+        snapshots.path(epoch).touch()
+    (here / "epoch_last.pth").touch()
+    assert snapshots.files() == [snapshots.path(epoch) for epoch in (5, 9999, 10000)]
+    assert [snapshots.first(epochs) for epochs in (6, 10, 20)] == [6, 9, 16]
 
 
 def test_any_layout_of_an_array_counts() -> None:

@@ -13,18 +13,6 @@ from .._errors import UsageError
 from .._snapshots import Snapshots
 
 
-class _Snapshots(Snapshots):
-    """With the ending that a trainer's files have."""
-
-    ending = ".pth"
-
-    def path(self, epoch: int) -> Path:
-        return self.folder / f"epoch_{epoch:04}{self.ending}"
-
-    def files(self) -> list[Path]:
-        return sorted(self.folder.glob(f"epoch_*{self.ending}"))
-
-
 class Choice:
     """Which epochs count: the arguments of every ``SWASnapshots``.
 
@@ -48,7 +36,7 @@ class Choice:
         super().__init__()
         if at_cycle_end and (every != 1 or swa_lr is not None):
             raise UsageError("at_cycle_end goes with neither every nor swa_lr")
-        self.snapshots = _Snapshots(folder, start=start, every=every)
+        self.snapshots = Snapshots(folder, start=start, every=every)
         self.snapshots.ending = self.ending
         self.at_cycle_end = at_cycle_end
         self.swa_lr = swa_lr
