@@ -33,12 +33,12 @@ train_one() {
 }
 
 # average RUN SEED FIRST LAST NAME: the mean of a run's snapshots of these epochs, with the statistics of the very images
-# that it was trained on.
+# that it was trained on, with their augmentation ($augment where it is not the preset's).
 average() {
     out=$states/$5-$2.safetensors
     [ ! -e "$out" ] || return 0
     swa-avg "$states/$1-$2" --range "$3..$4" -qo "$out.mean.safetensors" --force
-    swa-bn-update "$out.mean.safetensors" --data "$data" --method weighted --transform train --batch-size 128 \
+    swa-bn-update "$out.mean.safetensors" --data "$data" --method weighted --transform "${augment:-train}" --batch-size 128 \
         --samples "$samples" --seed 0 $pixels --threads 1 -qo "$out" --force
     rm "$out.mean.safetensors"
 }

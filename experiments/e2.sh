@@ -10,15 +10,19 @@ runs() {
     echo "cosine $recipe --arch vgg-cifar-16-bn --width 16 --epochs 100 --schedule cosine --cycle 20 --lr 0.1"
 }
 
-# ensemble SEED NAME PATTERN: the snapshots' ensemble beside SGD and SWA of the same budget.
+# ensemble SEED FILE SNAPSHOT…: the snapshots' ensemble beside SGD and SWA of the same budget.
 ensemble() {
-    evaluate "$1" "$2" "../e1a/sgd-$1/results/last.safetensors" "../e1a/swa-1-$1.safetensors" "$3" '--ensemble=ckpt_*'
+    seed=$1 file=$2
+    shift 2
+    evaluate "$seed" "$file" "../e1a/sgd-$seed/results/last.safetensors" "../e1a/swa-1-$seed.safetensors" "$@" '--ensemble=ckpt_*'
 }
 
 seed_done() {
-    ensemble "$1" fge "fge-$1/ckpt_*.safetensors"
-    ensemble "$1" cosine "cosine-$1/ckpt_*.safetensors"
-    ensemble "$1" snapshots "../e1a/swa-$1/ckpt_0[01][890][02468].safetensors"
+    cd "$states"
+    ensemble "$1" fge fge-"$1"/ckpt_*.safetensors
+    ensemble "$1" cosine cosine-"$1"/ckpt_*.safetensors
+    # Every second snapshot within B.
+    ensemble "$1" snapshots ../e1a/swa-"$1"/ckpt_00[89][02468].safetensors ../e1a/swa-"$1"/ckpt_0100.safetensors
 }
 
 experiment "$@"

@@ -7,7 +7,7 @@ recipe="$pixels --samples $samples --arch wideresnet-10-2 --wd 5e-4 --epochs 60 
 
 runs() {
     echo "constant $recipe --schedule constant --lr 0.05 --swa-start 28"
-    echo "sgd $recipe --lr 0.05 --trunk $states/constant-@"
+    echo "sgd $recipe --lr 0.05"
 }
 
 seed_done() {

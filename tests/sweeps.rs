@@ -223,7 +223,7 @@ impl Scene {
 #[test]
 fn kills_at_any_time_leave_each_output_whole() {
     let all = count("KILLS", 60, 600);
-    let (mut numbers, mut lines) = (Numbers::new(1), vec![]);
+    let (mut numbers, mut lines, mut hit) = (Numbers::new(1), vec![], 0);
     for way in WAYS {
         let dir = tempfile::tempdir().unwrap();
         let scene = Scene::new(way, dir.path(), 60_000);
@@ -247,8 +247,10 @@ fn kills_at_any_time_leave_each_output_whole() {
                 _ => scene.reset(),
             }
         }
+        hit += killed;
         lines.push(format!("{}: {killed} ({new} new, {left} left something)", scene.name));
     }
+    assert!(hit > 0, "all had ended before they were killed");
     eprintln!("kills at random times: {}", lines.join("; "));
 }
 

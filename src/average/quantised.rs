@@ -62,7 +62,15 @@ const BESIDE: [&str; 9] = [
 fn may_be_codes(info: &TensorInfo) -> bool {
     let has_type = !matches!(
         info.dtype,
-        Dtype::BOOL | Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::C64
+        Dtype::BOOL
+            | Dtype::F64
+            | Dtype::F32
+            | Dtype::F16
+            | Dtype::BF16
+            | Dtype::C64
+            // Indices and counters; no library keeps codes so wide.
+            | Dtype::I64
+            | Dtype::U64
     );
     has_type && info.len() > 1
 }
@@ -190,7 +198,9 @@ mod tests {
     #[test]
     fn plain_integers_stay() {
         use Dtype::*;
-        let cases: [&[(&str, Dtype)]; 8] = [
+        let cases: [&[(&str, Dtype)]; 10] = [
+            &[("vq.codes", I64), ("vq.codebook", F32)],
+            &[("pos", I64), ("pos_scale", F32)],
             &[("bn.num_batches_tracked", I64), ("bn.weight", F32)],
             &[("attn.relative_position_index", I64), ("attn.logit_scale", F32)],
             &[("norm.initialized", U8), ("norm.scale", F32)],

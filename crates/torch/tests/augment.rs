@@ -107,9 +107,9 @@ fn an_augmentation_that_is_not_known_is_asked_for() {
         command.args(preset).arg("-o").arg(dir.path().join("out.safetensors"));
         command
     };
-    fails(&mut run(&["--preset", "none"]), 2, &["no augmentation is known", "--preset imagenet"]);
+    fails(&mut run(&["--preset", "none"]), 2, &["no augmentation is known", "--transform"]);
     let no_size = ["--preset", "imagenet", "--crop", "0"];
-    fails(&mut run(&no_size), 2, &["the size of the random crop", "--crop"]);
+    fails(&mut run(&no_size), 2, &["the size of the", "--crop"]);
     fails(
         &mut run(&["--preset", "cifar10", "--crop", "80"]),
         3,

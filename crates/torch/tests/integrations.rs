@@ -9,6 +9,7 @@ fn the_pytorch_loop_of_the_page_gives_what_pytorch_averages() {
     let python = std::env::var("PYTHON").unwrap_or("python3".into());
     let found = Command::new(&python).args(["-c", "import torch, torchvision"]).output();
     if !found.is_ok_and(|output| output.status.success()) {
+        // `make test-integrations` must run it; the bare machine of `make test` may have no torch in its Python.
         eprintln!("skipped: needs a python3 with torch and torchvision (or PYTHON)");
         return;
     }

@@ -284,7 +284,10 @@ fn what_cannot_be_trained_is_refused() {
         &["--arch", "mobilenet_v2"],
         &["training mobilenet_v2 is not known", "preresnet-DEPTH"],
     );
-    unknown(&["--arch", "preresnet-8", "--hold-out", "96"], &["--hold-out 96", "96 images"]);
+    unknown(
+        &["--arch", "preresnet-8", "--hold-out", "96"],
+        &["--hold-out 96", "there are 96 images"],
+    );
     unknown(&["--arch", "preresnet-8", "--precision", "fp16"], &["--precision fp16", "bf16"]);
     unknown(&["--arch", "preresnet-8", "--momentum", "1"], &["--momentum 1", "below 1"]);
     unknown(&["--arch", "preresnet-8", "--wd=-1"], &["--wd -1", "0 or more"]);

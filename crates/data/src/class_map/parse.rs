@@ -1,7 +1,8 @@
 //! The forms of the file: see [`super`].
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+
+use crate::pairs::Pairs;
 
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);
@@ -65,30 +66,5 @@ fn lines(text: &str) -> Result<Vec<Entry>, String> {
             Err(format!("`{odd}`: expected a class and the number of its output"))
         }
         None => Ok(in_order(lines.into_iter().map(str::to_string).collect())),
-    }
-}
-
-/// A JSON object's entries in order, equal keys included.
-struct Pairs(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("an object of classes and outputs")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = vec![];
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Collect)
     }
 }

@@ -235,9 +235,15 @@ pub fn main() -> ExitCode {
 /// Evaluates the points, and writes what was found.
 fn evaluate(args: &DrawArgs, models: &[PathBuf], points: Points) -> Result<()> {
     let common = &args.common;
+    let mut inputs = models.to_vec();
+    if let Points::Plane { project, .. } = &points {
+        inputs.extend(project.iter().cloned());
+    }
+    // The state is removed at the end.
+    inputs.extend(args.resume.clone());
     let options = args.options(models, points)?;
     if args.save_points.is_none() {
-        args.files.check(common, models)?;
+        args.files.check(common, &inputs)?;
     }
     match jobs::draw_landscape(&options, &common.terminal())? {
         Drawn::Whole(outcome) => {

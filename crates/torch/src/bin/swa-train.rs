@@ -1,19 +1,24 @@
 //! swa-train: flags, the job that they ask for, and its report.
 
+#[path = "flags/pixels.rs"]
+mod pixels;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use swa_cli::{Common, TakeArgs, choice, positive};
-use swa_data::{Format, Interpolation};
+use swa_data::Format;
 use swa_tools::checkpoint::Take;
 use swa_tools::{Result, process};
-use swa_torch::jobs::{self, Augment, Train};
+use swa_torch::jobs::{self, Train};
 use swa_torch::nn::device::DeviceChoice;
 use swa_torch::nn::{Precision, libtorch};
 use swa_torch::report::TrainReport;
-use swa_torch::session::{Images, Networks, Options, Pixels};
+use swa_torch::session::{Augment, Images, Networks, Options};
 use swa_torch::train::{Schedule, Shape};
+
+use pixels::PixelArgs;
 
 /// Trains a network as the papers on weight averaging do, and averages its weights beside it. It repeats their
 /// experiments (one device, SGD with momentum); your own trainer's snapshots are what the other commands are for.
@@ -71,34 +76,12 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Data")]
     seed: u64,
 
-    /// How images are resized, cropped and normalised, in one word: imagenet, cifar10, cifar-vgg16, …
-    /// [default: `imagenet` for torchvision's families]
-    #[arg(long, value_name = "NAME", help_heading = "Pixels")]
-    preset: Option<String>,
+    #[command(flatten)]
+    pixels: PixelArgs,
 
     /// What is drawn for each training image
     #[arg(long, value_parser = choice::<Augment>(), default_value = "preset", help_heading = "Pixels")]
     augment: Augment,
-
-    /// Resize the short side to N pixels (0: not at all)
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    resize: Option<usize>,
-
-    /// Crop to N × N pixels (0: not at all)
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    crop: Option<usize>,
-
-    /// Mean of each channel, of values from 0 to 1
-    #[arg(long, value_name = "M,…", value_delimiter = ',', help_heading = "Pixels")]
-    mean: Option<Vec<f32>>,
-
-    /// Standard deviation of each channel
-    #[arg(long, value_name = "S,…", value_delimiter = ',', help_heading = "Pixels")]
-    std: Option<Vec<f32>>,
-
-    /// How resizing interpolates
-    #[arg(long, value_parser = choice::<Interpolation>(), help_heading = "Pixels")]
-    interpolation: Option<Interpolation>,
 
     /// The architecture; with --init it is recognised
     #[arg(long, value_name = "NAME", help_heading = "Network")]
@@ -196,15 +179,7 @@ fn options(args: &Args) -> Result<Train> {
                 batch_size: Some(args.batch_size),
                 ..Images::default()
             },
-            pixels: Pixels {
-                preset: args.preset.clone(),
-                resize: args.resize,
-                crop: args.crop,
-                mean: args.mean.clone(),
-                std: args.std.clone(),
-                interpolation: args.interpolation,
-                augment: false,
-            },
+            pixels: args.pixels.options(Some(args.augment)),
             networks: Networks {
                 take: Take {
                     ema: args.take.ema,
@@ -220,7 +195,6 @@ fn options(args: &Args) -> Result<Train> {
         },
         test: args.test.clone(),
         hold_out: args.hold_out,
-        augment: args.augment,
         init: args.init.clone(),
         trunk: args.trunk.clone(),
         width: args.width,

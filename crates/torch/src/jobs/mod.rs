@@ -44,7 +44,7 @@ pub use merge_stats::{MergeStats, merge_stats};
 pub use sharing::{SavedPart, Sharing, State};
 pub use soup::{Soup, Souped, Trial, soup};
 pub use swag::{SampleSwag, SwagSampled, sample_swag};
-pub use train::{Augment, Train, Trained, train};
+pub use train::{Train, Trained, train};
 pub use update_bn::{Order, Update, UpdateBn, update_bn};
 pub use updated::{Output, Settings, Updated};
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use swa_data::{Augmentation, Classes, Dataset, PRESETS, Training, Transform};
+use swa_data::{Classes, Dataset, Transform};
 use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::write_safetensors;
-use swa_tools::{Error, Progress, Result, Unit, choices, setting};
+use swa_tools::{Error, Progress, Result, Unit, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
@@ -17,18 +17,6 @@ use crate::session::{self, Purpose, check_classes, pixels};
 use crate::train::{
     self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
 };
-
-choices! {
-    /// What is drawn for each training image.
-    #[derive(Default)]
-    pub enum Augment {
-        #[default]
-        Preset = "preset": "As networks of the preset are trained",
-        Crop = "crop": "Padding by 4, random crop, flip",
-        Resized = "resized": "Random resized crop, flip",
-        None = "none": "Nothing: the pixels of evaluation",
-    }
-}
 
 /// What to train, on what, and how.
 #[derive(Debug, Clone)]
@@ -43,8 +31,6 @@ pub struct Train {
     pub test: Option<PathBuf>,
     /// Validate on so many training images, drawn once for all seeds, and not on the test images.
     pub hold_out: usize,
-    /// What is drawn for each training image.
-    pub augment: Augment,
     /// The weights to begin with; None: drawn by the seed as the authors' code does.
     pub init: Option<PathBuf>,
     /// Another run with the same settings except for the schedule: the epochs that both train alike are taken from it.
@@ -167,31 +153,8 @@ fn pixels(
 ) -> Result<Transform> {
     let (family, channels) = (network.model.preset, network.model.channels);
     let (checkpoints, takes) = (std::slice::from_ref(first), Takes::default());
-    let (mut transform, record) =
+    let (transform, _) =
         pixels::transform(&options.session, progress, checkpoints, family, channels, &takes)?;
-    let of_preset = || {
-        let name = record["preset"].as_str().unwrap_or_default();
-        let preset = PRESETS.iter().find(|preset| preset.name == name);
-        preset.and_then(|preset| preset.augmentation).ok_or_else(|| {
-            let (augment, preset) = (setting!("augment"), setting!("preset"));
-            Error::usage(format!("no augmentation is known for {preset} {name}"))
-                .remedy(format!("give {augment}: crop, resized or none"))
-        })
-    };
-    let augmentation = match options.augment {
-        Augment::Preset => of_preset()?,
-        Augment::Crop => Augmentation::PaddedCrop,
-        Augment::Resized => Augmentation::ResizedCrop,
-        Augment::None => Augmentation::Plain,
-    };
-    if augmentation == Augmentation::ResizedCrop && transform.crop.is_none() {
-        let what = concat!(setting!("augment", "resized"), ": the size of the crop is not known");
-        return Err(Error::usage(what).remedy(concat!("give ", setting!("crop"))));
-    }
-    let training = Training { augmentation, seed: options.session.images.seed, size: None };
-    progress.note(&format!("training images: {training}"));
-    transform.training = Some(training);
-    transform.validate()?;
     Ok(transform)
 }
 
@@ -322,12 +285,13 @@ fn settings(options: &Train, found: Value) -> Value {
         "hold_out": options.hold_out,
         "batch_size": images.batch_size,
         "seed": images.seed,
-        "augment": swa_tools::Choice::name(options.augment),
+        "augment": pixels.augment.map(swa_tools::Choice::name),
         "preset": pixels.preset,
         "resize": pixels.resize,
         "crop": pixels.crop,
         "mean": pixels.mean,
         "std": pixels.std,
+        "interpolation": pixels.interpolation.map(swa_tools::Choice::name),
         "schedule": schedule.record(),
         "momentum": options.momentum,
         "weight_decay": options.weight_decay,

@@ -13,7 +13,7 @@ mod trial;
 
 pub(crate) use models::check_classes;
 pub(crate) use opened::Session;
-pub use options::{Images, Networks, Options, Pixels};
+pub use options::{Augment, Images, Networks, Options, Pixels};
 pub(crate) use pace::Pace;
 pub use pace::Speed;
 pub(crate) use purpose::{Purpose, Wanted};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use swa_data::{Format, Interpolation, LabelForm, Split};
 use swa_tools::checkpoint::Take;
+use swa_tools::choices;
 
 use crate::nn::Precision;
 use crate::nn::device::DeviceChoice;
@@ -47,6 +48,18 @@ pub struct Images {
     pub allow_bad: usize,
 }
 
+choices! {
+    /// What is drawn for each image.
+    #[derive(Default)]
+    pub enum Augment {
+        #[default]
+        Preset = "preset": "As networks of the preset are trained",
+        Crop = "crop": "Padding by 4, random crop, flip",
+        Resized = "resized": "Random resized crop, flip",
+        None = "none": "Nothing: the pixels of evaluation",
+    }
+}
+
 /// How images become the pixels that networks take. None takes the value of the preset.
 #[derive(Debug, Clone, Default)]
 pub struct Pixels {
@@ -62,8 +75,8 @@ pub struct Pixels {
     pub std: Option<Vec<f32>>,
     /// The filter of the resize.
     pub interpolation: Option<Interpolation>,
-    /// Random crops and flips as in training, drawn by the seed, in place of the pixels of evaluation.
-    pub augment: bool,
+    /// Random crops and flips as in training, drawn by the seed; None: the pixels of evaluation.
+    pub augment: Option<Augment>,
 }
 
 /// What runs, and where.

@@ -8,7 +8,7 @@ use swa_data::{Augmentation, PRESETS, Preset, Training, Transform};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Error, Kind, Progress, Result, TRANSFORM_KEY, setting};
 
-use super::options::Options;
+use super::options::{Augment, Options};
 use crate::nn::Takes;
 use swa_base::text::marked;
 
@@ -34,8 +34,8 @@ pub(crate) fn transform(
         name = "custom".into();
         origin = FOR_PROGRAM;
     }
-    if pixels.augment {
-        transform.training = Some(training(&name, options.images.seed)?);
+    if let Some(augment) = pixels.augment {
+        transform.training = Some(training(augment, &name, options.images.seed)?);
     }
     let some = |n: usize| (n > 0).then_some(n);
     transform.resize = pixels.resize.map_or(transform.resize, some);
@@ -57,6 +57,13 @@ pub(crate) fn transform(
     let values = pixels.mean.is_some() || pixels.std.is_some();
     if sizes || values || pixels.interpolation.is_some() {
         name = "custom".into();
+    }
+    let resized = |training: &Training| {
+        training.augmentation == Augmentation::ResizedCrop && training.size.is_none()
+    };
+    if transform.crop.is_none() && transform.training.as_ref().is_some_and(resized) {
+        let what = "random resized crop: the size of the crop is not known";
+        return Err(Error::usage(what).remedy(concat!("give ", setting!("crop"))));
     }
     transform.validate()?;
     check_size(&transform, takes, options, origin)?;
@@ -180,26 +187,24 @@ fn of_record(
     Ok((transform, name, RECORDED))
 }
 
-/// The augmentation that the networks of a preset are trained with.
-fn training(preset: &str, seed: u64) -> Result<Training> {
-    let known = PRESETS.iter().find(|known| known.name == preset);
-    let augmentation = known.and_then(|preset| preset.augmentation).ok_or_else(|| {
-        let train = setting!("transform", "train");
-        Error::usage(format!("{train}: no augmentation is known for preset {preset}")).remedy(
-            concat!(
-                "give ",
-                setting!("preset"),
-                " imagenet (random resized crop) or cifar10 (padding, random crop), and ",
-                setting!("resize"),
-                ", ",
-                setting!("crop"),
-                ", ",
-                setting!("mean"),
-                ", ",
-                setting!("std"),
-                " where they differ"
-            ),
-        )
-    })?;
+/// What is drawn for each image.
+fn training(augment: Augment, preset: &str, seed: u64) -> Result<Training> {
+    let augmentation = match augment {
+        Augment::Preset => of_preset(preset)?,
+        Augment::Crop => Augmentation::PaddedCrop,
+        Augment::Resized => Augmentation::ResizedCrop,
+        Augment::None => Augmentation::Plain,
+    };
     Ok(Training { augmentation, seed, size: None })
+}
+
+/// The augmentation that the networks of a preset are trained with.
+fn of_preset(preset: &str) -> Result<Augmentation> {
+    let known = PRESETS.iter().find(|known| known.name == preset);
+    known.and_then(|preset| preset.augmentation).ok_or_else(|| {
+        let ways = concat!(setting!("transform"), " or ", setting!("augment"));
+        Error::usage(format!("no augmentation is known for preset {preset}")).remedy(format!(
+            "name it by {ways}: crop (padding, random crop) or resized (random resized crop)"
+        ))
+    })
 }

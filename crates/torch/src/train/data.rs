@@ -41,9 +41,11 @@ impl Data {
         let training: Arc<dyn Dataset> = Arc::new(Cached::new(training));
         let mut order = Order::Shuffled { seed: PARTITION }.indices(all);
         if hold_out.saturating_add(samples.unwrap_or(1)) > all {
-            let what =
-                format!("{} {hold_out} leaves too few of {all} images", setting!("hold_out"));
-            return Err(Error::usage(what));
+            let (what, n) = match hold_out {
+                0 => (setting!("samples"), samples.unwrap_or(1)),
+                _ => (setting!("hold_out"), hold_out),
+            };
+            return Err(Error::usage(format!("{what} {n} is too many: there are {all} images")));
         }
         let mut held_out = order.split_off(all - hold_out);
         order.truncate(samples.unwrap_or(all));

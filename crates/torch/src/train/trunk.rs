@@ -39,7 +39,8 @@ pub(crate) fn graft(
     }
     let theirs = Schedule::recorded(&record["schedule"])
         .ok_or_else(|| Error::new(Kind::Damaged, "its record has no schedule").at(from))?;
-    let common = schedule.in_common(&theirs, steps);
+    // An epoch at least is left, which writes the results.
+    let common = schedule.in_common(&theirs, steps).min(schedule.epochs().saturating_sub(1));
     let mut found: Option<(usize, std::path::PathBuf)> = None;
     for file in [TRUNK, STATE].map(|name| other.file(name)) {
         let epochs = State::epochs_of(&file)?.filter(|&epochs| epochs <= common);

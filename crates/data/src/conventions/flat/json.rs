@@ -9,10 +9,10 @@
 
 use std::collections::HashMap;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::table::{MAX_CELLS, Table};
+use crate::pairs::Pairs;
 use swa_base::{Error, Kind, Result};
 
 /// The largest JSON document that is read as a whole, in bytes; a file of a document a line may be larger.
@@ -171,30 +171,5 @@ fn cell(value: &Value) -> String {
             _ => value.to_string(),
         },
         _ => value.to_string(),
-    }
-}
-
-/// A JSON object's entries in order.
-struct Pairs(Vec<(String, Value)>);
-
-impl<'de> Deserialize<'de> for Pairs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Pairs;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = vec![];
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-        deserializer.deserialize_map(Collect)
     }
 }

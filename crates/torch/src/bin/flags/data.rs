@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 
 use swa_cli::{Common, TakeArgs, choice, positive, print};
-use swa_data::{Format, Interpolation, Split};
+use swa_data::{Format, Split};
 use swa_tools::checkpoint::Take;
 use swa_tools::{Error, Result, choices};
 use swa_torch::jobs::architectures;
 use swa_torch::nn::Precision;
 use swa_torch::nn::device::DeviceChoice;
-use swa_torch::session::{Images, Networks, Options, Pixels};
+use swa_torch::session::{Augment, Images, Networks, Options};
 
 use super::labels::LabelArgs;
+use super::pixels::PixelArgs;
 use super::program::ProgramArgs;
 
 #[derive(Debug, clap::Args)]
@@ -61,32 +62,8 @@ pub struct DataArgs {
     #[arg(long, value_name = "FILE", help_heading = "Data")]
     pub class_map: Option<PathBuf>,
 
-    /// How images are resized, cropped and normalised, in one word: imagenet, cifar10, cifar100,
-    /// fashion-mnist, … [default: the one recorded in the model, else `imagenet` for torchvision's
-    /// families and for programs of 64 pixels or more]
-    #[arg(long, value_name = "NAME", help_heading = "Pixels")]
-    pub preset: Option<String>,
-
-    /// Resize the short side to N pixels (0: not at all)
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    pub resize: Option<usize>,
-
-    /// Crop the centre to N × N pixels (0: not at all). With --transform train of imagenet presets: the
-    /// size of the random crop, and evaluation keeps its own
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    pub crop: Option<usize>,
-
-    /// Mean of each channel, of values from 0 to 1
-    #[arg(long, value_name = "M,…", value_delimiter = ',', help_heading = "Pixels")]
-    pub mean: Option<Vec<f32>>,
-
-    /// Standard deviation of each channel
-    #[arg(long, value_name = "S,…", value_delimiter = ',', help_heading = "Pixels")]
-    pub std: Option<Vec<f32>>,
-
-    /// How resizing interpolates
-    #[arg(long, value_parser = choice::<Interpolation>(), help_heading = "Pixels")]
-    pub interpolation: Option<Interpolation>,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
 
     /// The pixels of evaluation, or those of training: crops and flips as the preset's networks are
     /// trained with, drawn by --seed
@@ -127,6 +104,20 @@ choices! {
         Eval = "eval": "Resize, crop of the centre",
         Train = "train":
             "imagenet presets: random resized crop, flip; cifar presets: padding, random crop, flip; MNIST family: as eval",
+        Crop = "crop": "Padding by 4, random crop, flip, whatever the preset",
+        Resized = "resized": "Random resized crop, flip, whatever the preset",
+    }
+}
+
+impl PixelsOf {
+    /// What is drawn for each image; None: nothing.
+    pub fn augment(self) -> Option<Augment> {
+        match self {
+            PixelsOf::Eval => None,
+            PixelsOf::Train => Some(Augment::Preset),
+            PixelsOf::Crop => Some(Augment::Crop),
+            PixelsOf::Resized => Some(Augment::Resized),
+        }
     }
 }
 
@@ -148,15 +139,7 @@ impl DataArgs {
                 batch_size: self.batch_size,
                 allow_bad: self.allow_bad,
             },
-            pixels: Pixels {
-                preset: self.preset.clone(),
-                resize: self.resize,
-                crop: self.crop,
-                mean: self.mean.clone(),
-                std: self.std.clone(),
-                interpolation: self.interpolation,
-                augment: self.transform == PixelsOf::Train,
-            },
+            pixels: self.pixels.options(self.transform.augment()),
             networks: Networks {
                 take: which(take),
                 arch: self.arch.clone(),

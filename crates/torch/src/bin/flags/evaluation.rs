@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use swa_cli::{parse_size, positive};
 use swa_tools::text::shell_word;
-use swa_tools::{Error, Result};
+use swa_tools::{Choice, Error, Result};
 use swa_torch::jobs::{CompareStats, Files};
 use swa_torch::session;
 
@@ -122,11 +122,11 @@ impl CompareArgs {
         if let Some(n) = data.batch_size {
             flags += &format!(" --batch-size {n}");
         }
-        if let Some(preset) = &data.preset {
+        if let Some(preset) = &data.pixels.preset {
             flags += &format!(" --preset {}", shell_word(Path::new(preset)));
         }
-        if data.transform == PixelsOf::Train {
-            flags += " --transform train";
+        if data.transform != PixelsOf::Eval {
+            flags += &format!(" --transform {}", data.transform.name());
         }
         let dir = shell_word(self.bn_data.as_deref().unwrap_or(Path::new("DIR")));
         let model = shell_word(model);

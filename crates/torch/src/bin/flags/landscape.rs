@@ -3,16 +3,17 @@
 use std::path::PathBuf;
 
 use swa_cli::{Common, ShardArg, TakeArgs, choice, parse_size, positive};
-use swa_data::{Format, Interpolation};
+use swa_data::Format;
 use swa_tools::output::check_targets;
 use swa_tools::{Error, Result, setting};
 use swa_torch::jobs::{Bn, DrawLandscape, Points};
 use swa_torch::nn::Precision;
 use swa_torch::nn::device::DeviceChoice;
 use swa_torch::report::{LandscapeFiles, LandscapeReport};
-use swa_torch::session::{Images, Networks, Options, Pixels};
+use swa_torch::session::{Images, Networks, Options};
 
 use super::data::{PixelsOf, which};
+use super::pixels::PixelArgs;
 use super::sharing::PartArgs;
 
 /// Of a picture whose points are evaluated.
@@ -67,30 +68,8 @@ pub struct DrawArgs {
     #[arg(long, value_name = "W")]
     pub wd: Option<f64>,
 
-    /// How images are resized, cropped and normalised, in one word: imagenet, cifar10, fashion-mnist, … [default: the
-    /// one recorded in the models, else `imagenet` for torchvision's families]
-    #[arg(long, value_name = "NAME", help_heading = "Pixels")]
-    pub preset: Option<String>,
-
-    /// Resize the short side to N pixels (0: not at all)
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    pub resize: Option<usize>,
-
-    /// Crop the centre to N × N pixels (0: not at all)
-    #[arg(long, value_name = "N", help_heading = "Pixels")]
-    pub crop: Option<usize>,
-
-    /// Mean of each channel, of values from 0 to 1
-    #[arg(long, value_name = "M,…", value_delimiter = ',', help_heading = "Pixels")]
-    pub mean: Option<Vec<f32>>,
-
-    /// Standard deviation of each channel
-    #[arg(long, value_name = "S,…", value_delimiter = ',', help_heading = "Pixels")]
-    pub std: Option<Vec<f32>>,
-
-    /// How resizing interpolates
-    #[arg(long, value_parser = choice::<Interpolation>(), help_heading = "Pixels")]
-    pub interpolation: Option<Interpolation>,
+    #[command(flatten)]
+    pub pixels: PixelArgs,
 
     /// The pixels of training images: those of evaluation, or crops and flips drawn by --seed, the same at every point
     #[arg(long, value_parser = choice::<PixelsOf>(), default_value = "eval", help_heading = "Pixels")]
@@ -209,15 +188,7 @@ impl DrawArgs {
                     batch_size: self.batch_size,
                     ..Images::default()
                 },
-                pixels: Pixels {
-                    preset: self.preset.clone(),
-                    resize: self.resize,
-                    crop: self.crop,
-                    mean: self.mean.clone(),
-                    std: self.std.clone(),
-                    interpolation: self.interpolation,
-                    augment: self.transform == PixelsOf::Train,
-                },
+                pixels: self.pixels.options(self.transform.augment()),
                 networks: Networks {
                     take: which(&self.take),
                     arch: self.arch.clone(),

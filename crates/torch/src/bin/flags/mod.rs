@@ -1,4 +1,4 @@
-//! Flags of the two commands, and the options of jobs that they give.
+//! Flags of the commands, and the options of jobs that they give.
 #![allow(dead_code)] // each command uses some of them
 
 pub mod data;
@@ -7,6 +7,7 @@ pub mod evaluation;
 pub mod labels;
 pub mod landscape;
 pub mod merge;
+pub mod pixels;
 pub mod program;
 pub mod sampling;
 pub mod sharing;
