@@ -1,5 +1,5 @@
 # The two commands: `make demo` shows the tools at work, `make test` checks everything.
-# `make wheel` makes what pip installs, `make bench` measures, `make install` puts the three tools on PATH.
+# `make wheel` makes what pip installs, `make bench` measures, `make install` puts the commands on PATH.
 
 CARGO ?= cargo
 # One profile everywhere: the C++ bindings take minutes to compile, once.
@@ -13,7 +13,7 @@ all: build
 setup:
 	@sh scripts/setup-libtorch.sh
 
-# All three commands. The averaging alone: cargo build --release.
+# All commands. The averaging alone: cargo build --release.
 build: setup
 	$(CARGO) build $(ALL)
 

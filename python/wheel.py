@@ -1,6 +1,6 @@
 """Builds the wheel: a build backend (PEP 517) of the standard library alone, also run as a script by `make wheel`.
 
-It compiles the three commands, and packs
+It compiles the commands, and packs
 
     swa_tools/                       the Python package
     swa_tools/bin/                   the commands that load the libtorch of the environment, in one program

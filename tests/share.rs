@@ -246,6 +246,16 @@ fn what_an_interruption_leaves_is_no_harm() {
     fs::copy(scene.path("copy/swa.part"), scene.path("out/swa.part")).unwrap();
     scene.finish(&[]).assert().success();
     assert!(content(&scene.path("out")) == alone);
+    // Killed after old and new had changed places.
+    copy(&scene.path("out"), &partial);
+    fs::copy(scene.path("copy/swa.part"), scene.path("out/swa.part")).unwrap();
+    // While the one that did it lives, nobody else finishes.
+    let held = File::open(scene.path("out/swa.part")).unwrap();
+    held.lock().unwrap();
+    fails(&mut scene.finish(&[]), 2, &["is being finished by another process"]);
+    drop(held);
+    scene.finish(&[]).assert().success();
+    assert!(content(&scene.path("out")) == alone && !partial.exists());
     // Cut by something else.
     fs::rename(scene.path("out"), scene.path("old")).unwrap();
     fs::rename(scene.path("copy"), &partial).unwrap();

@@ -14,7 +14,7 @@ use super::AtomicFolder;
 use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
 use super::temporary::{
-    self, exchange, is_live, lacks_locks, remove_flat_folder, rename_error, sync_folder,
+    self, exchange, is_at, is_live, lacks_locks, remove_flat_folder, rename_error, sync_folder,
 };
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
 use crate::{Error, Kind, Result, Shard, setting};
@@ -117,11 +117,13 @@ impl Partial {
     pub fn finish(target: &Path, force: bool) -> Result<Complete> {
         let (out, parent, exists) = resolve_folder(target, true)?;
         let folder = partial_of(&out);
-        if !folder.is_dir() {
+        if !folder.join(RECORD).is_file() && (out.join(RECORD).is_file() || !folder.is_dir()) {
             return finished_before(&out, &folder);
         }
         resolve_folder(target, force)?;
         let record = read(&folder)?;
+        // Held under either name, until it is removed.
+        let _held = hold(&folder)?;
         record.check_files(&folder)?;
         for (name, digest) in &record.small {
             let (staged, path) = (folder.join(format!("{RECORD}.{name}")), folder.join(name));
@@ -173,12 +175,17 @@ fn complete(out: &Path, parent: &Path, record: &Record) -> Result<Complete> {
     })
 }
 
-/// There is nothing to finish, unless a run was interrupted in the moment after the renaming.
+/// There is nothing to finish, unless a run was interrupted after the renaming: then an old folder may be left, too.
 fn finished_before(out: &Path, folder: &Path) -> Result<Complete> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
     if out.join(RECORD).is_file() {
         let record = read(out)?;
+        let _held = hold(out)?;
         record.check_files(out)?;
+        if folder.is_dir() {
+            resolve_folder(folder, true)?;
+            remove_flat_folder(folder).map_err(|e| Error::io(folder, "remove the old one", e))?;
+        }
         return complete(out, parent.unwrap_or(Path::new(".")), &record);
     }
     if out.exists() {
@@ -223,15 +230,35 @@ fn lock(folder: &Path, shard: Shard) -> Result<File> {
     let path = folder.join(format!("{RECORD}.{}-of-{}.lock", shard.index, shard.of));
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Error::io(&path, "create", e))?;
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => {
+    match is_locked(&file).map_err(|e| Error::io(&path, "lock", e))? {
+        true => Ok(file),
+        false => {
             let what = format!("shard {shard} is being written by another process");
             Err(Error::usage(what).at(folder).remedy("wait for it, or end it first"))
         }
-        Err(std::fs::TryLockError::Error(e)) if !lacks_locks(&e) => {
-            Err(Error::io(&path, "lock", e))
-        }
-        _ => Ok(file),
+    }
+}
+
+/// One process finishes at a time: of two that exchange old and new, the second would undo it.
+fn hold(folder: &Path) -> Result<File> {
+    let path = folder.join(RECORD);
+    let busy =
+        || Error::usage("is being finished by another process").at(folder).remedy("wait for it");
+    let file = File::open(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => busy(),
+        _ => Error::io(&path, "open", e),
+    })?;
+    let is_own = is_locked(&file).map_err(|e| Error::io(&path, "lock", e))?;
+    // It may have been finished between opening and locking.
+    if is_own && is_at(&file, &path) { Ok(file) } else { Err(busy()) }
+}
+
+/// Locks a file; false if another process has it. True where the file system has no locks.
+fn is_locked(file: &File) -> std::io::Result<bool> {
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
+        Err(std::fs::TryLockError::Error(e)) if !lacks_locks(&e) => Err(e),
+        _ => Ok(true),
     }
 }
 
