@@ -5,10 +5,11 @@ SEEDS=1
 recipe="--preset cifar-vgg16 --samples 10000 --hold-out 5000 --arch vgg-cifar-16-bn --width 16 --lr 0.05 --wd 5e-4"
 
 runs() {
-    for rate in 0.05 0.02 0.01; do
-        echo "swa-lr-$rate $recipe --epochs 45 --swa-start 25 --swa-lr $rate"
+    echo "swa-lr-0.02 $recipe --epochs 45 --swa-start 25 --swa-lr 0.02"
+    for rate in 0.05 0.01; do
+        echo "swa-lr-$rate $recipe --epochs 45 --swa-start 25 --swa-lr $rate --trunk $states/swa-lr-0.02-@"
     done
-    echo "sgd $recipe --epochs 30"
+    echo "sgd $recipe --epochs 30 --trunk $states/swa-lr-0.02-@"
 }
 
 seed_done() { :; }
