@@ -14,10 +14,10 @@ use super::AtomicFolder;
 use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
 use super::temporary::{
-    self, exchange, is_at, is_live, lacks_locks, remove_flat_folder, rename_error, sync_folder,
+    self, exchange, is_at, is_live, remove_flat_folder, rename_error, sync_folder,
 };
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
-use crate::{Error, Kind, Result, Shard, setting};
+use crate::{Error, Kind, Result, Shard, locks, setting};
 
 /// What follows the name of the folder until it is finished.
 const SUFFIX: &str = ".partial";
@@ -230,7 +230,7 @@ fn lock(folder: &Path, shard: Shard) -> Result<File> {
     let path = folder.join(format!("{RECORD}.{}-of-{}.lock", shard.index, shard.of));
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|e| Error::io(&path, "create", e))?;
-    match is_locked(&file).map_err(|e| Error::io(&path, "lock", e))? {
+    match locks::try_lock(&file).map_err(|e| Error::io(&path, "lock", e))? {
         true => Ok(file),
         false => {
             let what = format!("shard {shard} is being written by another process");
@@ -248,18 +248,9 @@ fn hold(folder: &Path) -> Result<File> {
         std::io::ErrorKind::NotFound => busy(),
         _ => Error::io(&path, "open", e),
     })?;
-    let is_own = is_locked(&file).map_err(|e| Error::io(&path, "lock", e))?;
+    let is_own = locks::try_lock(&file).map_err(|e| Error::io(&path, "lock", e))?;
     // It may have been finished between opening and locking.
     if is_own && is_at(&file, &path) { Ok(file) } else { Err(busy()) }
-}
-
-/// Locks a file; false if another process has it. True where the file system has no locks.
-fn is_locked(file: &File) -> std::io::Result<bool> {
-    match file.try_lock() {
-        Err(std::fs::TryLockError::WouldBlock) => Ok(false),
-        Err(std::fs::TryLockError::Error(e)) if !lacks_locks(&e) => Err(e),
-        _ => Ok(true),
-    }
 }
 
 fn has(folder: &Path, name: &str, bytes: u64) -> bool {

@@ -11,7 +11,7 @@ use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
 use crate::process::temporary::{Registered, register};
 use crate::store::local;
-use crate::{Error, Kind, Result, setting};
+use crate::{Error, Kind, Result, locks, setting};
 
 /// A path that is removed when this value is dropped, and by signal handlers until then.
 #[derive(Debug)]
@@ -73,9 +73,9 @@ pub(super) fn create(folder: &Path, target: &Path, is_folder: bool) -> Result<(T
         };
         // Locked while this process lives, so that nobody takes it for a stale one. Some file systems
         // have no locks; there nothing is taken for stale either.
-        match file.lock() {
-            Err(e) if !lacks_locks(&e) => return fail("lock its temporary file", e),
-            _ => return Ok((temporary, file)),
+        match locks::lock_own(&file) {
+            Err(e) => return fail("lock its temporary file", e),
+            Ok(()) => return Ok((temporary, file)),
         }
     }
 }
@@ -186,11 +186,6 @@ fn temporary_prefix(target: &Path) -> String {
     format!(".{}.swa-", &name[..end])
 }
 
-pub(super) fn lacks_locks(e: &io::Error) -> bool {
-    e.kind() == io::ErrorKind::Unsupported
-        || e.raw_os_error() == Some(rustix::io::Errno::NOLCK.raw_os_error())
-}
-
 /// Removes what dead runs for a file left, without writing it.
 pub(crate) fn remove_stale_of(path: &Path) {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -203,7 +198,7 @@ pub(super) fn is_live(target: &Path) -> bool {
     let folder = target.parent().unwrap_or(Path::new("."));
     let is_locked = |path: &PathBuf| {
         let file = OpenOptions::new().read(true).open(path);
-        file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+        file.is_ok_and(|file| locks::is_locked_elsewhere(&file))
     };
     temporaries(folder, target).iter().any(is_locked)
 }

@@ -29,7 +29,7 @@ use super::directory::{Directory, broken};
 use crate::checkpoint::{MAX_HEADER, TensorInfo};
 use crate::output::AtomicFile;
 use crate::sync::lock;
-use crate::{Error, Kind, Result, setting};
+use crate::{Error, Kind, Result, locks, setting};
 
 const MAGIC: &[u8; 8] = b"SWASTATE";
 
@@ -84,21 +84,15 @@ pub(super) fn open_locked(path: &Path) -> Result<Option<StateFile>> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(Error::io(path, "open", e)),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) if tries < TRIES.0 => {
-                tries += 1;
-                std::thread::sleep(TRIES.1);
-                continue;
-            }
-            Err(std::fs::TryLockError::WouldBlock) => {
+        if !locks::try_lock(&file).map_err(|e| Error::io(path, "lock", e))? {
+            if tries == TRIES.0 {
                 return Err(Error::usage("is in use: another run adds to it").at(path).remedy(
                     concat!("wait for it, or give each run a ", setting!("state"), " of its own"),
                 ));
             }
-            // Some file systems have no locks.
-            Err(std::fs::TryLockError::Error(e)) if lacks_locks(&e) => {}
-            Err(std::fs::TryLockError::Error(e)) => return Err(Error::io(path, "lock", e)),
+            tries += 1;
+            std::thread::sleep(TRIES.1);
+            continue;
         }
         // It may have been replaced between the opening and the locking.
         if is_at(&file, path) {
@@ -113,11 +107,6 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
         (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
         _ => false,
     }
-}
-
-fn lacks_locks(e: &std::io::Error) -> bool {
-    e.kind() == ErrorKind::Unsupported
-        || matches!(e.raw_os_error(), Some(libc::ENOLCK | libc::EOPNOTSUPP))
 }
 
 /// Whether a file says that it is a state.

@@ -97,18 +97,9 @@ impl Values {
         (0..self.count).flat_map(draw).collect()
     }
 
-    /// By Marsaglia's polar method.
     fn normal(mut self, deviation: f64) -> Vec<u8> {
-        let mut values: Vec<f32> = Vec::with_capacity(self.count + 1);
-        while values.len() < self.count {
-            let [x, y] = [(); 2].map(|()| self.random.within(-1.0..1.0));
-            let square = x * x + y * y;
-            if square < 1.0 && square > 0.0 {
-                let scale = deviation * (-2.0 * square.ln() / square).sqrt();
-                values.extend([(x * scale) as f32, (y * scale) as f32]);
-            }
-        }
-        values[..self.count].iter().flat_map(|value| value.to_le_bytes()).collect()
+        let values = self.random.normal(deviation, self.count);
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
     }
 }
 

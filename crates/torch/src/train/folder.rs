@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, locks, setting};
 
 use super::log::EpochLine;
 
@@ -92,29 +92,42 @@ impl Folder {
         }
     }
 
-    /// The log's lines, of the first `epochs` alone; later ones are removed, as those epochs will be trained again.
+    /// The log's lines, of the first `epochs` alone.
     ///
     /// # Errors
     /// `Damaged` for a line that is none; `Io`.
-    pub fn truncate_log(&self, epochs: usize) -> Result<Vec<EpochLine>> {
-        let file = self.file("log.jsonl");
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Error::io(&file, "read", error)),
-        };
-        let mut lines = vec![];
-        for line in text.lines().take(epochs) {
-            let line: EpochLine = serde_json::from_str(line).map_err(|e| {
+    pub fn lines(&self, epochs: usize) -> Result<Vec<EpochLine>> {
+        let (file, text) = self.log_text()?;
+        let line = |line| {
+            serde_json::from_str(line).map_err(|e| {
                 Error::new(Kind::Damaged, format!("is no log of a run: {e}")).at(&file)
-            })?;
-            lines.push(line);
-        }
+            })
+        };
+        text.lines().take(epochs).map(line).collect()
+    }
+
+    /// The same; later lines are removed, as those epochs will be trained again.
+    ///
+    /// # Errors
+    /// Those of [`Self::lines`] and of writing.
+    pub fn truncate_log(&self, epochs: usize) -> Result<Vec<EpochLine>> {
+        let lines = self.lines(epochs)?;
+        let (file, text) = self.log_text()?;
         let kept: String = text.lines().take(epochs).flat_map(|line| [line, "\n"]).collect();
         if kept != text {
             replace(&file, &kept)?;
         }
         Ok(lines)
+    }
+
+    /// The log and what is in it.
+    fn log_text(&self) -> Result<(PathBuf, String)> {
+        let file = self.file("log.jsonl");
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok((file, text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((file, String::new())),
+            Err(error) => Err(Error::io(&file, "read", error)),
+        }
     }
 
     /// Adds a line to the log.
@@ -134,16 +147,11 @@ impl Folder {
 fn lock(file: &Path, run: &Path) -> Result<fs::File> {
     let open = fs::OpenOptions::new().create(true).truncate(false).write(true).open(file);
     let lock = open.map_err(|e| Error::io(file, "open", e))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => {
-            Err(Error::usage("is in use: another process trains in it")
-                .at(run)
-                .remedy("wait for it, or name another folder"))
-        }
-        // Some file systems have no locks.
-        Err(fs::TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(lock),
-        Err(fs::TryLockError::Error(e)) => Err(Error::io(file, "lock", e)),
+    match locks::try_lock(&lock).map_err(|e| Error::io(file, "lock", e))? {
+        true => Ok(lock),
+        false => Err(Error::usage("is in use: another process trains in it")
+            .at(run)
+            .remedy("wait for it, or name another folder")),
     }
 }
 
