@@ -192,6 +192,13 @@ fn epochs_that_two_runs_have_in_common_are_trained_once() {
     fails(&mut scene.command("nothing", &["--epochs", "5", "--augment", "resized"]), 2, &["size"]);
     scene.command("nothing", &alone).assert().success();
     same(scene.files("nothing"), &scene.files("alone"));
+    // The other run's last epoch, which was validated, is one in the middle of this one.
+    let long = ["--schedule", "constant", "--epochs", "5"];
+    let short = ["--schedule", "constant", "--epochs", "3"];
+    scene.command("long", &long).assert().success();
+    scene.command("short", &short).assert().success();
+    scene.command("longer", &long).args(["--trunk", "short"]).assert().success();
+    same(scene.files("longer"), &scene.files("long"));
     // Other settings than the schedule: nothing is in common.
     let other = ["--epochs", "5", "--trunk", "swa", "--momentum", "0.8"];
     fails(&mut scene.command("other", &other), 3, &["`swa`", "momentum: 0.9 there, 0.8 asked for"]);
@@ -338,20 +345,18 @@ fn narrower_products_learn_as_well() {
 
 /// Held-out images take no part in training, and every seed has the same ones.
 #[test]
-fn held_out_images_validate() {
+fn accuracies_are_of_as_many_images_as_asked_for() {
     let scene = Scene::new();
-    let args = ["--epochs", "1", "--hold-out", "24", "--samples", "48"];
-    let digest = |run: &str, seed: &str| {
-        let mut command = scene.command(run, &args);
-        command.args(["--seed", seed]);
-        let report = json(&mut command);
-        let model = &report["epochs"][0]["model"];
-        // Of 24 images.
-        let right = model["accuracy"].as_f64().unwrap() * 24.0;
-        assert!((right - right.round()).abs() < 1e-9, "{model}");
-        load(&scene.path(run).join("results/initial.safetensors"))
-    };
-    assert!(digest("one", "1") != digest("two", "2"));
+    let args = ["--epochs", "1", "--hold-out", "25", "--samples", "49"];
+    let report = json(&mut scene.command("run", &args));
+    let epoch = &report["epochs"][0];
+    for (images, score) in [(25.0, &epoch["model"]), (49.0, &epoch["train"])] {
+        let right = score["accuracy"].as_f64().unwrap() * images;
+        assert!((right - right.round()).abs() < 1e-9, "{images}: {score}");
+    }
+    // One too many for both.
+    let all = ["--epochs", "1", "--hold-out", "25", "--samples", "72"];
+    fails(&mut scene.command("all", &all), 2, &["25", "72"]);
 }
 
 /// Every schedule of the papers, from first weights that another run left.

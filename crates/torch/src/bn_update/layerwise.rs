@@ -166,11 +166,12 @@ pub(crate) fn hold(
     for batch in batches {
         let batch = batch?;
         let pixels = (batch.pixels.len() / batch.n.max(1)) as u64 * images as u64;
-        if held.is_empty() && pixels > budget.bytes() {
+        if held.is_empty() && pixels > budget.left() {
             return Err(Error::limit(format!(
-                "the pixels of {images} images take {}, the memory allowed is {}",
+                "the pixels of {images} images take {}, of the memory allowed, {}, {} are left",
                 megabytes(pixels),
-                megabytes(budget.bytes())
+                megabytes(budget.bytes()),
+                megabytes(budget.left()),
             ))
             .remedy(concat!(
                 "some thousand images are enough: ",

@@ -12,7 +12,7 @@ use swa_tools::{Error, Progress, Result, Unit, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
-use crate::nn::{Precision, Sizes, Takes, Trainable, device, initial};
+use crate::nn::{Precision, Sizes, Takes, Trainable, initial};
 use crate::session::{self, Purpose, check_classes, pixels};
 use crate::train::{
     self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
@@ -71,11 +71,6 @@ pub struct Trained {
 pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let started = Instant::now();
     let networks = &options.session.networks;
-    if let Some(threads) = networks.threads {
-        tch::set_num_threads(threads as i32);
-    }
-    let (device, line) = device::open(networks.device)?;
-    networks.precision.check(device)?;
     let (momentum, decay) = (options.momentum, options.weight_decay);
     if !(0.0..1.0).contains(&momentum) {
         let what = format!("{} {momentum}: expected 0 or more, below 1", setting!("momentum"));
@@ -89,7 +84,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
         return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
     }
-    progress.note(&line);
+    let device = networks.open_device(progress)?;
     let images = &options.session.images;
     let (training, _) = images.open(Purpose::Statistics)?;
     progress.note(&format!("data: {}", training.describe()));
@@ -125,6 +120,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         None => drawn(options, &folder, training.as_ref())?,
     };
     let network = Trainable::load(&first, networks.arch.as_deref(), device, networks.precision)?;
+    network.notes.iter().for_each(|note| progress.note(note));
     check_classes(images, training.as_ref(), None, &network.model)?;
     let transform = pixels(options, progress, &first, &network)?;
     let partition = (images.samples, options.hold_out);
@@ -189,8 +185,7 @@ fn run(
         if schedule.collects(epoch) {
             write(trainer, state, &folder.snapshot(number))?;
         }
-        let every = options.eval_every.max(1);
-        let validates = epoch == 0 || number == epochs || number.is_multiple_of(every);
+        let validates = train::validates(number, epochs, options.eval_every);
         let model = match validates {
             true => {
                 Some(train::validate(&trainer.network.model, &trainer.input, data.validation()?)?)

@@ -20,6 +20,8 @@ use super::shapes::Shapes;
 pub(crate) struct Trainable {
     /// Its weights are the tensors of this; it can be evaluated at any time.
     pub model: Model,
+    /// What a user should know of how it was recognised, a line each.
+    pub notes: Vec<String>,
     /// By role, in the network's order.
     tensors: Vec<Asked>,
     /// All parameters one after the other, each as it lies in memory (convolutions with the channels innermost).
@@ -74,9 +76,10 @@ impl Trainable {
         let none = Freeze::default();
         let candidates = Candidates::open(arch, &[])?;
         let recognised = Recognised::of(checkpoint, &candidates, &none)?;
+        let notes = recognised.notes.clone();
         let (model, tensors) = recognised.load_with_tensors(setup)?;
         let parameters = join(&tensors, Role::Parameter).map_err(Error::from)?;
-        let mut trainable = Trainable { model, tensors, parameters, momentum: vec![] };
+        let mut trainable = Trainable { model, notes, tensors, parameters, momentum: vec![] };
         trainable.attach().map_err(Error::from)?;
         Ok(trainable)
     }

@@ -10,7 +10,7 @@ use swa_tools::{Error, Kind, Progress, Result};
 use tch::Device;
 
 use super::models::{Load, check_classes, same};
-use super::options::Options;
+use super::options::{Networks, Options};
 use super::pixels;
 use super::purpose::Wanted;
 use super::trial::{Trial, common};
@@ -39,6 +39,22 @@ pub(crate) struct Session {
     pub at_once: usize,
     /// What models may be recognised as.
     candidates: Candidates,
+}
+
+impl Networks {
+    /// The device, ready for what networks compute in, with as many threads as asked for.
+    ///
+    /// # Errors
+    /// `NoDevice` if it is not there; `Usage` if it cannot compute in this precision.
+    pub(crate) fn open_device(&self, progress: &dyn Progress) -> Result<Device> {
+        if let Some(threads) = self.threads {
+            tch::set_num_threads(threads as i32);
+        }
+        let (device, line) = device::open(self.device)?;
+        self.precision.check(device)?;
+        progress.note(&line);
+        Ok(device)
+    }
 }
 
 impl Session {
@@ -74,12 +90,7 @@ impl Session {
     ) -> Result<Self> {
         let Wanted { candidates, purpose, freeze } = wanted;
         let networks = &options.networks;
-        if let Some(threads) = networks.threads {
-            tch::set_num_threads(threads as i32);
-        }
-        let (device, line) = device::open(networks.device)?;
-        networks.precision.check(device)?;
-        progress.note(&line);
+        let device = networks.open_device(progress)?;
         let folded = purpose.folds();
         let setup = Setup { device, precision: networks.precision, folded, trainable: false };
         let (dataset, class_map) = options.images.open(purpose)?;

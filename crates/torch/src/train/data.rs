@@ -41,11 +41,11 @@ impl Data {
         let training: Arc<dyn Dataset> = Arc::new(Cached::new(training));
         let mut order = Order::Shuffled { seed: PARTITION }.indices(all);
         if hold_out.saturating_add(samples.unwrap_or(1)) > all {
-            let (what, n) = match hold_out {
-                0 => (setting!("samples"), samples.unwrap_or(1)),
-                _ => (setting!("hold_out"), hold_out),
-            };
-            return Err(Error::usage(format!("{what} {n} is too many: there are {all} images")));
+            let asked =
+                [(setting!("samples"), samples.unwrap_or(0)), (setting!("hold_out"), hold_out)];
+            let asked = asked.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}"));
+            let asked = asked.collect::<Vec<_>>().join(" and ");
+            return Err(Error::usage(format!("{asked}: there are {all} images")));
         }
         let mut held_out = order.split_off(all - hold_out);
         order.truncate(samples.unwrap_or(all));

@@ -29,6 +29,11 @@ pub struct Score {
     pub accuracy: f64,
 }
 
+/// Whether the models are validated after an epoch (from 1): the first, every so many, and the last.
+pub(crate) fn validates(epoch: usize, epochs: usize, every: usize) -> bool {
+    epoch == 1 || epoch == epochs || epoch.is_multiple_of(every.max(1))
+}
+
 /// The running average's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SwaScore {

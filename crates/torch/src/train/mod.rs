@@ -19,6 +19,7 @@ mod trunk;
 pub(crate) use data::Data;
 pub(crate) use epoch::{Trainer, validate};
 pub(crate) use folder::Folder;
+pub(crate) use log::validates;
 pub use log::{EpochLine, Score, SwaScore};
 pub use schedule::{Schedule, Shape};
 pub(crate) use sgd::Sgd;

@@ -1,12 +1,12 @@
 //! The epochs that two runs have in common, trained once.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 use swa_base::{Error, Kind, Result, setting};
 
 use super::folder::{Folder, copy};
+use super::log::validates;
 use super::schedule::Schedule;
 use super::state::State;
 
@@ -64,10 +64,14 @@ pub(crate) fn graft(
     for epoch in (0..epochs).filter(|&epoch| schedule.collects(epoch)) {
         copy(&other.snapshot(epoch + 1), &folder.snapshot(epoch + 1))?;
     }
-    let log = other.file("log.jsonl");
-    let lines = fs::read_to_string(&log).map_err(|e| Error::io(&log, "read", e))?;
-    let lines: String = lines.lines().take(epochs).flat_map(|line| [line, "\n"]).collect();
-    super::folder::replace(&folder.file("log.jsonl"), &lines)?;
+    let every = settings["eval_every"].as_u64().unwrap_or(1) as usize;
+    for mut line in other.lines(epochs)? {
+        // The other's last epoch may be one in the middle of this run.
+        if !validates(line.epoch, schedule.epochs(), every) {
+            (line.model, line.swa) = (None, None);
+        }
+        folder.log(&line)?;
+    }
     if schedule.level() == Some(epochs) {
         copy(&state, &folder.file(TRUNK))?;
     }

@@ -15,7 +15,6 @@ use crate::landscape::{
     About, Directions, Form, Gauge, Located, Measured, Place, Results, Span, Statistics, Units,
     axis, combined, mixed, norm,
 };
-use crate::nn::device;
 use crate::nn::input::Input;
 use crate::nn::memory::Budget;
 use crate::parts::{self, BatchSummary, Identity, Part, Shard};
@@ -31,14 +30,9 @@ pub fn draw_landscape(options: &DrawLandscape, progress: &dyn Progress) -> Resul
     let started = Instant::now();
     options.check()?;
     let checkpoints = open(&options.all_models(), &options.data, progress)?;
-    let networks = &options.data.networks;
-    if let Some(threads) = networks.threads {
-        tch::set_num_threads(threads as i32);
-    }
-    let (device, line) = device::open(networks.device)?;
-    networks.precision.check(device)?;
-    progress.note(&line);
+    let device = options.data.networks.open_device(progress)?;
     let (models, network) = Models::open(&checkpoints, &options.data, device)?;
+    network.notes.iter().for_each(|note| progress.note(note));
     let budget = Budget::asked(options.memory);
     let images = Opened::open(options, &checkpoints, &network.model, &budget, progress)?;
     if options.bn == Bn::Recompute && network.model.batchnorms.is_empty() {
