@@ -64,6 +64,31 @@ budgets() {
         "swa-$1/ckpt_$(printf %04d "$5").safetensors"
 }
 
+# landscapes RUN FIRST MIDDLE LAST: what surrounds the optima of seed 1 of an experiment with `budgets` (figures 1, 3, 4 and 5
+# of Izmailov et al. 2018): rays from the average and from SGD, in absolute and in relative distance; the plane of three
+# snapshots, epochs FIRST, MIDDLE and LAST, and that of where both runs began and ended; the line between the ends.
+landscapes() {
+    cd "$base/$1"
+    snapshot() { echo "swa-1/ckpt_$(printf %04d "$1").safetensors"; }
+    swa=swa-1.5-1.safetensors swa_b=swa-1-1.safetensors sgd=sgd-1/results/last.safetensors sgd_more=sgd-1.5-1/results/last.safetensors
+    draw rays rays "$swa" "$sgd" "$sgd_more"
+    draw rays-norm rays "$swa" "$sgd" "$sgd_more" --units norm
+    draw snapshots plane "$(snapshot "$2")" "$(snapshot "$3")" "$(snapshot "$4")" --project "$swa"
+    draw ends plane "$(snapshot "$2")" "$swa_b" "$sgd" --project "$swa"
+    draw line line "$swa" "$sgd"
+}
+
+# draw NAME COMMAND MODEL…: a picture and its figures.
+draw() {
+    out=$1
+    shift
+    [ ! -e "$results/$out.json" ] || return 0
+    swa-landscape "$@" --data "$data" $pixels --threads "$PROCESSES" --wd 5e-4 --resume "$states/$out.state" \
+        -o "$states/$out.json" --svg "$states/$out.svg" --force -q
+    keep "$states/$out.svg" "$out.svg"
+    keep "$states/$out.json" "$out.json"
+}
+
 # The whole experiment; or, where xargs asks for it, one run or what follows the runs of a seed.
 experiment() {
     case ${3-} in

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The table of an experiment, from the evaluations that it left: python3 experiments/table.py e1a. Standard library only.
+"""Puts an experiment's table into docs/experiments.md: python3 experiments/table.py fashion. Standard library only.
 
-A row a model: test accuracy and NLL, mean ± standard deviation over the seeds (of a sample, n − 1); the difference from the
-first row, image by image of the same seed, and McNemar's exact p of each seed."""
+From evaluations (`models-SEED.json`), a row a model: test accuracy and NLL, mean ± standard deviation over the seeds (of a
+sample, n − 1); the difference from the first row, image by image of the same seed, and McNemar's exact p of each seed.
+From logs alone, where rates were chosen, a row a run: accuracy and NLL on the images held out, of the model and of the average."""
 
 import json
 import re
@@ -35,8 +36,25 @@ def run_of(model, seed):
 
 def table(name):
     evaluations = sorted((HERE / name).glob("models-*.json"))
-    if not evaluations:
-        sys.exit(f"{HERE / name}: nothing was evaluated")
+    return of_evaluations(evaluations) if evaluations else of_logs(name)
+
+
+def of_logs(name):
+    logs = sorted((HERE / name).glob("*.jsonl"))
+    if not logs:
+        sys.exit(f"{HERE / name}: nothing was run")
+    lines = ["| run | epochs | last model, % | NLL | average, % | NLL |", "|---|---|---|---|---|---|"]
+    for path in logs:
+        epochs = [json.loads(line) for line in path.read_text().splitlines()]
+        scores = [next((e[of] for e in reversed(epochs) if e[of]), None) for of in ("model", "swa")]
+        cells = [path.stem.rsplit("-", 1)[0], str(len(epochs))]
+        for score in scores:
+            cells += [f"{100 * score['accuracy']:.2f}", f"{score['loss']:.4f}"] if score else ["", ""]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def of_evaluations(evaluations):
     rows = {}
     for path in evaluations:
         seed = path.stem.split("-")[-1]
