@@ -238,16 +238,22 @@ def test_the_tag_is_what_auditwheel_finds(wheel: Path) -> None:
     assert tag and tag in wheel.name, shown
 
 
-def test_the_binaries_look_for_libraries_in_pytorch_alone(wheel: Path, here: Path) -> None:
+def search_paths(program: Path) -> list[tuple[str, str]]:
+    """Where a binary says that its libraries are."""
     from elftools.elf.elffile import ELFFile
 
+    with open(program, "rb") as file:
+        tags = list(ELFFile(file).get_section_by_name(".dynamic").iter_tags())  # type: ignore[no-untyped-call]
+    kinds = {"DT_RUNPATH": "runpath", "DT_RPATH": "rpath"}
+    return [(tag.entry.d_tag, getattr(tag, kinds[tag.entry.d_tag])) for tag in tags if tag.entry.d_tag in kinds]
+
+
+def test_the_binaries_look_for_libraries_in_pytorch_alone(wheel: Path, here: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(here)
-    binaries = [path for path in (here / "swa_tools/bin").iterdir() if not path.suffix]
-    assert len(binaries) == 1
-    for path in binaries:
-        with open(path, "rb") as file:
-            tags = list(ELFFile(file).get_section_by_name(".dynamic").iter_tags())  # type: ignore[no-untyped-call]
-        paths = [tag.runpath for tag in tags if tag.entry.d_tag == "DT_RUNPATH"]
-        assert paths == ["$ORIGIN/../../torch/lib"]
-        assert str(TARGET).encode() not in path.read_bytes()
+    (program,) = [path for path in (here / "swa_tools/bin").iterdir() if not path.suffix]
+    assert search_paths(program) == [("DT_RUNPATH", "$ORIGIN/../../torch/lib")]
+    # Nor is the search path of the build left elsewhere. (Names of PyTorch's headers are, in its messages.)
+    ((_, built),) = search_paths(TARGET / "release/examples/all")
+    assert built.startswith("/")
+    assert f"{built}\0".encode() not in program.read_bytes()
