@@ -166,7 +166,8 @@ impl OutputArgs {
             csv: self.csv.as_deref(),
             force: self.force,
         };
-        report.write(&swa_cli::json(report)?, &files)?;
+        let lasting = LandscapeReport { seconds: None, ..report.clone() };
+        report.write(&swa_cli::json(&lasting)?, &files)?;
         let written = [&self.output, &self.svg, &self.csv].into_iter().flatten();
         let mut written = written.map(|path| swa_tools::text::shell_word(path));
         written.try_for_each(|path| common.say(format!("wrote {path}")))

@@ -59,8 +59,8 @@ pub struct LandscapeReport {
     /// A plane: row by row, a row for each `y`. Rays: all points of the first direction from the first model, from the
     /// second, and so on; then the next direction.
     pub points: Vec<LandscapePoint>,
-    /// Time that the job took.
-    pub seconds: f64,
+    /// Time that the job took; null in a file, which says the same whenever it is made.
+    pub seconds: Option<f64>,
 }
 
 /// A model, where it is, and how it does on the images of the picture.
@@ -192,7 +192,7 @@ impl LandscapeReport {
             augmentation: about.augmentation.clone(),
             version: about.version.clone(),
             points: points.collect(),
-            seconds: *seconds,
+            seconds: Some(*seconds),
         };
         let models = values.iter().filter_map(|(place, values)| match place {
             Place::Model(i) => Some((*i, values)),

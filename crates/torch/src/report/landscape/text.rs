@@ -53,7 +53,8 @@ impl LandscapeReport {
             lines.push(format!("train loss: nll + ½·{decay}·‖w‖²"));
         }
         let n = self.points.len();
-        lines.push(format!("{n} points in {:.1} s; {}", self.seconds, self.evaluated()));
+        let time = self.seconds.map_or(String::new(), |seconds| format!(" in {seconds:.1} s"));
+        lines.push(format!("{n} points{time}; {}", self.evaluated()));
         lines.join("\n")
     }
 }
