@@ -11,7 +11,6 @@ runs() {
         echo "swa-lr-$rate $recipe --epochs 60 --swa-start 33 --swa-lr $rate --trunk $states/swa-lr-0.05-@"
     done
     echo "sgd $recipe --epochs 40 --trunk $states/swa-lr-0.05-@"
-    echo "sgd-1.5 $recipe --epochs 60 --trunk $states/swa-lr-0.05-@"
 }
 
 seed_done() { :; }

@@ -6,7 +6,7 @@ samples=10000 pixels="--preset fashion-mnist" augment=crop
 recipe="$pixels --augment $augment --arch preresnet-8 --lr 0.1 --wd 5e-4 --eval-every 5"
 
 runs() {
-    echo "swa $recipe --epochs 90 --swa-start 49 --swa-lr 0.05"
+    echo "swa $recipe --epochs 90 --swa-start 49 --swa-lr 0.02"
     echo "sgd-1.5 $recipe --epochs 90 --trunk $states/swa-@"
     echo "sgd $recipe --epochs 60 --trunk $states/swa-@"
 }
