@@ -2,6 +2,7 @@
 
 pub mod faults;
 pub mod golden;
+pub mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

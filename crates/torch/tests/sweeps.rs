@@ -1,0 +1,87 @@
+//! Sweeps over what the data commands write, as tests/sweeps.rs does for swa-avg: killed at random times, each system call
+//! failing in each way.
+//!
+//! How many, SWA_SWEEP_DATA_KILLS and SWA_SWEEP_DATA_FAULTS say; by default few, with SWA_TESTS_LONG some hundreds.
+
+use std::path::Path;
+
+use swa_testing::faults::needs_strace;
+use swa_testing::fixtures;
+use swa_testing::sweep::{Scene, Way, calls_that_fail, count, kills};
+
+const WAYS: [Way; 5] = [
+    Way::new(
+        "swa-bn-update",
+        "a model with new statistics",
+        "m.safetensors --data few --preset fashion-mnist --samples 16 -o out.safetensors",
+        "m.safetensors --data few --preset fashion-mnist -o out.safetensors",
+        &["out.safetensors"],
+    ),
+    Way::new(
+        "swa-bn-update",
+        "statistics of a part",
+        "m.safetensors --data few --preset fashion-mnist --batch-size 8 --shard 0/2 --save-stats part --samples 16",
+        "m.safetensors --data few --preset fashion-mnist --batch-size 8 --shard 0/2 --save-stats part",
+        &["part"],
+    ),
+    Way {
+        in_order: false,
+        ..Way::new(
+            "swa-eval",
+            "what an evaluation leaves",
+            "n.safetensors --data few --preset fashion-mnist --predictions p.csv --logits l.safetensors",
+            "m.safetensors --data few --preset fashion-mnist --predictions p.csv --logits l.safetensors",
+            &["p.csv", "l.safetensors"],
+        )
+    },
+    Way::new(
+        "swa-eval",
+        "outcomes of a part",
+        "n.safetensors --data few --preset fashion-mnist --batch-size 8 --shard 0/2 --save-outcomes part",
+        "m.safetensors --data few --preset fashion-mnist --batch-size 8 --shard 0/2 --save-outcomes part",
+        &["part"],
+    ),
+    Way::new(
+        "swa-landscape",
+        "a landscape and its picture",
+        "line m.safetensors n.safetensors --data few --preset fashion-mnist --points 2 -o l.json --svg l.svg",
+        "line m.safetensors n.safetensors --data few --preset fashion-mnist --points 3 -o l.json --svg l.svg",
+        &["l.json", "l.svg"],
+    ),
+];
+
+/// Images that look random, as MNIST has them.
+fn images(folder: &Path, split: &str, count: u32) {
+    let mut pixels: Vec<u8> = [0x803, count, 28, 28].iter().flat_map(|n| n.to_be_bytes()).collect();
+    pixels.extend((0..count * 28 * 28).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8));
+    let mut labels: Vec<u8> = [0x801, count].iter().flat_map(|n| n.to_be_bytes()).collect();
+    labels.extend((0..count).map(|i| (i % 10) as u8));
+    std::fs::write(folder.join(format!("{split}-images-idx3-ubyte")), pixels).unwrap();
+    std::fs::write(folder.join(format!("{split}-labels-idx1-ubyte")), labels).unwrap();
+}
+
+fn scene(way: Way) -> (tempfile::TempDir, Scene) {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, epoch) in [("m", 31), ("n", 40)] {
+        let from = fixtures().join(format!("fashion-mnist/ckpt_{epoch:04}.safetensors"));
+        std::fs::copy(from, dir.path().join(format!("{name}.safetensors"))).unwrap();
+    }
+    let few = dir.path().join("few");
+    std::fs::create_dir(&few).unwrap();
+    images(&few, "train", 32);
+    images(&few, "t10k", 20);
+    let scene = Scene::new(way, dir.path());
+    (dir, scene)
+}
+
+#[test]
+fn kills_at_any_time_leave_each_output_whole() {
+    kills(&WAYS, count("DATA_KILLS", 20, 400), &scene);
+}
+
+#[test]
+fn any_call_that_fails_in_any_way_leaves_each_output_whole() {
+    if needs_strace("any call that fails") {
+        calls_that_fail(&WAYS, count("DATA_FAULTS", 20, 100_000), "poll(", &scene);
+    }
+}
