@@ -4,10 +4,9 @@
 //! The rule (docs/formats.md): it looks at names, and at what calls would call, however that is written. An attribute
 //! that is asked for (`getattr(a.B, 'c')`, protocols 0 to 3) and a dotted name (protocol 4) are the same name.
 
-use super::acting::{
-    ALIASES, BUILTINS, CALLERS, INSIDES, MAKERS, METHODS, MODULES, NAMES, PLAIN, SECOND, SHADOWED,
-    VALUES,
-};
+use super::acting::{ALIASES, BUILTINS, INSIDES, MODULES, NAMES, PLAIN, SHADOWED};
+use super::calls;
+use super::standard::renamed;
 use crate::{Error, Kind, Result};
 
 /// A name: a module, and the attributes that lead on from it, joined by dots.
@@ -19,16 +18,16 @@ pub struct Name<'a> {
 }
 
 impl<'a> Name<'a> {
-    fn module(&self) -> &'a str {
+    pub fn module(&self) -> &'a str {
         &self.path[..self.module]
     }
 
     /// One at least; the first leads on from the module.
-    fn attributes(&self) -> impl Iterator<Item = &'a str> {
+    pub fn attributes(&self) -> impl Iterator<Item = &'a str> {
         self.path.get(self.module + 1..).unwrap_or_default().split('.')
     }
 
-    fn top(&self) -> &'a str {
+    pub fn top(&self) -> &'a str {
         self.module().split('.').next().unwrap_or_default()
     }
 
@@ -47,11 +46,11 @@ fn is_below(path: &str, list: &[&str]) -> bool {
 }
 
 /// Classes are written so, and modules and functions are not.
-fn is_class(name: &str) -> bool {
+pub fn is_class(name: &str) -> bool {
     name.trim_start_matches('_').starts_with(|c: char| c.is_uppercase())
 }
 
-fn is_exception(name: &str) -> bool {
+pub fn is_exception(name: &str) -> bool {
     const ENDINGS: [&str; 5] = ["Error", "Exception", "Warning", "Exit", "Interrupt"];
     is_class(name) && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
@@ -61,21 +60,56 @@ fn is_alias(attribute: &str) -> bool {
     ALIASES.contains(&attribute.trim_matches('_'))
 }
 
+/// Whether an attribute is one of a program's insides.
+pub fn is_inside(attribute: &str) -> bool {
+    INSIDES.contains(&attribute)
+}
+
 fn is_builtins(module: &str) -> bool {
     matches!(module, "builtins" | "__builtin__")
 }
 
-/// Fails if a name is one of code that acts, or leads through it.
+/// Whether attributes lead through a module that acts, or to a program's insides. The last may have the name of such a
+/// module: only its own attributes would act.
+fn leads_to_acts<'a>(attributes: impl Iterator<Item = &'a str>) -> bool {
+    let mut attributes = attributes.peekable();
+    while let Some(attribute) = attributes.next() {
+        let has_more = attributes.peek().is_some();
+        let is_module = || MODULES.binary_search(&attribute).is_ok() || is_builtins(attribute);
+        if is_alias(attribute) || INSIDES.contains(&attribute) || has_more && is_module() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Fails if a name is one of code that acts, or leads through it. A name of Python 2 is also what Python 3 takes it for.
 pub fn check(name: Name) -> Result<()> {
-    let leads_through = |attribute: &str| is_alias(attribute) || INSIDES.contains(&attribute);
-    if acts(name) || name.attributes().any(leads_through) {
+    let now = renamed(name.module());
+    let is_renamed = || {
+        let path = format!("{now}{}", &name.path[name.module..]);
+        now != name.module() && acts(Name { path: &path, module: now.len() })
+    };
+    if acts(name) || is_renamed() || leads_to_acts(name.attributes()) {
         return Err(refused(&format!("its pickle names `{}`", name.path)));
     }
     Ok(())
 }
 
+/// Whether somebody's own module has the name of one that acts: it has modules below it, or a class that the other
+/// has not.
+pub fn is_own(name: Name) -> bool {
+    let (top, first) = (name.top(), name.first());
+    let shadowed = SHADOWED.iter().find(|(module, _)| *module == top);
+    shadowed.is_some_and(|(top, classes)| match *top {
+        // Python's own tests have modules below it.
+        "test" => is_class(first),
+        _ => name.module() != *top || is_class(first) && !classes.contains(&first),
+    })
+}
+
 fn acts(name: Name) -> bool {
-    let (module, first) = (name.module(), name.first());
+    let first = name.first();
     match name.top() {
         "builtins" | "__builtin__" => !BUILTINS.contains(&first) && !is_exception(first),
         "types" => {
@@ -85,107 +119,46 @@ fn acts(name: Name) -> bool {
             if is_exception(first) || is_below(name.path, &PLAIN) {
                 return false;
             }
-            let shadowed = SHADOWED.iter().find(|(module, _)| *module == top);
-            let is_own = shadowed.is_some_and(|(top, classes)| {
-                module != *top || is_class(first) && !classes.contains(&first)
-            });
             // Constants: `signal.SIGTERM`, `socket.AF_INET`.
             let is_constant = matches!(top, "signal" | "socket" | "ssl")
                 && first.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
-            !is_own && !is_constant
+            !is_own(name) && !is_constant
         }
         _ => is_below(name.path, &NAMES),
     }
 }
 
-/// Fails if a call of a name acts, though the name alone does not: it is a method, or leads through a module.
-pub fn check_called(name: Name) -> Result<()> {
-    let mut attributes: Vec<&str> = name.attributes().collect();
-    let last = attributes.pop().unwrap_or_default();
-    if attributes.is_empty() {
-        return Ok(());
+/// Fails if a call of a name acts, though the name alone does not.
+pub fn check_called(name: Name, is_new: bool) -> Result<()> {
+    match calls::makes_a_value(name, is_new) {
+        true => Ok(()),
+        false => Err(called(&format!("`{}`", name.path))),
     }
-    let top = name.top();
-    let is_made = MAKERS.contains(&last);
-    let is_standard =
-        is_builtins(top) || MODULES.binary_search(&top).is_ok() || METHODS.contains(&top);
-    let is_value = is_builtins(top) && matches!(attributes[..], [of] if VALUES.contains(&of));
-    let through_classes = attributes.iter().all(|attribute| is_class(attribute));
-    if is_value
-        || is_made && (through_classes || attributes.len() == 1)
-        || through_classes && (is_class(last) || !is_standard)
-    {
-        return Ok(());
-    }
-    Err(refused(&format!("its pickle calls `{}`", name.path)))
 }
 
-/// Which argument of a function it calls, if it calls one, so that the same is asked of that; `arguments` are given.
-pub fn calls_argument(path: &str, arguments: usize) -> Option<usize> {
-    let calls = CALLERS.contains(&path) && (!path.ends_with(".iter") || arguments > 1);
-    calls.then(|| SECOND.contains(&path).into())
-}
-
-/// Whether a function finds attributes or calls others: nothing is known of its own calls by what they are.
-pub fn looks_further(path: &str) -> bool {
-    // With a function to compare by.
-    const ORDERED: [&str; 3] = ["sorted", "max", "min"];
-    let name = path.strip_prefix("builtins.").or(path.strip_prefix("__builtin__."));
-    finds_attributes(path)
-        || CALLERS.contains(&path)
-        || name.is_some_and(|name| ORDERED.contains(&name))
-}
-
-/// Whether a name is that of the function that finds attributes.
-pub fn finds_attributes(path: &str) -> bool {
-    matches!(path, "builtins.getattr" | "__builtin__.getattr")
-}
-
-/// Whether a name is that of `type`, which with more than one argument makes classes.
-pub fn makes_types(path: &str) -> bool {
-    matches!(path, "builtins.type" | "__builtin__.type")
-}
-
-/// Whether the arguments are names of attributes to look for, or of a module to import.
-pub fn takes_names(path: &str) -> bool {
-    const LOOKERS: [&str; 4] = [
-        "operator.attrgetter",
-        "_operator.attrgetter",
-        "operator.methodcaller",
-        "_operator.methodcaller",
-    ];
-    LOOKERS.contains(&path) || imports(path)
-}
-
-fn imports(path: &str) -> bool {
-    path == "cloudpickle.cloudpickle.subimport"
-}
-
-/// Fails if one of these names leads to a module that acts, or to a program's insides.
+/// Fails if the path of an attribute, as a text has it, leads through a module that acts or to a program's insides.
 pub fn check_text(text: &str, of: &str) -> Result<()> {
-    let leads = |part: &str| is_alias(part) || INSIDES.contains(&part);
-    let top = text.split('.').next().unwrap_or_default();
-    match text.split('.').any(leads) || imports(of) && MODULES.binary_search(&top).is_ok() {
-        true => Err(refused(&format!("its pickle calls `{of}` for `{}`", short(text)))),
+    match leads_to_acts(text.split('.')) {
+        true => Err(called(&format!("`{of}` for `{}`", short(text)))),
         false => Ok(()),
     }
 }
 
-/// An attribute of a value that has no name.
-pub fn check_attribute(of: &str, attribute: Option<&str>) -> Result<()> {
-    let text = attribute.map(|name| format!("`{}`", short(name)));
-    match attribute {
-        Some(name) if !INSIDES.contains(&name) && !is_alias(name) => Ok(()),
-        _ => {
-            let text = text.unwrap_or_else(|| "a name that it computes".into());
-            Err(called(&format!("`builtins.getattr` for {text} of {of}")))
-        }
+/// The same for an attribute of a value that has no name.
+pub fn check_attribute(attribute: &str, of: &str) -> Result<()> {
+    match leads_to_acts(std::iter::once(attribute)) {
+        true => Err(called(&format!("`builtins.getattr` for `{}` of {of}", short(attribute)))),
+        false => Ok(()),
     }
 }
 
-/// Whether what a call of this name makes may be called: functions that are put together from their parts.
-pub fn makes_functions(path: &str) -> bool {
-    matches!(path, "cloudpickle.cloudpickle._builtin_type" | "dill._dill._load_type")
+/// Fails if a module acts, by its name alone.
+pub fn check_module(module: &str, of: &str) -> Result<()> {
+    let top = renamed(module).split('.').next().unwrap_or_default();
+    match MODULES.binary_search(&top).is_ok() || is_builtins(top) {
+        true => Err(called(&format!("`{of}` for `{}`", short(module)))),
+        false => Ok(()),
+    }
 }
 
 /// A call of what cannot be told to be harmless.
@@ -221,9 +194,13 @@ pub fn container(name: &str) -> Option<Container> {
         "collections.OrderedDict"
         | "collections.defaultdict"
         | "collections.Counter"
+        | "_collections.OrderedDict"
+        | "_collections.defaultdict"
         | "builtins.dict"
         | "__builtin__.dict" => Container::Dict,
-        "builtins.list" | "__builtin__.list" | "collections.deque" => Container::List,
+        "builtins.list" | "__builtin__.list" | "collections.deque" | "_collections.deque" => {
+            Container::List
+        }
         "builtins.tuple" | "__builtin__.tuple" => Container::Tuple,
         "builtins.set" | "__builtin__.set" | "builtins.frozenset" | "__builtin__.frozenset" => {
             Container::Set

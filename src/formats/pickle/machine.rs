@@ -1,19 +1,20 @@
 //! A pickle is a program for a stack machine. This one makes values and does nothing else.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 
+use super::calls;
 use super::globals::{self, Container, Name};
-use super::nested;
+use super::judge::{How, Judged};
 use super::{Id, MAX_NAME, MAX_PARTS, MAX_VALUES, Object, Pickle, Value, python2};
 use crate::{Error, Kind, Result};
 
-struct Machine<'b> {
-    bytes: &'b [u8],
+pub(super) struct Machine<'b> {
+    pub(super) bytes: &'b [u8],
     /// Most bytes that are read.
     most: usize,
     at: usize,
-    values: Vec<Value>,
+    pub(super) values: Vec<Value>,
     stack: Vec<Id>,
     /// The stack's heights at the marks.
     marks: Vec<usize>,
@@ -26,18 +27,21 @@ struct Machine<'b> {
     /// Bytes of names that instructions do not spell out.
     named: usize,
     /// Of names with more than one attribute, the length of the module's.
-    modules: HashMap<u32, usize>,
+    pub(super) modules: HashMap<u32, usize>,
     /// How many pickles this one is in.
-    depth: u32,
+    pub(super) depth: u32,
     /// See [`Pickle`].
     made: HashMap<u32, Id>,
+    /// Containers that may call a function which the file brings.
+    pub(super) loose: HashSet<u32>,
+    /// Values that have got their state, or were judged without one.
+    pub(super) settled: RefCell<HashSet<u32>>,
+    /// How many values were looked at for what they hold.
+    pub(super) looked: Cell<usize>,
 }
 
 /// Bytes of names beyond those of a pickle: a small one may name many classes of one module.
 const NAMED: usize = 1 << 20;
-
-/// How many partial functions may be within each other.
-const PARTIAL: u32 = 8;
 
 /// Runs the program at the start of some bytes. An instruction makes at most two values, and copies are limited, so
 /// memory is proportional to the bytes.
@@ -57,6 +61,9 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         modules: HashMap::new(),
         depth,
         made: HashMap::new(),
+        loose: HashSet::new(),
+        settled: RefCell::default(),
+        looked: Cell::new(0),
     };
     while machine.step()? {
         let held = [machine.values.len(), machine.memoized(), machine.marks.len()];
@@ -246,128 +253,30 @@ impl<'b> Machine<'b> {
         Ok(id)
     }
 
-    /// The name that a value is.
-    fn name(&self, id: Id) -> Option<Name<'_>> {
-        let Value::Global(path) = &self.values[id.0 as usize] else { return None };
-        // The only attribute is the last part.
-        let module = || path.rfind('.').unwrap_or(0);
-        Some(Name { path, module: self.modules.get(&id.0).copied().unwrap_or_else(module) })
-    }
-
-    /// The name that a value's call would call.
-    fn called(&self, id: Id) -> Option<&str> {
-        match &self.values[id.0 as usize] {
-            Value::Object(object) => Some(self.name(object.callable)?.path),
-            _ => None,
-        }
-    }
-
-    /// Fails if a call of a value acts. What is called is a name, or, `within` partial functions, one that these hold.
-    fn check_called(&self, callable: Id, within: u32) -> Result<()> {
-        if let Some(name) = self.name(callable) {
-            if within > 0 && globals::looks_further(name.path) {
-                return Err(globals::called(&format!("`{}` in a partial function", name.path)));
-            }
-            return globals::check_called(name);
-        }
-        let Value::Object(object) = &self.values[callable.0 as usize] else { return Ok(()) };
-        let given = self.tuple(object.arguments);
-        match self.called(callable) {
-            Some(path) if globals::makes_functions(path) => Ok(()),
-            Some("functools.partial" | "_functools.partial") if within < PARTIAL => {
-                // Its state holds the function again.
-                let state = object.state.map_or(&[][..], |state| self.tuple(state));
-                let functions = [given.first(), state.first()];
-                functions.into_iter().flatten().try_for_each(|&f| self.check_called(f, within + 1))
-            }
-            Some(path) if globals::finds_attributes(path) => {
-                let value = |i: usize| given.get(i).map(|id| &self.values[id.0 as usize]);
-                let attribute = match value(1) {
-                    Some(Value::Text(text)) => text,
-                    _ => "?",
-                };
-                let of = given.first().map_or("a value".into(), |&id| self.describe(id));
-                Err(globals::called(&format!("the method `{attribute}` of {of}")))
-            }
-            Some(path) => Err(globals::called(&format!("what `{path}` makes"))),
-            // Before PyTorch 1.6 a module's class was a persistent id.
-            None if matches!(self.values[object.callable.0 as usize], Value::Persistent(_)) => {
-                Err(globals::called("an object of a class outside"))
-            }
-            None => Err(globals::called("what another call makes")),
-        }
-    }
-
-    /// A value in a few words.
-    fn describe(&self, id: Id) -> String {
-        match self.name(id).map(|name| name.path).or_else(|| self.called(id)) {
-            Some(path) => format!("`{path}`"),
-            None => "a value".into(),
-        }
-    }
-
-    fn tuple(&self, id: Id) -> &[Id] {
-        match &self.values[id.0 as usize] {
-            Value::Tuple(elements) => elements,
-            _ => &[],
-        }
-    }
-
-    /// What is asked of a call of a name beside [`globals::check_called`]; an attribute that it finds, if it finds one.
-    fn check_arguments(&self, path: &str, given: &[Id]) -> Result<Option<(String, usize)>> {
-        let text = |id: &Id| match &self.values[id.0 as usize] {
-            Value::Text(text) => Some(&**text),
-            _ => None,
-        };
-        if globals::finds_attributes(path) {
-            let attribute = given.get(1).and_then(text);
-            let of = given.first().copied();
-            if let (Some(of), Some(attribute)) = (of.and_then(|of| self.name(of)), attribute) {
-                let attribute: String = attribute.chars().take(MAX_NAME + 1).collect();
-                return Ok(Some((format!("{}.{attribute}", of.path), of.module)));
-            }
-            let of = of.map_or("nothing".into(), |of| self.describe(of));
-            globals::check_attribute(&of, attribute)?;
-        } else if globals::makes_types(path) && given.len() != 1 {
-            return Err(globals::called(&format!("`{path}` to make a class")));
-        } else if globals::takes_names(path) {
-            given.iter().filter_map(text).try_for_each(|text| globals::check_text(text, path))?;
-        } else if let Some(which) = globals::calls_argument(path, given.len())
-            && let Some(&function) = given.get(which)
-        {
-            self.check_called(function, 1)?;
-        }
-        Ok(None)
-    }
-
     /// The result of a call: a plain container, or an [`Object`]. The arguments are a tuple.
-    fn call(&mut self, callable: Id, arguments: Id) -> Result<()> {
+    fn call(&mut self, callable: Id, arguments: Id, how: How) -> Result<()> {
         let Value::Tuple(given) = &self.values[arguments.0 as usize] else {
             return Err(self.bad("arguments that are no tuple"));
         };
-        self.check_called(callable, 0)?;
-        let container = match &self.values[callable.0 as usize] {
-            Value::Global(path) => {
-                if let Some((found, module)) = self.check_arguments(path, given)? {
-                    let id = self.named_value(found, module)?;
-                    self.stack.push(id);
-                    return Ok(());
-                }
-                if &**path == nested::LOADER {
-                    self.copied += self.check_nested(given)?;
-                    self.check_copied()?;
-                }
-                globals::container(path)
-            }
-            _ => None,
-        };
+        let judged = self.judge(callable, given, how)?;
+        if let Judged::Name(found, module) = judged {
+            let id = self.named_value(found, module)?;
+            self.stack.push(id);
+            return Ok(());
+        }
+        // `defaultdict(list, items)`.
+        let path = self.name(callable).map(|name| name.path);
+        let from = given.get(usize::from(path.is_some_and(calls::makes_defaults)));
+        let from = from.map(|&id| self.value(id));
+        let container = path.and_then(globals::container);
+        // What an object holds is not known.
+        let container = container.filter(|_| !matches!(from, Some(Value::Object(_))));
         let Some(container) = container else {
             let (state, items) = (None, vec![]);
             self.push(Value::Object(Box::new(Object { callable, arguments, state, items })));
-            return Ok(());
+            self.copied += judged.bytes();
+            return self.check_copied();
         };
-        // The last argument: `defaultdict(list, items)`.
-        let from = given.last().map(|id| &self.values[id.0 as usize]);
         let elements = match from {
             Some(Value::List(elements) | Value::Set(elements)) => elements.clone(),
             Some(Value::Tuple(elements)) => elements.to_vec(),
@@ -392,8 +301,12 @@ impl<'b> Machine<'b> {
         self.check_copied()?;
         let is_plain = self.name(callable).is_some_and(|name| name.path.contains("builtin"));
         self.push(value);
+        let id = self.values.len() as u32 - 1;
         if !is_plain {
-            self.made.insert(self.values.len() as u32 - 1, callable);
+            self.made.insert(id, callable);
+        }
+        if matches!(judged, Judged::Loose) {
+            self.loose.insert(id);
         }
         Ok(())
     }
@@ -401,39 +314,6 @@ impl<'b> Machine<'b> {
     fn check_copied(&self) -> Result<()> {
         match self.copied > self.bytes.len() {
             true => Err(Error::limit("its pickle copies its own values over and over")),
-            false => Ok(()),
-        }
-    }
-
-    /// Looks into the storages that one is made of which plain pickle saved; how many bytes that took.
-    fn check_nested(&self, given: &[Id]) -> Result<usize> {
-        let value = |id: &Id| &self.values[id.0 as usize];
-        let bytes = match given.first().map(value) {
-            Some(Value::Bytes(range)) => Some(Cow::Borrowed(&self.bytes[range.clone()])),
-            Some(Value::Object(object)) => match self.tuple(object.arguments).first().map(value) {
-                Some(Value::Text(text)) => {
-                    let bytes = text.chars().map(|c| u8::try_from(c).ok());
-                    bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        match bytes {
-            Some(bytes) => nested::check(&bytes, self.depth + 1).map(|()| bytes.len()),
-            None => Err(globals::called(&format!("`{}` of no bytes", nested::LOADER))),
-        }
-    }
-
-    /// Fails if a state sets the method that takes states: the next one would be its argument.
-    fn check_states(&self) -> Result<()> {
-        let is_method = |id: &Id| matches!(&self.values[id.0 as usize], Value::Text(text) if &**text == "__setstate__");
-        let dicts = self.values.iter().filter_map(|value| match value {
-            Value::Dict(items) => Some(items),
-            _ => None,
-        });
-        match dicts.flatten().any(|(key, _)| is_method(key)) {
-            true => Err(globals::asked("sets `__setstate__` of an object")),
             false => Ok(()),
         }
     }
@@ -449,6 +329,7 @@ impl<'b> Machine<'b> {
     }
 
     fn append(&mut self, to: Id, mut values: Vec<Id>) -> Result<()> {
+        self.check_own(to)?;
         match &mut self.values[to.0 as usize] {
             Value::List(elements) | Value::Set(elements) => elements.append(&mut values),
             // A subclass of list, where no trainer keeps weights.
@@ -462,6 +343,7 @@ impl<'b> Machine<'b> {
         let (pairs, []) = pairs.as_chunks::<2>() else {
             return Err(self.bad("a key without a value"));
         };
+        self.check_own(of)?;
         let items = match &mut self.values[of.0 as usize] {
             Value::Dict(items) => items,
             Value::Object(object) => &mut object.items,
@@ -670,21 +552,25 @@ impl<'b> Machine<'b> {
                 let id = self.global(&module, &name)?;
                 self.stack.push(id);
             }
-            b'R' | 0x81 => {
+            b'R' => {
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                self.call(callable, arguments)?;
+                self.call(callable, arguments, How::Called)?;
+            }
+            0x81 => {
+                let (arguments, callable) = (self.pop()?, self.pop()?);
+                self.call(callable, arguments, How::New(None))?;
             }
             0x92 => {
-                let _keywords = self.pop()?;
+                let keywords = self.pop()?;
                 let (arguments, callable) = (self.pop()?, self.pop()?);
-                self.call(callable, arguments)?;
+                self.call(callable, arguments, How::New(Some(keywords)))?;
             }
             b'i' => {
                 let (module, name) = (self.line()?, self.line()?);
                 let callable = self.global(module, name)?;
                 let arguments = self.pop_to_mark()?;
                 let arguments = self.add(Value::Tuple(arguments.into()));
-                self.call(callable, arguments)?;
+                self.call(callable, arguments, How::Called)?;
             }
             b'o' => {
                 let arguments = self.pop_to_mark()?;
@@ -692,18 +578,13 @@ impl<'b> Machine<'b> {
                     return Err(self.bad("an object of no class"));
                 };
                 let arguments = self.add(Value::Tuple(arguments.into()));
-                self.call(callable, arguments)?;
+                self.call(callable, arguments, How::Called)?;
             }
             b'b' => {
                 let state = self.pop()?;
                 let of = self.top()?;
+                self.check_state(of, state)?;
                 // Attributes of a dict, such as the `_metadata` of a state dict, are ignored.
-                if let Some(name) = self.name(of) {
-                    return Err(globals::asked(&format!("sets attributes of `{}`", name.path)));
-                }
-                if self.called(of).is_some_and(globals::finds_attributes) {
-                    return Err(globals::asked("sets attributes of what `builtins.getattr` finds"));
-                }
                 if let Value::Object(object) = &mut self.values[of.0 as usize] {
                     object.state = Some(state);
                 }

@@ -5,10 +5,13 @@
 //! refused; see `globals`.
 
 mod acting;
+mod calls;
 mod globals;
+mod judge;
 mod machine;
 mod nested;
 mod python2;
+mod standard;
 pub(crate) mod written;
 
 use std::borrow::Cow;

@@ -202,6 +202,244 @@ fn calls_of_what_has_no_harmless_name_are_refused() {
     }
 }
 
+fn dict(key: &str, value: &[u8]) -> Vec<u8> {
+    [b"}", &text(key)[..], value, b"s"].concat()
+}
+
+fn tuple(values: &[&[u8]]) -> Vec<u8> {
+    [b"(", &values.concat()[..], b"t"].concat()
+}
+
+/// `class.__new__(class, *arguments, key=value)`.
+fn new_with(class: &str, arguments: &[&[u8]], key: &str, value: &[u8]) -> Vec<u8> {
+    [global(class), tuple(arguments), dict(key, value), b"\x92".to_vec()].concat()
+}
+
+#[test]
+fn what_rebuilds_a_value_is_called_whatever_its_library() {
+    let object = [&global("mine Thing")[..], b")\x81"].concat();
+    let method = attribute(&object, "forward");
+    let partial = call(&global("functools partial"), &[&method]);
+    let state = tuple(&[&method, b")", b"}", b"N"]);
+    let bits = call(&global("numpy.random._pickle __bit_generator_ctor"), &[&text("MT19937")]);
+    let ctor = global("numpy.random._pickle __bit_generator_ctor");
+    let cloud = |name: &str| global(&format!("cloudpickle.cloudpickle {name}"));
+    let code = call(&call(&cloud("_builtin_type"), &[&text("CodeType")]), &[b"K\x00"]);
+    let brought = call(&cloud("_make_function"), &[&code, b"}", b"N", b"N", b"N"]);
+    let rebuilt = global("torch._utils _rebuild_tensor_v2");
+    let values = [
+        [&partial[..], &state, b"b"].concat(),
+        // A method is given to somebody's class, to `__new__` of any, and is a part of a state.
+        call(&global("mine Callback"), &[&method]),
+        [&global("mine Spec")[..], &tuple(&[&method]), b"\x81"].concat(),
+        [&object[..], &dict("hook", &method), b"b"].concat(),
+        new_with("mine Config", &[], "key", &global("mine rank")),
+        call(
+            &global("collections defaultdict"),
+            &[&call(
+                &global("functools partial"),
+                &[&global("collections defaultdict"), &global("builtins list")],
+            )],
+        ),
+        call(&global("collections defaultdict"), &[&brought]),
+        [&brought[..], b"0", &call(&cloud("_function_setstate"), &[&brought, b"}"])].concat(),
+        call(&global("numpy.random._pickle __generator_ctor"), &[&bits]),
+        call(&global("numpy.random._pickle __generator_ctor"), &[&text("PCG64"), &ctor]),
+        call(
+            &global("torch._tensor _rebuild_from_type_v2"),
+            &[&rebuilt, &global("mine Tensor"), b")", b"N"],
+        ),
+        call(
+            &global("copyreg _reconstructor"),
+            &[&global("mine lower"), &global("builtins dict"), b"}"],
+        ),
+        call(&global("pandas.core.indexes.base _new_Index"), &[&global("pandas Index"), b"}"]),
+        call(&global("numpy._core _ufunc_reconstruct"), &[&text("scipy.special"), &text("expit")]),
+        call(&global("operator getitem"), &[&global("typing Literal"), &text("a")]),
+        call(&global("functools reduce"), &[&global("_operator or_"), b")"]),
+        call(&global("contextlib nullcontext"), &[]),
+        [&global("threading Event")[..], b")\x81"].concat(),
+        call(&global("exceptions ValueError"), &[]),
+        call(&global("StringIO StringIO"), &[]),
+        call(&global("test.models Net"), &[]),
+        attribute(&global("mine Config"), "code"),
+    ];
+    for value in values {
+        if let Err(error) = Pickle::parse(&whole(&value)) {
+            panic!("{}: {error}", value.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn what_is_computed_neither_names_nor_acts() {
+    let object = [&global("mine Thing")[..], b")\x81"].concat();
+    let computed = call(&global("builtins str"), &[&text("x")]);
+    let of_dict = call(&global("collections defaultdict"), &[&global("builtins str")]);
+    let method = attribute(&object, "run");
+    let getter = call(&global("operator attrgetter"), &[&text("run")]);
+    let held = call(&global("functools partial"), &[&getter]);
+    let list = |value: &[u8]| [b"](", value, b"e"].concat();
+    let zip = call(&global("builtins zip"), &[&list(&text("k")), &list(b"N")]);
+    let type_of = call(&global("builtins type"), &[&object]);
+    let cloud = |name: &str| global(&format!("cloudpickle.cloudpickle {name}"));
+    let brought = call(&cloud("_make_function"), &[b"N"]);
+    let plain = call(&global("functools partial"), &[&global("builtins len")]);
+    let legacy = [&tuple(&[&text("module"), &method, b"N", b"N"]), &b"Q"[..]].concat();
+    let outside = [&tuple(&[&text("module"), &global("mine Net"), b"N", b"N"]), &b"Q"[..]].concat();
+    let slots = |key: &str| [&object[..], &tuple(&[b"N", &dict(key, b"N")]), b"b"].concat();
+    // A partial function that is changed after it was judged.
+    let late = [&plain[..], b"q\xfe0", &call(&global("builtins map"), &[b"h\xfe", b"]"])].concat();
+    let late = [&late[..], b"0h\xfe", &tuple(&[&method, b")", b"N", b"N"]), b"b"].concat();
+    let cases = [
+        // Names that a call makes.
+        (call(&global("operator attrgetter"), &[&computed]), "`operator.attrgetter` for a name"),
+        (
+            call(&global("operator attrgetter"), &[&text("a"), &of_dict]),
+            "`operator.attrgetter` for",
+        ),
+        (
+            call(&global("_operator methodcaller"), &[&computed]),
+            "`_operator.methodcaller` for a name",
+        ),
+        (
+            call(&global("builtins getattr"), &[&global("mine sp"), &computed]),
+            "a name that it computes",
+        ),
+        (call(&global("builtins getattr"), &[&object, &text("a"), &getter]), "other than two"),
+        (call(&cloud("subimport"), &[&computed]), "`cloudpickle.cloudpickle.subimport` for a name"),
+        (call(&cloud("subimport"), &[&text("os")]), "`cloudpickle.cloudpickle.subimport` for `os`"),
+        (
+            call(&global("numpy._core _ufunc_reconstruct"), &[&text("os"), &text("system")]),
+            "`os.system`",
+        ),
+        (call(&global("numpy.core _ufunc_reconstruct"), &[&text("os"), &computed]), "for a name"),
+        (call(&global("operator attrgetter"), &[&text("pkgutil.resolve_name")]), "pkgutil.resolve"),
+        (
+            attribute(&attribute(&global("unittest.mock x"), "pkgutil"), "resolve_name"),
+            "pkgutil.res",
+        ),
+        // Functions of which nobody knows what they do, given to what may call them.
+        (
+            call(&global("heapq nsmallest"), &[b"K\x01", b"]", &global("mine f")]),
+            "`heapq.nsmallest`",
+        ),
+        (
+            call(&global("copy _reconstruct"), &[b"N", b"N", &global("mine f"), b")"]),
+            "`copy._recon",
+        ),
+        (call(&global("mine apply"), &[&getter]), "`mine.apply` with a function"),
+        (call(&global("mine apply"), &[&list(&tuple(&[&method]))]), "`mine.apply` with a function"),
+        (call(&global("mine apply"), &[&dict("key", &held)]), "`mine.apply` with a function"),
+        (
+            call(&global("mine apply"), &[&global("builtins getattr")]),
+            "`mine.apply` with a function",
+        ),
+        (call(&global("mine apply"), &[&brought]), "`mine.apply` with a function"),
+        (call(&global("pathlib Path"), &[&getter]), "`pathlib.Path` with a function"),
+        (
+            call(&call(&global("functools partial"), &[&global("mine apply"), &method]), &[]),
+            "a partial f",
+        ),
+        (call(&global("collections defaultdict"), &[&held]), "`operator.attrgetter`"),
+        (call(&global("collections defaultdict"), &[&method]), "the method `run`"),
+        (
+            call(&global("builtins map"), &[&global("functools partial"), b"]"]),
+            "with what is not known",
+        ),
+        (
+            call(&global("copyreg __newobj__"), &[&global("builtins map"), &method, b"]"]),
+            "not known",
+        ),
+        (
+            [global("builtins map"), tuple(&[&method, b"]"]), b"\x81".to_vec()].concat(),
+            "method `run`",
+        ),
+        (new_with("itertools groupby", &[b"]"], "key", &global("mine f")), "with keywords"),
+        (new_with("functools partial", &[&global("mine f")], "key", &method), "with keywords"),
+        (
+            [&global("mine T")[..], b")", &call(&global("builtins dict"), &[&zip]), b"\x92"]
+                .concat(),
+            "keywords that it computes",
+        ),
+        (
+            call(&global("torch._tensor _rebuild_from_type_v2"), &[&method, b"N", b")", b"N"]),
+            "method",
+        ),
+        (
+            call(
+                &global("torch._tensor _rebuild_from_type_v2"),
+                &[&global("torch.storage _load_from_bytes"), b"N", &tuple(&[b"N"]), b"N"],
+            ),
+            "with what is not known",
+        ),
+        (call(&global("numpy.random._pickle __generator_ctor"), &[b"N", &method]), "method `run`"),
+        (call(&global("operator getitem"), &[&object, b"K\x00"]), "of what is no type"),
+        (
+            call(&outside, &[]).into_iter().chain(*b"0").chain(call(&legacy, &[])).collect(),
+            "method `run`",
+        ),
+        // States.
+        ([&plain[..], &call(&global("mine f"), &[]), b"b"].concat(), "to what it computes"),
+        ([&object[..], b"}b}b"].concat(), "twice"),
+        (late, "twice"),
+        ([&outside[..], b"}b"].concat(), "what is outside"),
+        ([&type_of[..], b"}b"].concat(), "changes what `builtins.type` finds"),
+        (slots("__class__"), "sets `__class__`"),
+        ([&object[..], &text("__setstate__"), b"Ns"].concat(), "sets `__setstate__`"),
+        (
+            call(&attribute(&global("builtins dict"), "update"), &[b"}", &zip]),
+            "`builtins.dict.update`",
+        ),
+        (call(&attribute(&global("builtins str"), "format"), &[&of_dict]), "`builtins.str.format`"),
+        (call(&cloud("_class_setstate"), &[&global("mine T"), b"}"]), "does not make"),
+        // Names.
+        (global("StringIO open"), "`StringIO.open`"),
+        (global("tkFileDialog askopenfile"), "`tkFileDialog.askopenfile`"),
+        (call(&global("mine.shell check_output"), &[]), "`mine.shell.check_output`"),
+        (call(&global("six.moves getoutput"), &[]), "`six.moves.getoutput`"),
+        (call(&global("abc ABCMeta"), &[b"N", b")", b"}"]), "`abc.ABCMeta`"),
+        (call(&global("wave Wave_write"), &[]), "`wave.Wave_write`"),
+        (call(&global("torch compile"), &[]), "`torch.compile`"),
+        (global("torch.fx.graph_module reduce_graph_module"), "reduce_graph_module"),
+        (global("concurrent.futures.thread _worker"), "concurrent.futures.thread"),
+    ];
+    for (value, expected) in cases {
+        let error = fails(&whole(&value));
+        assert_eq!(error.kind(), Kind::Hostile, "{error}");
+        assert!(error.to_string().contains(expected), "{expected} not in {error}");
+    }
+}
+
+/// The same call in what each protocol has for it.
+#[test]
+fn every_protocol_is_judged_alike() {
+    let cases: [&[u8]; 7] = [
+        b"(icopy\n_reconstruct\n.",
+        b"(Vx\nimine\nsystem\n.",
+        b"cmine\nsystem\n(Vx\ntR.",
+        b"(cmine\nsystem\nVx\no.",
+        b"\x80\x02cmine\nsystem\nX\x01\x00\x00\x00x\x85R.",
+        b"\x80\x04\x8c\x04mine\x8c\x06system\x93\x8c\x01x\x85R.",
+        b"\x80\x05\x95\x16\0\0\0\0\0\0\0\x8c\x04mine\x94\x8c\x06system\x94\x93\x94h\x02\x8c\x01x\x85R.",
+    ];
+    for bytes in cases {
+        let error = fails(bytes);
+        assert_eq!(error.kind(), Kind::Hostile, "{}: {error}", bytes.escape_ascii());
+    }
+}
+
+#[test]
+fn arguments_that_are_looked_at_over_and_over_end_at_a_limit() {
+    // A long list, given to one function again and again.
+    let mut bytes = b"(".to_vec();
+    bytes.extend([b'N'; 20_000]);
+    bytes.extend(b"l\x85q\x00cmine\nmake\nq\x01(");
+    bytes.extend([&b"h\x01h\x00R"[..]; 8000].concat());
+    bytes.extend(b"t.");
+    assert_eq!(fails(&bytes).kind(), Kind::Limit);
+}
+
 #[test]
 fn names_that_multiply_end_at_a_limit() {
     // A name of 300 bytes for every few of the pickle.

@@ -1,0 +1,399 @@
+//! What a call would do, judged by what it calls and with what: the file is refused where that is not known to make a
+//! value. `globals` judges names, `calls` has what may be called.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::calls::{self, Finds};
+use super::globals::{self, Name};
+use super::machine::Machine;
+use super::{Id, MAX_NAME, Value, nested};
+use crate::{Error, Result};
+
+/// How many partial functions may be within each other.
+const PARTIAL: u32 = 8;
+
+/// Values of arguments that are looked at, beyond those of a pickle: a small one may share some.
+const LOOKED: usize = 1 << 18;
+
+/// How something is called.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    /// Called.
+    Called,
+    /// Only its `__new__`, perhaps with keywords.
+    New(Option<Id>),
+}
+
+/// What became of a call.
+pub(super) enum Judged {
+    /// It makes a value; bytes of the pickles within it.
+    Value(usize),
+    /// It makes a container that may call a function which the file brings.
+    Loose,
+    /// It finds a name; and the length of its module's.
+    Name(String, usize),
+}
+
+impl Judged {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Judged::Value(bytes) => *bytes,
+            Judged::Loose | Judged::Name(..) => 0,
+        }
+    }
+}
+
+impl Machine<'_> {
+    pub(super) fn value(&self, id: Id) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    fn text_of(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The name that a value is.
+    pub(super) fn name(&self, id: Id) -> Option<Name<'_>> {
+        let Value::Global(path) = self.value(id) else { return None };
+        // The only attribute is the last part.
+        let module = || path.rfind('.').unwrap_or(0);
+        Some(Name { path, module: self.modules.get(&id.0).copied().unwrap_or_else(module) })
+    }
+
+    /// The name that a value's call would call.
+    fn called(&self, id: Id) -> Option<&str> {
+        match self.value(id) {
+            Value::Object(object) => Some(self.name(object.callable)?.path),
+            _ => None,
+        }
+    }
+
+    fn tuple(&self, id: Id) -> &[Id] {
+        match self.value(id) {
+            Value::Tuple(elements) => elements,
+            _ => &[],
+        }
+    }
+
+    /// A value in a few words.
+    fn describe(&self, id: Id) -> String {
+        match self.name(id).map(|name| name.path).or_else(|| self.called(id)) {
+            Some(path) => format!("`{path}`"),
+            None => "a value".into(),
+        }
+    }
+
+    /// Fails if a call acts, or if what it would do is not known.
+    pub(super) fn judge(&self, callable: Id, given: &[Id], how: How) -> Result<Judged> {
+        let is_new = matches!(how, How::New(_));
+        let keywords = match how {
+            How::New(Some(keywords)) => match self.value(keywords) {
+                Value::Dict(items) => &items[..],
+                _ => return Err(globals::called("with keywords that it computes")),
+            },
+            _ => &[],
+        };
+        self.check_function(callable, is_new, 0)?;
+        let callable = self.outside(callable);
+        let Some(name) = self.name(callable) else {
+            // A partial function, whose own arguments were looked at, or a type of Python's.
+            let is_type = self.called(callable).is_some_and(calls::makes_types);
+            return match is_type {
+                true => Ok(Judged::Value(0)),
+                false => self.check_given(given, keywords, "a partial function"),
+            };
+        };
+        let path = name.path;
+        let of_class = || given.first().and_then(|&of| self.name(of));
+        if !keywords.is_empty() && !calls::is_somebodys_class(name) && calls::is_judged(path) {
+            return Err(globals::called(&format!("`{path}` with keywords")));
+        }
+        if calls::finds_attributes(path) {
+            return self.find_attribute(given);
+        } else if calls::is_type(path) && given.len() != 1 {
+            return Err(globals::called(&format!("`{path}` to make a class")));
+        } else if let Some(what) = calls::finds(path) {
+            return self.find(what, path, given);
+        } else if path == nested::LOADER {
+            return self.check_nested(given).map(Judged::Value);
+        } else if calls::SETTERS.contains(&path)
+            && !given.first().and_then(|&id| self.called(id)).is_some_and(calls::makes_functions)
+        {
+            return Err(globals::asked("sets attributes of what it does not make"));
+        }
+        let mut judged = Judged::Value(0);
+        for (at, is_new) in calls::called_arguments(path) {
+            // With one argument it calls nothing.
+            if path.ends_with(".iter") && given.len() == 1 {
+                continue;
+            }
+            let Some(&function) = given.get(at) else { continue };
+            let is_brought = self.called(function).is_some_and(calls::makes_functions);
+            match calls::makes_defaults(path) && is_brought {
+                // It is called when a value is looked up, which no saved file does.
+                true => judged = Judged::Loose,
+                false => self.check_function(function, is_new, 1)?,
+            }
+        }
+        let is_open = globals::container(path).is_some()
+            || calls::is_partial(path)
+            || calls::makes_functions(path)
+            || calls::is_somebodys_class(name)
+            || is_new && !calls::is_judged(path)
+            || calls::makes_again(path) && of_class().is_some_and(calls::is_somebodys_class);
+        if !is_open {
+            let functions: Vec<usize> = calls::called_arguments(path).map(|(at, _)| at).collect();
+            let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
+            let others: Vec<Id> = others.map(|(_, &id)| id).collect();
+            self.check_given(&others, keywords, &format!("`{path}`"))?;
+        }
+        Ok(judged)
+    }
+
+    /// Before PyTorch 1.6 a module's class was a persistent id: ('module', class, file, source).
+    fn outside(&self, id: Id) -> Id {
+        match self.value(id) {
+            Value::Persistent(outside) => match self.tuple(*outside) {
+                [kind, class, ..] if self.text_of(*kind) == Some("module") => *class,
+                _ => id,
+            },
+            _ => id,
+        }
+    }
+
+    /// Fails if a call of a value acts, whatever it is called with. What is called is a name, or, `within` other
+    /// functions, one that these hold or call.
+    fn check_function(&self, function: Id, is_new: bool, within: u32) -> Result<()> {
+        let function = self.outside(function);
+        if let Some(name) = self.name(function) {
+            if within > 0 && calls::is_judged(name.path) {
+                let what = format!("`{}` with what is not known", name.path);
+                return Err(globals::called(&what));
+            }
+            return globals::check_called(name, is_new);
+        }
+        let Value::Object(object) = self.value(function) else { return Ok(()) };
+        match self.called(function) {
+            Some(path) if calls::makes_types(path) => Ok(()),
+            Some(path) if calls::is_partial(path) && within < PARTIAL => {
+                self.settled.borrow_mut().insert(function.0);
+                // Its state holds the function again.
+                let parts = [Some(object.arguments), object.state];
+                parts.into_iter().flatten().try_for_each(|part| self.check_partial(part, within))
+            }
+            Some(path) if calls::finds_attributes(path) => {
+                let given = self.tuple(object.arguments);
+                let attribute = given.get(1).and_then(|&id| self.text_of(id)).unwrap_or("?");
+                let of = given.first().map_or("a value".into(), |&id| self.describe(id));
+                Err(globals::called(&format!("the method `{attribute}` of {of}")))
+            }
+            Some(path) => Err(globals::called(&format!("what `{path}` makes"))),
+            None => Err(globals::called("what another call makes")),
+        }
+    }
+
+    /// The arguments of a partial function, or its state: the function, and what it is given.
+    fn check_partial(&self, part: Id, within: u32) -> Result<()> {
+        let Some((&function, given)) = self.tuple(part).split_first() else {
+            return Err(globals::called("a partial function that it computes"));
+        };
+        let first = self.name(function).filter(|name| calls::makes_defaults(name.path));
+        if first.is_some()
+            && let Some(&factory) = given.iter().flat_map(|&id| self.tuple(id)).next()
+        {
+            self.check_function(factory, false, within + 1)?;
+        }
+        self.check_function(function, false, within + 1)?;
+        match self.name(function).is_some_and(calls::is_somebodys_class) {
+            true => Ok(()),
+            false => self.check_given(given, &[], "a partial function").map(drop),
+        }
+    }
+
+    /// An attribute that a call asks for: a name, where it is one of a name.
+    fn find_attribute(&self, given: &[Id]) -> Result<Judged> {
+        // Of three, the last may be what it gives.
+        let &[of, attribute] = given else {
+            return Err(globals::called("`builtins.getattr` with other than two arguments"));
+        };
+        let Some(attribute) = self.text_of(attribute) else {
+            let of = self.describe(of);
+            let what = format!("`builtins.getattr` for a name that it computes of {of}");
+            return Err(globals::called(&what));
+        };
+        let of = self.outside(of);
+        if let Some(name) = self.name(of) {
+            // Cut just above the limit, so that little is copied.
+            let attribute: String = attribute.chars().take(MAX_NAME + 1).collect();
+            return Ok(Judged::Name(format!("{}.{attribute}", name.path), name.module));
+        }
+        globals::check_attribute(attribute, &self.describe(of)).map(|()| Judged::Value(0))
+    }
+
+    /// What a function finds by names that the file spells out.
+    fn find(&self, what: Finds, path: &str, given: &[Id]) -> Result<Judged> {
+        let computes = || globals::called(&format!("`{path}` for a name that it computes"));
+        let texts = |ids: &[Id]| -> Result<Vec<&str>> {
+            ids.iter().map(|&id| self.text_of(id).ok_or_else(computes)).collect()
+        };
+        match what {
+            Finds::Attributes => {
+                texts(given)?.into_iter().try_for_each(|text| globals::check_text(text, path))?;
+            }
+            Finds::Method => {
+                let (method, others) = given.split_at(given.len().min(1));
+                texts(method)?.into_iter().try_for_each(|text| globals::check_text(text, path))?;
+                self.check_given(others, &[], &format!("`{path}`"))?;
+            }
+            Finds::Global => {
+                let texts = texts(given)?;
+                let &[module, name] = &texts[..] else { return Err(computes()) };
+                let cut = |text: &str| text.chars().take(MAX_NAME + 1).collect::<String>();
+                let module = cut(module);
+                return Ok(Judged::Name(format!("{module}.{}", cut(name)), module.len()));
+            }
+            Finds::Module => texts(given)?
+                .into_iter()
+                .try_for_each(|module| globals::check_module(module, path))?,
+            Finds::Item => {
+                let is_type = given.first().is_some_and(|&of| {
+                    let last = |name: Name| {
+                        let is_builtin = name.path.starts_with("builtins.");
+                        is_builtin || name.attributes().last().is_some_and(globals::is_class)
+                    };
+                    self.name(of).is_some_and(last)
+                });
+                if !is_type {
+                    return Err(globals::called(&format!("`{path}` of what is no type")));
+                }
+                self.check_given(&given[1..], &[], &format!("`{path}`"))?;
+            }
+        }
+        Ok(Judged::Value(0))
+    }
+
+    /// Fails if arguments hold a function of which it is not known what it does: only a class of somebody's own may be
+    /// given one.
+    fn check_given(&self, given: &[Id], keywords: &[(Id, Id)], to: &str) -> Result<Judged> {
+        let mut seen = HashSet::new();
+        let mut open: Vec<Id> = given.to_vec();
+        open.extend(keywords.iter().map(|(_, value)| *value));
+        while let Some(id) = open.pop() {
+            self.looked.set(self.looked.get() + 1);
+            if self.looked.get() > LOOKED + 4 * self.bytes.len() {
+                return Err(Error::limit("its pickle gives the same values over and over"));
+            }
+            if self.is_loose(id) {
+                let what = self.describe(id);
+                return Err(globals::called(&format!("{to} with a function that {what} makes")));
+            }
+            let inner: &mut dyn Iterator<Item = Id> = match self.value(id) {
+                Value::List(ids) | Value::Set(ids) => &mut ids.iter().copied(),
+                Value::Tuple(ids) => &mut ids.iter().copied(),
+                Value::Dict(items) => &mut items.iter().flat_map(|&(key, value)| [key, value]),
+                _ => continue,
+            };
+            if seen.insert(id.0) {
+                open.extend(inner);
+            }
+        }
+        Ok(Judged::Value(0))
+    }
+
+    /// Whether a value is a function that does what its arguments say.
+    fn is_loose(&self, id: Id) -> bool {
+        let id = self.outside(id);
+        if let Some(name) = self.name(id) {
+            return calls::is_judged(name.path) && !calls::is_plain_type(name.path);
+        }
+        match self.called(id) {
+            Some(path) if calls::is_partial(path) => self.check_function(id, false, 1).is_err(),
+            Some(path) if calls::makes_types(path) => false,
+            Some(path) => {
+                let attribute = calls::finds_attributes(path);
+                let finder = matches!(calls::finds(path), Some(Finds::Attributes | Finds::Method));
+                attribute || finder || calls::brings_functions(path)
+            }
+            None => self.loose.contains(&id.0),
+        }
+    }
+
+    /// Fails if a state is not that of a value that the file makes, or not its first.
+    pub(super) fn check_state(&self, of: Id, state: Id) -> Result<()> {
+        if let Some(name) = self.name(of) {
+            return Err(globals::asked(&format!("sets attributes of `{}`", name.path)));
+        }
+        self.check_own(of)?;
+        if let Value::Persistent(_) = self.value(of) {
+            return Err(globals::asked("sets attributes of what is outside"));
+        }
+        if !self.settled.borrow_mut().insert(of.0) {
+            return Err(globals::asked("sets the state of a value twice"));
+        }
+        let is_partial = self.called(of).is_some_and(calls::is_partial);
+        if is_partial && self.tuple(state).len() != 4 {
+            return Err(globals::asked("sets a partial function to what it computes"));
+        }
+        // The second part is set by its names.
+        if let Value::Tuple(parts) = self.value(state)
+            && let [_, slots] = parts[..]
+            && let Value::Dict(items) = self.value(slots)
+            && let Some(name) = items.iter().filter_map(|(key, _)| self.text_of(*key)).find(|key| {
+                self.looked.set(self.looked.get() + 1);
+                globals::is_inside(key)
+            })
+        {
+            return Err(globals::asked(&format!("sets `{name}` of an object")));
+        }
+        Ok(())
+    }
+
+    /// Fails if a value may have been there before: what a call found.
+    pub(super) fn check_own(&self, id: Id) -> Result<()> {
+        match self.called(id) {
+            Some(path) if calls::finds_what_is_there(path) => {
+                Err(globals::asked(&format!("changes what `{path}` finds")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks into the storages that one is made of which plain pickle saved; how many bytes that took.
+    fn check_nested(&self, given: &[Id]) -> Result<usize> {
+        let bytes = match given.first().map(|&id| self.value(id)) {
+            Some(Value::Bytes(range)) => Some(Cow::Borrowed(&self.bytes[range.clone()])),
+            Some(Value::Object(object)) => {
+                match self.tuple(object.arguments).first().and_then(|&id| self.text_of(id)) {
+                    Some(text) => {
+                        let bytes = text.chars().map(|c| u8::try_from(c).ok());
+                        bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
+                    }
+                    None => None,
+                }
+            }
+            _ => None,
+        };
+        match bytes {
+            Some(bytes) => nested::check(&bytes, self.depth + 1).map(|()| bytes.len()),
+            None => Err(globals::called(&format!("`{}` of no bytes", nested::LOADER))),
+        }
+    }
+
+    /// Fails if a state sets the method that takes states: the next one would be its argument.
+    pub(super) fn check_states(&self) -> Result<()> {
+        let is_method = |id: Id| self.text_of(id) == Some("__setstate__");
+        let items = self.values.iter().filter_map(|value| match value {
+            Value::Dict(items) => Some(items),
+            Value::Object(object) => Some(&object.items),
+            _ => None,
+        });
+        match items.flatten().any(|(key, _)| is_method(*key)) {
+            true => Err(globals::asked("sets `__setstate__` of an object")),
+            false => Ok(()),
+        }
+    }
+}
