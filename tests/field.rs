@@ -79,6 +79,39 @@ fn the_same_weights_count_once_whatever_their_file() {
 }
 
 #[test]
+fn copies_are_found_whatever_model_comes_first() {
+    let run = epochs();
+    write(&run.path("d/last.safetensors"), 4.0, 4);
+    // A file of another model among them, which is not averaged.
+    save(&run.path("d/epoch=0-step=0.safetensors"), &[f32s("head.weight", &[1.0])]);
+    let number = ["d", "--number", "epoch=([0-9]+)", "--start", "3"];
+    let (mean, notes) = run.mean(&number);
+    assert_eq!(mean, 3.5, "{notes}");
+    assert!(notes.contains("`d/last.safetensors` has the same weights"), "{notes}");
+}
+
+#[test]
+fn torchtunes_numbered_parts_are_no_snapshots() {
+    let run = Run::new();
+    let save = |name: &str, tensor, value| {
+        std::fs::create_dir_all(run.path("d")).unwrap();
+        save(&run.path("source.safetensors"), &[f32s(tensor, &[value])]);
+        run.avg(&["source.safetensors", "-qo", &format!("d/{name}"), "--force"]).assert().success();
+        std::fs::remove_file(run.path("source.safetensors")).unwrap();
+    };
+    // One part: a file an epoch.
+    save("hf_model_0001_0.pt", "bn.weight", 1.0);
+    save("hf_model_0001_1.pt", "bn.weight", 3.0);
+    assert_eq!(run.mean(&["d"]).0, 2.0);
+    save("hf_model_0002_0.pt", "other", 1.0);
+    save("hf_model_0002_1.pt", "other", 3.0);
+    for arguments in [&["d"][..], &["d/hf_model_0001_0.pt", "d/hf_model_0001_1.pt"]] {
+        let mut refused = run.avg(&[arguments, &["-o", "out.safetensors"]].concat());
+        fails(&mut refused, 2, &["is one of 2 parts of a model", "join the parts of each epoch"]);
+    }
+}
+
+#[test]
 fn what_only_looks_alike_counts() {
     let run = Run::new();
     // Alike but for one value, wherever it is; frozen but for a small layer.

@@ -3,7 +3,7 @@
 //! Trainers save an epoch twice: as `last`, as `best`, at the end. Few bytes tell most checkpoints apart; only those that
 //! agree in them are compared as a whole, their smallest tensors first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -38,16 +38,40 @@ fn weights(input: &Checkpoint) -> Vec<usize> {
 /// `Changed` if a file has become shorter, `Io` where reading fails.
 pub(crate) fn repeated(inputs: &[&Checkpoint]) -> Result<Vec<Option<usize>>> {
     let mut first = vec![None; inputs.len()];
-    let Some(example) = inputs.first() else { return Ok(first) };
-    if inputs.len() < 2 {
-        return Ok(first);
+    // Only those with the same names, types and shapes can be alike; other models may be among them.
+    let mut models = BTreeMap::<Vec<(&str, Dtype, &[usize])>, Vec<usize>>::new();
+    for (number, input) in inputs.iter().enumerate().filter(|_| inputs.len() > 1) {
+        models.entry(header(input)).or_default().push(number);
     }
+    for numbers in models.into_values().filter(|numbers| numbers.len() > 1) {
+        find_repeated(inputs, numbers, &mut first)?;
+    }
+    Ok(first)
+}
+
+/// Name, type and shape of what counts.
+fn header(input: &Checkpoint) -> Vec<(&str, Dtype, &[usize])> {
+    let infos = weights(input).into_iter().map(|i| &input.tensors()[i]);
+    let mut header: Vec<_> =
+        infos.map(|info| (info.name.as_str(), info.dtype, &info.shape[..])).collect();
+    header.sort();
+    header
+}
+
+/// The same for checkpoints, by their numbers, that have the same tensors.
+fn find_repeated(
+    inputs: &[&Checkpoint],
+    numbers: Vec<usize>,
+    first: &mut [Option<usize>],
+) -> Result<()> {
+    let example = inputs[numbers[0]];
     let mut names: Vec<&TensorInfo> =
         weights(example).into_iter().map(|i| &example.tensors()[i]).collect();
     names.sort_by(|a, b| (b.size(), &a.name).cmp(&(a.size(), &b.name)));
-    let Some(largest) = names.first().map(|info| info.name.as_str()) else { return Ok(first) };
-    let glances = inputs.par_iter().map(|input| glance(input, largest)).collect::<Vec<_>>();
-    let groups = grouped(0..inputs.len(), glances)?;
+    let Some(largest) = names.first().map(|info| info.name.as_str()) else { return Ok(()) };
+    let glances =
+        numbers.par_iter().map(|&number| glance(inputs[number], largest)).collect::<Vec<_>>();
+    let groups = grouped(numbers, glances)?;
     for group in groups {
         // Frozen layers are alike in all: other tensors are looked at, too.
         let step = names.len().div_ceil(LOOKS).max(1);
@@ -73,7 +97,7 @@ pub(crate) fn repeated(inputs: &[&Checkpoint]) -> Result<Vec<Option<usize>>> {
             }
         }
     }
-    Ok(first)
+    Ok(())
 }
 
 /// Numbers of equal looks, in groups of at least two; those without a look are alone.

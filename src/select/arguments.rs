@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::parts;
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
 use crate::store::names::{base_name, natural};
@@ -56,6 +57,7 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
             paths.extend(matches(&pattern)?);
         }
     }
+    parts::refuse(&paths)?;
     Ok(paths)
 }
 

@@ -9,6 +9,7 @@ mod example;
 mod metrics;
 mod name_parts;
 mod numbers;
+mod parts;
 mod so_far;
 
 use std::collections::{HashMap, HashSet};
