@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::Result;
-use crate::checkpoint::Checkpoint;
 use crate::output::partial::Partial;
 
 /// Which folder to finish.
@@ -33,8 +32,8 @@ pub struct Finished {
     pub seconds: f64,
 }
 
-/// Makes a folder of the files that processes wrote with [`share`](super::share()): checks that all are there and are
-/// those of the plan, puts index and configuration beside them, and gives the folder its name. It reads headers alone.
+/// Makes a folder of the files that processes wrote with [`share`](super::share()): checks that all are there
+/// with the sizes and the tensors of the plan, puts index and configuration beside them, and gives the folder its name. It reads headers alone.
 ///
 /// # Errors
 /// `NoMatch` where nothing was written, `Input` with a list where files are missing, `Damaged` where they are not what
@@ -42,14 +41,11 @@ pub struct Finished {
 pub fn finish(options: &Finish) -> Result<Finished> {
     let started = Instant::now();
     let complete = Partial::finish(&options.output, options.force)?;
-    let model = Checkpoint::open(&complete.folder);
-    // Which of several sets of weights was meant, only the processes knew.
-    let batchnorm_layers = model.map_or(0, |model| model.batchnorm_layers().len());
     Ok(Finished {
         output: options.output.clone(),
         files: complete.files,
         bytes: complete.bytes,
-        batchnorm_layers,
+        batchnorm_layers: complete.batchnorm_layers,
         inputs: complete.inputs,
         seconds: started.elapsed().as_secs_f64(),
     })

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Average;
 use super::average::{opened, plan};
 use crate::average::{FolderFiles, Target, deal};
-use crate::checkpoint::Source;
+use crate::checkpoint::{Checkpoint, Source};
 use crate::output::partial::{self, Partial, Record};
 use crate::schemes::Scheme;
 use crate::{Error, Kind, Progress, Result, Shard, Unit, setting};
@@ -109,7 +109,7 @@ pub fn share(options: &Share, progress: &dyn Progress) -> Result<Shared> {
         shared.seconds = started.elapsed().as_secs_f64();
         return Ok(shared);
     }
-    let record = record(&files, target, &small);
+    let record = record(&files, target, &small, &inputs);
     let partial = Partial::begin(target.path(), &record, &small, shard)?;
     let mut left = vec![];
     for &file in &own {
@@ -162,7 +162,12 @@ fn check(target: &Target, scheme: &Scheme) -> Result<()> {
 }
 
 /// What all processes must agree on.
-fn record(files: &FolderFiles, target: &Target, small: &[(String, Vec<u8>)]) -> Record {
+fn record(
+    files: &FolderFiles,
+    target: &Target,
+    small: &[(String, Vec<u8>)],
+    inputs: &[Checkpoint],
+) -> Record {
     let read = |(name, source): (String, &Source)| {
         let (bytes, modified) = (source.size(), source.modified());
         partial::Read { name, bytes, modified }
@@ -178,5 +183,7 @@ fn record(files: &FolderFiles, target: &Target, small: &[(String, Vec<u8>)]) -> 
             .map(|(name, bytes)| (name.clone(), partial::digest_of(bytes)))
             .collect(),
         tensors: is_model.then(|| partial::tensors_digest(named)),
+        averaged: inputs.len(),
+        batchnorm_layers: inputs[0].batchnorm_layers().len(),
     }
 }

@@ -10,8 +10,7 @@ use super::commit::AtomicOutput;
 use super::layout::Sink;
 use super::places::resolve_folder;
 use super::temporary::{
-    self, Temporary, exchange, is_at, remove_flat_folder, rename, rename_error, reserve,
-    sync_folder,
+    self, Temporary, exchange, is_at, place_folder, remove_flat_folder, reserve, sync_folder,
 };
 use crate::formats::shards::model;
 use crate::store::local;
@@ -24,7 +23,6 @@ pub(crate) struct AtomicFolder {
     target: PathBuf,
     parent: PathBuf,
     exists: bool,
-    replace: bool,
     /// The temporary name is the old folder's.
     exchanged: bool,
     // Fields are dropped in this order: the files go before their folder.
@@ -44,14 +42,12 @@ impl AtomicFolder {
                 .and_then(|meta| folder.set_permissions(meta.permissions()))
                 .map_err(|e| Error::io(path, "keep its mode", e))?;
         }
-        let (replace, open) = (force, vec![]);
         let mut output = AtomicFolder {
             target,
             parent,
             exists,
-            replace,
             exchanged: false,
-            files: open,
+            files: vec![],
             temporary,
             folder,
         };
@@ -80,17 +76,6 @@ impl AtomicFolder {
 
     fn fail(&self, name: &str, doing: &str, e: std::io::Error) -> Error {
         Error::io(&self.target.join(name), doing, e)
-    }
-
-    /// Old and new change places; false where the file system cannot, after the old one was removed.
-    fn exchange(&self) -> Result<bool> {
-        let fail = |e| Error::io(&self.target, "replace", e);
-        let exchanged = exchange(self.temporary.path(), &self.target).map_err(fail)?;
-        if !exchanged {
-            // The new one is complete and durable under its temporary name.
-            remove_flat_folder(&self.target).map_err(fail)?;
-        }
-        Ok(exchanged)
     }
 }
 
@@ -123,11 +108,7 @@ impl AtomicOutput for AtomicFolder {
 
     /// An old folder is kept whether or not that is asked for: it cannot be replaced in one step otherwise.
     fn take_name(&mut self, _: bool) -> Result<()> {
-        self.exchanged = self.exists && self.exchange()?;
-        if !self.exchanged {
-            rename(self.temporary.path(), &self.target, self.replace)
-                .map_err(|e| rename_error(&self.target, e))?;
-        }
+        self.exchanged = place_folder(self.temporary.path(), &self.target, self.exists)?;
         // The new files lie under the target's name now; under the temporary one, if at all, the old.
         self.files.drain(..).for_each(|(_, mut temporary)| temporary.keep());
         Ok(())

@@ -14,7 +14,7 @@ use super::AtomicFolder;
 use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
 use super::temporary::{
-    self, exchange, is_at, is_live, remove_flat_folder, rename_error, sync_folder,
+    is_at, is_live, place_folder, remove_flat_folder, sync_folder,
 };
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
 use crate::{Error, Kind, Result, Shard, locks, setting};
@@ -39,6 +39,10 @@ pub(crate) struct Record {
     pub small: Vec<(String, String)>,
     /// Digest of the tensors' names, types and shapes, if the folder is a model by itself.
     pub tensors: Option<String>,
+    /// How many checkpoints are averaged.
+    pub averaged: usize,
+    /// How many batchnorm layers the weights have that are meant.
+    pub batchnorm_layers: usize,
 }
 
 /// A file that is read, in one of its states.
@@ -61,11 +65,12 @@ pub(crate) struct Partial {
 
 /// What a finished folder consists of.
 pub(crate) struct Complete {
-    pub folder: PathBuf,
     pub files: usize,
     pub bytes: u64,
     /// How many checkpoints were averaged.
     pub inputs: usize,
+    /// Batchnorm layers among the weights.
+    pub batchnorm_layers: usize,
 }
 
 /// The name of a folder until it is finished.
@@ -113,7 +118,7 @@ impl Partial {
         Ok(is_complete)
     }
 
-    /// Checks that all is there, and gives the folder its name.
+    /// Checks that all files are there, with the sizes and tensors of the plan, and gives the folder its name.
     pub fn finish(target: &Path, force: bool) -> Result<Complete> {
         let (out, parent, exists) = resolve_folder(target, true)?;
         let folder = partial_of(&out);
@@ -147,13 +152,8 @@ impl Partial {
         }
         remove_others(&folder, &record)?;
         sync_folder(&folder, &folder)?;
-        if exists && exchange(&folder, &out).map_err(|e| Error::io(&out, "replace", e))? {
+        if place_folder(&folder, &out, exists)? {
             remove_flat_folder(&folder).map_err(|e| Error::io(&folder, "remove the old one", e))?;
-        } else {
-            if exists {
-                remove_flat_folder(&out).map_err(|e| Error::io(&out, "replace", e))?;
-            }
-            temporary::rename(&folder, &out, false).map_err(|e| rename_error(&out, e))?;
         }
         complete(&out, &parent, &record)
     }
@@ -168,10 +168,10 @@ fn complete(out: &Path, parent: &Path, record: &Record) -> Result<Complete> {
     let small = record.small.iter().map(|(name, _)| out.join(name).metadata());
     let small: u64 = small.flatten().map(|meta| meta.len()).sum();
     Ok(Complete {
-        folder: out.to_path_buf(),
         files: record.files.len() + record.small.len(),
         bytes: record.files.iter().map(|(_, bytes)| bytes).sum::<u64>() + small,
-        inputs: record.settings.get("inputs").and_then(Value::as_array).map_or(0, Vec::len),
+        inputs: record.averaged,
+        batchnorm_layers: record.batchnorm_layers,
     })
 }
 

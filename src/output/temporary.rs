@@ -159,6 +159,20 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Gives a complete folder its name. True if an old one changed places with it in one step: that has the other name now.
+/// Where the file system cannot do so, the old one is removed first.
+pub(super) fn place_folder(new: &Path, target: &Path, exists: bool) -> Result<bool> {
+    let fail = |e| Error::io(target, "replace", e);
+    if exists && exchange(new, target).map_err(fail)? {
+        return Ok(true);
+    }
+    if exists {
+        remove_flat_folder(target).map_err(fail)?;
+    }
+    rename(new, target, false).map_err(|e| rename_error(target, e))?;
+    Ok(false)
+}
+
 /// An error of [`rename`] for users.
 pub(super) fn rename_error(target: &Path, e: io::Error) -> Error {
     if e.kind() == io::ErrorKind::AlreadyExists {
