@@ -108,9 +108,16 @@ pub(super) fn images_below(
                 add(entry.path());
             }
             Ok(_) => {}
-            // It is an error only when its image is asked for.
-            Err(error) => match error.path().filter(|path| is_dangling_image(path, &error)) {
-                Some(path) => add(path),
+            Err(error) => match error.path().filter(|path| is_dangling(path, &error)) {
+                // It is an error only when its image is asked for.
+                Some(path) if path.file_name().is_some_and(|name| image_stem(name).is_some()) => {
+                    add(path);
+                }
+                Some(path) => {
+                    let what =
+                        "a link that leads nowhere: images would be missing if it led to a folder";
+                    return Err(Error::input(what).at(path).remedy("mend or remove it"));
+                }
                 None => return Err(unlisted(dir, error)),
             },
         }
@@ -120,10 +127,10 @@ pub(super) fn images_below(
     Ok(found.into_iter().map(|(folder, file)| Path::new(&folder).join(file)).collect())
 }
 
-/// Whether it is a link with an image's name that leads nowhere.
-fn is_dangling_image(path: &Path, error: &walkdir::Error) -> bool {
+/// Whether it is a link that leads nowhere.
+fn is_dangling(path: &Path, error: &walkdir::Error) -> bool {
     let missing = error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound);
-    missing && path.file_name().is_some_and(|name| image_stem(name).is_some()) && path.is_symlink()
+    missing && path.is_symlink()
 }
 
 fn unlisted(dir: &Path, error: walkdir::Error) -> Error {

@@ -5,11 +5,14 @@
 //! else columns of 0 and 1 with one 1 a row, a column a class. Where several columns may be the label and do not say
 //! the same, the file is refused with what was seen.
 
+use std::path::Path;
+
 use super::images::{self, Images};
 use super::label_column::Seen;
 use super::table::Table;
 use super::words::{self, Value};
 use crate::options::LabelForm;
+use crate::split::Split;
 use swa_base::text::printable;
 use swa_base::{Error, Result, setting};
 
@@ -22,8 +25,8 @@ pub(super) struct Columns {
     /// The images' names.
     pub image: usize,
     pub label: Label,
-    /// Which part of the data each row belongs to.
-    pub part: Option<usize>,
+    /// Images that are left out, since the file says that they belong to another part of the data.
+    pub of_other_parts: Vec<usize>,
     /// The columns' headings, where the first line has them.
     pub headings: Option<Vec<String>>,
 }
@@ -35,12 +38,18 @@ pub(super) enum Label {
     OneHot(Vec<usize>),
 }
 
-/// Finds the columns, and takes the line of headings off the table. None where no column names an image.
-pub(super) fn find(
-    table: &mut Table,
-    images: &Images,
-    form: &LabelForm,
-) -> Result<Option<Columns>> {
+/// What was said about a label file.
+pub(super) struct Asked<'a> {
+    pub path: &'a Path,
+    pub form: &'a LabelForm,
+    /// Which part of the data, where the file says to which its rows belong.
+    pub split: Split,
+}
+
+/// Finds the columns, and takes the line of headings and the rows of other parts off the table: these need no label.
+/// None where no column names an image.
+pub(super) fn find(table: &mut Table, images: &Images, asked: &Asked) -> Result<Option<Columns>> {
+    let form = asked.form;
     if table.rows() == 0 || table.width < 2 {
         return Ok(None);
     }
@@ -72,8 +81,18 @@ pub(super) fn find(
     if table.rows() == 0 {
         return Err(Error::input("it holds no labels"));
     }
+    let part = Seen { table, image, headings: headings.as_deref() }.part();
+    let mut of_other_parts = vec![];
+    if let Some(part) = part {
+        let parts: Vec<Option<Split>> = table.column(part).map(Split::of_word).collect();
+        let chosen = asked.split.choose(asked.path, parts.iter().flatten().copied().collect())?;
+        let kept: Vec<bool> = parts.iter().map(|part| *part == Some(chosen)).collect();
+        for row in (0..table.rows()).filter(|&row| !kept[row]) {
+            of_other_parts.extend(images.find(table.cell(row, image))?);
+        }
+        table.keep(&kept);
+    }
     let seen = Seen { table, image, headings: headings.as_deref() };
-    let part = seen.part();
     let label = match &form.label[..] {
         [] => seen.label(part)?,
         [one] => Label::Column(seen.asked(one)?),
@@ -84,7 +103,7 @@ pub(super) fn find(
             Label::OneHot(columns)
         }
     };
-    Ok(Some(Columns { image, label, part, headings }))
+    Ok(Some(Columns { image, label, of_other_parts, headings }))
 }
 
 /// The column that has this heading, or this number from 1.

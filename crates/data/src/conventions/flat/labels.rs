@@ -10,7 +10,7 @@
 
 use std::path::Path;
 
-use super::columns::{self, Columns, Label};
+use super::columns::{self, Asked, Columns, Label};
 use super::images::Images;
 use super::joined;
 use super::table::{self, Separator, Table};
@@ -78,7 +78,7 @@ pub(super) fn read(
 ) -> Result<Labelled> {
     let text = text::read(path)?;
     let at = |error: Error| if error.file().is_some() { error } else { error.at(path) };
-    of_text(&text, path, images, form, split).map_err(at)
+    of_text(&text, images, &Asked { path, form, split }).map_err(at)
 }
 
 /// Whether a table, which need not be of images that are there, has a column whose heading is a label's.
@@ -92,16 +92,10 @@ pub(super) fn has_label(text: &str) -> Result<bool> {
     Ok(first.split(['\t', ',', ';']).any(words::is_label))
 }
 
-fn of_text(
-    text: &str,
-    path: &Path,
-    images: &Images,
-    form: &LabelForm,
-    split: Split,
-) -> Result<Labelled> {
+fn of_text(text: &str, images: &Images, asked: &Asked) -> Result<Labelled> {
     if let Some(mut table) = Table::of_json(text)? {
-        return match columns::find(&mut table, images, form)? {
-            Some(columns) => of_table(&table, &columns, images, split, path),
+        return match columns::find(&mut table, images, asked)? {
+            Some(columns) => of_table(&table, columns, images),
             None => Err(no_names(&table, images)),
         };
     }
@@ -111,8 +105,8 @@ fn of_text(
     let mut refused = None;
     for separator in Separator::ALL {
         let Ok(mut table) = Table::of_text(text, separator) else { continue };
-        match columns::find(&mut table, images, form) {
-            Ok(Some(columns)) => return of_table(&table, &columns, images, split, path),
+        match columns::find(&mut table, images, asked) {
+            Ok(Some(columns)) => return of_table(&table, columns, images),
             Ok(None) => {}
             Err(error) => {
                 refused.get_or_insert(error);
@@ -122,12 +116,12 @@ fn of_text(
     if let Some(refused) = refused {
         return Err(refused);
     }
-    if let Some(mut table) = joined::read(text, path)?
-        && let Some(columns) = columns::find(&mut table, images, form)?
+    if let Some(mut table) = joined::read(text, asked.path)?
+        && let Some(columns) = columns::find(&mut table, images, asked)?
     {
-        return of_table(&table, &columns, images, split, path);
+        return of_table(&table, columns, images);
     }
-    in_order(text, images, form)
+    in_order(text, images, asked.form)
 }
 
 /// Labels without names.
@@ -195,28 +189,14 @@ fn no_names(table: &Table, images: &Images) -> Error {
     ))
 }
 
-fn of_table(
-    table: &Table,
-    columns: &Columns,
-    images: &Images,
-    split: Split,
-    path: &Path,
-) -> Result<Labelled> {
-    let kept = kept_rows(table, columns, split, path)?;
-    let (mut named, mut of_other_parts) = (vec![], vec![]);
-    for row in 0..table.rows() {
-        let name = table.cell(row, columns.image);
-        let found = images.find(name)?;
-        if kept.as_ref().is_some_and(|kept| !kept[row]) {
-            of_other_parts.extend(found);
-            continue;
-        }
-        named.push(match found {
+fn of_table(table: &Table, columns: Columns, images: &Images) -> Result<Labelled> {
+    let mut named = vec![];
+    for name in table.column(columns.image) {
+        named.push(match images.find(name)? {
             Some(image) => Named::Image(image),
             None => Named::Absent(name.to_string()),
         });
     }
-    let rows = (0..table.rows()).filter(|&row| kept.as_ref().is_none_or(|kept| kept[row]));
     let labels = match &columns.label {
         Label::Column(column) => values(table, *column)?,
         Label::OneHot(several) => {
@@ -230,24 +210,9 @@ fn of_table(
             Labels::Columns((0..table.rows()).map(class).collect(), names, several.len())
         }
     };
-    let labels = match kept {
-        Some(_) => labels.in_order(rows),
-        None => labels,
-    };
-    Ok(Labelled { images: Some(named), labels, of_other_parts, column: taken(table, columns) })
-}
-
-/// Which rows belong to the wanted part of the data, where the file says so.
-fn kept_rows(
-    table: &Table,
-    columns: &Columns,
-    split: Split,
-    path: &Path,
-) -> Result<Option<Vec<bool>>> {
-    let Some(part) = columns.part else { return Ok(None) };
-    let parts: Vec<Option<Split>> = table.column(part).map(Split::of_word).collect();
-    let chosen = split.choose(path, parts.iter().flatten().copied().collect())?;
-    Ok(Some(parts.iter().map(|part| *part == Some(chosen)).collect()))
+    let column = taken(table, &columns);
+    let of_other_parts = columns.of_other_parts;
+    Ok(Labelled { images: Some(named), labels, of_other_parts, column })
 }
 
 /// What was taken for the label, for the line that describes the data.

@@ -101,6 +101,20 @@ impl Table {
         self.lines.remove(0);
     }
 
+    /// Keeps these rows alone.
+    pub fn keep(&mut self, kept: &[bool]) {
+        let mut table =
+            Table { headings: self.headings.take(), width: self.width, ..Table::default() };
+        for row in (0..self.rows()).filter(|&row| kept[row]) {
+            for column in 0..self.width {
+                table.text.push_str(self.cell(row, column));
+                table.ends.push(table.text.len());
+            }
+            table.lines.push(self.lines[row]);
+        }
+        *self = table;
+    }
+
     /// JSON, or lines of JSON.
     pub fn of_json(text: &str) -> Result<Option<Self>> {
         match text.trim_start().as_bytes().first() {

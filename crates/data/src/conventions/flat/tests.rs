@@ -455,6 +455,20 @@ fn rows_of_other_parts_are_left_out() {
     let set = open(Split::HeldOut).unwrap();
     assert_eq!((labels(set.as_ref()), set.name(0)), (WANTED[2..].to_vec(), "c.png".into()));
     assert_eq!(labels(open(Split::Train).unwrap().as_ref()), WANTED[..2]);
+    // Only their own rows say what labels are: those of a test part are not known.
+    for unknown in ["", "-1", "0.5", "?"] {
+        let text = "image,split,label\n".to_string()
+            + &lines(|s, c, i| match i < 2 {
+                true => format!("{s},test,{unknown}"),
+                false => format!("{s},val,{c}"),
+            });
+        folder.write("table", text.as_bytes());
+        assert_eq!(labels(open(Split::Val).unwrap().as_ref()), WANTED[2..], "{unknown:?}");
+        if unknown != "?" {
+            let error = open(Split::Test).err().unwrap().to_string();
+            assert!(error.contains("label"), "{unknown:?}: {error}");
+        }
+    }
 }
 
 #[test]
