@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use swa_testing::faults::needs;
 use swa_testing::{binary, fixtures, listing, root, swa_avg};
 
 /// Set where the engines are to be the real ones: then none is passed over.
@@ -15,13 +16,14 @@ fn is_real() -> bool {
     std::env::var_os("SWA_TESTS_SCALE").is_some()
 }
 
-fn runs(program: &str, args: &[&str], says: &str) -> bool {
+/// Whether a test has its engine; it fails without where every test must run.
+fn runs(program: &str, args: &[&str], says: &str, test: &str, what: &str) -> bool {
     let output = Command::new(program).args(args).output();
     let found = output.is_ok_and(|output| {
         output.status.success() && String::from_utf8_lossy(&output.stdout).contains(says)
     });
     assert!(found || !is_real(), "{program} is not here");
-    found
+    needs(found, test, what)
 }
 
 /// A folder as the document has it.
@@ -143,8 +145,8 @@ fn a_slurm_array_averages() {
 
 #[test]
 fn gnu_parallel_averages() {
-    if !runs("parallel", &["--version"], "GNU parallel") {
-        eprintln!("skipped: GNU parallel is not here");
+    let test = "gnu_parallel_averages";
+    if !runs("parallel", &["--version"], "GNU parallel", test, "GNU parallel") {
         return;
     }
     let site = Site::new();
@@ -154,9 +156,10 @@ fn gnu_parallel_averages() {
 
 #[test]
 fn ray_averages() {
-    let python = std::env::var("PYTHON").unwrap_or("python3".into());
-    if !runs(&python, &["-c", "import ray; print('ray')"], "ray") {
-        eprintln!("skipped: the Ray script needs a python3 with ray (or PYTHON)");
+    let given = ["SWA_RAY_PYTHON", "PYTHON"].into_iter().find_map(|name| std::env::var(name).ok());
+    let python = given.unwrap_or("python3".into());
+    let what = "a python3 with ray (or SWA_RAY_PYTHON)";
+    if !runs(&python, &["-c", "import ray; print('ray')"], "ray", "ray_averages", what) {
         return;
     }
     let site = Site::new();
