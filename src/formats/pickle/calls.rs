@@ -38,15 +38,16 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
     }
     let is_known = LIBRARIES.contains(&top);
     match before {
+        _ if ACTIONS.contains(&last) => false,
         [] if is_class(last) || is_new => true,
         [] if is_known => {
             REBUILDING.iter().any(|part| last.contains(part)) || is_rebuilder(name.path)
         }
-        [] => !ACTIONS.contains(&last),
+        [] => true,
         // A class method: of a known library only one by which values are made again.
         [_] if MAKERS.contains(&last) => true,
         _ if !in_classes => false,
-        _ => is_class(last) || MAKERS.contains(&last) || !is_known && !ACTIONS.contains(&last),
+        _ => is_class(last) || MAKERS.contains(&last) || !is_known,
     }
 }
 
@@ -328,13 +329,17 @@ const MAKERS: [&str; 9] = [
     "__new__", "_make", "_unpickle", "from_bytes", "fromhex", "fromisoformat", "fromkeys", "fromordinal", "maketrans",
 ];
 
-/// Names under which functions that act are found in packages of all kinds, where these import them.
+/// Names of functions and classes that act, in packages of all kinds: their own, or imported ones.
 #[rustfmt::skip]
-const ACTIONS: [&str; 36] = [
-    "Popen", "__import__", "call_subprocess", "check_call", "check_output", "compile", "eval", "exec", "execfile",
-    "execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "fork", "getoutput", "getstatusoutput",
-    "import_module", "import_string", "loads", "open", "popen", "resolve_name", "rmtree", "run_module", "run_path",
-    "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp", "startfile", "system", "unlink",
+const ACTIONS: [&str; 64] = [
+    "CDLL", "FileHandler", "FileStore", "Popen", "ProcessPoolExecutor", "PyTorchFileReader",
+    "PyTorchFileWriter", "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "call",
+    "call_subprocess", "check_call", "check_output", "compile", "dump", "eval", "exec", "execfile", "execl",
+    "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe", "fork", "getoutput",
+    "getstatusoutput", "import_module", "import_string", "loads", "makedirs", "mkdir", "open", "popen",
+    "remove", "removedirs", "rename", "resolve_name", "rmtree", "run", "run_cmd", "run_command", "run_module",
+    "run_path", "save", "shell", "spawn", "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp", "startfile",
+    "system", "unlink", "urlopen", "urlretrieve", "write", "write_bytes", "write_text",
 ];
 
 #[cfg(test)]

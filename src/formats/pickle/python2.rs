@@ -34,7 +34,12 @@ pub(super) fn unicode(line: &[u8]) -> Option<String> {
         let digits = match after.first() {
             Some(b'u') if byte == b'\\' => 4,
             Some(b'U') if byte == b'\\' => 8,
-            // A backslash alone stands for itself.
+            // A backslash alone stands for itself, and so does one after it.
+            Some(b'\\') if byte == b'\\' => {
+                out.push_str("\\\\");
+                rest = &after[1..];
+                continue;
+            }
             _ => 0,
         };
         if digits == 0 {
@@ -80,6 +85,7 @@ mod tests {
         // '\u20ac\xe9 \n\\'.encode('raw-unicode-escape'), with what pickle escapes beside.
         assert_eq!(unicode(b"\\u20ac\xe9 \\u000a\\u005c").unwrap(), "\u{20ac}\u{e9} \n\\");
         assert_eq!(unicode(b"\\U0001f600\\ud800").unwrap(), "\u{1f600}\u{fffd}");
+        assert_eq!(unicode(b"\\\\u0041\\\\\\u0041").unwrap(), "\\\\u0041\\\\A");
         assert_eq!((unicode(b"\\u12"), unicode(b"\\uzzzz")), (None, None));
     }
 }

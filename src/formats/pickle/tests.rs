@@ -401,6 +401,10 @@ fn what_is_computed_neither_names_nor_acts() {
         (call(&global("abc ABCMeta"), &[b"N", b")", b"}"]), "`abc.ABCMeta`"),
         (call(&global("wave Wave_write"), &[]), "`wave.Wave_write`"),
         (call(&global("torch compile"), &[]), "`torch.compile`"),
+        (call(&global("mine.processes Popen"), &[]), "`mine.processes.Popen`"),
+        (call(&attribute(&global("mine Model"), "save"), &[]), "`mine.Model.save`"),
+        (call(&global("torch.distributed.rendezvous TCPStore"), &[]), "TCPStore"),
+        (global("fsspec.implementations.sftp SFTPFileSystem"), "fsspec.implementations.sftp"),
         (global("torch.fx.graph_module reduce_graph_module"), "reduce_graph_module"),
         (global("concurrent.futures.thread _worker"), "concurrent.futures.thread"),
     ];

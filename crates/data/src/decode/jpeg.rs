@@ -7,7 +7,7 @@
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use super::cmyk::{self, Plane};
-use super::{Image, check_pixels, grey_to_rgb};
+use super::{Image, check_pixels, grey_to_rgb, jpeg_headers};
 use crate::image::MAX_PIXELS;
 use swa_base::{Error, Kind, Result};
 
@@ -15,6 +15,7 @@ use swa_base::{Error, Kind, Result};
 const MAX_SCANS: usize = 1000;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
+    jpeg_headers::check(bytes)?;
     let limits =
         DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(refusal)?;

@@ -9,6 +9,7 @@ mod bmp;
 mod cmyk;
 mod gif;
 mod jpeg;
+mod jpeg_headers;
 mod png;
 mod pnm;
 mod tiff;

@@ -8,7 +8,13 @@ use super::{Image, check_pixels, grey_to_rgb};
 use swa_base::{Error, Kind, Result};
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
-    let mut header = Header { bytes, at: 2 };
+    let mut header = Header { bytes, at: 0 };
+    if header.word().len() != 2 {
+        return Err(Error::new(
+            Kind::BadImage,
+            "corrupt: no white space after the Netpbm image's kind",
+        ));
+    }
     let (width, height) = (header.number()?, header.number()?);
     let maximum = if bytes[1] == b'4' { 1 } else { header.number()? };
     if width == 0 || height == 0 {
@@ -22,8 +28,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         )
         .remedy("convert it to PNG of 8 bits"));
     }
-    // One white space after the header.
-    let samples = &bytes[(header.at + 1).min(bytes.len())..];
+    let samples = &bytes[header.at..];
     let line = match bytes[1] {
         b'4' => width.div_ceil(8),
         b'5' => width,
@@ -51,31 +56,65 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     Ok(Image { width, height, channels: 3, pixels })
 }
 
-/// The numbers at the start, between white space and comments.
+/// The words at the start, as Pillow takes them: white space ends one, a comment does not.
 struct Header<'a> {
     bytes: &'a [u8],
+    /// After the white space that ended the last word.
     at: usize,
 }
 
 impl Header<'_> {
-    fn number(&mut self) -> Result<usize> {
-        let mut rest = &self.bytes[self.at..];
-        loop {
-            match rest {
-                [b'#', ..] => {
-                    let line = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                    rest = &rest[line.unwrap_or(rest.len())..];
+    fn word(&mut self) -> Vec<u8> {
+        let mut word = vec![];
+        while let Some(&byte) = self.bytes.get(self.at) {
+            self.at += 1;
+            match byte {
+                b'#' => {
+                    let rest = &self.bytes[self.at..];
+                    let end = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+                    self.at += end.map_or(rest.len(), |end| end + 1);
                 }
-                [byte, after @ ..] if byte.is_ascii_whitespace() || *byte == 0x0b => rest = after,
-                _ => break,
+                _ if byte.is_ascii_whitespace() || byte == 0x0b => match word.is_empty() {
+                    true => {}
+                    false => break,
+                },
+                _ if word.len() > MAX_DIGITS => break,
+                _ => word.push(byte),
             }
         }
-        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at = self.bytes.len() - rest.len() + digits;
-        // More digits are beyond every limit, and a product could overflow.
-        let number = std::str::from_utf8(&rest[..digits.min(9)]).ok().and_then(|n| n.parse().ok());
-        number.filter(|_| digits <= 9).ok_or_else(|| {
+        word
+    }
+
+    fn number(&mut self) -> Result<usize> {
+        let word = self.word();
+        let digits = word.len() <= MAX_DIGITS && word.iter().all(u8::is_ascii_digit);
+        let number = std::str::from_utf8(&word).ok().and_then(|n| n.parse().ok());
+        number.filter(|_| digits).ok_or_else(|| {
             Error::new(Kind::BadImage, "corrupt: the Netpbm image's header does not hold its size")
         })
+    }
+}
+
+/// More digits are beyond every limit, and a product could overflow.
+const MAX_DIGITS: usize = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Pillow 12 makes of them.
+    #[test]
+    fn headers_are_split_as_pillow_splits_them() {
+        let pixels = |file: &[u8]| decode(file).map(|image| (image.width, image.pixels[0]));
+        // A comment within a number; one after the last, which ends with the next white space.
+        assert_eq!(pixels(b"P5 1#x\n2 1 255\n0123456789ab").unwrap(), (12, b'0'));
+        assert_eq!(pixels(b"P5 2 1 25#x\n5 \x07a").unwrap(), (2, 7));
+        assert_eq!(pixels(b"P5 2 1 255#x\n\n\x07a").unwrap(), (2, 7));
+        assert_eq!(pixels(b"P5\x0b2\r1\t255 \x07a").unwrap(), (2, 7));
+        for file in
+            [&b"P52 1 255 ab"[..], b"P5 2 1 255a ab", b"P5#x\n2 1 255 ab", b"P5 2 1 255ab", b"P5"]
+        {
+            assert!(pixels(file).is_err(), "{}", file.escape_ascii());
+        }
     }
 }

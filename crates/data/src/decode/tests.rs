@@ -75,6 +75,41 @@ fn netpbm_headers_are_checked() {
     assert_eq!(refused(b"P6 999999999 999999999 255\n").kind(), Kind::Limit);
 }
 
+/// Bytes of fixtures, changed: Pillow 13 refuses each, as `fuzz/images.py` found.
+#[test]
+fn what_pillow_refuses_is_refused() {
+    let pixels = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/pixels");
+    let cases: [(&str, usize, &[u8]); 17] = [
+        // A part that is longer than the file, a file that says to hold nothing, a frame that is not shown or too short.
+        ("webp/lossy-5.webp", 18, &[0x9d]),
+        ("webp/1x1.webp", 4, &[1]),
+        ("webp/1x1.webp", 4, &[0]),
+        ("webp/photo.webp", 19, &[0x10]),
+        ("webp/1x1.webp", 20, &[0x80]),
+        ("webp/lossy-5.webp", 20, &[0x5e]),
+        // A marker that no JPEG has; lengths of headers; a symbol no difference has; a bad number of components.
+        ("jpeg/rgb.jpg", 3, &[0x6e]),
+        ("jpeg/422.jpg", 3, &[0xfb]),
+        ("jpeg/3x200.jpg", 23, &[8]),
+        ("jpeg/2x3.jpg", 213, &[0, 0]),
+        ("jpeg/420.jpg", 199, &[0x40]),
+        ("jpeg/1x1.jpg", 415, &[0xff]),
+        ("jpeg/rgb.jpg", 90, &[0xc8]),
+        // Sums behind data, and a table of codes that does not begin empty.
+        ("tiff/grey-16-little-deflate.tif", 163, &[0x80]),
+        ("tiff/grey-16-big-deflate.tif", 54, &[0]),
+        ("tiff/palette-4-lzw.tif", 8, &[0x58]),
+        ("tiff/rgb-lzw-tiles.tif", 8, &[1]),
+    ];
+    for (name, at, change) in cases {
+        let mut bytes = std::fs::read(pixels.join(name)).unwrap();
+        decode(&bytes).unwrap();
+        bytes[at..at + change.len()].copy_from_slice(change);
+        let error = decode(&bytes).err().unwrap_or_else(|| panic!("{name}: {at} {change:x?}"));
+        assert_eq!(error.kind(), Kind::BadImage, "{name}: {at} {change:x?}: {error}");
+    }
+}
+
 #[test]
 fn an_image_of_no_pixels_is_refused() {
     assert_eq!(decode(&png_header(0, 4)).unwrap_err().kind(), Kind::BadImage);

@@ -17,6 +17,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         let what = format!("{} of {promised} bytes of the WebP are there", bytes.len());
         return Err(Error::new(Kind::BadImage, format!("cut off: {what}")));
     }
+    check_chunks(&bytes[12..promised.max(12) as usize])?;
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(refusal)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
@@ -38,6 +39,34 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
         ));
     }
     Ok(Image { width, height, channels: 3, pixels })
+}
+
+/// Fails if a part is longer than the file says to be: the decoder reads on, libwebp does not.
+fn check_chunks(mut rest: &[u8]) -> Result<()> {
+    let bad = |what| Error::new(Kind::BadImage, format!("corrupt WebP: {what}"));
+    if rest.len() < 8 {
+        return Err(bad("it says that it holds nothing"));
+    }
+    while let Some((kind, after)) = rest.split_first_chunk::<4>()
+        && let Some((size, after)) = after.split_first_chunk::<4>()
+    {
+        let size = u32::from_le_bytes(*size) as usize;
+        let is_lossy = kind == b"VP8 ";
+        let Some(content) = after.get(..size) else {
+            return Err(bad("a part is longer than the file"));
+        };
+        // A key frame, of a known version, that is shown, and whose first part is within it.
+        if is_lossy && let [a, b, c, ..] = *content {
+            let tag = u32::from_le_bytes([a, b, c, 0]);
+            let is_known = tag & 1 == 0 && tag >> 1 & 7 <= 3 && tag >> 4 & 1 == 1;
+            if !is_known || (tag >> 5) as usize + 10 > size {
+                return Err(bad("its frame's header"));
+            }
+        }
+        // Parts begin at even places.
+        rest = after.get(size + size % 2..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 fn refusal(error: DecodingError) -> Error {

@@ -1,8 +1,6 @@
 //! The compressions of strips and tiles.
 
-use std::io::Read;
-
-use flate2::read::ZlibDecoder;
+use flate2::{Decompress, FlushDecompress};
 use weezl::{BitOrder, LzwStatus, decode::Decoder};
 
 use super::{bad, unsupported};
@@ -45,11 +43,12 @@ impl Compression {
             Compression::None => stored.to_vec(),
             Compression::Lzw => lzw(stored, size)?,
             Compression::Deflate => {
-                // As much as there may be at most, whatever the sizes say.
-                let mut data = Vec::with_capacity(size.min(stored.len().saturating_mul(1040)));
-                let mut reader = ZlibDecoder::new(stored).take(size as u64);
-                reader
-                    .read_to_end(&mut data)
+                // As much as there may be at most, whatever the sizes say. At once: in parts, distances beyond the
+                // beginning would not be noticed.
+                let most = size.min(stored.len().saturating_mul(1040));
+                let mut data = Vec::with_capacity(most);
+                Decompress::new(true)
+                    .decompress_vec(stored, &mut data, FlushDecompress::Finish)
                     .map_err(|error| bad(format!("corrupt TIFF: {error}")))?;
                 data
             }
@@ -69,6 +68,11 @@ impl Compression {
 fn lzw(stored: &[u8], size: usize) -> Result<Vec<u8>> {
     if stored.starts_with(&[0, 1]) {
         return Err(unsupported("a TIFF with LZW of before 1989"));
+    }
+    // The first code empties the table; libtiff knows no other beginning.
+    let first = stored.first_chunk().map_or(0, |&two| u16::from_be_bytes(two) >> 7);
+    if first != 256 {
+        return Err(bad("corrupt TIFF: its LZW data do not begin with a clear code"));
     }
     let mut decoder = Decoder::with_tiff_size_switch(BitOrder::Msb, 8);
     let (mut data, mut read) = (vec![], 0);
