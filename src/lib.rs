@@ -35,8 +35,8 @@ mod tensors;
 mod weights;
 
 pub use swa_base::{
-    Choice, Error, Kind, Progress, Result, Shard, Silent, Unit, choices, error, locks, setting,
-    text,
+    Choice, Error, Kind, Progress, Result, Shard, Silent, Unit, choices, error, locks, look,
+    setting, text,
 };
 
 /// The metadata key under which the tools record what they did, as compact JSON.

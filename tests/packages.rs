@@ -188,6 +188,45 @@ fn libraries_print_nothing() {
     }
 }
 
+/// A disk that fails is not an empty one: what is at a path, libraries ask `swa_base::look`, which can say that it does not
+/// know. Where a no does no harm, that is said here.
+#[test]
+fn libraries_take_no_failure_for_an_absence() {
+    let harmless = [
+        // libtorch's own libraries, which fail by name when they are loaded.
+        "crates/torch/src/nn/libtorch.rs",
+        // What a file is for a message.
+        "crates/data/src/listing.rs",
+        "crates/base/src/look.rs",
+    ];
+    let mut files = vec![];
+    LIBRARIES.iter().for_each(|folder| sources(&root().join(folder), &mut files));
+    let mut found = vec![];
+    for file in files {
+        let name = file.strip_prefix(root()).unwrap();
+        let is_test =
+            file.ends_with("tests.rs") || file.components().any(|c| c.as_os_str() == "tests");
+        if is_test || harmless.iter().any(|other| name.ends_with(other)) {
+            continue;
+        }
+        let source = fs::read_to_string(&file).unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (number, line) in code.lines().enumerate() {
+            let is_comment = line.trim_start().starts_with("//");
+            // Of what was looked at already, and of entries of archives, these are sure.
+            let is_sure = ["meta.is_", "kind.is_", "type().is_", "target.is_", "file.is_file"]
+                .iter()
+                .any(|sure| line.contains(sure));
+            let asks =
+                [".exists()", ".is_file()", ".is_dir()"].iter().any(|ask| line.contains(ask));
+            if asks && !is_comment && !is_sure {
+                found.push(format!("{}:{}: {}", name.display(), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "ask swa_base::look instead:\n{}", found.join("\n"));
+}
+
 /// Rust files below a folder.
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

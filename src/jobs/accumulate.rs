@@ -10,7 +10,7 @@ use crate::output::{Format, check_targets};
 use crate::running::{RunningAverage, Wrote};
 use crate::schemes::Scheme;
 use crate::select::Criteria;
-use crate::{Error, Progress, Result, Unit, setting};
+use crate::{Error, Progress, Result, Unit, look, setting};
 
 /// What to add to a running average, and what to write of it.
 #[derive(Debug, Clone, Default)]
@@ -101,8 +101,9 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     check_targets(&places, true, &paths)?;
     let target = target(output, &options.take)?;
     let mut running = RunningAverage::open(&options.state, &options.options, &options.take)?;
-    let force =
-        options.force || !output.path.exists() || running.is_own_output(&output.path, &paths);
+    let force = options.force
+        || !look::exists(&output.path)?
+        || running.is_own_output(&output.path, &paths);
     check_targets(&places[1..], force, &[])?;
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);

@@ -16,7 +16,7 @@ use super::places::resolve_file;
 use super::temporary::{
     self, Temporary, exchange, is_at, rename, rename_error, reserve, sync_folder,
 };
-use crate::{Error, Result};
+use crate::{Error, Result, look};
 
 /// A file that has its name only when it is complete; dropped before that it leaves nothing behind.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl AtomicOutput for AtomicFile {
     }
 
     fn take_name(&mut self, keep: bool) -> Result<()> {
-        let exists = std::fs::symlink_metadata(&self.target).is_ok();
+        let exists = look::look_at_link(&self.target)?.is_some();
         if keep && exists && self.replace {
             match exchange(self.temporary.path(), &self.target) {
                 // The temporary name is the old file's now.

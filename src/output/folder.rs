@@ -15,7 +15,7 @@ use super::temporary::{
 use crate::formats::shards::model;
 use crate::store::local;
 use crate::store::names::base_name;
-use crate::{Error, Result};
+use crate::{Error, Result, look};
 
 /// A folder that has its name only when it is complete; dropped before that it leaves nothing behind.
 pub(crate) struct AtomicFolder {
@@ -152,22 +152,13 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
             && !is_index
             && !name.starts_with('.')
             && !TRAINER.contains(&name.as_str())
-            && is_file(&folder.join(&name))?
+            && look::is_file(&folder.join(&name))?
         {
             names.push(name);
         }
     }
     names.sort();
     Ok(names)
-}
-
-/// Whether a path leads to a file; a link that leads nowhere does not. What cannot be told is no "no".
-fn is_file(path: &Path) -> Result<bool> {
-    match std::fs::metadata(path) {
-        Ok(meta) => Ok(meta.is_file()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(Error::io(path, "look at", e)),
-    }
 }
 
 #[cfg(test)]

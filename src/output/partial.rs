@@ -13,11 +13,9 @@ use twox_hash::XxHash3_128;
 use super::AtomicFolder;
 use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
-use super::temporary::{
-    is_at, is_live, place_folder, remove_flat_folder, sync_folder,
-};
+use super::temporary::{is_at, is_live, place_folder, remove_flat_folder, sync_folder};
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
-use crate::{Error, Kind, Result, Shard, locks, setting};
+use crate::{Error, Kind, Result, Shard, locks, look, setting};
 
 /// What follows the name of the folder until it is finished.
 const SUFFIX: &str = ".partial";
@@ -90,9 +88,9 @@ impl Partial {
     ) -> Result<Self> {
         let (target, ..) = resolve_folder(target, true)?;
         let folder = partial_of(&target);
-        if !folder.exists()
+        if !look::exists(&folder)?
             && let Err(e) = create(&folder, record, small)
-            && !folder.join(RECORD).is_file()
+            && !look::is_file(&folder.join(RECORD))?
         {
             return Err(e); // nobody else was sooner
         }
@@ -109,8 +107,8 @@ impl Partial {
     /// Whether a file is there. It is complete then.
     pub fn has(&self, (name, bytes): &(String, u64)) -> Result<bool> {
         let path = self.folder.join(name);
-        let is_complete = has(&self.folder, name, *bytes);
-        if !is_complete && path.symlink_metadata().is_ok() {
+        let is_complete = has(&self.folder, name, *bytes)?;
+        if !is_complete && look::look_at_link(&path)?.is_some() {
             return Err(Error::new(Kind::Damaged, format!("does not have its {bytes} bytes"))
                 .at(&path)
                 .remedy("remove it, and run this again"));
@@ -122,7 +120,9 @@ impl Partial {
     pub fn finish(target: &Path, force: bool) -> Result<Complete> {
         let (out, parent, exists) = resolve_folder(target, true)?;
         let folder = partial_of(&out);
-        if !folder.join(RECORD).is_file() && (out.join(RECORD).is_file() || !folder.is_dir()) {
+        if !look::is_file(&folder.join(RECORD))?
+            && (look::is_file(&out.join(RECORD))? || !look::is_folder(&folder)?)
+        {
             return finished_before(&out, &folder);
         }
         resolve_folder(target, force)?;
@@ -133,7 +133,7 @@ impl Partial {
         for (name, digest) in &record.small {
             let (staged, path) = (folder.join(format!("{RECORD}.{name}")), folder.join(name));
             // An earlier attempt may have been interrupted here.
-            if staged.is_file() {
+            if look::is_file(&staged)? {
                 std::fs::rename(&staged, &path).map_err(|e| Error::io(&path, "rename", e))?;
             }
             let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
@@ -178,17 +178,17 @@ fn complete(out: &Path, parent: &Path, record: &Record) -> Result<Complete> {
 /// There is nothing to finish, unless a run was interrupted after the renaming: then an old folder may be left, too.
 fn finished_before(out: &Path, folder: &Path) -> Result<Complete> {
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if out.join(RECORD).is_file() {
+    if look::is_file(&out.join(RECORD))? {
         let record = read(out)?;
         let _held = hold(out)?;
         record.check_files(out)?;
-        if folder.is_dir() {
+        if look::is_folder(folder)? {
             resolve_folder(folder, true)?;
             remove_flat_folder(folder).map_err(|e| Error::io(folder, "remove the old one", e))?;
         }
         return complete(out, parent.unwrap_or(Path::new(".")), &record);
     }
-    if out.exists() {
+    if look::exists(out)? {
         let what = format!("is not there, and `{}` is: it was finished before", out.display());
         return Err(Error::new(Kind::NoMatch, what).at(folder));
     }
@@ -253,8 +253,9 @@ fn hold(folder: &Path) -> Result<File> {
     if is_own && is_at(&file, &path) { Ok(file) } else { Err(busy()) }
 }
 
-fn has(folder: &Path, name: &str, bytes: u64) -> bool {
-    folder.join(name).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == bytes)
+fn has(folder: &Path, name: &str, bytes: u64) -> Result<bool> {
+    let found = look::look(&folder.join(name))?;
+    Ok(found.is_some_and(|meta| meta.is_file() && meta.len() == bytes))
 }
 
 impl Record {
@@ -309,15 +310,19 @@ impl Record {
 
     /// Fails unless all files are there.
     fn check_files(&self, folder: &Path) -> Result<()> {
-        let is_missing = |(name, bytes): &&(String, u64)| !has(folder, name, *bytes);
-        let missing: Vec<&(String, u64)> = self.files.iter().filter(is_missing).collect();
+        let mut missing: Vec<&str> = vec![];
+        for (name, bytes) in &self.files {
+            if !has(folder, name, *bytes)? {
+                missing.push(name);
+            }
+        }
         if missing.is_empty() {
             return Ok(());
         }
         let what = format!("{} of {} files are missing", missing.len(), self.files.len());
-        let list = missing.iter().map(|(name, _)| match is_live(&folder.join(name)) {
+        let list = missing.iter().map(|name| match is_live(&folder.join(name)) {
             true => format!("{name}: being written"),
-            false => name.clone(),
+            false => name.to_string(),
         });
         Err(Error::input(what)
             .at(folder)

@@ -1,13 +1,12 @@
 //! Where outputs may go: checked before any work is done.
 
-use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::formats::distributed;
 use crate::formats::shards::model;
 use crate::store::local;
-use crate::{Error, Kind, Result, setting};
+use crate::{Error, Kind, Result, look, setting};
 
 /// Fails if `path` cannot become an output file. To be called before any work is done.
 ///
@@ -113,7 +112,7 @@ pub(super) fn resolve_file(path: &Path, force: bool) -> Result<(PathBuf, PathBuf
 pub(super) fn resolve_folder(path: &Path, force: bool) -> Result<(PathBuf, PathBuf, bool)> {
     let (target, parent, exists) = behind_links(path)?;
     if exists {
-        if !target.is_dir() {
+        if !look::is_folder(&target)? {
             return Err(Error::usage("is not a folder").at(path).remedy("name a folder to write"));
         }
         if !force {
@@ -121,10 +120,12 @@ pub(super) fn resolve_folder(path: &Path, force: bool) -> Result<(PathBuf, PathB
         }
         // It goes as a whole, so nothing else may be in it.
         let entries = local::names(&target).map_err(|e| Error::io(path, "list", e))?;
-        let is_file =
-            |name: &OsString| target.join(name).symlink_metadata().is_ok_and(|meta| meta.is_file());
-        let holds_model = model(&target)?.is_some() || target.join(distributed::METADATA).is_file();
-        let replaceable = holds_model && entries.iter().all(is_file);
+        let mut replaceable =
+            model(&target)?.is_some() || look::is_file(&target.join(distributed::METADATA))?;
+        for name in &entries {
+            let found = look::look_at_link(&target.join(name))?;
+            replaceable &= found.is_some_and(|meta| meta.is_file());
+        }
         if !entries.is_empty() && !replaceable {
             return Err(Error::usage("is a folder that holds more than one model's files")
                 .at(path)
@@ -168,7 +169,7 @@ fn behind_links(path: &Path) -> Result<(PathBuf, PathBuf, bool)> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    if !folder.is_dir() {
+    if !look::is_folder(&folder)? {
         return Err(Error::usage("its folder does not exist").at(path).remedy("create it first"));
     }
     Ok((target, folder, exists))

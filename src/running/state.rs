@@ -12,7 +12,7 @@ use crate::average::{Float, Options, Target};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
 use crate::output::{AtomicFile, AtomicOutput, commit_all, remove_stale_of};
 use crate::select::base_name;
-use crate::{Error, Result};
+use crate::{Error, Result, look};
 
 /// An exact sum of checkpoints, to which more can be added at any time.
 ///
@@ -447,7 +447,8 @@ pub fn held(path: &Path) -> Result<Held> {
     Ok(held)
 }
 
-/// Whether a path leads to a state, by its first bytes.
+/// Whether a path leads to a state, by its first bytes. What cannot be read is none.
 pub fn is_running_average(path: &Path) -> bool {
-    path.is_file() && is_state(path)
+    // A pipe would be waited for.
+    look::is_file(path).unwrap_or(false) && is_state(path)
 }

@@ -7,6 +7,7 @@
 pub mod choice;
 pub mod error;
 pub mod locks;
+pub mod look;
 pub mod panics;
 pub mod progress;
 pub mod shard;

@@ -14,7 +14,7 @@ use crate::running::{RunningAverage, Stamp};
 use crate::schemes::Profiles;
 use crate::select::{Criteria, base_name, folder_of, last_number, natural, so_far};
 use crate::text::marked;
-use crate::{Error, Kind, Progress, Result, Unit, setting};
+use crate::{Error, Kind, Progress, Result, Unit, look, setting};
 
 /// Pauses before an update that failed for lack of space is tried again.
 const RETRY: u32 = 15;
@@ -75,7 +75,9 @@ impl<'f> Follower<'f> {
         if options.checkpoints.is_empty() {
             return Err(Error::usage("nothing to follow").remedy("name a folder or a pattern"));
         }
-        if let Some(folder) = options.ack.as_deref().filter(|folder| !folder.is_dir()) {
+        if let Some(folder) = options.ack.as_deref()
+            && !look::is_folder(folder)?
+        {
             return Err(Error::usage(concat!(setting!("ack"), " is no folder"))
                 .at(folder)
                 .remedy("create it first"));
@@ -447,8 +449,12 @@ impl<'f> Follower<'f> {
                 let mut all = [&complete[..], paths].concat();
                 all.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
                 all.dedup();
-                let there: Vec<PathBuf> =
-                    all.iter().filter(|path| path.exists()).cloned().collect();
+                let mut there: Vec<PathBuf> = vec![];
+                for path in &all {
+                    if look::exists(path)? {
+                        there.push(path.clone());
+                    }
+                }
                 drop(inputs);
                 let Criteria { last, allow_duplicates, .. } = self.options.criteria;
                 let averaged = average(

@@ -51,6 +51,9 @@ pub fn calls_that_fail(
             let code = output.status.code().map_or(format!("{}", output.status), |c| c.to_string());
             *codes.entry(code).or_default() += 1;
             failed += usize::from(check(&scene, &output, &after));
+            if matches!(output.status.code(), Some(2 | 3)) {
+                eprintln!("{}, {after}: {message}", way.name);
+            }
             match met % 16 {
                 0 => scene.goes_on(&after),
                 _ => {

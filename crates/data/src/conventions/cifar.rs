@@ -18,7 +18,7 @@ use crate::options::Options;
 use crate::split::Split;
 use crate::text::grouped;
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, look};
 use swa_tools::store::Source;
 
 pub(super) const HOLDS: &str = "a folder with CIFAR's files (`data_batch_1.bin` or `data_batch_1`)";
@@ -113,7 +113,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     });
     let files: Vec<File> = files.collect::<Result<_>>()?;
     let names = dir.join(version.names_file());
-    let names = match names.is_file() {
+    let names = match look::is_file(&names)? {
         true => {
             let read = if version.binary { binary::names } else { python::names };
             let found = read(&names)?;

@@ -26,7 +26,7 @@ use classes::ClassList;
 use images::Images;
 use resolve::{Known, Resolved, Resolving};
 use swa_base::text::printable;
-use swa_base::{Error, Result, setting};
+use swa_base::{Error, Result, look, setting};
 
 pub(super) const HOLDS: &str = concat!(
     "a folder of images with a file of labels (",
@@ -121,8 +121,12 @@ fn beside(dir: &Path, names: &[&str]) -> Result<Option<PathBuf>> {
     // A relative path may have no parent in its text.
     let up = std::fs::canonicalize(dir).ok().and_then(|dir| dir.parent().map(Path::to_path_buf));
     for place in [Some(dir.to_path_buf()), up].into_iter().flatten() {
-        let found: Vec<&str> =
-            names.iter().copied().filter(|name| place.join(name).is_file()).collect();
+        let mut found: Vec<&str> = vec![];
+        for name in names {
+            if look::is_file(&place.join(name))? {
+                found.push(name);
+            }
+        }
         match found[..] {
             [] => {}
             [name] => return Ok(Some(place.join(name))),

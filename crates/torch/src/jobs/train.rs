@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use swa_data::{Classes, Dataset, Transform};
 use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::write_safetensors;
-use swa_tools::{Error, Progress, Result, Unit, setting};
+use swa_tools::{Error, Progress, Result, Unit, look, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
@@ -237,7 +237,7 @@ fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> 
 /// The weights that the seed draws, as a file of the run.
 fn drawn(options: &Train, folder: &Folder, dataset: &dyn Dataset) -> Result<Checkpoint> {
     let path = folder.snapshot(0);
-    if folder.is_new || !path.exists() {
+    if folder.is_new || !look::exists(&path)? {
         let Some(arch) = &options.session.networks.arch else {
             return Err(Error::usage("which network?").remedy(concat!(
                 "give ",

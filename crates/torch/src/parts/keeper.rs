@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::file;
 use super::part::{BatchSummary, Content, Part, Progress, differences};
 use swa_base::text::marked;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, look, setting};
 use swa_data::loader::Portion;
 use swa_tools::{output::check_target, process::signals};
 
@@ -73,7 +73,7 @@ impl<C: Content> Keeper<C> {
     pub fn open(mut part: Part<C>, state: Option<&Path>, tell: Tell) -> Result<Self> {
         if let Some(path) = state {
             check_target(path, true, &[])?;
-            if path.exists() {
+            if look::exists(path)? {
                 resume(&mut part, path)?;
             }
         }

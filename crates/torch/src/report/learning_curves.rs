@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use swa_tools::{Error, Kind, Result};
+use swa_tools::{Error, Kind, Result, look};
 
 use crate::plot::{Curve, Curves, Guide, Panel, Stroke, series};
 use crate::train::EpochLine;
@@ -23,7 +23,7 @@ impl RunLog {
     /// `Damaged` for a line that is none, `Input` if it is empty; `Io`.
     pub fn read(path: &Path) -> Result<Self> {
         let log = path.join("results/log.jsonl");
-        let file = if path.is_dir() { log } else { path.to_path_buf() };
+        let file = if look::is_folder(path)? { log } else { path.to_path_buf() };
         let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, "read", e))?;
         let line = |(number, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|e| {

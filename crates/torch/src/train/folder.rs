@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use swa_base::{Error, Kind, Result, locks, setting};
+use swa_base::{Error, Kind, Result, locks, look, setting};
 
 use super::log::EpochLine;
 
@@ -39,7 +39,7 @@ impl Folder {
         fs::create_dir_all(&below).map_err(|e| Error::io(&below, "create", e))?;
         folder._lock = Some(lock(&folder.file("lock"), path)?);
         let file = folder.file(CONFIG);
-        if !file.exists() {
+        if !look::exists(&file)? {
             folder.is_new = true;
             return Ok(folder);
         }

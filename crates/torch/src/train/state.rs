@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tch::Tensor;
 
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, look};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 use swa_tools::output::write_safetensors;
 
@@ -60,7 +60,7 @@ impl State {
     /// # Errors
     /// `Damaged` if it is no state; those of reading.
     pub fn epochs_of(path: &Path) -> Result<Option<usize>> {
-        match path.exists() {
+        match look::exists(path)? {
             true => Ok(Some(Self::of(&Checkpoint::open(path)?)?.epochs)),
             false => Ok(None),
         }
@@ -83,7 +83,7 @@ impl State {
     /// # Errors
     /// `Damaged` if it is no state or not of this network; those of reading.
     pub fn restore(trainer: &mut Trainer, path: &Path) -> Result<Option<Self>> {
-        if !path.exists() {
+        if !look::exists(path)? {
             return Ok(None);
         }
         let checkpoint = Checkpoint::open(path)?;

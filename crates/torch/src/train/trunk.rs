@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, look, setting};
 
 use super::folder::{Folder, copy};
 use super::log::validates;
@@ -58,7 +58,7 @@ pub(crate) fn graft(
         )));
     };
     let initial = other.snapshot(0);
-    if initial.exists() {
+    if look::exists(&initial)? {
         copy(&initial, &folder.snapshot(0))?;
     }
     for epoch in (0..epochs).filter(|&epoch| schedule.collects(epoch)) {

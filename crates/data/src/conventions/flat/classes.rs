@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::words::is_wnid;
 use crate::listing::Listing;
 use crate::text::{self, grouped};
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, look, setting};
 
 /// All classes of a dataset.
 pub(super) struct ClassList {
@@ -25,7 +25,7 @@ impl ClassList {
     /// (`LOC_synset_mapping.txt`), a name and a number (`map_clsloc.txt`), or a number and a name; or
     /// JSON as `imagenet_class_index.json`.
     pub fn read(path: &Path) -> Result<Self> {
-        if path.is_dir() {
+        if look::is_folder(path)? {
             let names = Listing::read(path)?.folders;
             let names = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
             return Self::new(names, BTreeMap::new()).map_err(|error| error.at(path));

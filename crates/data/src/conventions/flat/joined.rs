@@ -7,12 +7,12 @@ use std::path::Path;
 
 use super::table::{Separator, Table};
 use crate::text;
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, look};
 
 /// The table of paths, labels and parts; None where there is no `images.txt`.
 pub(super) fn read(labels: &str, path: &Path) -> Result<Option<Table>> {
     let names = path.with_file_name("images.txt");
-    if !names.is_file() || names == path {
+    if names == path || !look::is_file(&names)? {
         return Ok(None);
     }
     let Ok(labels) = Table::of_text(labels, Separator::Blanks) else { return Ok(None) };
@@ -21,7 +21,7 @@ pub(super) fn read(labels: &str, path: &Path) -> Result<Option<Table>> {
     }
     let names = by_number(&names)?;
     let parts = path.with_file_name("train_test_split.txt");
-    let parts = if parts.is_file() { Some(by_number(&parts)?) } else { None };
+    let parts = if look::is_file(&parts)? { Some(by_number(&parts)?) } else { None };
     let mut table = Table::default();
     for row in 0..labels.rows() {
         let (number, line) = (labels.cell(row, 0), labels.lines[row]);

@@ -9,7 +9,7 @@ use super::labels::{self, Labelled, Labels, Named};
 use crate::options::LabelForm;
 use crate::split::Split;
 use crate::text::grouped;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result, look, setting};
 
 /// Usual names of the lists that translate the development kit's numbers.
 const ID_FILES: [&str; 1] = ["map_clsloc.txt"];
@@ -84,7 +84,7 @@ impl Resolving<'_> {
 fn list_beside(dir: &Path, path: &Path, ordered: bool) -> Result<Option<ClassList>> {
     let own = path.with_file_name(CLASSES_BESIDE.1);
     let found = match path.file_name().is_some_and(|name| name == CLASSES_BESIDE.0) {
-        true => own.is_file().then_some(own),
+        true => look::is_file(&own)?.then_some(own),
         false if ordered => beside(dir, &ID_FILES)?,
         false => None,
     };

@@ -1,0 +1,76 @@
+//! What is at a path. `Path::exists` and its like say no where they cannot tell, and a tool that takes a failing disk for an
+//! empty one overwrites what is there. Here that is an error.
+
+use std::fs::{Metadata, metadata, symlink_metadata};
+use std::io;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// What is at a path, behind all links; None where nothing is.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn look(path: &Path) -> Result<Option<Metadata>> {
+    found(path, metadata(path))
+}
+
+/// The same; of a link the link itself.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn look_at_link(path: &Path) -> Result<Option<Metadata>> {
+    found(path, symlink_metadata(path))
+}
+
+/// Whether anything is at a path.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn exists(path: &Path) -> Result<bool> {
+    Ok(look(path)?.is_some())
+}
+
+/// Whether a file is at a path.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn is_file(path: &Path) -> Result<bool> {
+    Ok(look(path)?.is_some_and(|meta| meta.is_file()))
+}
+
+/// Whether a folder is at a path.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn is_folder(path: &Path) -> Result<bool> {
+    Ok(look(path)?.is_some_and(|meta| meta.is_dir()))
+}
+
+fn found(path: &Path, looked: io::Result<Metadata>) -> Result<Option<Metadata>> {
+    match looked {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(e) => Err(Error::io(path, "look at", e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_told_is_no_no() {
+        let own = std::env::current_exe().unwrap();
+        assert!(is_file(&own).unwrap() && !is_folder(&own).unwrap());
+        assert!(is_folder(own.parent().unwrap()).unwrap());
+        // Below a file, and beside it, there is nothing.
+        assert!(!exists(&own.join("below")).unwrap() && !exists(&own.with_extension("x")).unwrap());
+        assert!(look_at_link(&own).unwrap().is_some());
+        // A name that is longer than any file system takes.
+        let long = Path::new("/").join("x".repeat(5000));
+        assert!(exists(&long).is_err() && !long.exists());
+    }
+}
