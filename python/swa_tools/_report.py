@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import html
 import importlib
 import math
-from collections.abc import Iterable
+import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._errors import UsageError
 
-
-def number(value: float | None) -> float:
-    """JSON has no number that is not finite: the commands print null for it."""
-    return math.nan if value is None else value
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def optional(module: str) -> Any:
@@ -27,7 +27,17 @@ def optional(module: str) -> Any:
 
 
 class Object:
-    """A part of a report."""
+    """A part of a report: a dataclass, whose fields are those of the JSON."""
+
+    @classmethod
+    def of(cls, o: Mapping[str, Any]) -> Self:
+        """Of the JSON that the command prints."""
+        known: Any = cls
+        values = {}
+        for name, key, kind, may_be_none in _fields(known):
+            # What may be null may be absent.
+            values[name] = _value(kind, o.get(key) if may_be_none else o[key])
+        return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, and those of the objects in them, as plain dictionaries, lists and values."""
@@ -83,6 +93,33 @@ class Loads:
         from ._state_dicts import load
 
         return load(Path(self.output))
+
+
+@functools.cache
+def _fields(of: Any) -> list[tuple[str, str, Any, bool]]:
+    """The fields of a dataclass: names, keys in JSON (`with_` for `with`), types, whether it may be None."""
+    kinds = typing.get_type_hints(of)
+    names = [field.name for field in dataclasses.fields(of)]
+    return [(n, n.rstrip("_"), kinds[n], kinds[n] is Any or _may_be_none(kinds[n])) for n in names]
+
+
+def _may_be_none(kind: Any) -> bool:
+    return type(None) in typing.get_args(kind)
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """A value of JSON as a field has it."""
+    if value is None:
+        # JSON has no number that is not finite: the commands print null for it.
+        return math.nan if kind is float else None
+    if _may_be_none(kind):
+        return _value(typing.get_args(kind)[0], value)
+    of = typing.get_origin(kind)
+    if of is tuple:
+        return tuple(_value(typing.get_args(kind)[0], item) for item in value)
+    if of is None and isinstance(kind, type) and issubclass(kind, Object):
+        return kind.of(value)
+    return value
 
 
 def _is_table(value: Any) -> bool:

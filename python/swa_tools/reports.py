@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ._report import Loads, Object, Report, number
+from ._report import Loads, Object, Report
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,6 @@ class Valley(Object):
     tolerance: float
     """The threshold is 1 + this times the level."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Valley:
-        """Of the JSON that the command prints."""
-        return cls(
-            start=o["start"],
-            end=o["end"],
-            level=number(o["level"]),
-            threshold=number(o["threshold"]),
-            left=o["left"],
-            converge=o["converge"],
-            overfit=o["overfit"],
-            tolerance=number(o["tolerance"]),
-        )
-
 
 @dataclass(frozen=True)
 class Chosen(Object):
@@ -58,15 +44,6 @@ class Chosen(Object):
     """Its number; None where rows name files."""
     value: float | None
     """Its result; None where no row is of it, or the result is not finite."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Chosen:
-        """Of the JSON that the command prints."""
-        return cls(
-            checkpoint=o["checkpoint"],
-            number=o.get("number"),
-            value=o.get("value"),
-        )
 
 
 @dataclass(frozen=True)
@@ -90,20 +67,6 @@ class Selection(Object):
     taken: tuple[Chosen, ...]
     """The checkpoints that were taken, in natural order."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Selection:
-        """Of the JSON that the command prints."""
-        return cls(
-            file=o["file"],
-            metric=o["metric"],
-            column=o["column"],
-            results=o["results"],
-            rule=o["rule"],
-            direction=o.get("direction"),
-            valley=None if o.get("valley") is None else Valley.of(o["valley"]),
-            taken=tuple(Chosen.of(x) for x in o["taken"]),
-        )
-
 
 @dataclass(frozen=True)
 class TensorCounts(Object):
@@ -113,14 +76,6 @@ class TensorCounts(Object):
     """How many are means."""
     copied: int
     """How many are the last checkpoint's."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> TensorCounts:
-        """Of the JSON that the command prints."""
-        return cls(
-            averaged=o["averaged"],
-            copied=o["copied"],
-        )
 
 
 @dataclass(frozen=True)
@@ -132,14 +87,6 @@ class NonFinite(Object):
     values: int
     """How many of its values are not finite."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> NonFinite:
-        """Of the JSON that the command prints."""
-        return cls(
-            tensor=o["tensor"],
-            values=o["values"],
-        )
-
 
 @dataclass(frozen=True)
 class Fit(Object):
@@ -149,14 +96,6 @@ class Fit(Object):
     """Condition number of the system of equations: the coefficients are certain to about this times 1e-16."""
     misfit: float
     """How far the profile is from the one that was asked for, relative to its length: 0 is the same."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Fit:
-        """Of the JSON that the command prints."""
-        return cls(
-            condition=number(o["condition"]),
-            misfit=number(o["misfit"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -182,21 +121,6 @@ class Output(Object):
     """Size in bytes, all files together."""
     next: str | None
     """The command that recomputes its batchnorm statistics; None where nothing needs recomputing."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Output:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            scheme=o["scheme"],
-            coefficients=tuple(number(x) for x in o["coefficients"]),
-            counting=o["counting"],
-            fit=None if o.get("fit") is None else Fit.of(o["fit"]),
-            tensors=TensorCounts.of(o["tensors"]),
-            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
-            bytes=o["bytes"],
-            next=o.get("next"),
-        )
 
 
 @dataclass(frozen=True)
@@ -241,28 +165,6 @@ class Averaged(Loads, Report):
     outputs: tuple[Output, ...]
     """All outputs, the first included."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Averaged:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            written=o["written"],
-            inputs=tuple(o["inputs"]),
-            coefficients=tuple(number(x) for x in o["coefficients"]),
-            left_out=o["left_out"],
-            selection=None if o.get("selection") is None else Selection.of(o["selection"]),
-            tensors=TensorCounts.of(o["tensors"]),
-            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
-            bytes=o["bytes"],
-            bytes_read=o["bytes_read"],
-            batchnorm_layers=o["batchnorm_layers"],
-            next=o.get("next"),
-            seconds=number(o["seconds"]),
-            seconds_expected=o.get("seconds_expected"),
-            memory_expected=o.get("memory_expected"),
-            outputs=tuple(Output.of(x) for x in o["outputs"]),
-        )
-
 
 @dataclass(frozen=True)
 class SharedFile(Object):
@@ -274,15 +176,6 @@ class SharedFile(Object):
     """Its size."""
     was_there: bool
     """It was there already, and was not written again."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> SharedFile:
-        """Of the JSON that the command prints."""
-        return cls(
-            file=o["file"],
-            bytes=o["bytes"],
-            was_there=o["was_there"],
-        )
 
 
 @dataclass(frozen=True)
@@ -314,24 +207,6 @@ class ShareWritten(Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> ShareWritten:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            partial=o["partial"],
-            shard=o["shard"],
-            written=o["written"],
-            files=tuple(SharedFile.of(x) for x in o["files"]),
-            all=o["all"],
-            there=o["there"],
-            inputs=tuple(o["inputs"]),
-            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
-            bytes_read=o["bytes_read"],
-            next=o.get("next"),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class Finished(Loads, Report):
@@ -351,18 +226,6 @@ class Finished(Loads, Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Finished:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            files=o["files"],
-            bytes=o["bytes"],
-            batchnorm_layers=o["batchnorm_layers"],
-            next=o.get("next"),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class State(Object):
@@ -372,14 +235,6 @@ class State(Object):
     """Its file; None for one that goes with the process."""
     bytes: int
     """Size of the file in bytes."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> State:
-        """Of the JSON that the command prints."""
-        return cls(
-            path=o.get("path"),
-            bytes=o["bytes"],
-        )
 
 
 @dataclass(frozen=True)
@@ -412,24 +267,6 @@ class Accumulated(Loads, Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Accumulated:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            written=o["written"],
-            state=State.of(o["state"]),
-            inputs=tuple(o["inputs"]),
-            added=tuple(o["added"]),
-            repeated=tuple(o["repeated"]),
-            tensors=TensorCounts.of(o["tensors"]),
-            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
-            bytes=o["bytes"],
-            batchnorm_layers=o["batchnorm_layers"],
-            next=o.get("next"),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class FollowUpdate(Loads, Report):
@@ -454,21 +291,6 @@ class FollowUpdate(Loads, Report):
     seconds: float
     """Time that the update took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> FollowUpdate:
-        """Of the JSON that the command prints."""
-        return cls(
-            event=o["event"],
-            output=o["output"],
-            count=o["count"],
-            added=tuple(o["added"]),
-            newest=o["newest"],
-            bytes=o["bytes"],
-            state=None if o.get("state") is None else State.of(o["state"]),
-            nonfinite=tuple(NonFinite.of(x) for x in o["nonfinite"]),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class NotCounted(Object):
@@ -478,14 +300,6 @@ class NotCounted(Object):
     """Its path."""
     reason: str
     """What is wrong with it."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> NotCounted:
-        """Of the JSON that the command prints."""
-        return cls(
-            path=o["path"],
-            reason=o["reason"],
-        )
 
 
 @dataclass(frozen=True)
@@ -518,24 +332,6 @@ class Followed(Loads, Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Followed:
-        """Of the JSON that the command prints."""
-        return cls(
-            event=o["event"],
-            ended=o["ended"],
-            output=o["output"],
-            inputs=tuple(o["inputs"]),
-            updates=o["updates"],
-            state=None if o.get("state") is None else State.of(o["state"]),
-            refused=tuple(NotCounted.of(x) for x in o["refused"]),
-            unfinished=tuple(NotCounted.of(x) for x in o["unfinished"]),
-            failed_commands=o["failed_commands"],
-            batchnorm_layers=o["batchnorm_layers"],
-            next=o.get("next"),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class Other(Object):
@@ -545,14 +341,6 @@ class Other(Object):
     """Its key at the root, or its name among the weights."""
     what: str
     """What it is, in a few words."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Other:
-        """Of the JSON that the command prints."""
-        return cls(
-            key=o["key"],
-            what=o["what"],
-        )
 
 
 @dataclass(frozen=True)
@@ -569,17 +357,6 @@ class Tensor(Object):
     """Its dimensions; empty for a single value."""
     fate: str
     """What would become of it: `averaged`, `from the last`, `left out` or `refused`."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Tensor:
-        """Of the JSON that the command prints."""
-        return cls(
-            name=o["name"],
-            written_name=o["written_name"],
-            dtype=o["dtype"],
-            shape=tuple(o["shape"]),
-            fate=o["fate"],
-        )
 
 
 @dataclass(frozen=True)
@@ -607,22 +384,6 @@ class Checkpoint(Object):
     tensors: tuple[Tensor, ...]
     """The tensors of the weights."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Checkpoint:
-        """Of the JSON that the command prints."""
-        return cls(
-            path=o["path"],
-            container=o["container"],
-            weights_key=o["weights_key"],
-            is_average=o["is_average"],
-            has_average=o["has_average"],
-            wrappers=tuple(o["wrappers"]),
-            others=tuple(Other.of(x) for x in o["others"]),
-            no_tensors=tuple(Other.of(x) for x in o["no_tensors"]),
-            metadata=o["metadata"],
-            tensors=tuple(Tensor.of(x) for x in o["tensors"]),
-        )
-
 
 @dataclass(frozen=True)
 class Operator(Object):
@@ -632,14 +393,6 @@ class Operator(Object):
     """As PyTorch spells it: `aten.conv2d.default`."""
     nodes: int
     """How many nodes call it."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Operator:
-        """Of the JSON that the command prints."""
-        return cls(
-            target=o["target"],
-            nodes=o["nodes"],
-        )
 
 
 @dataclass(frozen=True)
@@ -658,18 +411,6 @@ class ProgramTensor(Object):
     """A node uses it."""
     alias_of: str | None
     """The first of the tensors that are the same values, if it is not this one; None else."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> ProgramTensor:
-        """Of the JSON that the command prints."""
-        return cls(
-            name=o["name"],
-            dtype=o["dtype"],
-            shape=tuple(o["shape"]),
-            is_parameter=o["is_parameter"],
-            is_used=o["is_used"],
-            alias_of=o.get("alias_of"),
-        )
 
 
 @dataclass(frozen=True)
@@ -706,26 +447,6 @@ class Program(Object):
     tensors: tuple[ProgramTensor, ...]
     """The parameters and buffers that a checkpoint must have."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Program:
-        """Of the JSON that the command prints."""
-        return cls(
-            path=o["path"],
-            torch=o["torch"],
-            schema=o["schema"],
-            digest=o["digest"],
-            image=None if o.get("image") is None else tuple(o["image"]),
-            outputs=tuple(o["outputs"]),
-            operators=tuple(Operator.of(x) for x in o["operators"]),
-            batchnorm_nodes=o["batchnorm_nodes"],
-            is_training=o["is_training"],
-            random=tuple(Operator.of(x) for x in o["random"]),
-            unreached=tuple(o["unreached"]),
-            unread_statistics=tuple(o["unread_statistics"]),
-            constants=o["constants"],
-            tensors=tuple(ProgramTensor.of(x) for x in o["tensors"]),
-        )
-
 
 @dataclass(frozen=True)
 class Contents(Report):
@@ -737,14 +458,6 @@ class Contents(Report):
     """The checkpoints, in natural order."""
     programs: tuple[Program, ...]
     """The exported programs, in natural order."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Contents:
-        """Of the JSON that the command prints."""
-        return cls(
-            checkpoints=tuple(Checkpoint.of(x) for x in o["checkpoints"]),
-            programs=tuple(Program.of(x) for x in o["programs"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -758,15 +471,6 @@ class HeldInput(Object):
     digest: str
     """XXH3-128 of the digests of its tensors, in the order of their names."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> HeldInput:
-        """Of the JSON that the command prints."""
-        return cls(
-            path=o["path"],
-            size=o["size"],
-            digest=o["digest"],
-        )
-
 
 @dataclass(frozen=True)
 class HeldSetting(Object):
@@ -776,14 +480,6 @@ class HeldSetting(Object):
     """Its name."""
     value: str
     """Its value."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> HeldSetting:
-        """Of the JSON that the command prints."""
-        return cls(
-            name=o["name"],
-            value=o["value"],
-        )
 
 
 @dataclass(frozen=True)
@@ -803,18 +499,6 @@ class StateContents(Report):
     settings: tuple[HeldSetting, ...]
     """The settings it was begun with, as far as they are not the usual ones."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> StateContents:
-        """Of the JSON that the command prints."""
-        return cls(
-            state=o["state"],
-            bytes=o["bytes"],
-            inputs=tuple(HeldInput.of(x) for x in o["inputs"]),
-            tensors=o["tensors"],
-            values=o["values"],
-            settings=tuple(HeldSetting.of(x) for x in o["settings"]),
-        )
-
 
 @dataclass(frozen=True)
 class Verified(Report):
@@ -828,16 +512,6 @@ class Verified(Report):
     """For each checkpoint, how many tensors it has."""
     without_checksum: tuple[int, ...]
     """For each checkpoint, how many of its tensors have no checksum: nothing is known of these."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Verified:
-        """Of the JSON that the command prints."""
-        return cls(
-            verified=tuple(o["verified"]),
-            bytes=o["bytes"],
-            tensors=tuple(o["tensors"]),
-            without_checksum=tuple(o["without_checksum"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -869,23 +543,6 @@ class UsedProgram(Object):
     surplus: tuple[str, ...]
     """Tensors of the checkpoint that are not the program's: they stay as they are."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> UsedProgram:
-        """Of the JSON that the command prints."""
-        return cls(
-            file=o["file"],
-            operators=o["operators"],
-            torch=o["torch"],
-            schema=o["schema"],
-            digest=o["digest"],
-            training=o["training"],
-            not_reached=tuple(o["not_reached"]),
-            left=tuple(o["left"]),
-            shared=tuple(o["shared"]),
-            by_batch=tuple(o["by_batch"]),
-            surplus=tuple(o["surplus"]),
-        )
-
 
 @dataclass(frozen=True)
 class StandardError(Object):
@@ -895,14 +552,6 @@ class StandardError(Object):
     """In standard deviations of a channel, root mean square over the layer's channels."""
     layer: str
     """The layer whose error that is."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> StandardError:
-        """Of the JSON that the command prints."""
-        return cls(
-            largest=number(o["largest"]),
-            layer=o["layer"],
-        )
 
 
 @dataclass(frozen=True)
@@ -921,17 +570,6 @@ class Movement(Object):
     moved: float
     """Both in one number: root mean square of √((Δmean/σ)² + (ln σ_new/σ_old)²)."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Movement:
-        """Of the JSON that the command prints."""
-        return cls(
-            layer=o["layer"],
-            channels=o["channels"],
-            mean_shift=number(o["mean_shift"]),
-            std_ratio=number(o["std_ratio"]),
-            moved=number(o["moved"]),
-        )
-
 
 @dataclass(frozen=True)
 class Waiting(Object):
@@ -941,14 +579,6 @@ class Waiting(Object):
     """The network waited for decoded images."""
     network: float
     """Decoded images waited for the network."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Waiting:
-        """Of the JSON that the command prints."""
-        return cls(
-            decoding=number(o["decoding"]),
-            network=number(o["network"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -961,15 +591,6 @@ class Pace(Object):
     """What would have to be faster for the pass to be: `decoding` or `network`."""
     waiting: Waiting
     """Shares of the time that decoding and network waited for each other; they add up to 1."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Pace:
-        """Of the JSON that the command prints."""
-        return cls(
-            images_per_second=number(o["images_per_second"]),
-            limit=o["limit"],
-            waiting=Waiting.of(o["waiting"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1016,30 +637,6 @@ class BnUpdated(Loads, Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> BnUpdated:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            arch=o["arch"],
-            program=None if o.get("program") is None else UsedProgram.of(o["program"]),
-            method=o.get("method"),
-            images=o["images"],
-            batches=o["batches"],
-            noise=o.get("noise"),
-            frozen=tuple(o["frozen"]),
-            augmentation=o.get("augmentation"),
-            until_stable=o.get("until_stable"),
-            stable=o.get("stable"),
-            standard_error=None if o.get("standard_error") is None else StandardError.of(o["standard_error"]),
-            skipped=tuple(o["skipped"]),
-            precision=o.get("precision"),
-            all=None if o.get("all") is None else Movement.of(o["all"]),
-            layers=tuple(Movement.of(x) for x in o["layers"]),
-            pace=None if o.get("pace") is None else Pace.of(o["pace"]),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class ProgramRecord(Object):
@@ -1052,15 +649,6 @@ class ProgramRecord(Object):
     digest: str
     """XXH3-128 of its operators, their arguments and the names of its tensors: equal exports have equal
     digests."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> ProgramRecord:
-        """Of the JSON that the command prints."""
-        return cls(
-            torch=o["torch"],
-            schema=o["schema"],
-            digest=o["digest"],
-        )
 
 
 @dataclass(frozen=True)
@@ -1094,25 +682,6 @@ class Model(Object):
     only_this_right: int | None
     """Images that only this row got right; not of the first row."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Model:
-        """Of the JSON that the command prints."""
-        return cls(
-            model=o["model"],
-            program=None if o.get("program") is None else ProgramRecord.of(o["program"]),
-            top1=number(o["top1"]),
-            top5=number(o["top5"]),
-            nll=number(o["nll"]),
-            ece=number(o["ece"]),
-            n=o["n"],
-            correct=o["correct"],
-            interval=tuple(number(x) for x in o["interval"]),
-            difference=o.get("difference"),
-            mcnemar_p=o.get("mcnemar_p"),
-            only_first_right=o.get("only_first_right"),
-            only_this_right=o.get("only_this_right"),
-        )
-
 
 @dataclass(frozen=True)
 class ClassMapUsed(Object):
@@ -1126,16 +695,6 @@ class ClassMapUsed(Object):
     """How many entries of the file are of classes that the data do not have."""
     restrict: bool
     """Whether the other outputs do not compete."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> ClassMapUsed:
-        """Of the JSON that the command prints."""
-        return cls(
-            file=o["file"],
-            classes=o["classes"],
-            left_out=o["left_out"],
-            restrict=o["restrict"],
-        )
 
 
 @dataclass(frozen=True)
@@ -1164,22 +723,6 @@ class Evaluated(Report):
     """How fast the pass was; None of merged parts."""
     seconds: float
     """Time that the job took."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Evaluated:
-        """Of the JSON that the command prints."""
-        return cls(
-            models=tuple(Model.of(x) for x in o["models"]),
-            ensemble=None if o.get("ensemble") is None else Model.of(o["ensemble"]),
-            transform=o.get("transform"),
-            augmentation=o.get("augmentation"),
-            class_map=None if o.get("class_map") is None else ClassMapUsed.of(o["class_map"]),
-            skipped=tuple(o["skipped"]),
-            precision=o.get("precision"),
-            batch_size=o.get("batch_size"),
-            pace=None if o.get("pace") is None else Pace.of(o["pace"]),
-            seconds=number(o["seconds"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1218,27 +761,6 @@ class Statistics(Object):
     nll_difference_error: float | None
     """Standard error of that difference; not of the averaged ones."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Statistics:
-        """Of the JSON that the command prints."""
-        return cls(
-            statistics=o["statistics"],
-            top1=number(o["top1"]),
-            top5=number(o["top5"]),
-            nll=number(o["nll"]),
-            ece=number(o["ece"]),
-            n=o["n"],
-            correct=o["correct"],
-            interval=tuple(number(x) for x in o["interval"]),
-            difference=o.get("difference"),
-            mcnemar_p=o.get("mcnemar_p"),
-            only_first_right=o.get("only_first_right"),
-            only_this_right=o.get("only_this_right"),
-            moved=o.get("moved"),
-            nll_difference=o.get("nll_difference"),
-            nll_difference_error=o.get("nll_difference_error"),
-        )
-
 
 @dataclass(frozen=True)
 class StatsCompared(Report):
@@ -1264,21 +786,6 @@ class StatsCompared(Report):
     """The images that were left out of the evaluation, a line each."""
     seconds: float
     """Time that the job took."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> StatsCompared:
-        """Of the JSON that the command prints."""
-        return cls(
-            model=o["model"],
-            program=None if o.get("program") is None else ProgramRecord.of(o["program"]),
-            statistics=tuple(Statistics.of(x) for x in o["statistics"]),
-            bn_images=o["bn_images"],
-            bn_batch_size=o["bn_batch_size"],
-            transform=o.get("transform"),
-            augmentation=o.get("augmentation"),
-            skipped=tuple(o["skipped"]),
-            seconds=number(o["seconds"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1308,22 +815,6 @@ class SwagSampled(Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> SwagSampled:
-        """Of the JSON that the command prints."""
-        return cls(
-            model=o["model"],
-            deviations=o["deviations"],
-            scale=number(o["scale"]),
-            seed=o["seed"],
-            models=tuple(Model.of(x) for x in o["models"]),
-            draws=tuple(Model.of(x) for x in o["draws"]),
-            bn_images=o["bn_images"],
-            transform=o.get("transform"),
-            skipped=tuple(o["skipped"]),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class Trial(Object):
@@ -1344,19 +835,6 @@ class Trial(Object):
     """McNemar's exact p of the difference; None of the first."""
     accepted: bool
     """Whether it is in the soup: with it no fewer images are right."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Trial:
-        """Of the JSON that the command prints."""
-        return cls(
-            candidate=o["candidate"],
-            alone=number(o["alone"]),
-            with_=o.get("with"),
-            only_without_right=o.get("only_without_right"),
-            only_with_right=o.get("only_with_right"),
-            mcnemar_p=o.get("mcnemar_p"),
-            accepted=o["accepted"],
-        )
 
 
 @dataclass(frozen=True)
@@ -1391,24 +869,6 @@ class SoupMade(Loads, Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> SoupMade:
-        """Of the JSON that the command prints."""
-        return cls(
-            output=o["output"],
-            bytes=o["bytes"],
-            trials=tuple(Trial.of(x) for x in o["trials"]),
-            models=tuple(Model.of(x) for x in o["models"]),
-            members=o["members"],
-            held_out=o["held_out"],
-            bn_images=o["bn_images"],
-            batchnorm_layers=o["batchnorm_layers"],
-            next=o.get("next"),
-            transform=o.get("transform"),
-            skipped=tuple(o["skipped"]),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class PartSaved(Report):
@@ -1429,19 +889,6 @@ class PartSaved(Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> PartSaved:
-        """Of the JSON that the command prints."""
-        return cls(
-            part=o["part"],
-            shard=o["shard"],
-            images=o["images"],
-            batches=o["batches"],
-            skipped=tuple(o["skipped"]),
-            pace=Pace.of(o["pace"]),
-            seconds=number(o["seconds"]),
-        )
-
 
 @dataclass(frozen=True)
 class Score(Object):
@@ -1451,14 +898,6 @@ class Score(Object):
     """In nats an image."""
     accuracy: float
     """From 0 to 1."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Score:
-        """Of the JSON that the command prints."""
-        return cls(
-            loss=number(o["loss"]),
-            accuracy=number(o["accuracy"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1471,15 +910,6 @@ class SwaScore(Object):
     """In nats an image."""
     accuracy: float
     """From 0 to 1."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> SwaScore:
-        """Of the JSON that the command prints."""
-        return cls(
-            snapshots=o["snapshots"],
-            loss=number(o["loss"]),
-            accuracy=number(o["accuracy"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1499,18 +929,6 @@ class EpochLine(Object):
     images_per_second: float
     """Training images a second."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> EpochLine:
-        """Of the JSON that the command prints."""
-        return cls(
-            epoch=o["epoch"],
-            lr=number(o["lr"]),
-            train=Score.of(o["train"]),
-            model=None if o.get("model") is None else Score.of(o["model"]),
-            swa=None if o.get("swa") is None else SwaScore.of(o["swa"]),
-            images_per_second=number(o["images_per_second"]),
-        )
-
 
 @dataclass(frozen=True)
 class Trained(Report):
@@ -1528,17 +946,6 @@ class Trained(Report):
     """The epochs whose weights were averaged, from 1."""
     seconds: float
     """From the beginning of the job to its end."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Trained:
-        """Of the JSON that the command prints."""
-        return cls(
-            run=o["run"],
-            arch=o["arch"],
-            epochs=tuple(EpochLine.of(x) for x in o["epochs"]),
-            snapshots=tuple(o["snapshots"]),
-            seconds=number(o["seconds"]),
-        )
 
 
 @dataclass(frozen=True)
@@ -1580,29 +987,6 @@ class LandscapeModel(Object):
     half_deviation: float | None
     """Standard deviation of the distances at which each ray's does; None where not all do."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> LandscapeModel:
-        """Of the JSON that the command prints."""
-        return cls(
-            model=o["model"],
-            x=o.get("x"),
-            y=o.get("y"),
-            off=o.get("off"),
-            norm=number(o["norm"]),
-            train_loss=number(o["train_loss"]),
-            train_error=number(o["train_error"]),
-            train_regularised=o.get("train_regularised"),
-            test_loss=number(o["test_loss"]),
-            test_error=number(o["test_error"]),
-            test_error_uncertainty=number(o["test_error_uncertainty"]),
-            error_difference=o.get("error_difference"),
-            error_difference_uncertainty=o.get("error_difference_uncertainty"),
-            loss_difference=o.get("loss_difference"),
-            loss_difference_uncertainty=o.get("loss_difference_uncertainty"),
-            half=o.get("half"),
-            half_deviation=o.get("half_deviation"),
-        )
-
 
 @dataclass(frozen=True)
 class LandscapePoint(Object):
@@ -1628,22 +1012,6 @@ class LandscapePoint(Object):
     """Mean cross entropy over the test images, in nats."""
     test_error: float | None
     """Test images whose label did not rank first, in percent."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> LandscapePoint:
-        """Of the JSON that the command prints."""
-        return cls(
-            model=o.get("model"),
-            ray=o.get("ray"),
-            x=number(o["x"]),
-            y=o.get("y"),
-            norm=number(o["norm"]),
-            train_loss=o.get("train_loss"),
-            train_error=o.get("train_error"),
-            train_regularised=o.get("train_regularised"),
-            test_loss=o.get("test_loss"),
-            test_error=o.get("test_error"),
-        )
 
 
 @dataclass(frozen=True)
@@ -1690,33 +1058,8 @@ class Landscape(Report):
     points: tuple[LandscapePoint, ...]
     """A plane: row by row, a row for each `y`. Rays: all points of the first direction from the first
     model, from the second, and so on; then the next direction."""
-    seconds: float | None
-    """Time that the job took; None in a file, which says the same whenever it is made."""
-
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> Landscape:
-        """Of the JSON that the command prints."""
-        return cls(
-            kind=o["kind"],
-            arch=o["arch"],
-            parameters=o["parameters"],
-            models=tuple(LandscapeModel.of(x) for x in o["models"]),
-            x=tuple(number(x) for x in o["x"]),
-            y=tuple(number(x) for x in o["y"]),
-            rays=o["rays"],
-            units=o.get("units"),
-            batchnorm=o["batchnorm"],
-            bn_images=o["bn_images"],
-            train_images=o["train_images"],
-            test_images=o["test_images"],
-            seed=o["seed"],
-            weight_decay=o.get("weight_decay"),
-            transform=o.get("transform"),
-            augmentation=o.get("augmentation"),
-            version=o["version"],
-            points=tuple(LandscapePoint.of(x) for x in o["points"]),
-            seconds=o.get("seconds"),
-        )
+    seconds: float
+    """Time that the job took."""
 
 
 @dataclass(frozen=True)
@@ -1732,12 +1075,12 @@ class PointsSaved(Report):
     seconds: float
     """Time that the job took."""
 
-    @classmethod
-    def of(cls, o: Mapping[str, Any]) -> PointsSaved:
-        """Of the JSON that the command prints."""
-        return cls(
-            part=o["part"],
-            shard=o["shard"],
-            points=o["points"],
-            seconds=number(o["seconds"]),
-        )
+
+@dataclass(frozen=True)
+class CurvesDrawn(Report):
+    """What `swa-landscape curves` prints."""
+
+    svg: str
+    """The picture."""
+    runs: tuple[str, ...]
+    """What the runs are called in it."""

@@ -18,8 +18,8 @@ use swa_tools::report::{
 };
 use swa_tools::{Choice, Kind};
 use swa_torch::report::{
-    BnUpdateReport, ComparisonReport, EvaluationReport, LandscapeReport, PartReport, PointsReport,
-    SoupReport, SwagReport, TrainReport,
+    BnUpdateReport, ComparisonReport, CurvesReport, EvaluationReport, LandscapeReport, PartReport,
+    PointsReport, SoupReport, SwagReport, TrainReport,
 };
 
 const INTRODUCTION: &str = "\
@@ -94,6 +94,7 @@ fn reports() -> Vec<Report> {
             Some("models")
         ),
         report!("swa-landscape --save-points", PointsReport, "PointsSaved", None),
+        report!("swa-landscape curves", CurvesReport, "CurvesDrawn", None),
     ]
 }
 

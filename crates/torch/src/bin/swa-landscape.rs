@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use swa_cli::{Common, choice, positive};
 use swa_tools::output::{check_target, write_stream};
-use swa_tools::text::shell_word;
 use swa_tools::{Result, process};
 use swa_torch::jobs::{self, Drawn, MergeLandscape, Points};
 use swa_torch::landscape::Units;
 use swa_torch::nn::{Precision, libtorch};
-use swa_torch::report::{LandscapeReport, PointsReport, RunLog, learning_curves_svg};
+use swa_torch::report::{
+    CurvesReport, LandscapeReport, PointsReport, RunLog, learning_curves_svg,
+};
 
 use flags::landscape::{DrawArgs, OutputArgs};
 
@@ -265,5 +266,7 @@ fn learning_curves(args: &LearningCurves) -> Result<()> {
     let logs: Vec<RunLog> = runs.iter().map(|run| RunLog::read(run)).collect::<Result<_>>()?;
     let picture = learning_curves_svg(&logs);
     write_stream(svg, *force, |out| out.write_all(picture.as_bytes()))?;
-    common.say(format!("wrote {}", shell_word(svg)))
+    let report = CurvesReport::of(svg, &logs);
+    common.json(&report)?;
+    common.say(report.text())
 }

@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+use swa_tools::text::shell_word;
 use swa_tools::{Error, Kind, Result, look};
 
 use crate::plot::{Curve, Curves, Guide, Panel, Stroke, series};
@@ -39,6 +42,27 @@ impl RunLog {
         let folder = file.ancestors().nth(if file.ends_with("results/log.jsonl") { 2 } else { 0 });
         let name = folder.and_then(Path::file_name).unwrap_or(file.as_os_str());
         Ok(RunLog { name: name.to_string_lossy().into_owned(), lines })
+    }
+}
+
+/// What `swa-landscape curves` prints.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CurvesReport<'a> {
+    /// The picture.
+    pub svg: &'a Path,
+    /// What the runs are called in it.
+    pub runs: Vec<&'a str>,
+}
+
+impl<'a> CurvesReport<'a> {
+    /// Of a picture that was written.
+    pub fn of(svg: &'a Path, runs: &'a [RunLog]) -> Self {
+        CurvesReport { svg, runs: runs.iter().map(|run| &*run.name).collect() }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        format!("wrote {}", shell_word(self.svg))
     }
 }
 

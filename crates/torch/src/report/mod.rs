@@ -25,7 +25,7 @@ pub use files::write_files;
 pub use landscape::{
     LandscapeFiles, LandscapeModel, LandscapePoint, LandscapeReport, PointsReport,
 };
-pub use learning_curves::{RunLog, learning_curves_svg};
+pub use learning_curves::{CurvesReport, RunLog, learning_curves_svg};
 pub use part::{PaceReport, PartReport, Waiting};
 pub use per_class::{ClassCount, per_class};
 pub use scores::Scores;

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ._report import Loads, Object, Report, number
+from ._report import Loads, Object, Report
 
 ";
 
@@ -28,38 +28,27 @@ fn name(of: &str) -> String {
     known.unwrap_or(of.strip_suffix("Report").unwrap_or(of)).to_string()
 }
 
-/// The type of a field in Python, and what makes it of the JSON object `o`.
-fn field(schema: &Value, is_required: bool, key: &str) -> (String, String) {
+/// The type of a field in Python: its value is made of the JSON by it (`Object.of`).
+fn field(schema: &Value, is_required: bool, key: &str) -> String {
     let (kind, object) = kind(schema);
-    let object = object.map(|object| name(&object));
     let is_nullable = kind.contains("null") || !is_required;
-    let (from, maybe) = (format!("o[\"{key}\"]"), format!("o.get(\"{key}\")"));
     let kind = kind.replace(" or null", "");
-    let (python, value) = match (&kind[..], object) {
-        ("object", Some(object)) => (object.clone(), format!("{object}.of({from})")),
-        ("list of objects", Some(object)) => {
-            (format!("tuple[{object}, ...]"), format!("tuple({object}.of(x) for x in {from})"))
-        }
-        ("string", _) => ("str".into(), from.clone()),
-        ("boolean", _) => ("bool".into(), from.clone()),
-        ("integer", _) => ("int".into(), from.clone()),
-        // What is not finite is null.
-        ("number", _) if is_nullable => ("float".into(), from.clone()),
-        ("number", _) => ("float".into(), format!("number({from})")),
-        ("list of strings", _) => ("tuple[str, ...]".into(), format!("tuple({from})")),
-        ("list of integers", _) => ("tuple[int, ...]".into(), format!("tuple({from})")),
-        ("list of numbers", _) => {
-            ("tuple[float, ...]".into(), format!("tuple(number(x) for x in {from})"))
-        }
-        ("object of strings by name", _) => ("Mapping[str, str]".into(), from.clone()),
-        ("any", _) => return ("Any".into(), maybe),
+    let python = match (&kind[..], object.map(|object| name(&object))) {
+        ("object", Some(object)) => object,
+        ("list of objects", Some(object)) => format!("tuple[{object}, ...]"),
+        ("string", _) => "str".into(),
+        ("boolean", _) => "bool".into(),
+        ("integer", _) => "int".into(),
+        // What is not finite is null; where nothing may stand, too, it is None.
+        ("number", _) => "float".into(),
+        ("list of strings", _) => "tuple[str, ...]".into(),
+        ("list of integers", _) => "tuple[int, ...]".into(),
+        ("list of numbers", _) => "tuple[float, ...]".into(),
+        ("object of strings by name", _) => "Mapping[str, str]".into(),
+        ("any", _) => return "Any".into(),
         other => panic!("{key}: no type of Python's for {other:?}"),
     };
-    match is_nullable {
-        false => (python, value),
-        true if value == from => (format!("{python} | None"), maybe),
-        true => (format!("{python} | None"), format!("None if {maybe} is None else {value}")),
-    }
+    if is_nullable { format!("{python} | None") } else { python }
 }
 
 /// A field that is a word of Python's.
@@ -122,20 +111,12 @@ fn class(text: &mut String, of: &str, schema: &Value, definitions: &Value, done:
         assert!(properties.contains_key(table), "{of} has no {table}");
     }
     let required = required(schema);
-    let mut values = String::new();
     for (key, property) in properties {
-        let (python, value) = field(property, required.contains(&key.as_str()), key);
-        let attribute = attribute(key);
-        writeln!(text, "    {attribute}: {python}").unwrap();
+        let python = field(property, required.contains(&key.as_str()), key);
+        writeln!(text, "    {}: {python}", attribute(key)).unwrap();
         writeln!(text, "    \"\"\"{}\"\"\"", wrapped(&about(property), "    ")).unwrap();
-        writeln!(values, "            {attribute}={value},").unwrap();
     }
-    writeln!(
-        text,
-        "\n    @classmethod\n    def of(cls, o: Mapping[str, Any]) -> {python}:\n        \
-         \"\"\"Of the JSON that the command prints.\"\"\"\n        return cls(\n{values}        )\n"
-    )
-    .unwrap();
+    text.push('\n');
 }
 
 pub fn module() -> String {
