@@ -5,7 +5,7 @@ Each function runs a command and returns what it reports, as a frozen dataclass.
 
 from __future__ import annotations
 
-from . import reports
+from . import landscape, reports
 from ._errors import (
     ChangedError,
     InputError,
@@ -29,6 +29,7 @@ from ._jobs import (
     sample_swag,
     soup,
     state_contents,
+    train,
     update_bn,
     update_bn_part,
     verify,
@@ -59,12 +60,14 @@ __all__ = [
     "evaluate_part",
     "finish",
     "follow",
+    "landscape",
     "merge_outcomes",
     "merge_stats",
     "reports",
     "sample_swag",
     "soup",
     "state_contents",
+    "train",
     "update_bn",
     "update_bn_part",
     "verify",

@@ -91,11 +91,13 @@ def of_json(error: Mapping[str, Any]) -> SwaError:
     )
 
 
+#: A file or tensor in a message, or a flag.
+_NAME_OR_FLAG = re.compile(r"`[^`]*`|(?<![\w/-])--([a-z][a-z-]*[a-z])")
+
+
 def _in_python(text: str) -> str:
-    """A message of a command with options as they are spelled here, unless it names a command to run."""
-    if "swa-" in text:
-        return text
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*[a-z])", lambda m: f"`{m[1].replace('-', '_')}`", text)
+    """A message of a command with options as they are spelled here. Names in it stay."""
+    return _NAME_OR_FLAG.sub(lambda m: f"`{m[1].replace('-', '_')}`" if m[1] else m[0], text)
 
 
 def of_exit(tool: str, code: int, lines: list[str]) -> SwaError:

@@ -18,6 +18,8 @@ REMEDY = (
     "install it beside swa-tools (pip install 'torch>=2.10,<2.13'), or have both apart from your own PyTorch: "
     "uv tool install 'swa-tools[torch]'"
 )
+#: Seconds that another Python may take to say where its PyTorch is.
+PATIENCE = 10
 
 
 class NotFound(Exception):
@@ -25,6 +27,7 @@ class NotFound(Exception):
 
     def __init__(self, what: str, remedy: str = REMEDY) -> None:
         super().__init__(f"{what}; {remedy}")
+        self.what = what
         self.remedy = remedy
 
 
@@ -67,7 +70,11 @@ def start(tool: str, arguments: list[str]) -> int:
     except NotFound as error:
         return _without(os.path.join(programs, tool), arguments, error)
     program = os.path.join(programs, PROGRAM)
-    os.execve(program, [tool, *arguments], environment(tool, folder, os.environ))
+    try:
+        os.execve(program, [tool, *arguments], environment(tool, folder, os.environ))
+    except OSError as error:
+        what = f"{tool} cannot be started: {program}: {error.strerror}"
+        return _failed(what, "install swa-tools anew, for this processor", arguments, kind="io", exit_code=4)
 
 
 def _without(said: str, arguments: list[str], error: NotFound) -> int:
@@ -80,21 +87,26 @@ def _without(said: str, arguments: list[str], error: NotFound) -> int:
             if name == "version":
                 print(f"libtorch: {error}")
             return 0
-    message = f"{tool} needs libtorch: {error}"
+    return _failed(f"{tool} needs libtorch: {error.what}", error.remedy, arguments)
+
+
+def _failed(what: str, remedy: str, arguments: list[str], *, kind: str = "usage", exit_code: int = 2) -> int:
+    """Says what is wrong as the commands do, and returns the exit code."""
+    message = f"{what}; {remedy}"
     print(f"error: {message}", file=sys.stderr)
     if "--json" in arguments:
         import json
 
         report = {
-            "kind": "usage",
-            "exit_code": 2,
+            "kind": kind,
+            "exit_code": exit_code,
             "message": message,
             "file": None,
             "tensor": None,
-            "remedy": error.remedy,
+            "remedy": remedy,
         }
         print(json.dumps({"schema": 1, "error": report}))
-    return 2
+    return exit_code
 
 
 def version(folder: str) -> str | None:
@@ -125,13 +137,17 @@ def _has(folder: str) -> bool:
 
 
 def _checked(folder: str, given: str) -> str:
-    """The folder, if the version in it is right or unknown. ``given``: how it was named, if it was."""
+    """The folder, if the version in it is right. ``given``: how it was named, if it was."""
     found = version(folder)
-    if found is not None:
-        numbers = tuple(int(n) if n.isdigit() else 0 for n in found.split("+")[0].split(".")[:2])
-        if not OLDEST <= numbers <= NEWEST:
-            what = f"{given}, which holds" if given else f"{os.path.dirname(folder)} holds"
-            raise NotFound(f"{what} PyTorch {found}, but {NEEDED}")
+    root = os.path.dirname(folder)
+    what = f"{given}, which holds" if given else f"{root} holds"
+    if found is None:
+        # Of a wrong one the loader would say which symbols are missing, and nothing else.
+        remedy = f"if it is of these, write its version, such as 2.11.0, into {root}/build-version"
+        raise NotFound(f"{what} PyTorch of an unknown version, but {NEEDED}", remedy)
+    numbers = tuple(int(n) if n.isdigit() else 0 for n in found.split("+")[0].split(".")[:2])
+    if not OLDEST <= numbers <= NEWEST:
+        raise NotFound(f"{what} PyTorch {found}, but {NEEDED}")
     return folder
 
 
@@ -149,7 +165,10 @@ def _installed(environ: Mapping[str, str]) -> Iterator[str]:
         prefix = environ.get(name)
         if prefix:
             lib = os.path.join(prefix, "lib")
-            pythons = sorted(os.listdir(lib)) if os.path.isdir(lib) else []
+            try:
+                pythons = sorted(os.listdir(lib))
+            except OSError:
+                pythons = []
             for python in pythons:
                 if python.startswith("python3"):
                     yield os.path.join(lib, python, "site-packages", "torch")
@@ -163,6 +182,12 @@ def _installed(environ: Mapping[str, str]) -> Iterator[str]:
             "import importlib.util as u; s = u.find_spec('torch'); "
             "print(next(iter(s.submodule_search_locations or []), '') if s else '')"
         )
-        done = subprocess.run([python3, "-c", code], capture_output=True, text=True, check=False)
-        if done.returncode == 0 and done.stdout.strip():
-            yield done.stdout.strip()
+        try:
+            found = subprocess.check_output(
+                [python3, "-c", code], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, timeout=PATIENCE
+            )
+        except (OSError, subprocess.SubprocessError):
+            # One that does not run, or does not end, has nothing to offer.
+            return
+        if found.strip():
+            yield found.strip()

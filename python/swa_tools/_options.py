@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict, TypeVar, Union
+from collections.abc import Sequence
+from typing import Literal, TypedDict, Union
 
-from ._errors import UsageError
 from ._run import Reporter
 
 #: A file or folder.
@@ -47,15 +46,20 @@ class Select(Take, total=False):
     metrics_number: str | None  # the column with the numbers that the names have
 
 
-class Tensors(Select, total=False):
-    """Which tensors, and how they are averaged."""
+class Names(Select, total=False):
+    """Which tensors."""
 
-    dtype: Literal["keep", "f32", "f16", "bf16", "f64"] | None  # type of the averaged tensors
-    bn_stats: Literal["mean", "last"] | None  # how to obtain batchnorm's running mean and variance
     keys: Literal["strict", "intersection", "union"] | None  # which tensors, if the checkpoints' differ
     include: str | None  # regular expression: only tensors whose name matches
     exclude: str | None  # regular expression: not those tensors
     keep_names: bool  # names as the first checkpoint has them, with what wrappers add
+    bn_stats: Literal["mean", "last"] | None  # how to obtain batchnorm's running mean and variance
+
+
+class Tensors(Names, total=False):
+    """How tensors are averaged."""
+
+    dtype: Literal["keep", "f32", "f16", "bf16", "f64"] | None  # type of the averaged tensors
     allow_nonfinite: bool  # average NaN and infinity like other numbers
     no_verify: bool  # do not check inputs against the checksums in them
     like: Path | None  # write a copy of this file with the result in place of its weights
@@ -90,7 +94,34 @@ class Follow(Tensors, total=False):
     poll: float | None  # seconds between two looks at a folder on NFS and the like
 
 
-class Data(Take, total=False):
+class Pixels(TypedDict, total=False):
+    """How an image becomes pixels."""
+
+    preset: str | None  # how images are resized, cropped and normalised, in one word
+    resize: int | None  # resize the short side to so many pixels (0: not at all)
+    crop: int | None  # crop the centre to so many pixels (0: not at all)
+    mean: Sequence[float] | None  # of each channel, of values from 0 to 1
+    std: Sequence[float] | None  # of each channel
+    interpolation: Literal["bilinear", "bicubic"] | None  # how resizing interpolates
+
+
+class Device(TypedDict, total=False):
+    """Where networks run."""
+
+    device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
+
+
+class Network(Take, total=False):
+    """Which network a checkpoint is of."""
+
+    arch: str | None  # the architecture; default: recognised from names and shapes
+    network: str | None  # what the names of the network's tensors begin with, where a file holds several
+    program: Path | Sequence[Path] | None  # the network, as torch.export.save wrote it (.pt2)
+    no_verify: bool  # do not compare models with the digests written into them
+
+
+class Data(Network, Pixels, Device, total=False):
     """Images, pixels, and the network."""
 
     split: Literal["train", "val", "test"] | None  # which split, if the folder holds several
@@ -106,62 +137,97 @@ class Data(Take, total=False):
     seed: int | None  # of the order in which images are drawn
     batch_size: int | None  # images per batch
     allow_bad: int | None  # leave out up to so many images that cannot be read
-    preset: str | None  # how images are resized, cropped and normalised, in one word
-    resize: int | None  # resize the short side to so many pixels (0: not at all)
-    crop: int | None  # crop the centre to so many pixels (0: not at all)
-    mean: Sequence[float] | None  # of each channel, of values from 0 to 1
-    std: Sequence[float] | None  # of each channel
-    interpolation: Literal["bilinear", "bicubic"] | None  # how resizing interpolates
     transform: Literal["eval", "train", "crop", "resized"] | None  # the pixels of evaluation, or those of training
-    device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
-    precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
-    arch: str | None  # the architecture; default: recognised from names and shapes
-    network: str | None  # what the names of the network's tensors begin with, where a file holds several
-    program: Path | Sequence[Path] | None  # the network, as torch.export.save wrote it (.pt2)
-    no_verify: bool  # do not compare models with the digests written into them
-    devices: str | None  # share the pass between devices, a process each: "all", "0,2"
+
+
+class Resume(TypedDict, total=False):
+    """A pass that goes on after an interruption."""
+
     resume: Path | None  # keep the pass in this file while it runs, and go on from there
 
 
-class UpdateBn(Data, total=False):
-    """Of :func:`swa_tools.update_bn`."""
+class Whole(Resume, total=False):
+    """A pass that this call makes whole."""
+
+    devices: str | None  # share the pass between devices, a process each: "all", "0,2"
+
+
+class Statistics(Data, total=False):
+    """How statistics of batchnorm are computed."""
 
     method: Literal["cma", "weighted", "pooled", "layerwise"] | None  # how batches' statistics combine
-    until_stable: float | None  # stop once the standard error of every layer is below this; 0.02 is good
     memory: int | str | None  # on the host, for the layerwise method ("8GB")
     noise: Literal["off", "on"] | None  # random mixing that the network does in training
     freeze: str | None  # regular expression: layers that keep their statistics
-    like: Path | None  # write a copy of this file with the new model in place of its weights
     order: Literal["shuffled", "dataset"] | None  # the order in which images are visited
+
+
+class Rewrite(TypedDict, total=False):
+    """A model that is written with other statistics."""
+
+    like: Path | None  # write a copy of this file with the new model in place of its weights
     force: bool  # overwrite the output if it exists
 
 
-class Files(TypedDict, total=False):
-    """Files that an evaluation writes."""
+class UpdateBn(Statistics, Whole, Rewrite, total=False):
+    """Of :func:`swa_tools.update_bn`."""
+
+    until_stable: float | None  # stop once the standard error of every layer is below this; 0.02 is good
+
+
+class UpdateBnPart(Statistics, Resume, total=False):
+    """Of :func:`swa_tools.update_bn_part`."""
+
+    force: bool  # overwrite the part if it exists
+
+
+class MergeStats(Network, Rewrite, total=False):
+    """Of :func:`swa_tools.merge_stats`."""
+
+    allow_bad: int | None  # accept parts in which so many images were left out
+
+
+class Tables(TypedDict, total=False):
+    """Files that an evaluation writes, whole or merged."""
 
     per_class: Path | None  # CSV: each class's top-1 with its interval
     confusion: Path | None  # CSV: which class was taken for which
     reliability: Path | None  # SVG: accuracy against confidence
+    force: bool  # overwrite files that exist
+
+
+class Images(TypedDict, total=False):
+    """Files that the evaluation of a whole pass writes."""
+
     predictions: Path | None  # CSV: each image's label and its five likeliest classes
     logits: Path | None  # safetensors: labels (n) and logits (models × n × outputs)
-    force: bool  # overwrite those files if they exist
 
 
-class Evaluate(Data, Files, total=False):
-    """Of :func:`swa_tools.evaluate`."""
+class Outcomes(Data, total=False):
+    """How outcomes are found."""
 
     ensemble: bool | str  # add the ensemble: of all models, or of those whose file name matches a pattern
     class_map_restrict: bool  # with class_map: the other outputs do not compete
     models_at_once: int | None  # most models on the device at a time
 
 
-class Merge(Common, Files, total=False):
+class Evaluate(Outcomes, Whole, Tables, Images, total=False):
+    """Of :func:`swa_tools.evaluate`."""
+
+
+class EvaluatePart(Outcomes, Resume, total=False):
+    """Of :func:`swa_tools.evaluate_part`."""
+
+    force: bool  # overwrite the part if it exists
+
+
+class MergeOutcomes(Common, Tables, total=False):
     """Of :func:`swa_tools.merge_outcomes`."""
 
     allow_bad: int | None  # accept parts in which so many images were left out
 
 
-class Statistics(Data, total=False):
+class Recompute(Data, total=False):
     """Of those functions that compute statistics from training data."""
 
     bn_samples: int | None  # how many of its images, drawn by seed; default: 10,000
@@ -169,87 +235,40 @@ class Statistics(Data, total=False):
     class_map_restrict: bool  # with class_map: the other outputs do not compete
 
 
-class Swag(Statistics, total=False):
+class Swag(Recompute, total=False):
     """Of :func:`swa_tools.sample_swag`."""
 
     bn_data: Path | None  # the training data to compute batchnorm statistics from
     swag_scale: float | None  # what the covariance is multiplied by
 
 
-class Soup(Statistics, total=False):
+class Soup(Recompute, total=False):
     """Of :func:`swa_tools.soup`."""
 
     bn_data: Path | None  # the training data to compute batchnorm statistics from
     force: bool  # overwrite the output if it exists
 
 
-def words(options: Mapping[str, Any], known: Any) -> tuple[list[str], Reporter]:
-    """The flags that options give, and who shows the progress. ``known`` is the TypedDict of them."""
-    flags: list[str] = []
-    for name, value in options.items():
-        if name not in known.__annotations__:
-            raise TypeError(f"unexpected keyword argument {name!r}; known: {sorted(known.__annotations__)}")
-        if name != "progress":
-            flags += flag(name, value)
-    return flags, options.get("progress")
+class Train(Take, Pixels, Device, total=False):
+    """Of :func:`swa_tools.train`."""
 
-
-def flag(name: str, value: Any) -> list[str]:
-    """The flag that an option gives; none if it is None or False."""
-    spelled = "--" + name.replace("_", "-")
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [spelled]
-    if name == "range":
-        first, last = value
-        return [f"{spelled}={int(first)}..{int(last)}"]
-    if name == "weights" and isinstance(value, (str, os.PathLike)):
-        return [f"--weights-file={word(value)}"]
-    if isinstance(value, (str, os.PathLike)) or not hasattr(value, "__iter__"):
-        return [f"{spelled}={word(value)}"]
-    values = [word(item) for item in value]
-    if name in ("program", "merge_stats", "merge_outcomes"):
-        return [f"{spelled}={value}" for value in values]
-    return [f"{spelled}={','.join(values)}"]
-
-
-def word(value: Any) -> str:
-    """A value as an argument."""
-    if isinstance(value, (str, os.PathLike)):
-        text = os.fspath(value)
-        if not isinstance(text, str):
-            text = os.fsdecode(text)
-        if "\0" in text:
-            raise UsageError(f"{text!r} has a zero byte")
-        return text
-    if hasattr(value, "__index__"):
-        return str(value.__index__())
-    # Of NumPy, too.
-    return repr(float(value))
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def takes(known: Any) -> Callable[[F], F]:
-    """Shows the options of a function in its signature and its help, with what each means."""
-
-    def decorate(function: F) -> F:
-        import inspect
-
-        own = inspect.signature(function)
-        shown = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        keywords = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=False if getattr(kind, "__forward_arg__", "").startswith("bool") else None,
-                annotation=getattr(kind, "__forward_arg__", kind),
-            )
-            for name, kind in known.__annotations__.items()
-        ]
-        function.__signature__ = own.replace(parameters=[*shown, *keywords])  # type: ignore[attr-defined]
-        return function
-
-    return decorate
+    resume: bool  # go on with the run that is there
+    test: Path | None  # the folder of test images, if they are elsewhere
+    hold_out: int | None  # validate on so many training images that are left out of training
+    format: Literal["idx", "cifar", "webdataset", "parquet", "flat", "imagefolder"] | None
+    # what the folder holds; default: recognised from its files
+    samples: int | None  # train on so many images only, the same for every seed
+    batch_size: int | None  # images per step
+    seed: int | None  # of the first weights, of the order, of augmentation and of noise
+    augment: Literal["preset", "crop", "resized", "none"] | None  # what is drawn for each training image
+    arch: str | None  # the architecture; with init it is recognised
+    width: int | None  # channels of the first stage
+    init: Path | None  # begin with the weights of this checkpoint
+    trunk: Path | None  # take the first epochs from another run, as far as both train alike
+    wd: float | None  # weight decay, on every parameter
+    momentum: float | None  # momentum
+    schedule: Literal["decay", "constant", "sawtooth", "triangle", "cosine"] | None  # how the learning rate goes
+    swa_start: int | None  # average the weights from the end of this epoch on
+    swa_lr: float | None  # the learning rate while averaging; the lowest rate of a cycle
+    cycle: int | None  # epochs of a cycle: from one snapshot to the next
+    eval_every: int | None  # epochs from one validation to the next

@@ -43,16 +43,18 @@ def run(
     progress: Reporter = None,
     each: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Runs a command with ``--json`` and returns the last object that it prints.
+    """Runs a command, or one of its subcommands, with ``--json`` and returns the last object that it prints.
 
     ``each`` is called with every update of a follower, as it comes. An error of the command becomes a ``SwaError``. If this is
     interrupted, or ``progress`` or ``each`` fails, the command is interrupted too, and waited for: it leaves no
     temporary file behind.
     """
-    path, environ = _tools.find(tool)
+    path, environ = _tools.find(tool.split()[0])
     show = reporter(progress)
     shown = "none" if show is None else "json"
-    command = [tool, "--json", f"--progress={shown}", *arguments]
+    command = [*tool.split(), "--json", f"--progress={shown}", *arguments]
+    # It ends when this process does, however that ends.
+    environ["SWA_PARENT"] = str(os.getpid())
     objects: list[dict[str, Any]] = []
     lines: list[str] = []
 
@@ -110,18 +112,21 @@ def _read(
     assert child.stdout is not None and child.stderr is not None
     with selectors.DefaultSelector() as selector:
         for pipe, act in ((child.stdout, on_stdout), (child.stderr, on_stderr)):
-            selector.register(pipe, selectors.EVENT_READ, (act, bytearray()))
+            selector.register(pipe, selectors.EVENT_READ, (act, []))
         while selector.get_map():
             for key, _ in selector.select():
-                act, rest = key.data
+                act, begun = key.data
                 data = os.read(key.fd, 1 << 16)
-                rest += data if data else b"\n" if rest else b""
-                while (end := rest.find(b"\n")) >= 0:
-                    line = bytes(rest[:end])
-                    del rest[: end + 1]
-                    act(line.decode("utf-8", "replace"))
+                *lines, rest = data.split(b"\n")
+                for line in lines:
+                    act(b"".join([*begun, line]).decode("utf-8", "replace"))
+                    begun.clear()
+                if rest:
+                    begun.append(rest)
                 if not data:
                     selector.unregister(key.fileobj)
+                    if begun:
+                        act(b"".join(begun).decode("utf-8", "replace"))
 
 
 def _interrupt(child: subprocess.Popen[bytes]) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Union
 
 from . import _options
 from ._errors import UsageError
+from ._flags import word
 from ._jobs import Output, average
-from ._options import word
 from ._report import optional
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def find(tool: str) -> tuple[str, dict[str, str]]:
         try:
             folder = _libtorch.find(environ)
         except _libtorch.NotFound as error:
-            raise UsageError(f"{tool} needs libtorch: {error}", remedy=error.remedy) from None
+            raise UsageError(f"{tool} needs libtorch: {error.what}", remedy=error.remedy) from None
         return str(inside), _libtorch.environment(tool, folder, environ)
     # site-packages lies in PREFIX/lib/python3.N; with `pip install --target`, scripts are in a folder of it.
     parents = list(_PACKAGE.parents)

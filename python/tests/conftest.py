@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -38,6 +39,14 @@ def printed(*command: Any) -> Any:
     """The object that a command prints."""
     done = subprocess.run([str(word) for word in command], capture_output=True, check=True)
     return json.loads(done.stdout)
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch. run.sh says whether the Python that the tests were started with has it; else they are skipped."""
+    if os.environ.get("SWA_TESTS_TORCH"):
+        return importlib.import_module("torch")
+    return pytest.importorskip("torch")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 import swa_tools
 from conftest import FASHION, printed, tool
 from safetensors.numpy import load_file, save_file
-from swa_tools import reports
+from swa_tools import _run, reports
 
 
 def same(report: Any, found: Any, path: str = "") -> None:
@@ -142,6 +142,37 @@ def test_recompute_and_evaluate(here: Path, checkpoints: list[Path]) -> None:
     assert swa_tools.merge_outcomes(["out0", "out1"]).models[0].top1 == evaluated.models[0].top1
 
 
+def test_a_network_is_trained_and_its_surroundings_drawn(here: Path, checkpoints: list[Path]) -> None:
+    trained = swa_tools.train(
+        *["run", FASHION],
+        **{"epochs": 2, "lr": 0.05, "arch": "preresnet-8", "preset": "fashion-mnist", "width": 4, "threads": 2},
+        **{"samples": 64, "hold_out": 64, "batch_size": 32, "swa_start": 1, "eval_every": 1},  # type: ignore[arg-type]
+    )
+    assert [line.epoch for line in trained.epochs] == [1, 2] and trained.snapshots == (1, 2)
+    assert trained.epochs[1].swa is not None and trained.epochs[1].swa.snapshots == 2
+    with pytest.raises(swa_tools.UsageError) as there:
+        swa_tools.train("run", FASHION, epochs=2, lr=0.05, arch="preresnet-8", preset="fashion-mnist")
+    assert "`resume`" in str(there.value)
+    landscape = swa_tools.landscape
+    drawn = landscape.curves("run", "curves.svg")
+    assert (drawn.svg, drawn.runs) == ("curves.svg", ("run",)) and Path("curves.svg").exists()
+    few: Any = {"preset": "fashion-mnist", "train_samples": 32, "test_samples": 32, "bn_samples": 32}
+    plane = landscape.plane(checkpoints[:3], FASHION, project=checkpoints[3:5], grid=2, csv="plane.csv", **few)
+    assert (plane.kind, len(plane.points), len(plane.models)) == ("plane", 4, 5)
+    assert len(Path("plane.csv").read_text().splitlines()) == 5
+    line = landscape.line(checkpoints[:2], FASHION, points=3, output="line.json", **few)
+    for shard in ("0/2", "1/2"):
+        part = landscape.line_part(checkpoints[:2], FASHION, f"part{shard[0]}", shard, points=3, **few)
+        assert part.shard == shard
+    merged = landscape.merge(["part0", "part1"])
+    assert merged.points == line.points == landscape.draw("line.json", svg="line.svg").points
+    assert Path("line.svg").exists() and line.to_pandas("points").shape[0] == 3
+    rays = landscape.rays(checkpoints[0], FASHION, rays=1, steps=2, to=1.0, units="norm", **few)
+    assert (rays.kind, rays.units, len(rays.points)) == ("rays", "norm", 2)
+    with pytest.raises(swa_tools.UsageError, match="parts is empty|name one"):
+        swa_tools.merge_outcomes([])
+
+
 def test_swag_is_drawn(here: Path, checkpoints: list[Path]) -> None:
     swa_tools.average(checkpoints, "swag.safetensors", scheme="swag:5")
     drawn = swa_tools.sample_swag(
@@ -238,30 +269,132 @@ def test_ctrl_c_in_a_program_ends_the_command(here: Path) -> None:
         text=True,
     )
     assert python.stdout is not None and python.stdout.readline() == "go\n"
-    children = Path(f"/proc/{python.pid}/task/{python.pid}/children")
-    while not (child := children.read_text().split()):
-        time.sleep(0.01)
-    # Its name is that of Python until it has become the command.
-    while "swa-avg" not in Path(f"/proc/{child[0]}/cmdline").read_text():
-        time.sleep(0.01)
+    child = child_of(python.pid)
     python.send_signal(signal.SIGINT)
     _, error = python.communicate(timeout=30)
     assert error.rstrip().endswith("KeyboardInterrupt")
-    assert not Path(f"/proc/{child[0]}").exists()
+    assert not Path(f"/proc/{child}").exists()
     assert os.listdir(here) == []
 
 
+def test_a_command_ends_with_its_program(here: Path) -> None:
+    """However that ends: a follower would run on for ever."""
+    for ended in (signal.SIGTERM, signal.SIGKILL):
+        program = "import swa_tools; print('go', flush=True); swa_tools.follow('run*', 'x.safetensors', state='s')"
+        python = subprocess.Popen(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert python.stdout is not None and python.stdout.readline() == "go\n"
+        child = child_of(python.pid)
+        python.send_signal(ended)
+        assert python.wait(timeout=30) == -ended
+        python.stdout.close()
+        until = time.monotonic() + 30
+        while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+            assert time.monotonic() < until, "it runs on"
+            time.sleep(0.01)
+
+
+def child_of(pid: int) -> str:
+    """The command that a program runs, once it has begun."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while not (child := children.read_text().split()):
+        time.sleep(0.01)
+    # Its name is that of Python until it has become the command; it begins by watching its parent, and opens files later.
+    while "swa-avg" not in Path(f"/proc/{child[0]}/cmdline").read_text():
+        time.sleep(0.01)
+    while len(os.listdir(f"/proc/{child[0]}/task")) < 2:
+        time.sleep(0.01)
+    return child[0]
+
+
 def test_tables_become_frames(monkeypatch: pytest.MonkeyPatch, here: Path, checkpoints: list[Path]) -> None:
-    report = swa_tools.average(checkpoints, "a.safetensors", dry_run=True)
-    with pytest.raises(swa_tools.UsageError, match="'nothing' is no table"):
-        report._rows("nothing")
-    try:
-        import pandas  # noqa: F401
-    except ImportError:
-        with pytest.raises(swa_tools.UsageError, match="pandas is not installed"):
-            report.to_pandas()
-    else:
-        assert list(report.to_pandas().scheme) == ["mean"]
+    report = swa_tools.average(checkpoints, {"mean": "a.pth", "ema:0.9": "b.pth"}, dry_run=True)
+    with pytest.raises(swa_tools.UsageError, match="'nothing' is no table of this report; one of .'outputs'."):
+        report.to_pandas("nothing")
+    frame = report.to_pandas()
+    assert list(frame.scheme) == ["mean", "ema:0.9"] and frame.shape[0] == 2
+    assert set(frame.columns) == {field.name for field in dataclasses.fields(reports.Output)}
+    assert report.to_pandas("outputs").equals(frame)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(swa_tools.UsageError, match="pandas is not installed; pip install pandas"):
+        report.to_pandas()
+
+
+def test_a_bar_of_tqdm(
+    here: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    swa_tools.average(checkpoints, "a.safetensors", progress=True)
+    shown = capsys.readouterr().err
+    assert "100%" in shown and "B/s" in shown, shown
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(swa_tools.UsageError, match="tqdm, which is not installed; pip install tqdm"):
+        swa_tools.average(checkpoints, "b.safetensors", progress=True)
+    assert not Path("b.safetensors").exists()
+
+
+def test_values_of_numpy_are_options(here: Path, checkpoints: list[Path]) -> None:
+    report = swa_tools.average(
+        checkpoints,
+        "a.safetensors",
+        start=numpy.int64(31),
+        every=numpy.uint8(3),
+        range=numpy.array([31, 38]),
+        dry_run=numpy.bool_(True),
+        force=numpy.False_,
+        threads=numpy.array(2),
+    )
+    assert not report.written and len(report.inputs) == 3
+    weights = numpy.array([1, 3], "f4")
+    assert swa_tools.average(checkpoints[:2], "w.safetensors", weights=weights).coefficients == (0.25, 0.75)
+    with pytest.raises(swa_tools.UsageError, match="weights is empty"):
+        swa_tools.average(checkpoints[:2], "x.safetensors", weights=[])
+    with pytest.raises(swa_tools.UsageError, match="range has 3 numbers"):
+        swa_tools.average(checkpoints, "x.safetensors", range=(1, 2, 3))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="neither a path nor a number"):
+        swa_tools.average(checkpoints, "x.safetensors", start=object())  # type: ignore[arg-type]
+
+
+def test_options_in_messages_are_those_of_python(here: Path, checkpoints: list[Path]) -> None:
+    """Whatever the files are called."""
+    folder = here / "swa-avg --force" / "--like"
+    folder.mkdir(parents=True)
+    (folder / "swa-1.safetensors").write_bytes(b"x")
+    with pytest.raises(swa_tools.UsageError) as there:
+        swa_tools.average(checkpoints, folder / "swa-1.safetensors")
+    path = f"`{folder}/swa-1.safetensors`"
+    assert str(there.value).startswith(path) and str(there.value).endswith("; `force` overwrites it, or name another file")
+    assert str(there.value).count("overwrites") == 1
+    assert there.value.remedy == "`force` overwrites it, or name another file"
+
+
+def test_long_lines_are_read_in_time() -> None:
+    lines: list[str] = []
+    program = "import sys; [sys.stdout.write('x' * (1 << 20)) for _ in range(64)]; sys.stdout.write('\\nend')"
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    begun = time.process_time()
+    _run._read(child, lines.append, lines.append)
+    assert child.wait() == 0
+    for pipe in (child.stdout, child.stderr):
+        assert pipe is not None
+        pipe.close()
+    assert [len(line) for line in lines] == [64 << 20, 3]
+    # Searched from its beginning at each piece, it takes more than ten.
+    assert time.process_time() - begun < 3
+
+
+def test_a_field_that_a_report_lacks() -> None:
+    with pytest.raises(KeyError, match="threshold"):
+        reports.Valley.of({"start": "1", "end": "2", "level": None})
+    counts = {"averaged": 1, "copied": 0}
+    output: dict[str, Any] = {"output": "a", "scheme": "mean", "coefficients": [1.0, None], "counting": 1}
+    found = reports.Output.of({**output, "tensors": counts, "nonfinite": [], "bytes": 3, "fit": None})
+    assert found.tensors == reports.TensorCounts(1, 0) and found.fit is None and found.next is None
+    assert found.coefficients[0] == 1.0 and numpy.isnan(found.coefficients[1])
+    assert numpy.isnan(reports.Fit.of({"condition": None, "misfit": 1.0}).condition)
 
 
 def test_a_loaded_output_is_what_is_in_it(here: Path, checkpoints: list[Path]) -> None:

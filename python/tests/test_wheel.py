@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FASHION, ROOT, TARGET, tools
+from swa_tools import _libtorch
 
 LIBTORCH = Path(os.environ.get("LIBTORCH", ROOT / "target/libtorch/torch")).resolve()
 
@@ -170,6 +171,47 @@ def test_a_libtorch_that_is_none(environment: Environment, here: Path) -> None:
     done = environment.run("swa-eval", "a", "--data", ".", cwd=here, LIBTORCH="/nowhere")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "LIBTORCH is /nowhere, which has no libtorch; name the folder" in done.stderr
+
+
+def test_a_libtorch_of_an_unknown_version(environment: Environment, here: Path) -> None:
+    torch = fake(environment.packages, "2.11.0")
+    (torch / "version.py").unlink()
+    for given, what in (("", str(torch)), (str(torch), f"LIBTORCH is {torch}, which")):
+        done = environment.run("swa-eval", "a", "--data", ".", cwd=here, LIBTORCH=given)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert f"{what} holds PyTorch of an unknown version, but 2.10 to 2.12 is needed" in done.stderr
+        assert f"write its version, such as 2.11.0, into {torch}/build-version" in done.stderr
+    # That is a remedy.
+    environment.clear()
+    torch = environment.packages / "torch"
+    torch.mkdir()
+    (torch / "lib").symlink_to(LIBTORCH / "lib")
+    (torch / "build-version").write_text("2.11.0+cpu\n")
+    assert "libtorch 2.11" in environment.run("swa-eval", "--version", cwd=here).stdout
+
+
+def test_another_python_that_does_not_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python3 = here / "python3"
+    python3.write_text("#!/bin/sh\nexec sleep 60\n")
+    python3.chmod(0o755)
+    monkeypatch.setattr(_libtorch, "PATIENCE", 0.1)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(_libtorch.NotFound, match="no PyTorch was found"):
+        _libtorch.find({"PATH": str(here)})
+
+
+def test_a_program_that_does_not_start(environment: Environment, here: Path) -> None:
+    package(environment.packages)
+    program = environment.packages / "swa_tools/bin/swa-torch"
+    whole = program.read_bytes()
+    try:
+        program.write_bytes(b"\x7fELF of another processor")
+        done = environment.run("swa-eval", "a", "--data", ".", "--json", cwd=here)
+    finally:
+        program.write_bytes(whole)
+    assert done.returncode == 4 and done.stderr.count("\n") == 1
+    assert f"error: swa-eval cannot be started: {program}: Exec format error; install" in done.stderr
+    assert json.loads(done.stdout)["error"]["exit_code"] == 4
 
 
 def test_a_command_that_starts_itself(environment: Environment, here: Path) -> None:

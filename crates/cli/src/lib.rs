@@ -5,6 +5,7 @@
 
 pub mod children;
 mod generate;
+mod parent;
 pub mod progress;
 pub mod run;
 pub mod shard;

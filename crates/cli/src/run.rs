@@ -8,7 +8,7 @@ use serde::Serialize;
 use swa_base::text::printable;
 use swa_base::{Choice, Error, Kind, Result, panics};
 
-use crate::{Common, generate, print};
+use crate::{Common, generate, parent, print};
 
 /// What `--json` prints when a command fails.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -92,6 +92,7 @@ pub fn parse_with<Args: CommandFactory + FromArgMatches>(
     long_version: fn() -> String,
 ) -> (Args, ArgMatches) {
     panics::in_one_line();
+    parent::end_with_parent();
     let mut command = Args::command();
     if std::env::args_os().nth(1).is_some_and(|argument| generate::is_flag(&argument)) {
         generate::run(command);
