@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import struct
@@ -50,8 +51,11 @@ def average_state_dicts(
     taken one after the other, and a copy of each is kept in /dev/shm (or TMPDIR, if that has too little room) until the mean is
     computed. Integers and booleans come from the last.
 
-    Returns tensors of the kind that came in, on their device. Raises ``InputError`` where names, shapes, types or
-    devices differ; it names the tensor.
+    Returns tensors of the kind that came in, on their device.
+
+    Raises ``InputError`` where names, shapes, types or devices differ, values are NaN or infinite, or what is given is
+    no tensor: it names the tensor. Raises ``UsageError`` without state dicts, for weights of another number, and for a
+    ``dtype`` that NumPy does not have; ``WriteError`` where there is no room for the copies.
     """
     with tempfile.TemporaryDirectory(prefix="state-dicts-", dir=_memory()) as folder, tempfile.TemporaryDirectory(
         prefix="state-dicts-"
@@ -146,14 +150,17 @@ def _memory() -> str | None:
 
 def _tensor(name: str, value: Any, index: int) -> tuple[bool, str, Any]:
     """Whether it is a tensor of PyTorch, its device, and itself."""
-    torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(value, torch.Tensor):
+    if _is_torch(value):
+        torch: Any = sys.modules["torch"]
         if value.device.type == "meta":
             what = "is on the device `meta`: it has no values"
         elif value.layout != torch.strided:
             what = f"has the layout {value.layout}, which is not supported"
+        elif hasattr(value, "full_tensor"):
+            what = "is distributed (DTensor): give the full tensor, by full_tensor() on all processes"
         else:
-            return True, str(value.device), value.detach()
+            # Its values, where it is a conjugate or negative view of others.
+            return True, str(value.device), value.detach().resolve_conj().resolve_neg()
     elif type(value).__module__ == "numpy" or hasattr(value, "__array__"):
         return False, "cpu", optional("numpy").asarray(value)
     else:
@@ -169,43 +176,52 @@ def _tensor(name: str, value: Any, index: int) -> tuple[bool, str, Any]:
 def save(path: Path, tensors: Mapping[str, Any]) -> None:
     """Writes tensors as safetensors, names in their order."""
     header: dict[str, Any] = {}
-    parts: list[Any] = []
     end = 0
     for name, tensor in tensors.items():
-        dtype, shape, data = _bytes(name, tensor)
-        begin, end = end, end + len(data)
+        dtype, size = _type(name, tensor)
+        shape = [int(n) for n in tensor.shape]
+        begin, end = end, end + size * math.prod(shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
-        parts.append(data)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        for data in parts:
-            file.write(data)
+        for tensor in tensors.values():
+            file.write(_bytes(tensor))
 
 
-def _bytes(name: str, tensor: Any) -> tuple[str, list[int], Any]:
-    shape = [int(n) for n in tensor.shape]
+def _type(name: str, tensor: Any) -> tuple[str, int]:
+    """The type of a tensor's values as safetensors names it, and how many bytes one has."""
+    is_torch = _is_torch(tensor)
+    dtype = str(tensor.dtype).removeprefix("torch.") if is_torch else tensor.dtype.name
+    for safe, of_torch, of_numpy in _TYPES:
+        if dtype == (of_torch if is_torch else of_numpy):
+            return safe, int(tensor.dtype.itemsize)
+    raise InputError(
+        f"tensor {name!r} has the type {dtype}, which is not supported",
+        kind="unsupported",
+        exit_code=3,
+        tensor=name,
+    )
+
+
+def _is_torch(tensor: Any) -> bool:
     torch: Any = sys.modules.get("torch")
-    if torch is not None and isinstance(tensor, torch.Tensor):
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        safe = [safe for safe, of_torch, _ in _TYPES if of_torch == dtype]
-        # A view of bytes needs a dimension.
-        flat = tensor.cpu().contiguous().reshape(-1)
-        data: Any = memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else b""
-    else:
-        dtype = tensor.dtype.name
-        safe = [safe for safe, _, of_numpy in _TYPES if of_numpy == dtype]
-        # "C" and little-endian; a copy only where it has to be.
-        data = tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
-    if not safe:
-        raise InputError(
-            f"tensor {name!r} has the type {dtype}, which is not supported",
-            kind="unsupported",
-            exit_code=3,
-            tensor=name,
-        )
-    return safe[0], shape, data
+    return torch is not None and isinstance(tensor, torch.Tensor)
+
+
+def _bytes(tensor: Any) -> Any:
+    """The values as they lie in a file: row by row, little-endian."""
+    if not _is_torch(tensor):
+        return tensor.astype(tensor.dtype.newbyteorder("<"), order="C", copy=False).tobytes()
+    torch: Any = sys.modules["torch"]
+    # A view of bytes needs a dimension.
+    flat = tensor.contiguous().reshape(-1).view(torch.uint8)
+    data = bytearray(flat.numel())
+    if data:
+        # PyTorch's own way to memory, `numpy()`, needs NumPy.
+        torch.frombuffer(data, dtype=torch.uint8).copy_(flat)
+    return data
 
 
 def _load(path: Path, as_torch: bool, device: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +107,7 @@ def test_due_counts_cycles() -> None:
         swa_tools.Snapshots("nowhere").average("x.pth")
 
 
-def test_tensors_of_pytorch(here: Path) -> None:
-    torch = pytest.importorskip("torch")
+def test_tensors_of_pytorch(here: Path, torch: Any) -> None:
     torch.manual_seed(1)
     dicts = []
     for step in range(4):
@@ -125,8 +126,7 @@ def test_tensors_of_pytorch(here: Path) -> None:
     assert (differ.value.kind, differ.value.tensor) == ("mismatch", "x")
 
 
-def test_snapshots_of_a_loop(here: Path) -> None:
-    torch = pytest.importorskip("torch")
+def test_snapshots_of_a_loop(here: Path, torch: Any) -> None:
     model = torch.nn.Linear(3, 2)
     snapshots = swa_tools.Snapshots(here / "run", start=0.5, keep=3)
     kept = []
@@ -142,3 +142,38 @@ def test_snapshots_of_a_loop(here: Path) -> None:
     model.load_state_dict(report.load())
     expected = torch.stack(kept[-3:]).double().mean(0).float()
     assert torch.equal(model.weight.detach(), expected)
+
+
+def test_views_of_other_values(here: Path, torch: Any) -> None:
+    """Conjugate and negative views, as `imag` of a conjugate is: what counts is the value."""
+    base = torch.complex(torch.arange(6.0), torch.arange(6.0) + 1)
+    views = {"imaginary": base.conj().imag, "real": base.conj().real[::2], "conjugate": base.conj(), "bits": base.real > 2}
+    assert views["imaginary"].is_neg() and views["conjugate"].is_conj()
+    mean = swa_tools.average_state_dicts([views, views])
+    for name, view in views.items():
+        assert torch.equal(mean[name], view.resolve_conj().resolve_neg()), name
+
+
+def test_a_distributed_tensor_is_refused(torch: Any) -> None:
+    class Distributed(torch.Tensor):  # type: ignore[misc, name-defined]
+        def full_tensor(self) -> None: ...
+
+    one = torch.ones(2).as_subclass(Distributed)
+    with pytest.raises(swa_tools.InputError, match=r"'x' of state dict 0 is distributed \(DTensor\): .*full_tensor"):
+        swa_tools.average_state_dicts([{"x": one}])
+
+
+def test_pytorch_without_numpy(here: Path, torch: Any) -> None:
+    program = (
+        "import sys, warnings; sys.modules['numpy'] = None; warnings.simplefilter('ignore'); import torch, swa_tools\n"
+        "one = {'x': torch.arange(4.0), 'h': torch.ones(3).bfloat16(), 'n': torch.tensor(3), 'e': torch.ones(0, 2)}\n"
+        "two = {name: tensor * 3 for name, tensor in one.items()}\n"
+        "mean = swa_tools.average_state_dicts([one, two])\n"
+        "assert mean['x'].tolist() == [0, 2, 4, 6] and mean['h'].tolist() == [2, 2, 2] and mean['n'] == 9\n"
+        "torch.save(one, 'a.pth'); torch.save(two, 'b.pth')\n"
+        "report = swa_tools.average(['a.pth', 'b.pth'], 'c.safetensors', threads=torch.tensor(2))\n"
+        "assert report.load()['x'].tolist() == [0, 2, 4, 6] and report.load()['e'].shape == (0, 2)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
