@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,18 +178,21 @@ def numbers(folder: Path) -> list[int]:
     return sorted(int(re.findall(r"\d+", path.name)[0]) for path in folder.iterdir())
 
 
-def alone(test: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], None]) -> None:
-    """Runs a test without pytest, in a folder of its own, once all Python of the page compiles."""
+def alone(*tests: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], None]) -> None:
+    """Runs tests without pytest, each in a folder of its own, once all Python of the page compiles."""
+    sys.path.insert(0, str(ROOT / "python"))
+    os.environ.setdefault("SWA_TOOLS_BIN", TOOLS)
     for title in re.findall(r"^#+ (.*)", PAGE.read_text(), re.MULTILINE):
         for block in section(title, may_lack=True):
             if block.language == "python":
                 compile(block.code, f"{PAGE.name}:{block.line}", "exec")
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        torch.manual_seed(0)
-        torch.set_num_threads(1)
-        parts = [Path("data/train"), Path("data/val")]
-        for seed, (part, of_each) in enumerate(zip(parts, (24, 16))):
-            write_images(part, of_each, seed)
-        test(read_images(parts[0]), read_images(parts[1]))
-        os.chdir("/")
+    for test in tests:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            torch.manual_seed(0)
+            torch.set_num_threads(1)
+            parts = [Path("data/train"), Path("data/val")]
+            for seed, (part, of_each) in enumerate(zip(parts, (24, 16))):
+                write_images(part, of_each, seed)
+            test(read_images(parts[0]), read_images(parts[1]))
+            os.chdir("/")

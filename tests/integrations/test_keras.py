@@ -11,10 +11,12 @@ os.environ["KERAS_BACKEND"] = "torch"
 import h5py
 import keras
 import numpy as np
+import pytest
 import safetensors.numpy
 from torch import Tensor
 
 import common
+from swa_tools import UsageError
 from swa_tools.integrations.keras import SWASnapshots, load_average
 
 Images = tuple[Tensor, Tensor]
@@ -94,6 +96,29 @@ def test_cycles_of_a_schedule(images: Images) -> None:
     rates = keras.callbacks.LearningRateScheduler(lambda epoch: [0.05, 0.03, 0.01][epoch % 3])
     network().fit(*rows(images), epochs=8, verbose=0, callbacks=[rates, swa])
     assert common.numbers(Path("swa")) == [3, 6, 8]
+
+
+def test_a_run_that_goes_on(images: Images) -> None:
+    swa = SWASnapshots(start=2)
+    model = network()
+    model.fit(*rows(images), epochs=3, verbose=0, callbacks=[swa])
+    model.fit(*rows(images), epochs=5, initial_epoch=3, verbose=0, callbacks=[SWASnapshots(start=2)])
+    assert common.numbers(Path("swa")) == [2, 3, 4, 5]
+    with pytest.raises(UsageError, match="another run"):
+        model.fit(*rows(images), epochs=5, verbose=0, callbacks=[SWASnapshots(start=2)])
+
+
+def test_a_rate_that_cannot_be_set_is_refused(images: Images) -> None:
+    model = network()
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 100)
+    model.compile(optimizer=keras.optimizers.SGD(schedule), loss="sparse_categorical_crossentropy")
+    with pytest.raises(UsageError, match="LearningRateSchedule; give the optimizer a number"):
+        model.fit(*rows(images), epochs=1, verbose=0, callbacks=[SWASnapshots(start=1, swa_lr=0.01)])
+    model.fit(*rows(images), epochs=1, verbose=0, callbacks=[SWASnapshots(start=1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.1), loss="sparse_categorical_crossentropy")
+    swa = SWASnapshots(start=2, swa_lr=0.01, folder="constant")
+    model.fit(*rows(images), epochs=2, verbose=0, callbacks=[swa])
+    assert float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)) == float(np.float32(0.01))
 
 
 def check_average(model: Any, files: list[str], statistics: bool = True) -> None:

@@ -188,6 +188,36 @@ def test_snapshots_of_another_run_are_not_mixed_in(images: Images) -> None:
         make_trainer([SWASnapshots(folder="other")], max_steps=4, max_epochs=-1).fit(Lit(), loader(images))
 
 
+def test_batches_by_name(images: Images) -> None:
+    class Named(Lit):
+        def training_step(self, batch: Any, number: int) -> Tensor:
+            return super().training_step([batch["images"], batch["labels"]], number)
+
+        def validation_step(self, batch: Any, number: int) -> None:
+            super().validation_step([batch["images"], batch["labels"]], number)
+
+    class Rows(torch.utils.data.Dataset[dict[str, Tensor]]):
+        def __init__(self, *names: str) -> None:
+            self.names = names
+
+        def __len__(self) -> int:
+            return len(images[0])
+
+        def __getitem__(self, row: int) -> dict[str, Tensor]:
+            return {name: part[row] for name, part in zip(self.names, images)}
+
+    both = DataLoader(Rows("images", "labels"), batch_size=48)
+    lit, swa = Named(), SWASnapshots(start=1)
+    trainer = make_trainer([swa], max_epochs=2)
+    trainer.fit(lit, both)
+    # What forward takes, by name; and what it does not.
+    swa.finish(trainer, lit, DataLoader(Rows("images"), batch_size=96), both)
+    once = {name: tensor.clone() for name, tensor in lit.state_dict().items()}
+    whole = DataLoader(Rows("images", "labels"), batch_size=96)
+    swa.finish(trainer, lit, whole, both, call=lambda batch: lit(batch["images"]))
+    common.assert_equal(lit.state_dict(), once)
+
+
 def test_two_processes(images: Images) -> None:
     """Both take part in saving, one file an epoch is written, and both have the same weights in it."""
     trainer = make_trainer([SWASnapshots(start=2)], max_epochs=3, devices=2, strategy="ddp_spawn")

@@ -52,5 +52,34 @@ def test_pytorch(images: Images, held_out: Images) -> None:
     common.check_statistics(model, images, held_out)
 
 
+def test_callback(images: Images, held_out: Images) -> None:
+    states: list[dict[str, Tensor]] = []
+    train = trainer(images, lambda model: states.append({n: t.clone() for n, t in model.state_dict().items()}))
+    model = common.network()
+    given = []
+
+    def evaluate(model: nn.Module) -> float:
+        model.eval()
+        given.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        with torch.no_grad():
+            return float((model(held_out[0]).argmax(1) == held_out[1]).float().mean())
+
+    # The rate is the loop's own, so no step of this optimizer is needed.
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    batches = [(images[0], images[1])]
+    names = {"model": model, "optimizer": optimizer, "train": train, "train_loader": batches, "evaluate": evaluate}
+    common.run("Callback for PyTorch", names)
+    assert common.numbers(Path("swa")) == list(range(16, 21))
+    expected = common.mean(states[15:])
+    common.assert_equal(torch.load("swa.pth", weights_only=True), expected)
+    again = common.network()
+    again.load_state_dict(expected)
+    common.update_bn(again, images[0])
+    common.assert_equal(model.state_dict(), again.state_dict(), 1e-6)
+    common.assert_equal(given[0], states[-1])
+    common.assert_equal(given[1], model.state_dict())
+    assert names["averaged"] > 0.5, names
+
+
 if __name__ == "__main__":
-    common.alone(test_pytorch)
+    common.alone(test_pytorch, test_callback)

@@ -27,16 +27,15 @@ class SWASnapshots(Choice, Callback):
 
     def before_train(self) -> None:
         self._trains = True
-        self.begin(self.epoch + 1)
+        self.begin(self.epoch + 1, self.n_epoch)
 
     def before_batch(self) -> None:
-        if self.training:
-            set_rate = lambda rate: self.opt.set_hyper("lr", rate)  # noqa: E731
-            if self.at_step(self.opt.hypers[-1]["lr"], set_rate, self.epoch + 1, self.n_epoch):
-                self.snapshots.save(_inner(self.model), self.epoch)
+        rate = self.opt.hypers[-1]["lr"]
+        if self.training and self.at_step(rate, lambda rate: self.opt.set_hyper("lr", rate), self.epoch + 1):
+            self.snapshots.save(_inner(self.model), self.epoch)
 
     def after_epoch(self) -> None:
-        if self._trains and self.due(self.epoch + 1, self.n_epoch):
+        if self._trains and self.due(self.epoch + 1):
             self.snapshots.save(_inner(self.model), self.epoch + 1)
 
     def finish(self, learn: Learner, output: str | Path = "swa.pth") -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from transformers import Trainer, TrainerCallback
 
-from ._shared import Choice, finish
+from ._shared import Choice, feed, finish, rate_of
 
 
 class SWASnapshots(Choice, TrainerCallback):
@@ -22,18 +22,16 @@ class SWASnapshots(Choice, TrainerCallback):
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._epoch: int | None = None
-        self.begin(int(state.epoch or 0) + 1)
+        self.begin(int(state.epoch or 0) + 1, state.num_train_epochs)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        groups = given["optimizer"].param_groups
-        set_rate = lambda rate: [group.update(lr=rate) for group in groups]  # noqa: E731
-        self.at_step(groups[0]["lr"], set_rate, int(state.epoch or 0) + 1, state.num_train_epochs)
+        self.at_step(*rate_of(given["optimizer"].param_groups), int(state.epoch or 0) + 1)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **given: Any) -> None:
-        epoch, epochs = round(state.epoch or 0), state.num_train_epochs
+        epoch = round(state.epoch or 0)
         # The scheduler has made its step.
-        rises = self.rises(given["optimizer"].param_groups[0]["lr"]) and self.counts(epoch, epochs)
-        if rises or self.due(epoch, epochs):
+        rate, _ = rate_of(given["optimizer"].param_groups)
+        if self.due(epoch, rate):
             self._epoch = epoch
             control.should_save = True
 
@@ -56,6 +54,6 @@ class SWASnapshots(Choice, TrainerCallback):
             model,
             lambda: type(model).from_pretrained(self.average(output)).state_dict(),
             trainer.get_train_dataloader(),
-            lambda batch: model(**batch),
+            lambda batch: feed(model, batch),
             trainer.evaluate,
         )

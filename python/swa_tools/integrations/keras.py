@@ -1,6 +1,6 @@
 """Keras 3, any backend: ``swa = SWASnapshots(start=16)``, ``model.fit(callbacks=[swa])``, and then ``swa.finish(…)``."""
 
-# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false
+# pyright: basic, reportMissingImports=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy
 
+from .._errors import UsageError
 from .._state_dicts import load
 from ._shared import Choice
 
@@ -24,27 +25,27 @@ class SWASnapshots(Choice, keras.callbacks.Callback):
     ending = ".weights.h5"
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self.begin(1)
+        check_rate(self.model.optimizer, self.swa_lr)
+        self.epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if self.epoch == 0:
+            self.begin(epoch + 1, self.params["epochs"])
         self.epoch = epoch + 1
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        own: Any = self
-        set_rate = lambda rate: setattr(own.model.optimizer, "learning_rate", rate)  # noqa: E731
-        rate: Any = keras.ops.convert_to_numpy(own.model.optimizer.learning_rate)
-        if self.at_step(float(rate), set_rate, self.epoch, own.params["epochs"]):
+        optimizer = self.model.optimizer
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        if self.at_step(rate, lambda rate: setattr(optimizer, "learning_rate", rate), self.epoch):
             self._save(self.epoch - 1)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        own: Any = self
-        if self.due(epoch + 1, own.params["epochs"]):
+        if self.due(epoch + 1):
             self._save(epoch + 1)
 
     def _save(self, epoch: int) -> None:
-        own: Any = self
         self.snapshots.folder.mkdir(parents=True, exist_ok=True)
-        own.model.save_weights(self.snapshots.path(epoch))
+        self.model.save_weights(self.snapshots.path(epoch))
 
     def finish(
         self, model: Any, batches: Any, validate: Any, output: str | Path = "swa.weights.h5"
@@ -60,6 +61,16 @@ class SWASnapshots(Choice, keras.callbacks.Callback):
         update_bn(model, batches)
         model.save_weights(output)
         return trained, validate()
+
+
+def check_rate(optimizer: Any, swa_lr: float | None) -> None:
+    """Raises ``UsageError`` for an optimizer whose learning rate cannot be set, if it is to be."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if swa_lr is not None and isinstance(inner._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+        raise UsageError(
+            "swa_lr cannot take the place of the optimizer's LearningRateSchedule",
+            remedy="give the optimizer a number, and a LearningRateScheduler to fit, before this callback",
+        )
 
 
 def load_average(model: Any, average: str | Path, like: str | Path) -> None:
