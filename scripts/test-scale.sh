@@ -3,6 +3,7 @@
 # a cluster of one node that is started here. As root, with Debian's parallel, slurm-wlm and munge installed.
 set -eu
 cd "$(dirname "$0")/.."
+[ "$(id -u)" = 0 ] || { echo "test-scale: must be root: it starts munged, slurmctld and slurmd" >&2; exit 1; }
 for program in parallel munged slurmctld slurmd sbatch; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || {
         echo "$program is missing: apt-get install parallel slurm-wlm munge" >&2
@@ -12,12 +13,28 @@ done
 PATH=$PATH:/usr/sbin
 work=$(mktemp -d)
 chmod 755 "$work"
+# The daemons that were started, the last one first, are gone before their folder is.
 ended() {
-    for pid in $(cat "$work"/*.pid 2>/dev/null); do kill "$pid" 2>/dev/null || :; done
-    sleep 1
+    status=$?
+    trap - EXIT HUP INT TERM
+    for name in slurmd slurmctld munge; do
+        pid=$(cat "$work/$name.pid" 2>/dev/null) || continue
+        kill "$pid" 2>/dev/null || continue
+        tries=0
+        while kill -0 "$pid" 2>/dev/null; do
+            tries=$((tries + 1))
+            [ $tries -lt 10 ] || { kill -9 "$pid" 2>/dev/null || :; break; }
+            sleep 1
+        done
+    done
+    [ $status = 0 ] || tail -n 20 "$work"/slurm*.log "$work"/munge/log >&2 2>/dev/null || :
     rm -rf "$work"
+    exit $status
 }
-trap ended EXIT INT TERM
+trap ended EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 python3 -m venv "$work/ray"
 "$work/ray/bin/pip" install --quiet ray
@@ -56,7 +73,7 @@ slurmd
 tries=0
 until sinfo --noheader --format %T 2>/dev/null | grep -q idle; do
     tries=$((tries + 1))
-    [ $tries -lt 60 ] || { cat "$work"/slurm*.log >&2; exit 1; }
+    [ $tries -lt 60 ] || { echo "test-scale: Slurm has no idle node after a minute" >&2; exit 1; }
     sleep 1
 done
 
