@@ -13,9 +13,7 @@ use swa_tools::{Result, process};
 use swa_torch::jobs::{self, Drawn, MergeLandscape, Points};
 use swa_torch::landscape::Units;
 use swa_torch::nn::{Precision, libtorch};
-use swa_torch::report::{
-    CurvesReport, LandscapeReport, PointsReport, RunLog, learning_curves_svg,
-};
+use swa_torch::report::{CurvesReport, LandscapeReport, PointsReport, RunLog, learning_curves_svg};
 
 use flags::landscape::{DrawArgs, OutputArgs};
 
