@@ -21,10 +21,14 @@ import stat
 import struct
 import subprocess
 import sys
-import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
+
+try:
+    import tomllib
+except ModuleNotFoundError:
+    sys.exit("wheel: it is built by Python 3.11 or later; installed, it serves 3.10 too")
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the last step of compiling a command that needs no libtorch is told.
