@@ -1,6 +1,7 @@
 //! A command that another program has started ends with it, if that is asked for.
 
 /// Names the process that started the command. The Python package sets it: a follower would run on for ever.
+#[cfg(target_os = "linux")]
 const PARENT: &str = "SWA_PARENT";
 
 /// Has SIGTERM sent to this process when its parent ends, however that ends, if the environment names the parent.
