@@ -159,7 +159,8 @@ def test_a_network_is_trained_and_its_surroundings_drawn(here: Path, checkpoints
     few: Any = {"preset": "fashion-mnist", "train_samples": 32, "test_samples": 32, "bn_samples": 32}
     plane = landscape.plane(checkpoints[:3], FASHION, project=checkpoints[3:5], grid=2, csv="plane.csv", **few)
     assert (plane.kind, len(plane.points), len(plane.models)) == ("plane", 4, 5)
-    assert len(Path("plane.csv").read_text().splitlines()) == 5
+    # Heading, models, points.
+    assert len(Path("plane.csv").read_text().splitlines()) == 1 + 5 + 4
     line = landscape.line(checkpoints[:2], FASHION, points=3, output="line.json", **few)
     for shard in ("0/2", "1/2"):
         part = landscape.line_part(checkpoints[:2], FASHION, f"part{shard[0]}", shard, points=3, **few)
