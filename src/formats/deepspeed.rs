@@ -42,7 +42,7 @@ fn folder(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(Some(path.to_path_buf()));
     }
     let latest = path.join(LATEST);
-    if !store::is_file(&latest) {
+    if !store::is_file(&latest)? {
         return Ok(None);
     }
     let source = Source::open(&latest)?;
@@ -53,7 +53,7 @@ fn folder(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let inner = path.join(name);
-    let has = store::is_folder(&inner) && !names(&inner, OPTIMIZER)?.is_empty();
+    let has = store::is_folder(&inner)? && !names(&inner, OPTIMIZER)?.is_empty();
     Ok(has.then_some(inner))
 }
 

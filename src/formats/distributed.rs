@@ -29,7 +29,7 @@ pub(super) const FORMAT: Format = Format {
     reader: Reader::Folder {
         marker,
         open: |path, request: &Request| {
-            let Some(folder) = folder(path) else { return Ok(None) };
+            let Some(folder) = folder(path)? else { return Ok(None) };
             let (files, contents) = read(&folder, request.take)?;
             Ok(Some((files, contents.into())))
         },
@@ -56,14 +56,18 @@ fn marker(path: &Path) -> Result<Option<PathBuf>> {
     let (own, inner) = (path.join(METADATA), path.join(ACCELERATE).join(METADATA));
     match store::may_be_file(&own)? {
         true => Ok(Some(own)),
-        false => Ok(Some(inner).filter(|inner| store::is_file(inner))),
+        false => Ok(store::is_file(&inner)?.then_some(inner)),
     }
 }
 
 /// The folder of the checkpoint, if there is one here.
-pub(crate) fn folder(path: &Path) -> Option<PathBuf> {
-    let holds_metadata = |folder: &PathBuf| store::is_file(&folder.join(METADATA));
-    [path.to_path_buf(), path.join(ACCELERATE)].into_iter().find(holds_metadata)
+pub(crate) fn folder(path: &Path) -> Result<Option<PathBuf>> {
+    for folder in [path.to_path_buf(), path.join(ACCELERATE)] {
+        if store::is_file(&folder.join(METADATA))? {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
 }
 
 /// A box of a tensor's values.
@@ -279,7 +283,7 @@ impl Files<'_> {
             return Err(bad(format!("`{name}` is not a file name")));
         }
         let path = self.folder.join(name);
-        if !store::exists(&path) {
+        if !store::exists(&path)? {
             return Err(Error::new(Kind::Truncated, format!("`{name}` is missing"))
                 .remedy("copy the checkpoint again, all files of all processes"));
         }

@@ -139,7 +139,7 @@ pub(crate) fn unpacked(file: Source) -> Result<(Source, Vec<u8>, Option<zip::Arc
 pub(crate) fn open(path: &Path, request: &Request) -> Result<(Container, Vec<Source>, Read)> {
     // What is said of a file in a folder names that file.
     let at = |e: Error| if e.file().is_some() { e } else { e.at(path) };
-    if !store::is_folder(path) {
+    if !store::is_folder(path)? {
         return open_source(Source::open(path)?, request);
     }
     for &(container, format) in FORMATS {

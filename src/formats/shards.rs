@@ -260,7 +260,7 @@ fn open(folder: &Path, kind: Kind, request: &Request) -> Result<Option<Opened>> 
 /// The files of a model. Fails if one of them is missing.
 fn shards(folder: &Path, model: &Model) -> Result<Shards> {
     // A dangling link is reported when it is opened.
-    if !model.is_index || !store::exists(&model.path) {
+    if !model.is_index || !store::exists(&model.path)? {
         return Ok(Shards { files: vec![base_name(&model.path)], map: BTreeMap::new() });
     }
     let path = &model.path;
@@ -329,7 +329,12 @@ fn listed(folder: &Path, path: &Path, text: &[u8]) -> Result<Shards> {
     if files.is_empty() {
         return Err(Error::new(Damaged, "names no shard").at(path));
     }
-    let missing: Vec<_> = files.iter().filter(|name| !store::exists(&folder.join(name))).collect();
+    let mut missing: Vec<&String> = vec![];
+    for name in &files {
+        if !store::exists(&folder.join(name))? {
+            missing.push(name);
+        }
+    }
     if let Some(first) = missing.first() {
         let (lost, all) = (missing.len(), files.len());
         return Err(Error::new(

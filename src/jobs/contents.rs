@@ -70,7 +70,7 @@ pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
             let (mut checkpoints, mut programs) = (vec![], vec![]);
             for path in selection.paths {
                 // What is wrong with a file is said by opening it.
-                match !store::is_folder(&path) && Program::is_one(&path).unwrap_or(false) {
+                match !store::is_folder(&path)? && Program::is_one(&path).unwrap_or(false) {
                     true => programs.push(Program::open(&path)?),
                     false => checkpoints.push(path),
                 }

@@ -89,7 +89,9 @@ impl Output {
         let paths: Vec<PathBuf> = paths.map(Path::to_path_buf).collect();
         Format::check(&path)?;
         let format = Format::of(&path);
-        if let Some(like) = like.as_ref().filter(|like| store::is_folder(like)) {
+        if let Some(like) = like
+            && store::is_folder(like)?
+        {
             if format.is_some() {
                 return Err(Error::usage(concat!(setting!("like"), ": a folder gives a folder"))
                     .at(&path)

@@ -37,7 +37,7 @@ impl LikeFolder {
     pub fn open(path: &Path, take: &Take) -> Result<Self> {
         let model = Checkpoint::open_with(path, take)?;
         let folder = match model.container() {
-            Container::Distributed => distributed::folder(path),
+            Container::Distributed => distributed::folder(path)?,
             _ => None,
         };
         let Some(folder) = folder else {
@@ -53,7 +53,7 @@ impl LikeFolder {
             let name = path.file_name().unwrap_or_default().to_str().ok_or_else(|| {
                 Error::input("its name is not Unicode").at(&path).remedy("rename or remove it")
             })?;
-            match store::is_file(&path) {
+            match store::is_file(&path)? {
                 true => {
                     let number = numbers.get(path.as_path()).copied();
                     files.push((name.to_string(), Source::open(&path)?, number));

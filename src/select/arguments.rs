@@ -47,7 +47,7 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for argument in arguments {
         let pattern = argument.to_string_lossy();
-        if store::exists(argument) || !pattern.contains(['*', '?', '[']) {
+        if store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
             let found = checkpoints(argument)?;
             if found.is_empty() {
                 return Err(holds_none(argument));
@@ -94,14 +94,14 @@ fn holds_none(folder: &Path) -> Error {
 /// A folder right below one that has checkpoints.
 fn below(folder: &Path) -> Option<PathBuf> {
     let mut inner = store::list(folder).ok()?;
-    inner.retain(|path| !base_name(path).starts_with('.') && store::is_folder(path));
+    inner.retain(|path| !base_name(path).starts_with('.') && store::is_folder(path).unwrap_or(false));
     inner.sort_by(|a, b| natural(&base_name(a), &base_name(b)));
     inner.into_iter().find(|path| in_folder(path).is_ok_and(|found| !found.is_empty()))
 }
 
 /// The checkpoints that one path names: itself, or those in a folder, if any.
 fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
-    if store::is_folder(path) {
+    if store::is_folder(path)? {
         return in_folder(path);
     }
     let folder = match path.parent() {
@@ -110,7 +110,7 @@ fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     };
     let name = base_name(path);
     // The only way to name a sharded model that has snapshots beside it.
-    let is_json = name.ends_with(".json") && store::is_file(path);
+    let is_json = name.ends_with(".json") && store::is_file(path)?;
     let index = match is_json || is_shard(&name) {
         true => model(folder)?.filter(|model| model.is_index),
         false => None,
@@ -196,7 +196,7 @@ fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
     let names: Vec<String> = models.iter().map(|path| base_name(path)).collect();
     let has_component = names.iter().any(|name| COMPONENTS.contains(&name.as_str()));
     let is_pipeline =
-        store::is_file(&folder.join("model_index.json")) || names.len() > 1 && has_component;
+        store::is_file(&folder.join("model_index.json"))? || names.len() > 1 && has_component;
     if !is_pipeline || names.is_empty() {
         return Ok(());
     }

@@ -108,7 +108,7 @@ fn without_repetitions(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, Path
 fn identity(path: &Path) -> Option<Identity> {
     // A model in one file is that file. Sharded models may differ even if they share an index: caches that store
     // equal files once share it between revisions.
-    let only = match store::is_folder(path) {
+    let only = match store::is_folder(path).unwrap_or(false) {
         true => model(path).ok().flatten().filter(|model| !model.is_index).map(|model| model.path),
         false => None,
     };

@@ -45,7 +45,7 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     // only.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     let paths: Vec<(PathBuf, bool)> =
-        paths.iter().map(|path| (absolute(path), store::is_folder(path))).collect();
+        paths.iter().map(|path| (absolute(path), store::is_folder(path).unwrap_or(false))).collect();
     let own = |path: &Path, is_dir: bool| {
         let name = base_name(path);
         if is_dir { name } else { without_extensions(&name).to_string() }

@@ -47,7 +47,7 @@ pub fn so_far(
     for argument in arguments {
         // What is named and not there yet is waited for.
         let pattern = argument.to_string_lossy();
-        if !pattern.contains(['*', '?', '[']) && !crate::store::exists(argument) {
+        if !pattern.contains(['*', '?', '[']) && !crate::store::exists(argument)? {
             continue;
         }
         match arguments::expand(std::slice::from_ref(argument)) {
@@ -112,7 +112,7 @@ pub fn last_number(paths: &[PathBuf], number: Option<&Regex>) -> Option<u64> {
 /// pattern.
 pub fn folder_of(argument: &Path) -> PathBuf {
     let is_plain = |path: &Path| !path.to_string_lossy().contains(['*', '?', '[']);
-    let folder = match crate::store::is_folder(argument) {
+    let folder = match crate::store::is_folder(argument).unwrap_or(false) {
         true => Some(argument),
         false => argument.ancestors().skip(1).find(|path| is_plain(path)),
     };

@@ -290,33 +290,28 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     of(folder).list(folder)
 }
 
-/// What is at a path, if anything is and it can be told.
-fn found(path: &Path) -> Option<Entry> {
-    of(path).look(path).ok().flatten()
+fn kind(path: &Path) -> Result<Option<EntryKind>> {
+    Ok(of(path).look(path)?.and_then(|entry| entry.kind))
 }
 
-fn kind(path: &Path) -> Option<EntryKind> {
-    found(path)?.kind
-}
-
-/// Whether something that is no dangling link is at a path.
-pub(crate) fn exists(path: &Path) -> bool {
-    kind(path).is_some()
+/// Whether something that is no dangling link is at a path. What cannot be told is no "no".
+pub(crate) fn exists(path: &Path) -> Result<bool> {
+    Ok(kind(path)?.is_some())
 }
 
 /// Whether a path leads to a file.
-pub(crate) fn is_file(path: &Path) -> bool {
-    kind(path) == Some(EntryKind::File)
+pub(crate) fn is_file(path: &Path) -> Result<bool> {
+    Ok(kind(path)? == Some(EntryKind::File))
 }
 
 /// Whether a path leads to a folder.
-pub(crate) fn is_folder(path: &Path) -> bool {
-    kind(path) == Some(EntryKind::Folder)
+pub(crate) fn is_folder(path: &Path) -> Result<bool> {
+    Ok(kind(path)? == Some(EntryKind::Folder))
 }
 
-/// Whether a path is a link, wherever it leads.
+/// Whether a path is a link, wherever it leads, as far as can be told.
 pub(crate) fn is_link(path: &Path) -> bool {
-    found(path).is_some_and(|entry| entry.is_link)
+    of(path).look(path).ok().flatten().is_some_and(|entry| entry.is_link)
 }
 
 /// Whether a folder has an entry of this name that a file could be: a file, or a link that leads nowhere, as in a
