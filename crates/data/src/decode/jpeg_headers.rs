@@ -12,9 +12,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
         rest = after;
         match marker {
             // An escaped byte; markers that stand alone.
-            0 | 0xd0..=0xd9 => continue,
-            0x01..=0xbf | 0xc8 | 0xde | 0xdf | 0xf0..=0xfd => {
-                return Err(corrupt("a marker that no JPEG has"));
+            0 | 0xd0..=0xd7 | 0xd9 => continue,
+            0x01..=0xbf | 0xc8 | 0xd8 | 0xde | 0xdf | 0xf0..=0xfd => {
+                return Err(corrupt("a marker that no JPEG has there"));
             }
             _ => {}
         }
@@ -26,9 +26,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<()> {
             0xc4 => are_codes(content),
             0xdb => are_divisors(content),
             0xdd => content.len() == 2,
-            0xc0..=0xcf if marker != 0xcc => {
-                content.get(5).is_some_and(|&n| content.len() == 6 + 3 * usize::from(n))
-            }
+            // Of arithmetic coding: 32 pairs at most, each by its number.
+            0xcc => content.chunks(2).all(|pair| pair.len() == 2 && pair[0] < 32),
+            0xc0..=0xcf => content.get(5).is_some_and(|&n| content.len() == 6 + 3 * usize::from(n)),
             0xda => content.first().is_some_and(|&n| content.len() == 4 + 2 * usize::from(n)),
             _ => true,
         };

@@ -79,7 +79,7 @@ fn netpbm_headers_are_checked() {
 #[test]
 fn what_pillow_refuses_is_refused() {
     let pixels = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/pixels");
-    let cases: [(&str, usize, &[u8]); 17] = [
+    let cases: [(&str, usize, &[u8]); 19] = [
         // A part that is longer than the file, a file that says to hold nothing, a frame that is not shown or too short.
         ("webp/lossy-5.webp", 18, &[0x9d]),
         ("webp/1x1.webp", 4, &[1]),
@@ -90,6 +90,8 @@ fn what_pillow_refuses_is_refused() {
         // A marker that no JPEG has; lengths of headers; a symbol no difference has; a bad number of components.
         ("jpeg/rgb.jpg", 3, &[0x6e]),
         ("jpeg/422.jpg", 3, &[0xfb]),
+        ("jpeg/restart-rows.jpg", 3, &[0xd8]),
+        ("jpeg/sampled-440-5x3.jpg", 174, &[0xcc]),
         ("jpeg/3x200.jpg", 23, &[8]),
         ("jpeg/2x3.jpg", 213, &[0, 0]),
         ("jpeg/420.jpg", 199, &[0x40]),
