@@ -56,6 +56,13 @@ fn known_as<'a>(name: Name<'a>) -> &'a str {
     renamed(name.module()).split('.').next().unwrap_or_default()
 }
 
+/// Whether a class takes texts for code: sympy evaluates what stands for an expression. Names and digits are none.
+pub fn evaluates_text(name: Name) -> bool {
+    const PLAIN: [&str; 5] = ["Dummy", "Float", "Str", "Symbol", "Wild"];
+    let named = name.attributes().find(|attribute| is_class(attribute));
+    known_as(name) == "sympy" && !named.is_some_and(|class| PLAIN.contains(&class))
+}
+
 /// Whether somebody made the class: its constructor does with a function what its own program does.
 pub fn is_somebodys_class(name: Name) -> bool {
     let top = known_as(name);

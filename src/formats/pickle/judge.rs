@@ -112,6 +112,9 @@ impl Machine<'_> {
         if !keywords.is_empty() && !calls::is_somebodys_class(name) && calls::is_judged(path) {
             return Err(globals::called(&format!("`{path}` with keywords")));
         }
+        if calls::evaluates_text(name) && self.holds_text(given, keywords) {
+            return Err(globals::called(&format!("`{path}` with a text that it evaluates")));
+        }
         if calls::finds_attributes(path) {
             return self.find_attribute(given);
         } else if calls::is_type(path) && given.len() != 1 {
@@ -170,7 +173,7 @@ impl Machine<'_> {
     fn check_function(&self, function: Id, is_new: bool, within: u32) -> Result<()> {
         let function = self.outside(function);
         if let Some(name) = self.name(function) {
-            if within > 0 && calls::is_judged(name.path) {
+            if within > 0 && (calls::is_judged(name.path) || calls::evaluates_text(name)) {
                 let what = format!("`{}` with what is not known", name.path);
                 return Err(globals::called(&what));
             }
@@ -279,6 +282,28 @@ impl Machine<'_> {
     /// Fails if arguments hold a function of which it is not known what it does: only a class of somebody's own may be
     /// given one.
     fn check_given(&self, given: &[Id], keywords: &[(Id, Id)], to: &str) -> Result<Judged> {
+        match self.find_within(given, keywords, |id| self.is_loose(id))? {
+            Some(id) => {
+                let what = self.describe(id);
+                Err(globals::called(&format!("{to} with a function that {what} makes")))
+            }
+            None => Ok(Judged::Value(0)),
+        }
+    }
+
+    fn holds_text(&self, given: &[Id], keywords: &[(Id, Id)]) -> bool {
+        let is_text = |id| matches!(self.value(id), Value::Text(_));
+        // What is too much to look at is taken for one.
+        self.find_within(given, keywords, is_text).map_or(true, |found| found.is_some())
+    }
+
+    /// A value among arguments, or in what they hold.
+    fn find_within(
+        &self,
+        given: &[Id],
+        keywords: &[(Id, Id)],
+        is_one: impl Fn(Id) -> bool,
+    ) -> Result<Option<Id>> {
         let mut seen = HashSet::new();
         let mut open: Vec<Id> = given.to_vec();
         open.extend(keywords.iter().map(|(_, value)| *value));
@@ -287,9 +312,8 @@ impl Machine<'_> {
             if self.looked.get() > LOOKED + 4 * self.bytes.len() {
                 return Err(Error::limit("its pickle gives the same values over and over"));
             }
-            if self.is_loose(id) {
-                let what = self.describe(id);
-                return Err(globals::called(&format!("{to} with a function that {what} makes")));
+            if is_one(id) {
+                return Ok(Some(id));
             }
             let inner: &mut dyn Iterator<Item = Id> = match self.value(id) {
                 Value::List(ids) | Value::Set(ids) => &mut ids.iter().copied(),
@@ -301,7 +325,7 @@ impl Machine<'_> {
                 open.extend(inner);
             }
         }
-        Ok(Judged::Value(0))
+        Ok(None)
     }
 
     /// Whether a value is a function that does what its arguments say.

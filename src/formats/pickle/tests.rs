@@ -258,6 +258,7 @@ fn what_rebuilds_a_value_is_called_whatever_its_library() {
         call(&global("operator getitem"), &[&global("typing Literal"), &text("a")]),
         call(&global("functools reduce"), &[&global("_operator or_"), b")"]),
         call(&global("contextlib nullcontext"), &[]),
+        call(&global("sympy.core.symbol Symbol"), &[&text("x")]),
         [&global("threading Event")[..], b")\x81"].concat(),
         call(&global("exceptions ValueError"), &[]),
         call(&global("StringIO StringIO"), &[]),
@@ -401,6 +402,15 @@ fn what_is_computed_neither_names_nor_acts() {
         (call(&global("abc ABCMeta"), &[b"N", b")", b"}"]), "`abc.ABCMeta`"),
         (call(&global("wave Wave_write"), &[]), "`wave.Wave_write`"),
         (call(&global("torch compile"), &[]), "`torch.compile`"),
+        (call(&global("sympy Integral"), &[&text("x")]), "a text that it evaluates"),
+        (
+            [global("sympy Tuple"), tuple(&[&list(&text("x"))]), b"\x81".to_vec()].concat(),
+            "evaluates",
+        ),
+        (
+            call(&global("builtins map"), &[&global("sympy Integral"), &list(&text("x"))]),
+            "not known",
+        ),
         (call(&global("mine.processes Popen"), &[]), "`mine.processes.Popen`"),
         (call(&attribute(&global("mine Model"), "save"), &[]), "`mine.Model.save`"),
         (call(&global("torch.distributed.rendezvous TCPStore"), &[]), "TCPStore"),
