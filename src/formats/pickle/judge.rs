@@ -282,7 +282,8 @@ impl Machine<'_> {
     /// Fails if arguments hold a function of which it is not known what it does: only a class of somebody's own may be
     /// given one.
     fn check_given(&self, given: &[Id], keywords: &[(Id, Id)], to: &str) -> Result<Judged> {
-        match self.find_within(given, keywords, |id| self.is_loose(id))? {
+        let passed = |id| self.is_known_plain(id);
+        match self.find_within(given, keywords, |id| self.is_loose(id), passed)? {
             Some(id) => {
                 let what = self.describe(id);
                 Err(globals::called(&format!("{to} with a function that {what} makes")))
@@ -294,7 +295,7 @@ impl Machine<'_> {
     fn holds_text(&self, given: &[Id], keywords: &[(Id, Id)]) -> bool {
         let is_text = |id| matches!(self.value(id), Value::Text(_));
         // What is too much to look at is taken for one.
-        self.find_within(given, keywords, is_text).map_or(true, |found| found.is_some())
+        self.find_within(given, keywords, is_text, |_| false).map_or(true, |found| found.is_some())
     }
 
     /// A value among arguments, or in what they hold.
@@ -303,6 +304,7 @@ impl Machine<'_> {
         given: &[Id],
         keywords: &[(Id, Id)],
         is_one: impl Fn(Id) -> bool,
+        passed: impl Fn(Id) -> bool,
     ) -> Result<Option<Id>> {
         let mut seen = HashSet::new();
         let mut open: Vec<Id> = given.to_vec();
@@ -315,6 +317,9 @@ impl Machine<'_> {
             if is_one(id) {
                 return Ok(Some(id));
             }
+            if passed(id) {
+                continue;
+            }
             let inner: &mut dyn Iterator<Item = Id> = match self.value(id) {
                 Value::List(ids) | Value::Set(ids) => &mut ids.iter().copied(),
                 Value::Tuple(ids) => &mut ids.iter().copied(),
@@ -326,6 +331,42 @@ impl Machine<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether a container holds numbers and texts alone, which is found out once for each of its lengths.
+    fn is_known_plain(&self, id: Id) -> bool {
+        let is_plain = |id: &Id| {
+            use Value::{BigInt, Bool, Bytes, Escaped, Float, Int, None, Text};
+            let value = self.value(*id);
+            matches!(
+                value,
+                None | Bool(_) | Int(_) | BigInt | Float(_) | Text(_) | Bytes(_) | Escaped(_)
+            )
+        };
+        let length = match self.value(id) {
+            Value::List(ids) | Value::Set(ids) => ids.len(),
+            Value::Tuple(ids) => ids.len(),
+            Value::Dict(items) => items.len(),
+            _ => return false,
+        };
+        if self.loose.contains(&id.0) {
+            return false;
+        }
+        let mut plain = self.plain.borrow_mut();
+        if plain.get(&id.0) == Some(&length) {
+            return true;
+        }
+        self.looked.set(self.looked.get() + length);
+        let all = match self.value(id) {
+            Value::List(ids) | Value::Set(ids) => ids.iter().all(is_plain),
+            Value::Tuple(ids) => ids.iter().all(is_plain),
+            Value::Dict(items) => items.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
+            _ => false,
+        };
+        if all {
+            plain.insert(id.0, length);
+        }
+        all
     }
 
     /// Whether a value is a function that does what its arguments say.

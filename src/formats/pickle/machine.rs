@@ -36,6 +36,8 @@ pub(super) struct Machine<'b> {
     pub(super) loose: HashSet<u32>,
     /// Values that have got their state, or were judged without one.
     pub(super) settled: RefCell<HashSet<u32>>,
+    /// Containers, with their lengths, that hold nothing but numbers and texts: they grow, but do not change otherwise.
+    pub(super) plain: RefCell<HashMap<u32, usize>>,
     /// How many values were looked at for what they hold.
     pub(super) looked: Cell<usize>,
 }
@@ -63,6 +65,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         made: HashMap::new(),
         loose: HashSet::new(),
         settled: RefCell::default(),
+        plain: RefCell::default(),
         looked: Cell::new(0),
     };
     while machine.step()? {

@@ -445,9 +445,9 @@ fn every_protocol_is_judged_alike() {
 
 #[test]
 fn arguments_that_are_looked_at_over_and_over_end_at_a_limit() {
-    // A long list, given to one function again and again.
+    // A long list of tuples, given to one function again and again.
     let mut bytes = b"(".to_vec();
-    bytes.extend([b'N'; 20_000]);
+    bytes.extend([b')'; 20_000]);
     bytes.extend(b"l\x85q\x00cmine\nmake\nq\x01(");
     bytes.extend([&b"h\x01h\x00R"[..]; 8000].concat());
     bytes.extend(b"t.");
