@@ -94,7 +94,9 @@ fn holds_none(folder: &Path) -> Error {
 /// A folder right below one that has checkpoints.
 fn below(folder: &Path) -> Option<PathBuf> {
     let mut inner = store::list(folder).ok()?;
-    inner.retain(|path| !base_name(path).starts_with('.') && store::is_folder(path).unwrap_or(false));
+    inner.retain(|path| {
+        !base_name(path).starts_with('.') && store::is_folder(path).unwrap_or(false)
+    });
     inner.sort_by(|a, b| natural(&base_name(a), &base_name(b)));
     inner.into_iter().find(|path| in_folder(path).is_ok_and(|found| !found.is_empty()))
 }

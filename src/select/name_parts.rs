@@ -44,8 +44,10 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     // `.` and a bare file name have a folder, too. This does not ask the file system, and fails for the empty path
     // only.
     let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    let paths: Vec<(PathBuf, bool)> =
-        paths.iter().map(|path| (absolute(path), store::is_folder(path).unwrap_or(false))).collect();
+    let paths: Vec<(PathBuf, bool)> = paths
+        .iter()
+        .map(|path| (absolute(path), store::is_folder(path).unwrap_or(false)))
+        .collect();
     let own = |path: &Path, is_dir: bool| {
         let name = base_name(path);
         if is_dir { name } else { without_extensions(&name).to_string() }
