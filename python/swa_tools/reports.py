@@ -1058,8 +1058,8 @@ class Landscape(Report):
     points: tuple[LandscapePoint, ...]
     """A plane: row by row, a row for each `y`. Rays: all points of the first direction from the first
     model, from the second, and so on; then the next direction."""
-    seconds: float
-    """Time that the job took."""
+    seconds: float | None
+    """Time that the job took; None in a file, which says the same whenever it is made."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ impl Numbers {
         Numbers(stream << 40 ^ seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,12 +41,12 @@ impl Numbers {
     }
 
     pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
+        self.bits() % n.max(1)
     }
 
     /// Between 0 and 1.
     pub fn part(&mut self) -> f64 {
-        self.next() as f64 / u64::MAX as f64
+        self.bits() as f64 / u64::MAX as f64
     }
 }
 
