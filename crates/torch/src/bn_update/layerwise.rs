@@ -78,7 +78,7 @@ pub(crate) fn run(
     budget: &Budget,
     progress: &dyn Fn(Step),
 ) -> Result<(Outcome, usize)> {
-    of_batches(model, input, &hold(batches, images, budget)?, budget, progress)
+    of_batches(model, input, &hold(batches, images, budget.bytes())?, budget, progress)
 }
 
 /// The statistics of all layers from batches that are in memory, and how many forward passes were begun: one a batch
@@ -153,25 +153,24 @@ pub(crate) fn check(layers: &[Layer]) -> Result<()> {
     .remedy(concat!("use ", setting!("method", "pooled"))))
 }
 
-/// Loads the batches, if their pixels fit the budget.
+/// Loads the batches, if their pixels take no more than the bytes allowed.
 ///
 /// # Errors
 /// `Limit` if they do not; those of the batches.
 pub(crate) fn hold(
     batches: impl Iterator<Item = Result<Batch>>,
     images: usize,
-    budget: &Budget,
+    allowed: u64,
 ) -> Result<Vec<Batch>> {
     let mut held = Vec::new();
     for batch in batches {
         let batch = batch?;
         let pixels = (batch.pixels.len() / batch.n.max(1)) as u64 * images as u64;
-        if held.is_empty() && pixels > budget.left() {
+        if held.is_empty() && pixels > allowed {
             return Err(Error::limit(format!(
-                "the pixels of {images} images take {}, of the memory allowed, {}, {} are left",
+                "the pixels of {images} images take {}, the memory allowed for them is {}",
                 megabytes(pixels),
-                megabytes(budget.bytes()),
-                megabytes(budget.left()),
+                megabytes(allowed)
             ))
             .remedy(concat!(
                 "some thousand images are enough: ",

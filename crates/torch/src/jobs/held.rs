@@ -42,7 +42,7 @@ impl Training {
         let batch_size = session.statistics_batch(images.batch_size, count)?;
         let (dataset, transform) = (Arc::from(dataset), session.transform.clone());
         let mut loader = Loader::new(dataset, order, transform, batch_size, images.allow_bad)?;
-        let batches = layerwise::hold(&mut loader, count, budget).map_err(|e| {
+        let batches = layerwise::hold(&mut loader, count, budget.bytes()).map_err(|e| {
             e.remedy(concat!(
                 "draw fewer with ",
                 setting!("bn_samples"),
@@ -138,7 +138,7 @@ impl<'a> HeldOut<'a> {
             skipped: vec![],
         };
         let mut loader = held.loader()?;
-        match layerwise::hold(&mut loader, held.order.len(), budget) {
+        match layerwise::hold(&mut loader, held.order.len(), budget.bytes()) {
             Ok(batches) => held.batches = Some(batches),
             Err(e) if e.kind() == Kind::Limit => progress.note(concat!(
                 "memory does not hold the images: they are decoded for each trial (",

@@ -82,14 +82,9 @@ impl Budget {
         self.bytes
     }
 
-    /// What the job may still take.
-    pub(crate) fn left(&self) -> u64 {
-        self.bytes.saturating_sub(used(self.counted).saturating_sub(self.before))
-    }
-
     /// Whether the job has taken less than the budget.
     pub(crate) fn has_room(&self) -> bool {
-        self.left() > 0
+        used(self.counted).saturating_sub(self.before) < self.bytes
     }
 }
 

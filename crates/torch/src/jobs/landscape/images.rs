@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use swa_data::{Dataset, Loader, Transform};
-use swa_tools::{Progress, Result, setting};
+use swa_tools::{Error, Progress, Result, setting};
 
 use super::options::{Bn, DrawLandscape};
 use crate::bn_update::layerwise;
@@ -50,12 +50,15 @@ impl Opened {
         let augmentation =
             transform.training.map_or(Value::Null, |training| training.record(transform.crop));
         let batch_size = images.batch_size.unwrap_or(BATCH);
-        let hold = |dataset: &Arc<dyn Dataset>, order: Vec<usize>, transform: &Transform| {
+        let mut left = budget.bytes();
+        let mut hold = |dataset: &Arc<dyn Dataset>, order: Vec<usize>, transform: &Transform| {
             let (dataset, count) = (Arc::clone(dataset), order.len());
             let mut loader = Loader::new(dataset, order, transform.clone(), batch_size, 0)?;
-            layerwise::hold(&mut loader, count, budget).map_err(|e| {
+            let held = layerwise::hold(&mut loader, count, left).map_err(|e| {
                 e.remedy(concat!("draw fewer images, or allow more with ", setting!("memory")))
-            })
+            })?;
+            left = left.saturating_sub(held.iter().map(|batch| batch.pixels.len() as u64).sum());
+            Ok::<_, Error>(held)
         };
         let drawn = |dataset: &Arc<dyn Dataset>, samples: usize| {
             let images = Images { samples: Some(samples), ..images.clone() };
