@@ -121,7 +121,7 @@ class Snapshots:
 
 def _epoch(path: Path) -> int:
     """The number in a file's name; below 0 if it has none."""
-    number = re.match(r"epoch_(\d+)\.", path.name)
+    number = re.match(r"epoch_(\d+)(\.|$)", path.name)
     return int(number[1]) if number else -1
 
 

@@ -61,6 +61,12 @@ def test_files_are_in_the_order_of_their_epochs(here: Path) -> None:
         snapshots.path(epoch).touch()
     (here / "epoch_last.pth").touch()
     assert snapshots.files() == [snapshots.path(epoch) for epoch in (5, 9999, 10000)]
+    # Folders, as Hugging Face's callback leaves them.
+    folders = swa_tools.Snapshots(here / "folders")
+    folders.ending = ""
+    for epoch in (10000, 5):
+        folders.path(epoch).mkdir(parents=True)
+    assert folders.files() == [folders.path(epoch) for epoch in (5, 10000)]
     assert [snapshots.first(epochs) for epochs in (6, 10, 20)] == [6, 9, 16]
 
 
