@@ -48,8 +48,7 @@ def plane_part(
     models: Sequence[Path], data: Path, part: Path, shard: str, **options: Unpack[_options.PlanePart]
 ) -> reports.PointsSaved:
     """Evaluates part ``shard`` (``"0/4"``, or ``"auto"``) of the points of :func:`plane`, and saves them in ``part``."""
-    own = [*flag("save_points", part), *flag("shard", shard)]
-    return reports.PointsSaved.of(_evaluated("plane", models, data, own, options, _options.PlanePart))
+    return _part("plane", models, data, part, shard, options, _options.PlanePart)
 
 
 @takes(_options.LinePart)
@@ -57,8 +56,7 @@ def line_part(
     models: Sequence[Path], data: Path, part: Path, shard: str, **options: Unpack[_options.LinePart]
 ) -> reports.PointsSaved:
     """Evaluates part ``shard`` (``"0/4"``, or ``"auto"``) of the points of :func:`line`, and saves them in ``part``."""
-    own = [*flag("save_points", part), *flag("shard", shard)]
-    return reports.PointsSaved.of(_evaluated("line", models, data, own, options, _options.LinePart))
+    return _part("line", models, data, part, shard, options, _options.LinePart)
 
 
 @takes(_options.RaysPart)
@@ -66,8 +64,7 @@ def rays_part(
     models: Paths, data: Path, part: Path, shard: str, **options: Unpack[_options.RaysPart]
 ) -> reports.PointsSaved:
     """Evaluates part ``shard`` (``"0/4"``, or ``"auto"``) of the points of :func:`rays`, and saves them in ``part``."""
-    own = [*flag("save_points", part), *flag("shard", shard)]
-    return reports.PointsSaved.of(_evaluated("rays", models, data, own, options, _options.RaysPart))
+    return _part("rays", models, data, part, shard, options, _options.RaysPart)
 
 
 @takes(_options.Draw)
@@ -100,6 +97,13 @@ def curves(runs: Paths, svg: Path, **options: Unpack[_options.Curves]) -> report
     """
     flags, progress = words(options, _options.Curves)
     return reports.CurvesDrawn.of(run("swa-landscape curves", [*flags, *flag("svg", svg), *paths(runs)], progress))
+
+
+def _part(
+    kind: str, models: Paths, data: Path, part: Path, shard: str, options: Any, known: Any
+) -> reports.PointsSaved:
+    own = [*flag("save_points", part), *flag("shard", shard)]
+    return reports.PointsSaved.of(_evaluated(kind, models, data, own, options, known))
 
 
 def _evaluated(kind: str, models: Paths, data: Path, own: list[str], options: Any, known: Any) -> dict[str, Any]:
