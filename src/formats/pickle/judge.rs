@@ -1,14 +1,14 @@
 //! What a call would do, judged by what it calls and with what: the file is refused where that is not known to make a
 //! value. `globals` judges names, `calls` has what may be called.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
+mod given;
+mod states;
 
 use super::calls::{self, Finds};
 use super::globals::{self, Name};
 use super::machine::Machine;
 use super::{Id, MAX_NAME, Value, nested};
-use crate::{Error, Result};
+use crate::Result;
 
 /// How many partial functions may be within each other.
 const PARTIAL: u32 = 8;
@@ -277,188 +277,5 @@ impl Machine<'_> {
             }
         }
         Ok(Judged::Value(0))
-    }
-
-    /// Fails if arguments hold a function of which it is not known what it does: only a class of somebody's own may be
-    /// given one.
-    fn check_given(&self, given: &[Id], keywords: &[(Id, Id)], to: &str) -> Result<Judged> {
-        let passed = |id| self.is_known_plain(id);
-        match self.find_within(given, keywords, |id| self.is_loose(id), passed)? {
-            Some(id) => {
-                let what = self.describe(id);
-                Err(globals::called(&format!("{to} with a function that {what} makes")))
-            }
-            None => Ok(Judged::Value(0)),
-        }
-    }
-
-    fn holds_text(&self, given: &[Id], keywords: &[(Id, Id)]) -> bool {
-        let is_text = |id| matches!(self.value(id), Value::Text(_));
-        // What is too much to look at is taken for one.
-        self.find_within(given, keywords, is_text, |_| false).map_or(true, |found| found.is_some())
-    }
-
-    /// A value among arguments, or in what they hold.
-    fn find_within(
-        &self,
-        given: &[Id],
-        keywords: &[(Id, Id)],
-        is_one: impl Fn(Id) -> bool,
-        passed: impl Fn(Id) -> bool,
-    ) -> Result<Option<Id>> {
-        let mut seen = HashSet::new();
-        let mut open: Vec<Id> = given.to_vec();
-        open.extend(keywords.iter().map(|(_, value)| *value));
-        while let Some(id) = open.pop() {
-            self.looked.set(self.looked.get() + 1);
-            if self.looked.get() > LOOKED + 4 * self.bytes.len() {
-                return Err(Error::limit("its pickle gives the same values over and over"));
-            }
-            if is_one(id) {
-                return Ok(Some(id));
-            }
-            if passed(id) {
-                continue;
-            }
-            let inner: &mut dyn Iterator<Item = Id> = match self.value(id) {
-                Value::List(ids) | Value::Set(ids) => &mut ids.iter().copied(),
-                Value::Tuple(ids) => &mut ids.iter().copied(),
-                Value::Dict(items) => &mut items.iter().flat_map(|&(key, value)| [key, value]),
-                _ => continue,
-            };
-            if seen.insert(id.0) {
-                open.extend(inner);
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether a container holds numbers and texts alone, which is found out once for each of its lengths.
-    fn is_known_plain(&self, id: Id) -> bool {
-        let is_plain = |id: &Id| {
-            use Value::{BigInt, Bool, Bytes, Escaped, Float, Int, None, Text};
-            let value = self.value(*id);
-            matches!(
-                value,
-                None | Bool(_) | Int(_) | BigInt | Float(_) | Text(_) | Bytes(_) | Escaped(_)
-            )
-        };
-        let length = match self.value(id) {
-            Value::List(ids) | Value::Set(ids) => ids.len(),
-            Value::Tuple(ids) => ids.len(),
-            Value::Dict(items) => items.len(),
-            _ => return false,
-        };
-        if self.loose.contains(&id.0) {
-            return false;
-        }
-        let mut plain = self.plain.borrow_mut();
-        if plain.get(&id.0) == Some(&length) {
-            return true;
-        }
-        self.looked.set(self.looked.get() + length);
-        let all = match self.value(id) {
-            Value::List(ids) | Value::Set(ids) => ids.iter().all(is_plain),
-            Value::Tuple(ids) => ids.iter().all(is_plain),
-            Value::Dict(items) => items.iter().all(|(key, value)| is_plain(key) && is_plain(value)),
-            _ => false,
-        };
-        if all {
-            plain.insert(id.0, length);
-        }
-        all
-    }
-
-    /// Whether a value is a function that does what its arguments say.
-    fn is_loose(&self, id: Id) -> bool {
-        let id = self.outside(id);
-        if let Some(name) = self.name(id) {
-            return calls::is_judged(name.path) && !calls::is_plain_type(name.path);
-        }
-        match self.called(id) {
-            Some(path) if calls::is_partial(path) => self.check_function(id, false, 1).is_err(),
-            Some(path) if calls::makes_types(path) => false,
-            Some(path) => {
-                let attribute = calls::finds_attributes(path);
-                let finder = matches!(calls::finds(path), Some(Finds::Attributes | Finds::Method));
-                attribute || finder || calls::brings_functions(path)
-            }
-            None => self.loose.contains(&id.0),
-        }
-    }
-
-    /// Fails if a state is not that of a value that the file makes, or not its first.
-    pub(super) fn check_state(&self, of: Id, state: Id) -> Result<()> {
-        if let Some(name) = self.name(of) {
-            return Err(globals::asked(&format!("sets attributes of `{}`", name.path)));
-        }
-        self.check_own(of)?;
-        if let Value::Persistent(_) = self.value(of) {
-            return Err(globals::asked("sets attributes of what is outside"));
-        }
-        if !self.settled.borrow_mut().insert(of.0) {
-            return Err(globals::asked("sets the state of a value twice"));
-        }
-        let is_partial = self.called(of).is_some_and(calls::is_partial);
-        if is_partial && self.tuple(state).len() != 4 {
-            return Err(globals::asked("sets a partial function to what it computes"));
-        }
-        // The second part is set by its names.
-        if let Value::Tuple(parts) = self.value(state)
-            && let [_, slots] = parts[..]
-            && let Value::Dict(items) = self.value(slots)
-            && let Some(name) = items.iter().filter_map(|(key, _)| self.text_of(*key)).find(|key| {
-                self.looked.set(self.looked.get() + 1);
-                globals::is_inside(key)
-            })
-        {
-            return Err(globals::asked(&format!("sets `{name}` of an object")));
-        }
-        Ok(())
-    }
-
-    /// Fails if a value may have been there before: what a call found.
-    pub(super) fn check_own(&self, id: Id) -> Result<()> {
-        match self.called(id) {
-            Some(path) if calls::finds_what_is_there(path) => {
-                Err(globals::asked(&format!("changes what `{path}` finds")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks into the storages that one is made of which plain pickle saved; how many bytes that took.
-    fn check_nested(&self, given: &[Id]) -> Result<usize> {
-        let bytes = match given.first().map(|&id| self.value(id)) {
-            Some(Value::Bytes(range)) => Some(Cow::Borrowed(&self.bytes[range.clone()])),
-            Some(Value::Object(object)) => {
-                match self.tuple(object.arguments).first().and_then(|&id| self.text_of(id)) {
-                    Some(text) => {
-                        let bytes = text.chars().map(|c| u8::try_from(c).ok());
-                        bytes.collect::<Option<Vec<u8>>>().map(Cow::Owned)
-                    }
-                    None => None,
-                }
-            }
-            _ => None,
-        };
-        match bytes {
-            Some(bytes) => nested::check(&bytes, self.depth + 1).map(|()| bytes.len()),
-            None => Err(globals::called(&format!("`{}` of no bytes", nested::LOADER))),
-        }
-    }
-
-    /// Fails if a state sets the method that takes states: the next one would be its argument.
-    pub(super) fn check_states(&self) -> Result<()> {
-        let is_method = |id: Id| self.text_of(id) == Some("__setstate__");
-        let items = self.values.iter().filter_map(|value| match value {
-            Value::Dict(items) => Some(items),
-            Value::Object(object) => Some(&object.items),
-            _ => None,
-        });
-        match items.flatten().any(|(key, _)| is_method(*key)) {
-            true => Err(globals::asked("sets `__setstate__` of an object")),
-            false => Ok(()),
-        }
     }
 }

@@ -292,7 +292,15 @@ fn what_is_computed_neither_names_nor_acts() {
     // A partial function that is changed after it was judged.
     let late = [&plain[..], b"q\xfe0", &call(&global("builtins map"), &[b"h\xfe", b"]"])].concat();
     let late = [&late[..], b"0h\xfe", &tuple(&[&method, b")", b"N", b"N"]), b"b"].concat();
+    // A list that is filled after it was given to what looks at it later; and one within it.
+    let mapped = |list: &[u8]| call(&global("builtins map"), &[&global("mine f"), list]);
+    let filled = [b"]q\xfd0", &mapped(b"h\xfd")[..], b"0h\xfd(", &getter, b"e"].concat();
+    let inner = [b"]q\xfd0", &mapped(&list(b"h\xfd"))[..], b"0h\xfd", &method, b"a"].concat();
+    let entries = [b"}q\xfd0", &mapped(b"h\xfd")[..], b"0h\xfdK\x01", &getter, b"s"].concat();
     let cases = [
+        (filled, "what it gave a container with a function"),
+        (inner, "what it gave a container with a function"),
+        (entries, "what it gave a container with a function"),
         // Names that a call makes.
         (call(&global("operator attrgetter"), &[&computed]), "`operator.attrgetter` for a name"),
         (
