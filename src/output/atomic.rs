@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use super::commit::{AtomicOutput, commit_all};
 use super::layout::Sink;
 use super::places::resolve_file;
-use super::temporary::{
-    self, Temporary, exchange, is_at, rename, rename_error, reserve, sync_folder,
-};
+use super::temporary::{self, Temporary, exchange, rename, rename_error, reserve, sync_folder};
 use crate::{Error, Result, look};
 
 /// A file that has its name only when it is complete; dropped before that it leaves nothing behind.
@@ -164,7 +162,7 @@ impl AtomicOutput for AtomicFile {
     fn withdraw(&mut self) {
         // Nothing is left to tell the user about: the error that led here is on its way.
         match self.named {
-            Named::Newly if is_at(&self.file, &self.target) => {
+            Named::Newly if look::is_at(&self.file, &self.target).unwrap_or(false) => {
                 drop(std::fs::remove_file(&self.target))
             }
             Named::InExchange => drop(exchange(self.temporary.path(), &self.target)),

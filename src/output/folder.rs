@@ -10,7 +10,7 @@ use super::commit::AtomicOutput;
 use super::layout::Sink;
 use super::places::resolve_folder;
 use super::temporary::{
-    self, Temporary, exchange, is_at, place_folder, remove_flat_folder, reserve, sync_folder,
+    self, Temporary, exchange, place_folder, remove_flat_folder, reserve, sync_folder,
 };
 use crate::formats::shards::model;
 use crate::store::local;
@@ -120,7 +120,9 @@ impl AtomicOutput for AtomicFolder {
             (true, _) if matches!(exchange(self.temporary.path(), &self.target), Ok(true)) => {
                 self.temporary.path()
             }
-            (false, false) if is_at(&self.folder, &self.target) => &self.target,
+            (false, false) if look::is_at(&self.folder, &self.target).unwrap_or(false) => {
+                &self.target
+            }
             _ => return,
         };
         drop(remove_flat_folder(new));

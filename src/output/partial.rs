@@ -13,7 +13,7 @@ use twox_hash::XxHash3_128;
 use super::AtomicFolder;
 use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
-use super::temporary::{is_at, is_live, place_folder, remove_flat_folder, sync_folder};
+use super::temporary::{is_live, place_folder, remove_flat_folder, sync_folder};
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
 use crate::{Error, Kind, Result, Shard, locks, look, setting};
 
@@ -165,8 +165,9 @@ fn complete(out: &Path, parent: &Path, record: &Record) -> Result<Complete> {
     let path = out.join(RECORD);
     std::fs::remove_file(&path).map_err(|e| Error::io(&path, "remove", e))?;
     sync_folder(out, out)?;
-    let small = record.small.iter().map(|(name, _)| out.join(name).metadata());
-    let small: u64 = small.flatten().map(|meta| meta.len()).sum();
+    let small = record.small.iter().map(|(name, _)| look::look(&out.join(name)));
+    let small: Vec<_> = small.collect::<Result<_>>()?;
+    let small: u64 = small.into_iter().flatten().map(|meta| meta.len()).sum();
     Ok(Complete {
         files: record.files.len() + record.small.len(),
         bytes: record.files.iter().map(|(_, bytes)| bytes).sum::<u64>() + small,
@@ -250,7 +251,7 @@ fn hold(folder: &Path) -> Result<File> {
     })?;
     let is_own = locks::try_lock(&file).map_err(|e| Error::io(&path, "lock", e))?;
     // It may have been finished between opening and locking.
-    if is_own && is_at(&file, &path) { Ok(file) } else { Err(busy()) }
+    if is_own && look::is_at(&file, &path)? { Ok(file) } else { Err(busy()) }
 }
 
 fn has(folder: &Path, name: &str, bytes: u64) -> Result<bool> {

@@ -4,7 +4,6 @@
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
@@ -148,14 +147,6 @@ pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => Ok(false),
         Err(e) => Err(e.into()),
-    }
-}
-
-/// Whether a path leads to an open file or folder.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
-        _ => false,
     }
 }
 

@@ -18,7 +18,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use super::directory::{Directory, broken};
 use crate::checkpoint::{MAX_HEADER, TensorInfo};
 use crate::output::AtomicFile;
 use crate::sync::lock;
-use crate::{Error, Kind, Result, locks, setting};
+use crate::{Error, Kind, Result, locks, look, setting};
 
 const MAGIC: &[u8; 8] = b"SWASTATE";
 
@@ -95,17 +95,9 @@ pub(super) fn open_locked(path: &Path) -> Result<Option<StateFile>> {
             continue;
         }
         // It may have been replaced between the opening and the locking.
-        if is_at(&file, path) {
+        if look::is_at(&file, path)? {
             return StateFile::read(path, file).map(Some);
         }
-    }
-}
-
-/// Whether a path leads to an open file.
-pub(super) fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::metadata(path)) {
-        (Ok(own), Ok(there)) => (own.dev(), own.ino()) == (there.dev(), there.ino()),
-        _ => false,
     }
 }
 
@@ -230,8 +222,8 @@ impl StateFile {
     }
 
     /// Whether the path still leads to it.
-    pub fn is_in_place(&self) -> bool {
-        is_at(&self.file, &self.path)
+    pub fn is_in_place(&self) -> Result<bool> {
+        look::is_at(&self.file, &self.path)
     }
 }
 

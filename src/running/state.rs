@@ -372,7 +372,9 @@ impl RunningAverage {
         let handle = state.handle()?;
         let path = match &self.place {
             Place::Named(path) => {
-                if self.file.as_ref().is_some_and(|file| !file.is_in_place()) {
+                if let Some(file) = &self.file
+                    && !file.is_in_place()?
+                {
                     return Err(Error::changed("was replaced or removed while it was in use")
                         .at(path)
                         .remedy("begin again from what is there now"));
@@ -396,7 +398,7 @@ impl RunningAverage {
 
     /// After an error in the naming: whichever of the two files has the name is the state.
     fn reopen(&mut self, path: PathBuf, new: &File) -> Result<()> {
-        if super::file::is_at(new, &path) {
+        if look::is_at(new, &path)? {
             let new = new.try_clone().map_err(|e| Error::io(&path, "keep open", e))?;
             self.file = Some(StateFile::read(&path, new)?);
         }

@@ -1,8 +1,9 @@
 //! What is at a path. `Path::exists` and its like say no where they cannot tell, and a tool that takes a failing disk for an
 //! empty one overwrites what is there. Here that is an error.
 
-use std::fs::{Metadata, metadata, symlink_metadata};
+use std::fs::{File, Metadata, metadata, symlink_metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::{Error, Result};
@@ -47,6 +48,16 @@ pub fn is_folder(path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some_and(|meta| meta.is_dir()))
 }
 
+/// Whether an open file or folder is what is at a path.
+///
+/// # Errors
+/// `Io` where that cannot be told.
+pub fn is_at(open: &File, path: &Path) -> Result<bool> {
+    let own = open.metadata().map_err(|e| Error::io(path, "look at", e))?;
+    let identity = |meta: &Metadata| (meta.dev(), meta.ino());
+    Ok(look(path)?.is_some_and(|meta| identity(&meta) == identity(&own)))
+}
+
 fn found(path: &Path, looked: io::Result<Metadata>) -> Result<Option<Metadata>> {
     match looked {
         Ok(meta) => Ok(Some(meta)),
@@ -69,8 +80,11 @@ mod tests {
         // Below a file, and beside it, there is nothing.
         assert!(!exists(&own.join("below")).unwrap() && !exists(&own.with_extension("x")).unwrap());
         assert!(look_at_link(&own).unwrap().is_some());
+        let open = File::open(&own).unwrap();
+        assert!(is_at(&open, &own).unwrap() && !is_at(&open, own.parent().unwrap()).unwrap());
+        assert!(!is_at(&open, &own.with_extension("x")).unwrap());
         // A name that is longer than any file system takes.
         let long = Path::new("/").join("x".repeat(5000));
-        assert!(exists(&long).is_err() && !long.exists());
+        assert!(exists(&long).is_err() && is_at(&open, &long).is_err() && !long.exists());
     }
 }
