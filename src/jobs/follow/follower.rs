@@ -1,23 +1,19 @@
 //! The loop: look, update, say so, wait.
 
+mod ready;
+mod update;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::watch::Watch;
-use super::{Ended, Follow, Followed, Stop, Update, command};
-use crate::checkpoint::Checkpoint;
-use crate::jobs::accumulate::{refuse_repetitions, say_repeated, say_state, say_wrote, target};
-use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
+use super::{Ended, Follow, Followed, Stop, Update};
+use crate::jobs::StateSize;
+use crate::jobs::accumulate::{refuse_repetitions, target};
 use crate::output::{check_target, check_targets};
 use crate::running::{RunningAverage, Stamp};
-use crate::schemes::Profiles;
-use crate::select::{Criteria, base_name, folder_of, last_number, natural, so_far};
-use crate::text::marked;
-use crate::{Error, Kind, Progress, Result, Unit, look, setting};
-
-/// Pauses before an update that failed for lack of space is tried again.
-const RETRY: u32 = 15;
+use crate::{Error, Kind, Progress, Result, look, setting};
 
 pub(super) struct Follower<'f> {
     options: &'f Follow,
@@ -225,10 +221,6 @@ impl<'f> Follower<'f> {
         self.watch.read();
     }
 
-    fn folders(&self) -> Vec<PathBuf> {
-        self.options.checkpoints.iter().map(|argument| folder_of(argument)).collect()
-    }
-
     /// Whether a pattern reaches into folders that it does not name.
     fn is_deep(&self) -> bool {
         let is_pattern = |folder: &Path| folder.to_string_lossy().contains(['*', '?', '[']);
@@ -261,289 +253,6 @@ impl<'f> Follower<'f> {
             self.progress.note(&line);
             self.said.insert(line);
         }
-    }
-
-    /// Looks at what is there; returns what is complete and not counted, in natural order.
-    fn look(&mut self) -> Result<Vec<(PathBuf, Stamp)>> {
-        for folder in self.folders() {
-            self.watch.cover(&folder);
-        }
-        self.watch.read();
-        self.mark();
-        let Follow { checkpoints, criteria, .. } = self.options;
-        let counted = self.counted();
-        let found = match so_far(checkpoints, criteria, &counted) {
-            Ok(found) => found,
-            // A name may tell its number only beside another; later ones may be those of something else.
-            Err(e)
-                if e.kind() == Kind::Io
-                    || self.updates > 0
-                    || !counted.is_empty()
-                    || self.is_first_name() =>
-            {
-                self.note_once(format!("note: {}; waiting", e.message(&marked)));
-                return Ok(vec![]);
-            }
-            Err(e) => return Err(e),
-        };
-        let own = [Some(&self.options.output.path), self.options.state.as_ref()];
-        let own: Vec<PathBuf> =
-            own.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();
-        let is_own = |path: &Path| path.canonicalize().is_ok_and(|path| own.contains(&path));
-        let before = self.waiting.len();
-        // What was refused is said at the end, whether or not it is still there.
-        let is_refused =
-            |waiting: &Waiting| waiting.fault.as_ref().is_some_and(|(e, _)| !may_pass(e));
-        let order = |a: &Path, b: &Path| {
-            natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b))
-        };
-        self.waiting.retain(|path, waiting| {
-            is_refused(waiting) || found.binary_search_by(|other| order(other, path)).is_ok()
-        });
-        let mut is_active = self.waiting.len() != before;
-        let mut ready = vec![];
-        for path in found {
-            if self.settled.contains(&path) || is_own(&path) {
-                continue;
-            }
-            let renamed = self.watch.was_renamed(&path);
-            let opened = Checkpoint::open_with(&path, &self.options.take);
-            let is_new = !self.waiting.contains_key(&path);
-            let waiting = self.waiting.entry(path.clone()).or_default();
-            let checkpoint = match opened {
-                Ok(checkpoint) => checkpoint,
-                Err(e) => {
-                    is_active |= is_new || waiting.stamp.is_some();
-                    let line = (!may_pass(&e))
-                        .then(|| format!("note: {}: not counted", e.message(&marked)));
-                    (waiting.stamp, waiting.fault) = (None, Some((e, None)));
-                    line.into_iter().for_each(|line| self.note_once(line));
-                    continue;
-                }
-            };
-            let stamp = Stamp::of(&checkpoint);
-            if matches!(&self.sum, Sum::Running(running) if running.has(&checkpoint)) {
-                self.waiting.remove(&path);
-                self.settled.insert(path);
-                continue;
-            }
-            let is_same = waiting.stamp == Some(stamp);
-            is_active |= !is_same;
-            waiting.stamp = Some(stamp);
-            match &waiting.fault {
-                Some((_, Some(faulty))) if *faulty == stamp => continue,
-                _ => waiting.fault = None,
-            }
-            if renamed || is_same {
-                ready.push((path, stamp));
-            }
-        }
-        if is_active {
-            self.active = Instant::now();
-        }
-        if let Some(until) = self.options.until {
-            ready.truncate(until.get() - self.count());
-        }
-        Ok(ready)
-    }
-
-    /// Whether there is one name so far at most.
-    fn is_first_name(&self) -> bool {
-        let anything = Criteria::default();
-        so_far(&self.options.checkpoints, &anything, &[]).is_ok_and(|found| found.len() <= 1)
-    }
-
-    /// Counts what is complete. What is wrong with a checkpoint leaves it out; None if nothing was counted.
-    fn update(&mut self, mut ready: Vec<(PathBuf, Stamp)>) -> Result<Option<Update>> {
-        let started = Instant::now();
-        while !ready.is_empty() {
-            let paths: Vec<PathBuf> = ready.iter().map(|(path, _)| path.clone()).collect();
-            match self.count_them(&ready, &paths, started) {
-                Ok(update) => {
-                    self.not_before = None;
-                    self.active = Instant::now();
-                    self.mark();
-                    return Ok(update);
-                }
-                Err(e) => {
-                    self.progress.end();
-                    if let Some(i) = paths.iter().position(|path| is_about(&e, path)) {
-                        let (path, stamp) = ready.remove(i);
-                        if !may_pass(&e) {
-                            self.note_once(format!("note: {}: not counted", e.message(&marked)));
-                        }
-                        // What changed is looked at afresh.
-                        let fault = (e.kind() != Kind::Changed).then_some((e, Some(stamp)));
-                        self.waiting
-                            .insert(path, Waiting { stamp: fault.as_ref().map(|_| stamp), fault });
-                        continue;
-                    }
-                    if !matches!(e.kind(), Kind::NoSpace | Kind::Io) || self.stop.is_set() {
-                        return Err(e);
-                    }
-                    // State and output are as they were.
-                    self.note_once(format!(
-                        "note: {}: the update will be tried again",
-                        e.message(&marked)
-                    ));
-                    self.not_before = Some(Instant::now() + RETRY * self.options.pause);
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    fn count_them(
-        &mut self,
-        ready: &[(PathBuf, Stamp)],
-        paths: &[PathBuf],
-        started: Instant,
-    ) -> Result<Option<Update>> {
-        let Follow { output, options, take, .. } = self.options;
-        let progress = self.progress;
-        let inputs = Checkpoint::open_all(paths, take)?;
-        for (input, (path, stamp)) in inputs.iter().zip(ready) {
-            if Stamp::of(input) != *stamp {
-                return Err(Error::changed("was written to after it was complete").at(path));
-            }
-        }
-        if self.updates == 0 {
-            say_taken(progress, &inputs);
-            say_averages(progress, &inputs);
-        }
-        let (added, written, inside, state) = match &mut self.sum {
-            Sum::Running(running) => {
-                self.layers = inputs[0].batchnorm_layers().len();
-                let target = target(output, take)?;
-                let how = (output.dtype.or(options.dtype), !options.no_verify);
-                progress.begin("averaging", running.bytes_to_read(&inputs), 0, Unit::Bytes);
-                // What it replaces is its own, which was checked at the beginning, or the last update's.
-                let force = self.options.force
-                    || self.updates > 0
-                    || running.is_own_output(&output.path, paths);
-                let added =
-                    running.add(inputs, &target, force, how, &|bytes| progress.advance(bytes))?;
-                progress.end();
-                for (path, first) in &added.repeated {
-                    say_repeated(progress, path, first);
-                }
-                let repeated = added.repeated.into_iter().map(|(path, _)| path);
-                let settled: Vec<PathBuf> = added.counted.iter().cloned().chain(repeated).collect();
-                let state = StateSize::of(running, self.options.state.as_deref());
-                let inside: Vec<PathBuf> =
-                    running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect();
-                for path in settled {
-                    self.waiting.remove(&path);
-                    self.settled.insert(path.clone());
-                    self.unmarked.push(path);
-                }
-                let Some(wrote) = added.written else { return Ok(None) };
-                say_wrote(progress, &wrote);
-                if self.said.insert("size".into()) {
-                    say_state(progress, &state);
-                }
-                (added.counted, (wrote.bytes, wrote.nonfinite), inside, Some(state))
-            }
-            Sum::Window { complete, current } => {
-                let mut all = [&complete[..], paths].concat();
-                all.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-                all.dedup();
-                let mut there: Vec<PathBuf> = vec![];
-                for path in &all {
-                    if look::exists(path)? {
-                        there.push(path.clone());
-                    }
-                }
-                drop(inputs);
-                let Criteria { last, allow_duplicates, .. } = self.options.criteria;
-                let averaged = average(
-                    &Average {
-                        checkpoints: there,
-                        // What is followed is in order by its names, whatever is in them.
-                        criteria: Criteria {
-                            last,
-                            allow_duplicates,
-                            by_position: true,
-                            ..Criteria::default()
-                        },
-                        take: take.clone(),
-                        profiles: Profiles::default(),
-                        options: options.clone(),
-                        outputs: vec![output.clone()],
-                        force: self.options.force || self.updates > 0,
-                        dry_run: false,
-                    },
-                    progress,
-                )?;
-                self.layers = averaged.batchnorm_layers;
-                let window = averaged.inputs;
-                let added = window.iter().filter(|path| !current.contains(path)).cloned().collect();
-                (*complete, *current) = (all, window.clone());
-                for path in paths {
-                    self.waiting.remove(path);
-                    self.settled.insert(path.clone());
-                    self.unmarked.push(path.clone());
-                }
-                let written = averaged.outputs.into_iter().next().expect("one output");
-                (added, (written.bytes, written.nonfinite), window, None)
-            }
-        };
-        Ok(Some(Update {
-            output: output.path.clone(),
-            count: inside.len(),
-            added,
-            newest: self.newest(&inside),
-            bytes: written.0,
-            state,
-            nonfinite: written.1,
-            batchnorm_layers: self.layers,
-            seconds: started.elapsed().as_secs_f64(),
-        }))
-    }
-
-    fn newest(&self, inside: &[PathBuf]) -> String {
-        match (last_number(inside, self.options.criteria.number.as_ref()), inside.last()) {
-            (Some(number), _) => number.to_string(),
-            (None, Some(path)) => base_name(path),
-            (None, None) => String::new(),
-        }
-    }
-
-    /// Marks what was counted, for the trainer to see. What cannot be marked now will be later.
-    fn mark(&mut self) {
-        let Some(folder) = &self.options.ack else { return self.unmarked.clear() };
-        let mut fault = None;
-        self.unmarked.retain(|path| {
-            let marker = folder.join(base_name(path));
-            let made = std::fs::OpenOptions::new().create(true).append(true).open(&marker);
-            let failed = made.map_err(|e| Error::io(&marker, "create", e)).err();
-            let is_left = failed.is_some();
-            fault = fault.take().or(failed);
-            is_left
-        });
-        if let Some(e) = fault {
-            self.note_once(format!("note: {}: it will be tried again", e.message(&marked)));
-        }
-    }
-
-    /// Runs the command.
-    fn command(&mut self) {
-        let Some(line) = &self.options.exec else { return };
-        let inside = match &self.sum {
-            Sum::Running(_) => self.counted(),
-            Sum::Window { current, .. } => current.clone(),
-        };
-        let environment = [
-            ("SWA_OUTPUT", self.options.output.path.clone().into_os_string()),
-            ("SWA_COUNT", inside.len().to_string().into()),
-            ("SWA_NEWEST", self.newest(&inside).into()),
-        ];
-        if let Err(what) = command::run(line, &environment, self.stop) {
-            self.failed_commands += 1;
-            self.progress.note(&format!("note: the command after the update {what}: `{line}`"));
-        }
-        self.active = Instant::now();
     }
 
     fn end(self, ended: Ended) -> Result<Followed> {
@@ -587,9 +296,4 @@ impl<'f> Follower<'f> {
             seconds: self.started.elapsed().as_secs_f64(),
         })
     }
-}
-
-/// Whether an error names a checkpoint, or a file in it.
-fn is_about(error: &Error, path: &Path) -> bool {
-    error.file().is_some_and(|file| file.starts_with(path))
 }
