@@ -75,11 +75,8 @@ impl Schedule {
         match self.shape {
             Shape::Constant => self.lr,
             Shape::Decay => {
-                let (until, last) = match self.swa_start {
-                    Some(start) => (start, self.swa_lr / self.lr),
-                    None => (self.epochs, 0.01),
-                };
-                let t = epoch as f64 / until as f64;
+                let last = self.swa_start.map_or(0.01, |_| self.swa_lr / self.lr);
+                let t = self.decayed(epoch);
                 self.lr
                     * if t <= 0.5 {
                         1.0
@@ -142,12 +139,17 @@ impl Schedule {
         (0..self.epochs.min(other.epochs)).take_while(same).count()
     }
 
-    /// How many epochs at the beginning have the first rate throughout, if a lower one follows.
+    /// How far the decay is, from 0 on; it ends at 1, or goes on at its last rate.
+    fn decayed(&self, epoch: usize) -> f64 {
+        epoch as f64 / self.swa_start.unwrap_or(self.epochs) as f64
+    }
+
+    /// How many epochs at the beginning have the first rate by the decay's form, whatever rate follows.
     pub(crate) fn level(&self) -> Option<usize> {
         if self.shape != Shape::Decay {
             return None;
         }
-        let level = (0..self.epochs).take_while(|&epoch| self.rate(epoch, 0, 1) == self.lr).count();
+        let level = (0..self.epochs).take_while(|&epoch| self.decayed(epoch) <= 0.5).count();
         (level < self.epochs).then_some(level)
     }
 
@@ -247,6 +249,9 @@ mod tests {
         assert_eq!(sgd.level(), Some(51));
         assert_eq!(swa.in_common(&sgd, 7), 41);
         assert_eq!(sgd.in_common(&swa, 7), 41);
+        // Averaged at the first rate.
+        let steady = Schedule::new(Shape::Decay, (0.1, Some(0.1)), 150, Some(81), 1).unwrap();
+        assert_eq!((steady.level(), steady.in_common(&sgd, 7)), (Some(41), 51));
         // A longer run of the same schedule: all of the shorter one.
         let longer = schedule(Shape::Decay, 200, Some(81), 1);
         assert_eq!(longer.in_common(&swa, 7), 150);
