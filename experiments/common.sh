@@ -64,13 +64,15 @@ budgets() {
         "swa-$1/ckpt_$(printf %04d "$5").safetensors"
 }
 
-# landscapes RUN FIRST MIDDLE LAST: what surrounds the optima of seed 1 of an experiment with `budgets` (figures 1, 3, 4 and 5
-# of Izmailov et al. 2018): rays from the average and from SGD, in absolute and in relative distance; the plane of three
+# landscapes RUN FIRST MIDDLE LAST: what surrounds the optima of the first of $SEEDS of an experiment with `budgets` (figures 1,
+# 3, 4 and 5 of Izmailov et al. 2018): rays from the average and from SGD, in absolute and in relative distance; the plane of three
 # snapshots, epochs FIRST, MIDDLE and LAST, and that of where both runs began and ended; the line between the ends.
 landscapes() {
+    seed=${SEEDS%% *}
     cd "$base/$1"
-    snapshot() { echo "swa-1/ckpt_$(printf %04d "$1").safetensors"; }
-    swa=swa-1.5-1.safetensors swa_b=swa-1-1.safetensors sgd=sgd-1/results/last.safetensors sgd_more=sgd-1.5-1/results/last.safetensors
+    snapshot() { echo "swa-$seed/ckpt_$(printf %04d "$1").safetensors"; }
+    swa=swa-1.5-$seed.safetensors swa_b=swa-1-$seed.safetensors
+    sgd=sgd-$seed/results/last.safetensors sgd_more=sgd-1.5-$seed/results/last.safetensors
     draw rays rays "$swa" "$sgd" "$sgd_more"
     draw rays-norm rays "$swa" "$sgd" "$sgd_more" --units norm
     draw snapshots plane "$(snapshot "$2")" "$(snapshot "$3")" "$(snapshot "$4")" --project "$swa"

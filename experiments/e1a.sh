@@ -3,7 +3,7 @@
 # B = 100 epochs; SGD at 1 and 1.5 B, SWA at 1, 1.25 and 1.5 B; the rate of averaging was chosen by e1a-rate.sh.
 . "$(dirname "$0")/common.sh"
 samples=10000 pixels="--preset cifar-vgg16"
-recipe="$pixels --samples $samples --arch vgg-cifar-16-bn --width 16 --lr 0.05 --wd 5e-4 --eval-every 5"
+recipe="$pixels --samples $samples --arch vgg-cifar-16-bn --width 16 --precision bf16 --lr 0.05 --wd 5e-4 --eval-every 5"
 
 runs() {
     echo "swa $recipe --epochs 150 --swa-start 81 --swa-lr 0.02"

@@ -3,7 +3,7 @@
 # B = 48 epochs; SGD at 1 and 1.5 B, SWA at 1, 1.25 and 1.5 B; the rate of averaging was chosen by e1b-rate.sh.
 . "$(dirname "$0")/common.sh"
 samples=10000 pixels="--preset cifar10"
-recipe="$pixels --samples $samples --arch preresnet-20 --lr 0.1 --wd 3e-4 --eval-every 6"
+recipe="$pixels --samples $samples --arch preresnet-20 --precision bf16 --lr 0.1 --wd 3e-4 --eval-every 6"
 
 runs() {
     echo "swa $recipe --epochs 72 --swa-start 41 --swa-lr 0.05"

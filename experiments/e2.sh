@@ -3,7 +3,7 @@
 # triangle of two epochs from epoch 81 on; snapshot ensembles (Huang et al. 2017): five cosines in the budget of SGD.
 . "$(dirname "$0")/common.sh"
 samples=10000 pixels="--preset cifar-vgg16"
-recipe="$pixels --samples $samples --wd 5e-4 --swa-start 1"
+recipe="$pixels --samples $samples --precision bf16 --wd 5e-4 --swa-start 1"
 
 runs() {
     echo "fge $recipe --init $base/e1a/swa-@/ckpt_0081.safetensors --epochs 20 --schedule triangle --cycle 2 --lr 0.05 --swa-lr 0.005"

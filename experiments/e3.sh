@@ -3,7 +3,7 @@
 # averaged from epoch 28 of 60 on, beside SGD that decays over the same 60 epochs.
 . "$(dirname "$0")/common.sh"
 samples=10000 pixels="--preset cifar10"
-recipe="$pixels --samples $samples --arch wideresnet-10-2 --wd 5e-4 --epochs 60 --eval-every 5"
+recipe="$pixels --samples $samples --arch wideresnet-10-2 --precision bf16 --wd 5e-4 --epochs 60 --eval-every 5"
 
 runs() {
     echo "constant $recipe --schedule constant --lr 0.05 --swa-start 28"

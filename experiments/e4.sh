@@ -5,7 +5,7 @@
 samples=10000 pixels="--preset cifar-vgg16"
 
 runs() {
-    echo "tuned $pixels --samples $samples --init $base/e1a/sgd-@/results/last.safetensors --wd 5e-4" \
+    echo "tuned $pixels --samples $samples --precision bf16 --init $base/e1a/sgd-@/results/last.safetensors --wd 5e-4" \
         "--epochs 10 --schedule sawtooth --cycle 1 --lr 0.01 --swa-lr 0.0001 --swa-start 1 --eval-every 1"
 }
 

@@ -3,6 +3,7 @@
 
 From evaluations (`models-SEED.json`), a row a model: test accuracy and NLL, mean ± standard deviation over the seeds (of a
 sample, n − 1); the difference from the first row, image by image of the same seed, and McNemar's exact p of each seed.
+From evaluations of ensembles (`KIND-SEED.json`), the same for each ensemble, and for its snapshots one by one, on average.
 From logs alone, where rates were chosen, a row a run: accuracy and NLL on the images held out, of the model and of the average."""
 
 import json
@@ -21,6 +22,16 @@ NAMES = {
     "swa-1.25": "SWA, 1.25 B",
     "swa-1.5": "SWA, 1.5 B",
     "swa": "last snapshot",
+    "constant": "last snapshot",
+    "tuned": "last snapshot",
+    "swa-5": "SWA, 5 cycles",
+    "swa-10": "SWA, 10 cycles",
+}
+
+ENSEMBLES = {
+    "fge": "fast geometric ensembling",
+    "snapshots": "snapshots of SWA's run",
+    "cosine": "snapshots of cosine cycles",
 }
 
 
@@ -30,13 +41,16 @@ def spread(values, digits):
 
 
 def run_of(model, seed):
-    """`swa-1.5-3.safetensors`, of seed 3, is `swa-1.5`; `sgd-3/results/last.safetensors` is `sgd`."""
-    return re.sub(rf"-{seed}(\.safetensors|/.*)$", "", model)
+    """`swa-1.5-3.safetensors`, of seed 3, is `swa-1.5`; `../e1a/sgd-3/results/last.safetensors` is `sgd`."""
+    return re.sub(rf"-{seed}(\.safetensors|/.*)$", "", re.sub(r"^\.\./[^/]*/", "", model))
 
 
 def table(name):
     evaluations = sorted((HERE / name).glob("models-*.json"))
-    return of_evaluations(evaluations) if evaluations else of_logs(name)
+    ensembles = [path for kind in ENSEMBLES for path in sorted((HERE / name).glob(f"{kind}-*.json"))]
+    if evaluations:
+        return of_evaluations(evaluations)
+    return of_ensembles(ensembles) if ensembles else of_logs(name)
 
 
 def of_logs(name):
@@ -57,14 +71,39 @@ def of_logs(name):
 def of_evaluations(evaluations):
     rows = {}
     for path in evaluations:
-        seed = path.stem.split("-")[-1]
         for model in json.loads(path.read_text())["models"]:
-            rows.setdefault(run_of(model["model"], seed), []).append(model)
-    seeds = ", ".join(path.stem.split("-")[-1] for path in evaluations)
-    lines = [f"Seeds {seeds}; {next(iter(rows.values()))[0]['n']} test images.", ""]
+            run = run_of(model["model"], seed_of(path))
+            rows.setdefault(NAMES.get(run, run), {})[seed_of(path)] = model
+    return of_rows(rows)
+
+
+def of_ensembles(evaluations):
+    rows = {}
+    for path in evaluations:
+        report, kind = json.loads(path.read_text()), path.stem.rsplit("-", 1)[0]
+        references, members = report["models"][:2], report["models"][2:]
+        for model in references:
+            run = run_of(model["model"], seed_of(path))
+            # They stand in the evaluation of each kind.
+            rows.setdefault(NAMES.get(run, run), {})[seed_of(path)] = model
+        mean = {key: statistics.mean(m[key] for m in members) for key in ("top1", "nll")}
+        for number, model in (("one alone", mean), (f"{len(members)} together", report["ensemble"])):
+            rows.setdefault(f"{ENSEMBLES[kind]}, {number}", {})[seed_of(path)] = model
+    return of_rows(rows)
+
+
+def seed_of(path):
+    return path.stem.rsplit("-", 1)[1]
+
+
+def of_rows(rows):
+    """`rows`: by name, then by seed, a model's figures."""
+    first = next(iter(rows.values()))
+    lines = [f"Seeds {', '.join(sorted(first))}; {next(iter(first.values()))['n']} test images.", ""]
     lines += ["| model | accuracy, % | NLL | difference, points | p a seed |", "|---|---|---|---|---|"]
-    for run, models in rows.items():
-        cells = [NAMES.get(run, run), spread([m["top1"] for m in models], 2), spread([m["nll"] for m in models], 4)]
+    for name, by_seed in rows.items():
+        models = [by_seed[seed] for seed in sorted(by_seed)]
+        cells = [name, spread([m["top1"] for m in models], 2), spread([m["nll"] for m in models], 4)]
         if "difference" in models[0]:
             cells += [spread([m["difference"] for m in models], 2), ", ".join(f"{m['mcnemar_p']:.2g}" for m in models)]
         else:
