@@ -35,7 +35,7 @@ FASHION = ROOT / "fixtures/fashion-mnist"
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 sys.path.insert(0, str(FASHION))
 from checkpoints import machine  # noqa: E402
-from train import PreResNet, normalise, read_idx  # noqa: E402
+from network import PreResNet, normalise, read_idx  # noqa: E402
 
 PIXELS = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(224)])
 
@@ -44,7 +44,7 @@ class Fashion:
     name, batch = "PreResNet-8, 10,000 images of 28×28", 128
 
     def __init__(self, folder):
-        self.model, self.folder = FASHION / "ckpt_0040.safetensors", folder
+        self.model, self.folder = FASHION / "ckpt_0240.safetensors", folder
         self.train = self.test = FASHION
         self.flags = ["--preset", "fashion-mnist", "--batch-size", str(self.batch)]
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Times training in swa-train against PyTorch, in turn, each on one core and one thread.
 
-    VENV/bin/python tests/bench/training.py [--minutes 6] [--pairs 5]    # VENV: fixtures/fashion-mnist/requirements.txt
+    VENV/bin/python tests/bench/training.py [--minutes 12] [--pairs 5]    # VENV: fixtures/fashion-mnist/requirements.txt
 
 Networks of CIFAR's size on IMAGES JPEGs of 32×32, batch 128, padding, random crop and flip, SGD with momentum. Ours: the seconds
 of three epochs less those of one, divided by two: start, validation and the end are left out. PyTorch, eager, channels last:
 - an epoch of an ImageFolder with torchvision's transforms on Pillow, in the same process;
 - as many steps on a batch that lies in memory, normalised: no decoding, no augmentation.
-Prints Markdown.
+In fp32, and in bf16: `--precision bf16` beside `torch.autocast`. Prints Markdown.
 """
 
 import argparse
@@ -74,12 +74,13 @@ def write_images(folder):
         Image.fromarray(smooth).resize((32, 32), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def theirs(build, batches):
+def theirs(build, batches, precision):
     network = build().to(memory_format=torch.channels_last).train()
     sgd = torch.optim.SGD(network.parameters(), 0.05, 0.9, weight_decay=5e-4)
     started = time.perf_counter()
     for x, y in batches:
-        loss = F.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)), y)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = F.cross_entropy(network(x.contiguous(memory_format=torch.channels_last)), y)
         sgd.zero_grad()
         loss.backward()
         sgd.step()
@@ -87,11 +88,12 @@ def theirs(build, batches):
     return time.perf_counter() - started
 
 
-def ours(arch, data, folder):
+def ours(arch, data, folder, precision):
     def run(epochs):
         with tempfile.TemporaryDirectory(dir=folder) as run:
             flags = ["--samples", str(IMAGES), "--hold-out", str(HELD_OUT), "--batch-size", str(BATCH), "--threads", "1"]
             flags += ["--epochs", str(epochs), "--lr", "0.05", "--eval-every", "100", "--preset", "cifar10", "--quiet"]
+            flags += ["--precision", precision]
             started = time.perf_counter()
             subprocess.run([BIN / "swa-train", f"{run}/run", "--data", data, *arch, *flags], check=True, stdout=subprocess.DEVNULL)
             return time.perf_counter() - started
@@ -102,12 +104,12 @@ def ours(arch, data, folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=5, help="at most, for each row")
-    parser.add_argument("--minutes", type=float, default=6, help="for all")
+    parser.add_argument("--minutes", type=float, default=12, help="for all")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print(f"{machine()}, one core, torch {torch.__version__}, fp32, interleaved pairs, medians\n")
+    print(f"{machine()}, one core, torch {torch.__version__}, interleaved pairs, medians\n")
     print("| network | PyTorch's images | ours | PyTorch | times as fast, pair by pair (range) | pairs |")
     print("|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -123,14 +125,19 @@ def main():
             ("PreResNet-20", ["--arch", "preresnet-20"], preresnet),
             ("VGG16 with batchnorm, a quarter as wide", ["--arch", "vgg-cifar-16-bn", "--width", "16"], vgg),
         ]
-        for name, arch, build in cases:
-            for label, batches in (
-                ("ImageFolder", lambda: torch.utils.data.DataLoader(images, BATCH, shuffle=True)),
-                ("a batch in memory", lambda: [memory] * (IMAGES // BATCH)),
-            ):
-                minutes = arguments.minutes / 4
-                times = paired(lambda: ours(arch, data, folder), lambda: theirs(build, batches()), arguments.pairs, minutes)
-                row(name, label, times, lambda t: f"{IMAGES / t:.0f} images/s")
+        sources = [
+            ("ImageFolder", lambda: torch.utils.data.DataLoader(images, BATCH, shuffle=True)),
+            ("a batch in memory", lambda: [memory] * (IMAGES // BATCH)),
+        ]
+        rows = [(precision, *case, *source) for precision in ("fp32", "bf16") for case in cases for source in sources]
+        for precision, name, arch, build, label, batches in rows:
+            times = paired(
+                lambda: ours(arch, data, folder, precision),
+                lambda: theirs(build, batches(), precision),
+                arguments.pairs,
+                arguments.minutes / len(rows),
+            )
+            row(f"{name}, {precision}", label, times, lambda t: f"{IMAGES / t:.0f} images/s")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ fn add(shard: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 fn the_tools_name_the_bad_images_of_a_shard_and_count_the_others() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("a-0.tar"), shard()).unwrap();
-    let model = fixtures().join("fashion-mnist/ckpt_0040.safetensors");
+    let model = fixtures().join("fashion-mnist/ckpt_0240.safetensors");
     let flags = ["--preset", "fashion-mnist", "--resize", "28", "--crop", "28", "--data"];
     let eval = || {
         let mut command = swa_eval();

@@ -18,7 +18,7 @@ fn fashion() -> PathBuf {
 }
 
 fn snapshot() -> PathBuf {
-    fashion().join("ckpt_0040.safetensors")
+    fashion().join("ckpt_0240.safetensors")
 }
 
 /// swa-bn-update on 300 images.

@@ -16,7 +16,7 @@ fn fashion() -> PathBuf {
 }
 
 fn snapshot() -> PathBuf {
-    fashion().join("ckpt_0040.safetensors")
+    fashion().join("ckpt_0240.safetensors")
 }
 
 /// A folder of its own, where the tools leave their files, temporary ones included.
@@ -76,7 +76,7 @@ fn statistics_of_several_processes_have_the_bytes_of_one() {
 #[test]
 fn an_evaluation_by_several_processes_is_that_of_one() {
     let scene = Scene::new();
-    let last = fashion().join("ckpt_0039.safetensors");
+    let last = fashion().join("ckpt_0232.safetensors");
     let more = [last.to_str().unwrap(), "--ensemble"];
     let without_time = |mut report: Value| {
         for key in ["seconds", "images_per_second", "limit", "speed", "batch_size", "decoding"] {

@@ -190,7 +190,7 @@ fn table(path: &Path) -> Vec<BTreeMap<String, String>> {
 fn the_files_say_what_the_logits_say() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let models = [model("sgd.safetensors"), model("ckpt_0040.safetensors")];
+    let models = [model("sgd.safetensors"), model("ckpt_0240.safetensors")];
     let mut command = eval(&models);
     for (flag, file) in [
         ("--per-class", "classes.csv"),
@@ -513,7 +513,7 @@ fn guessing_is_remarked_upon() {
 fn models_that_take_turns_give_the_same_files() {
     let dir = tempfile::tempdir().unwrap();
     let models =
-        ["sgd", "ckpt_0039", "ckpt_0040"].map(|name| model(&format!("{name}.safetensors")));
+        ["sgd", "ckpt_0232", "ckpt_0240"].map(|name| model(&format!("{name}.safetensors")));
     let names = ["classes.csv", "confusion.csv", "p.csv", "r.svg", "logits.safetensors"];
     let run = |name: &str, extra: &[&str]| {
         let folder = dir.path().join(name);

@@ -22,7 +22,7 @@ fn a_model_is_recomputed_and_evaluated() {
     let dir = tempfile::tempdir().unwrap();
     let data = fixtures().join("fashion-mnist");
     let data = data.to_str().unwrap();
-    let snapshot = format!("{data}/ckpt_0040.safetensors");
+    let snapshot = format!("{data}/ckpt_0240.safetensors");
     let output = dir.path().join("bn.safetensors");
     let output = output.to_str().unwrap();
 

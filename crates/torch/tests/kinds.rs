@@ -26,7 +26,7 @@ fn eval(model: &Path, extra: &[&str]) -> Command {
 fn errors_have_kinds() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    let model = fixtures().join("fashion-mnist/ckpt_0040.safetensors");
+    let model = fixtures().join("fashion-mnist/ckpt_0240.safetensors");
     let other = path("other.safetensors");
     save(&other, &[f32s("x", &[1.0, 2.0])]);
 

@@ -33,7 +33,7 @@ fn snapshot(epoch: usize) -> PathBuf {
 
 /// The command on three snapshots, for a plane.
 fn plane(dir: &Path) -> assert_cmd::Command {
-    of("plane", dir, &[snapshot(31), snapshot(36), snapshot(40)])
+    of("plane", dir, &[snapshot(136), snapshot(192), snapshot(240)])
 }
 
 fn few() -> impl Iterator<Item = &'static str> {
@@ -62,7 +62,7 @@ fn models_do_as_the_other_tools_say_and_so_do_their_points() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let images = ["--preset", "fashion-mnist", "--seed", "3", "--threads", "1"];
-    let models: Vec<PathBuf> = [31, 36, 40].map(snapshot).into();
+    let models: Vec<PathBuf> = [136, 192, 240].map(snapshot).into();
     let evaluated = |models: &[PathBuf], split: &str, samples: &str| -> Vec<Value> {
         let mut tool = swa_eval();
         tool.args(models).arg("--data").arg(fashion()).args(images);
@@ -81,7 +81,7 @@ fn models_do_as_the_other_tools_say_and_so_do_their_points() {
         [("keep", &models, "96"), ("recompute", &updated, "96"), ("recompute", &updated, "50")]
     {
         let mut tool = swa_landscape();
-        tool.arg("plane").args([31, 36, 40].map(snapshot)).arg("--data").arg(fashion());
+        tool.arg("plane").args([136, 192, 240].map(snapshot)).arg("--data").arg(fashion());
         tool.args(few().map(|value| value.to_string()).collect::<Vec<_>>().iter().enumerate().map(
             // The value of --train-samples.
             |(i, value)| if i == 9 { train } else { value },
@@ -122,7 +122,7 @@ fn shared_and_resumed_pictures_are_those_of_one_process() {
     let small = ["--grid", "3", "--project"];
     let draw = |more: &[&str]| {
         let mut tool = plane(dir.path());
-        tool.args(small).arg(snapshot(33)).args(more);
+        tool.args(small).arg(snapshot(152)).args(more);
         tool
     };
     let files = ["-o", "plain.json", "--svg", "plain.svg", "--csv", "plain.csv"];
@@ -162,8 +162,8 @@ fn shared_and_resumed_pictures_are_those_of_one_process() {
 
     // Ended after its first points, and gone on with.
     let mut tool = Command::new(binary("swa-landscape"));
-    tool.current_dir(dir.path()).arg("plane").args([31, 36, 40].map(snapshot));
-    tool.arg("--data").arg(fashion()).args(few()).args(small).arg(snapshot(33));
+    tool.current_dir(dir.path()).arg("plane").args([136, 192, 240].map(snapshot));
+    tool.arg("--data").arg(fashion()).args(few()).args(small).arg(snapshot(152));
     tool.args(["-o", "resumed.json", "--resume", "state"])
         .stderr(Stdio::null())
         .stdout(Stdio::null());
@@ -195,7 +195,7 @@ fn rays_are_the_same_for_all_models_and_reach_half_of_the_images() {
         json(tool.args(["--rays", "2", "--steps", "3"]).args(more))
     };
     // One model twice: what differs would be the direction.
-    let twice = rays(&[snapshot(40), snapshot(40)], &["--to", "6", "--wd", "0.001"]);
+    let twice = rays(&[snapshot(240), snapshot(240)], &["--to", "6", "--wd", "0.001"]);
     let points = twice["points"].as_array().unwrap();
     assert_eq!((points.len(), &twice["x"]), (12, &serde_json::json!([2.0, 4.0, 6.0])));
     for (a, b) in points[..3].iter().zip(&points[3..6]) {
@@ -212,16 +212,16 @@ fn rays_are_the_same_for_all_models_and_reach_half_of_the_images() {
     let regularised = points[2]["train_loss"].as_f64().unwrap() + 0.0005 * norm(&points[2]).powi(2);
     close(&points[2]["train_regularised"], &regularised.into(), 1e-12);
 
-    let found = rays(&[snapshot(40), fashion().join("sgd.safetensors")], &[]);
+    let found = rays(&[snapshot(240), fashion().join("sgd.safetensors")], &[]);
     for model in found["models"].as_array().unwrap() {
         assert!(model["half"].as_f64().unwrap() > 0.0, "{model}");
     }
     // In other units the same draws lead elsewhere.
-    let lengths = rays(&[snapshot(40)], &["--to", "0.3", "--units", "norm"]);
+    let lengths = rays(&[snapshot(240)], &["--to", "0.3", "--units", "norm"]);
     let step = 0.3 * norm(&lengths["models"][0]);
     let expected = (norm(&lengths["models"][0]).powi(2) + step * step).sqrt();
     assert!((norm(&lengths["points"][2]) - expected).abs() < 0.3);
-    let filters = rays(&[snapshot(40)], &["--to", "0.3", "--units", "filter"]);
+    let filters = rays(&[snapshot(240)], &["--to", "0.3", "--units", "filter"]);
     assert_eq!(filters["units"], "filter");
     assert_ne!(filters["points"][2]["norm"], lengths["points"][2]["norm"]);
 }
@@ -271,7 +271,7 @@ fn what_makes_no_picture_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     let out = ["--svg", "out.svg"];
-    let (a, b) = (snapshot(31), snapshot(40));
+    let (a, b) = (snapshot(136), snapshot(240));
     swa_avg().arg(&a).arg(&b).arg("-o").arg(path("middle.safetensors")).assert().success();
     let line = [a.clone(), b.clone(), path("middle.safetensors")];
     let parts = ["middle.safetensors", "that is no plane"];

@@ -16,7 +16,7 @@ fn fashion() -> PathBuf {
 }
 
 fn snapshot() -> PathBuf {
-    fashion().join("ckpt_0040.safetensors")
+    fashion().join("ckpt_0240.safetensors")
 }
 
 /// A folder of its own, where runs of the tools leave their files.
@@ -143,18 +143,18 @@ fn parts_that_are_not_those_of_a_pass_are_refused_by_name() {
     scene.part("1/3", "other", &[]);
     refused(&snapshot(), &["a", "other"], &["`other`", "it is part 1/3, not one of 2"]);
 
-    let stranger = fashion().join("ckpt_0039.safetensors");
+    let stranger = fashion().join("ckpt_0232.safetensors");
     let mut tool = swa_bn_update();
     tool.current_dir(scene.0.path()).arg(&stranger).arg("--data").arg(fashion());
     tool.args(with(&[("--shard", "1/2"), ("--save-stats", "other")])).arg("--force");
     tool.assert().success();
-    let models = ["ckpt_0039.safetensors", "ckpt_0040.safetensors"];
-    refused(&snapshot(), &["a", "other"], &["it is of ckpt_0039.safetensors, not of ckpt_0040"]);
+    let models = ["ckpt_0232.safetensors", "ckpt_0240.safetensors"];
+    refused(&snapshot(), &["a", "other"], &["it is of ckpt_0232.safetensors, not of ckpt_0240"]);
     refused(&stranger, &["a", "b"], &["`a`", models[1], models[0]]);
     // Other weights under the same name.
-    let path = scene.path("ckpt_0040.safetensors");
+    let path = scene.path("ckpt_0240.safetensors");
     fs::copy(&stranger, &path).unwrap();
-    refused(&path, &["a", "b"], &["`a`: ckpt_0040.safetensors had other weights"]);
+    refused(&path, &["a", "b"], &["`a`: ckpt_0240.safetensors had other weights"]);
 
     // What is no part, or damaged.
     fs::copy(snapshot(), scene.path("model")).unwrap();

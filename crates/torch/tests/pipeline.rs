@@ -13,7 +13,7 @@ fn fashion() -> PathBuf {
 
 /// Model, data and pixels of a quick run.
 fn quick(samples: usize) -> Vec<String> {
-    let model = fashion().join("ckpt_0040.safetensors").display().to_string();
+    let model = fashion().join("ckpt_0240.safetensors").display().to_string();
     let data = fashion().display().to_string();
     let samples = samples.to_string();
     let args = [&model, "--preset", "fashion-mnist", "--samples", &samples, "--data", &data];

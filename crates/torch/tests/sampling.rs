@@ -10,8 +10,9 @@ fn fashion() -> PathBuf {
     fixtures().join("fashion-mnist")
 }
 
+/// The shipped snapshots, of every eighth epoch, counted from 1.
 fn snapshots(numbers: std::ops::RangeInclusive<u32>) -> Vec<PathBuf> {
-    numbers.map(|n| fashion().join(format!("ckpt_{n:04}.safetensors"))).collect()
+    numbers.map(|n| fashion().join(format!("ckpt_{:04}.safetensors", 128 + 8 * n))).collect()
 }
 
 /// Held-out and training images of a quick run.
@@ -36,7 +37,7 @@ fn figure(row: &Value, name: &str) -> f64 {
 fn samples_have_statistics_of_their_own_and_are_averaged() {
     let dir = tempfile::tempdir().unwrap();
     let swag = [dir.path().join("swag.safetensors")];
-    average(&swag[0], &["--scheme", "swag:5"], &snapshots(31..=38));
+    average(&swag[0], &["--scheme", "swag:5"], &snapshots(1..=8));
     let report = json(&mut quick(&swag, &["--swag-samples", "3"]));
     assert_eq!((&report["deviations"], &report["bn_images"]), (&Value::from(5), &Value::from(300)));
     let (mean, together) = (&report["models"][0], &report["models"][1]);
@@ -65,14 +66,14 @@ fn samples_have_statistics_of_their_own_and_are_averaged() {
 fn without_scale_every_sample_is_the_mean_with_recomputed_statistics() {
     let dir = tempfile::tempdir().unwrap();
     let swag = [dir.path().join("swag.safetensors")];
-    average(&swag[0], &["--scheme", "swag:3"], &snapshots(31..=34));
+    average(&swag[0], &["--scheme", "swag:3"], &snapshots(1..=4));
     let report = json(&mut quick(&swag, &["--swag-samples", "2", "--swag-scale", "0"]));
     let (mean, together) = (&report["models"][0], &report["models"][1]);
     assert!((figure(mean, "nll") - figure(together, "nll")).abs() < 1e-9, "{report}");
     assert_eq!(figure(together, "only_first_right") + figure(together, "only_this_right"), 0.0);
     // That is what the two commands arrive at one after the other.
     let (plain, updated) = (dir.path().join("swa.safetensors"), dir.path().join("bn.safetensors"));
-    average(&plain, &[], &snapshots(31..=34));
+    average(&plain, &[], &snapshots(1..=4));
     let mut update = swa_bn_update();
     update.arg(&plain).arg("--data").arg(fashion()).args([
         "--preset",
@@ -90,7 +91,7 @@ fn without_scale_every_sample_is_the_mean_with_recomputed_statistics() {
 #[test]
 fn a_soup_is_the_mean_of_those_that_do_not_make_it_worse() {
     let dir = tempfile::tempdir().unwrap();
-    let mut candidates = snapshots(31..=34);
+    let mut candidates = snapshots(1..=4);
     candidates.push(fashion().join("sgd.safetensors"));
     let out = dir.path().join("soup.safetensors");
     let soup = ["--soup", out.to_str().unwrap()];
@@ -143,7 +144,7 @@ fn a_soup_is_the_mean_of_those_that_do_not_make_it_worse() {
 fn what_cannot_be_drawn_or_mixed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("soup.safetensors").display().to_string();
-    let two = snapshots(31..=32);
+    let two = snapshots(1..=2);
     let one = &two[..1];
     fails(&mut quick(one, &["--swag-samples", "2"]), 2, &["holds no moments to draw from"]);
     fails(&mut quick(&two, &["--swag-samples", "2"]), 2, &["--swag-samples takes one model"]);

@@ -37,7 +37,7 @@ fn help() {
 #[test]
 fn json() {
     let dir = folder();
-    let model = "fashion-mnist/ckpt_0040.safetensors";
+    let model = "fashion-mnist/ckpt_0240.safetensors";
     let preset = ["--preset", "fashion-mnist"];
     let run = |name: &str, command: Command, args: &[&str]| {
         let all = [&[model], &preset[..], args].concat();
@@ -56,7 +56,7 @@ fn json() {
     assert_snapshot!("train", rounded(&snapshot_json(training)));
 
     let mut line = swa_landscape();
-    let models = [31, 40].map(|epoch| format!("fashion-mnist/ckpt_{epoch:04}.safetensors"));
+    let models = [136, 240].map(|epoch| format!("fashion-mnist/ckpt_{epoch:04}.safetensors"));
     line.current_dir(dir.path()).arg("line").args(&models).args(["--data", "fashion-mnist"]);
     line.args(preset).args(["--points", "2", "--threads", "1", "--json"]);
     line.args(["--bn-samples", "200", "--train-samples", "200", "--test-samples", "200"]);

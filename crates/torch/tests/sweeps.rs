@@ -62,7 +62,7 @@ fn images(folder: &Path, split: &str, count: u32) {
 
 fn scene(way: Way) -> (tempfile::TempDir, Scene) {
     let dir = tempfile::tempdir().unwrap();
-    for (name, epoch) in [("m", 31), ("n", 40)] {
+    for (name, epoch) in [("m", 136), ("n", 240)] {
         let from = fixtures().join(format!("fashion-mnist/ckpt_{epoch:04}.safetensors"));
         std::fs::copy(from, dir.path().join(format!("{name}.safetensors"))).unwrap();
     }

@@ -108,7 +108,7 @@ mod tests {
     use swa_data::Preset;
     use swa_tools::checkpoint::Checkpoint;
 
-    const NAMES: [&str; 3] = ["sgd", "ckpt_0031", "ckpt_0040"];
+    const NAMES: [&str; 3] = ["sgd", "ckpt_0136", "ckpt_0240"];
 
     fn load(i: usize) -> Result<Model> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/fashion-mnist");
