@@ -13,7 +13,6 @@ use super::temporary::{
     self, Temporary, exchange, place_folder, remove_flat_folder, reserve, sync_folder,
 };
 use crate::formats::shards::model;
-use crate::store::local;
 use crate::store::names::base_name;
 use crate::{Error, Result, look};
 
@@ -146,7 +145,7 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     const TRAINER: [&str; 1] = ["trainer_state.json"];
     let own = model(folder)?.map(|model| base_name(&model.path));
     let mut names = Vec::new();
-    for name in local::names(folder).map_err(|e| Error::io(folder, "list", e))? {
+    for name in look::names(folder).map_err(|e| Error::io(folder, "list", e))? {
         let Ok(name) = name.into_string() else { continue };
         let kind = name.rsplit_once('.').map_or("", |(_, kind)| kind);
         let is_index = name.contains(".index.") || own.as_ref() == Some(&name);

@@ -339,12 +339,12 @@ impl Record {
 /// Removes what processes left behind: locks, and files that were not completed.
 fn remove_others(folder: &Path, record: &Record) -> Result<()> {
     let fail = |e| Error::io(folder, "list", e);
-    for entry in std::fs::read_dir(folder).map_err(fail)? {
-        let path = entry.map_err(fail)?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for name in look::names(folder).map_err(fail)? {
+        let path = folder.join(&name);
+        let name = name.to_string_lossy();
         let is_own = name == RECORD
-            || record.files.iter().any(|(own, _)| *own == name)
-            || record.small.iter().any(|(own, _)| *own == name);
+            || record.files.iter().any(|(own, _)| *own == *name)
+            || record.small.iter().any(|(own, _)| *own == *name);
         if is_own {
             continue;
         }

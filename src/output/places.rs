@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::formats::distributed;
 use crate::formats::shards::model;
-use crate::store::local;
 use crate::{Error, Kind, Result, look, setting};
 
 /// Fails if `path` cannot become an output file. To be called before any work is done.
@@ -119,7 +118,7 @@ pub(super) fn resolve_folder(path: &Path, force: bool) -> Result<(PathBuf, PathB
             return Err(exists_already(path));
         }
         // It goes as a whole, so nothing else may be in it.
-        let entries = local::names(&target).map_err(|e| Error::io(path, "list", e))?;
+        let entries = look::names(&target).map_err(|e| Error::io(path, "list", e))?;
         let mut replaceable =
             model(&target)?.is_some() || look::is_file(&target.join(distributed::METADATA))?;
         for name in &entries {

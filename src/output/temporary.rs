@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FallocateFlags, RenameFlags};
 
 use crate::process::temporary::{Registered, register};
-use crate::store::local;
-use crate::{Error, Kind, Result, locks, setting};
+use crate::{Error, Kind, Result, locks, look, setting};
 
 /// A path that is removed when this value is dropped, and by signal handlers until then.
 #[derive(Debug)]
@@ -218,7 +217,7 @@ fn temporaries(folder: &Path, target: &Path) -> Vec<PathBuf> {
             random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
         })
     };
-    let names = local::names(folder).unwrap_or_default();
+    let names = look::names(folder).unwrap_or_default();
     names.into_iter().map(|name| folder.join(name)).filter(is_one).collect()
 }
 
@@ -254,7 +253,7 @@ pub(super) fn remove_flat_folder(folder: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     };
-    let names = match local::names(folder) {
+    let names = match look::names(folder) {
         Ok(names) => names,
         Err(e) => return gone(Err(e)),
     };

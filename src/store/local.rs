@@ -3,23 +3,19 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use rustix::fs::{Dir, Mode, OFlags};
-
 use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use super::{Blob, COLD, Entry, EntryKind, Identity, Source, Store};
 use crate::process::sigbus::{self, Watched};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, look};
 
 #[derive(Debug)]
 pub(super) struct Local;
@@ -66,7 +62,9 @@ impl Store for Local {
 
     fn list(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let fail = |e| Error::io(folder, "read", e);
-        names(folder).map(|all| all.iter().map(|name| folder.join(name)).collect()).map_err(fail)
+        look::names(folder)
+            .map(|all| all.iter().map(|name| folder.join(name)).collect())
+            .map_err(fail)
     }
 
     fn matches(&self, pattern: &str) -> Result<Vec<PathBuf>> {
@@ -85,20 +83,6 @@ impl Store for Local {
     fn identity(&self, path: &Path) -> Option<Identity> {
         path.metadata().map(|meta| Identity(meta.dev(), meta.ino())).ok()
     }
-}
-
-/// The names in a folder, without `.` and `..`. The standard library's reader panics if the folder cannot be closed.
-pub(crate) fn names(folder: &Path) -> std::io::Result<Vec<OsString>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut names = vec![];
-    for entry in Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    Ok(names)
 }
 
 /// What tells one state of a file from another: device, inode, size and modification time.

@@ -1,10 +1,14 @@
 //! What is at a path. `Path::exists` and its like say no where they cannot tell, and a tool that takes a failing disk for an
 //! empty one overwrites what is there. Here that is an error.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, metadata, symlink_metadata};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{Dir, Mode, OFlags};
 
 use crate::{Error, Result};
 
@@ -58,6 +62,24 @@ pub fn is_at(open: &File, path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some_and(|meta| identity(&meta) == identity(&own)))
 }
 
+/// The names in a folder, without `.` and `..`, in no order. The standard library's reader panics if the folder cannot be
+/// closed.
+///
+/// # Errors
+/// Those of the file system.
+pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut names = vec![];
+    for entry in Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
 fn found(path: &Path, looked: io::Result<Metadata>) -> Result<Option<Metadata>> {
     match looked {
         Ok(meta) => Ok(Some(meta)),
@@ -80,6 +102,8 @@ mod tests {
         // Below a file, and beside it, there is nothing.
         assert!(!exists(&own.join("below")).unwrap() && !exists(&own.with_extension("x")).unwrap());
         assert!(look_at_link(&own).unwrap().is_some());
+        let names = names(own.parent().unwrap()).unwrap();
+        assert!(names.contains(&own.file_name().unwrap().into()) && !names.contains(&"..".into()));
         let open = File::open(&own).unwrap();
         assert!(is_at(&open, &own).unwrap() && !is_at(&open, own.parent().unwrap()).unwrap());
         assert!(!is_at(&open, &own.with_extension("x")).unwrap());

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, look};
 
 /// What a directory holds, one level deep, without hidden entries and litter; links are followed.
 pub(crate) struct Listing {
@@ -30,8 +30,7 @@ impl Listing {
         }
         let failed = |source| Error::io(dir, "list the directory", source);
         let mut listing = Listing { folders: vec![], files: vec![], dangling: vec![] };
-        for entry in std::fs::read_dir(dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
+        for name in look::names(dir).map_err(failed)? {
             if is_hidden(&name) || is_litter(&name) {
                 continue;
             }

@@ -17,7 +17,7 @@ use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden, is_litter};
 use crate::options::Options;
 use crate::text::grouped;
 use swa_base::text::printable;
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, panics};
 
 pub(super) const HOLDS: &str = "a folder with a sub-folder of images for each class";
 
@@ -94,6 +94,13 @@ pub(super) fn images_below(
     class: &OsStr,
     stem: fn(&OsStr) -> Option<&[u8]>,
 ) -> Result<Vec<PathBuf>> {
+    // The standard library panics where a folder cannot be closed.
+    let lost =
+        || Error::io(dir, "list the directory", std::io::Error::other("it cannot be closed"));
+    panics::catch(|| walked(dir, class, stem)).unwrap_or_else(|| Err(lost()))
+}
+
+fn walked(dir: &Path, class: &OsStr, stem: fn(&OsStr) -> Option<&[u8]>) -> Result<Vec<PathBuf>> {
     let mut found: Vec<(OsString, OsString)> = Vec::new();
     let walk = WalkDir::new(dir.join(class)).follow_links(true).into_iter();
     let is_kept = |name: &OsStr| !is_hidden(name) && !is_litter(name);
