@@ -1,16 +1,13 @@
 //! What is at a path. `Path::exists` and its like say no where they cannot tell, and a tool that takes a failing disk for an
 //! empty one overwrites what is there. Here that is an error.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, Metadata, metadata, symlink_metadata};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Dir, Mode, OFlags};
-
-use crate::{Error, Result};
+use crate::{Error, Result, panics};
 
 /// What is at a path, behind all links; None where nothing is.
 ///
@@ -62,22 +59,14 @@ pub fn is_at(open: &File, path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some_and(|meta| identity(&meta) == identity(&own)))
 }
 
-/// The names in a folder, without `.` and `..`, in no order. The standard library's reader panics if the folder cannot be
-/// closed.
+/// The names in a folder, without `.` and `..`, in no order.
 ///
 /// # Errors
 /// Those of the file system.
 pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut names = vec![];
-    for entry in Dir::new(rustix::fs::open(folder, flags, Mode::empty())?)? {
-        let entry = entry?;
-        let name = entry.file_name().to_bytes();
-        if !matches!(name, b"." | b"..") {
-            names.push(OsStr::from_bytes(name).to_owned());
-        }
-    }
-    Ok(names)
+    let list = || std::fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect();
+    // The standard library panics where the folder cannot be closed.
+    panics::catch(list).unwrap_or_else(|| Err(io::Error::other("it cannot be closed")))
 }
 
 fn found(path: &Path, looked: io::Result<Metadata>) -> Result<Option<Metadata>> {
