@@ -59,5 +59,5 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def checkpoints() -> list[Path]:
     found = sorted(FASHION.glob("ckpt_*.safetensors"))
-    assert len(found) == 10
+    assert len(found) == 14
     return found
