@@ -74,13 +74,17 @@ fn the_seed_fixes_the_statistics_whatever_the_threads() {
 fn the_settings_are_recorded_and_serve_swa_eval() {
     let dir = tempfile::tempdir().unwrap();
     let swa = dir.path().join("swa.safetensors");
-    swa_avg()
-        .arg(fashion().join("ckpt_024*"))
-        .arg(snapshot())
-        .arg("-o")
-        .arg(&swa)
-        .assert()
-        .success();
+    // As PyTorch's own writer has it: with metadata, which stay.
+    let own = dir.path().join("ckpt_0240.safetensors");
+    let bytes = fs::read(snapshot()).unwrap();
+    let (length, rest) = bytes.split_first_chunk::<8>().unwrap();
+    let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let mut header: Value = serde_json::from_slice(header).unwrap();
+    header["__metadata__"] = serde_json::json!({"format": "pt"});
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write(&own, [&length[..], header.as_bytes(), data].concat()).unwrap();
+    swa_avg().arg(&own).arg("-o").arg(&swa).assert().success();
     let out = dir.path().join("swa_bn.safetensors");
     swa_bn_update()
         .args(quick(&swa))
@@ -94,6 +98,7 @@ fn the_settings_are_recorded_and_serve_swa_eval() {
     let update = &record["bn_update"];
     assert_eq!((&update["method"], &update["images"]), (&"weighted".into(), &300.into()));
     assert_eq!(record["transform"]["preset"], "fashion-mnist");
+    assert_eq!(metadata(&out)["format"], "pt");
     let eval = json(swa_eval().arg(&out).args(["--samples", "100", "--data"]).arg(fashion()));
     assert_eq!(eval["transform"], record["transform"]);
     // It survives another averaging.
