@@ -52,7 +52,7 @@ dist:
 # Every system call killed or failing, power cuts, full disks, inputs that shrink: minutes, as root, with strace.
 # SWA_SWEEP_KILLS, SWA_SWEEP_FAULTS, SWA_SWEEP_CUTS and SWA_SWEEP_TRUNCATIONS say how many (tests/sweeps.rs).
 test-long:
-	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test --release --locked \
+	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test $(ALL) \
 	--test system --test running_faults --test follow --test sweeps -- --nocapture
 
 # The averaging and the pixels for macOS on arm64: compiled as far as that goes without a linker, not run.

@@ -39,15 +39,7 @@ impl Store for Local {
         let target = match is_link {
             true => match path.metadata() {
                 Ok(meta) => Some(meta.file_type()),
-                // It leads nowhere, to itself, or where nobody may look.
-                Err(e)
-                    if matches!(
-                        e.raw_os_error(),
-                        Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP | libc::EACCES)
-                    ) =>
-                {
-                    None
-                }
+                Err(e) if look::leads_nowhere(&e) => None,
                 Err(e) => return Err(Error::io(path, "look at", e)),
             },
             false => Some(own),

@@ -3,6 +3,7 @@
 pub mod faults;
 pub mod golden;
 pub mod sweep;
+pub mod training_run;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -59,6 +59,17 @@ pub fn is_at(open: &File, path: &Path) -> Result<bool> {
     Ok(look(path)?.is_some_and(|meta| identity(&meta) == identity(&own)))
 }
 
+/// Whether a failed look at a link says that it leads nowhere, to itself, or where nobody may look, and not that the file
+/// system fails.
+pub fn leads_nowhere(failed: &io::Error) -> bool {
+    // ELOOP, which has no stable kind.
+    const LOOP: i32 = if cfg!(target_os = "macos") { 62 } else { 40 };
+    let is_loop = failed.raw_os_error() == Some(LOOP);
+    let kinds =
+        [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::PermissionDenied];
+    is_loop || kinds.contains(&failed.kind())
+}
+
 /// The names in a folder, without `.` and `..`, in no order.
 ///
 /// # Errors
@@ -96,6 +107,17 @@ mod tests {
         let open = File::open(&own).unwrap();
         assert!(is_at(&open, &own).unwrap() && !is_at(&open, own.parent().unwrap()).unwrap());
         assert!(!is_at(&open, &own.with_extension("x")).unwrap());
+        // Links that lead nowhere.
+        let folder = std::env::temp_dir().join(format!("swa-look-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        for to in ["nothing", "link"] {
+            let link = folder.join("link");
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            assert!(leads_nowhere(&metadata(&link).unwrap_err()), "{to}");
+            std::fs::remove_file(link).unwrap();
+        }
+        std::fs::remove_dir(folder).unwrap();
+        assert!(!leads_nowhere(&io::Error::other("the disk fails")));
         // A name that is longer than any file system takes.
         let long = Path::new("/").join("x".repeat(5000));
         assert!(exists(&long).is_err() && is_at(&open, &long).is_err() && !long.exists());

@@ -37,6 +37,9 @@ impl Listing {
             match std::fs::metadata(dir.join(&name)) {
                 Ok(meta) if meta.is_dir() => listing.folders.push(name),
                 Ok(meta) if meta.is_file() => listing.files.push(name),
+                Err(e) if !look::leads_nowhere(&e) => {
+                    return Err(Error::io(&dir.join(&name), "look at", e));
+                }
                 // It is an error only when its image is asked for.
                 Err(_) if any_image_stem(&name).is_some() => listing.files.push(name),
                 Err(_) => listing.dangling.push(name),

@@ -1,13 +1,19 @@
 //! Sweeps over what the data commands write, as tests/sweeps.rs does for swa-avg: killed at random times, each system call
-//! failing in each way.
+//! failing in each way; and over training runs, which go on to the same files.
 //!
 //! How many, SWA_SWEEP_DATA_KILLS and SWA_SWEEP_DATA_FAULTS say; by default few, with SWA_TESTS_LONG some hundreds.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use swa_testing::faults::needs_strace;
-use swa_testing::fixtures;
-use swa_testing::sweep::{Scene, Way, calls_that_fail, count, kills};
+use swa_testing::sweep::{
+    Cause, Met, Numbers, Scene, Way, calls_that_fail, check_end, code, count, faults, kills, text,
+};
+use swa_testing::training_run::spawn;
+use swa_testing::{fixtures, training_run};
 
 const WAYS: [Way; 5] = [
     Way::new(
@@ -84,4 +90,72 @@ fn any_call_that_fails_in_any_way_leaves_each_output_whole() {
     if needs_strace("any call that fails") {
         calls_that_fail(&WAYS, count("DATA_FAULTS", 20, 100_000), "poll(", &scene);
     }
+}
+
+/// A run of seconds, and its files.
+fn training() -> (training_run::Scene, training_run::Files) {
+    let scene = training_run::Scene::new();
+    scene.small("whole").assert().success();
+    let files = scene.files("whole");
+    (scene, files)
+}
+
+#[test]
+fn a_training_run_killed_at_any_time_goes_on_to_the_same_files() {
+    let (scene, expected) = training();
+    let started = Instant::now();
+    scene.small("timed").assert().success();
+    let time = started.elapsed();
+    let (mut numbers, mut killed) = (Numbers::new(5), 0);
+    for round in 0..count("DATA_KILLS", 20, 400).div_ceil(5) {
+        // One run is killed until it is done.
+        loop {
+            let mut child = spawn(&scene.small("run"));
+            std::thread::sleep(time.mul_f64(numbers.part()));
+            child.kill().unwrap();
+            if child.wait().unwrap().success() {
+                break;
+            }
+            killed += 1;
+        }
+        assert!(scene.files("run") == expected, "round {round}");
+        std::fs::remove_dir_all(scene.path("run")).unwrap();
+    }
+    assert!(killed > 0, "all had ended before they were killed");
+    eprintln!("training, kills at random times: {killed}");
+}
+
+#[test]
+fn a_training_run_goes_on_from_any_call_that_failed() {
+    if !needs_strace("any call that fails") {
+        return;
+    }
+    let (scene, expected) = training();
+    let (log, run) = (scene.path("log"), scene.path("run"));
+    let small = scene.small("run");
+    let under = |mut command: Command| {
+        command.current_dir(scene.path("")).arg(small.get_program()).args(small.get_args());
+        command
+    };
+    let mut faults = faults(&log, &under, "poll(", &mut Numbers::new(6));
+    faults.truncate(count("DATA_FAULTS", 20, 100_000).div_ceil(5));
+    let (mut met, mut codes) = (0, BTreeMap::<String, usize>::new());
+    for fault in &faults {
+        if run.exists() {
+            std::fs::remove_dir_all(&run).unwrap();
+        }
+        let (Met { output, is_met, cause }, after) = (fault.meet(&log, &under), fault.name());
+        met += usize::from(is_met);
+        if cause != Cause::Tool {
+            continue;
+        }
+        *codes.entry(code(&output)).or_default() += 1;
+        if check_end(&output, &after) {
+            let again = scene.small("run").output().unwrap();
+            assert!(again.status.success(), "{after}, and run again: {}", text(&again));
+        }
+        assert!(scene.files("run") == expected, "{after}");
+    }
+    assert!(met > 0, "no call failed");
+    eprintln!("training, calls that fail: {met} of {} ({codes:?})", faults.len());
 }

@@ -1,6 +1,7 @@
 //! Each system call failing, by strace.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use super::{Numbers, Scene, Way, text};
@@ -16,8 +17,99 @@ const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EINTR", "ENOMEM"];
 const NOT_OURS: [&str; 2] =
     ["error while loading shared libraries", "failed to allocate an alternative stack"];
 
-/// Lets calls of each way of writing fail, at most so many in all. `since`: what the first call of the tool itself looks
-/// like in strace's log; calls before are the loader's.
+/// libtorch asks what processor there is, and its oneDNN takes memory for each kernel that it writes.
+const LIBTORCH: [&str; 3] =
+    ["/sys/devices/", "/proc/cpuinfo", "mmap(NULL, 262144, PROT_READ|PROT_WRITE, "];
+
+/// A command as the last arguments of another.
+pub type Under<'a> = &'a dyn Fn(Command) -> Command;
+
+/// A call that fails.
+pub struct Fault {
+    call: String,
+    /// The how manieth of a thread.
+    number: usize,
+    error: &'static str,
+}
+
+/// What came of it.
+pub struct Met {
+    pub output: Output,
+    /// Whether the call was made at all.
+    pub is_met: bool,
+    pub cause: Cause,
+}
+
+/// Whose call it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Tool,
+    /// The loader's or the runtime's: the tool has not begun.
+    Loader,
+    /// libtorch's: it computes in another way then, or crashes.
+    Libtorch,
+}
+
+impl Fault {
+    pub fn name(&self) -> String {
+        format!("{} {} {}", self.call, self.number, self.error)
+    }
+
+    /// A run in which it fails.
+    pub fn meet(&self, log: &Path, under: Under) -> Met {
+        let inject = format!("error={}:when={}", self.error, self.number);
+        let (output, log) = traced(log, under, &self.call, &inject);
+        let message = text(&output);
+        let injected: Vec<&str> = log.lines().filter(|line| line.contains("(INJECTED)")).collect();
+        let is_libtorch = |line: &&str| LIBTORCH.iter().any(|part| line.contains(part));
+        let is_loader = NOT_OURS.iter().any(|part| message.contains(part));
+        let cause = if injected.iter().any(is_libtorch) {
+            Cause::Libtorch
+        } else if is_loader || output.status.code() == Some(127) {
+            Cause::Loader
+        } else {
+            Cause::Tool
+        };
+        Met { is_met: !injected.is_empty(), output, cause }
+    }
+}
+
+/// Every call that a run makes and every error, in an order of its own. `since`: what the first call of the tool itself
+/// looks like in strace's log; calls before are the loader's.
+pub fn faults(log: &Path, under: Under, since: &str, numbers: &mut Numbers) -> Vec<Fault> {
+    let (done, calls) = traced(log, under, &format!("{SYSCALLS},poll"), "error=EIO:when=65535");
+    assert!(done.status.success(), "{}", text(&done));
+    let mut times = BTreeMap::<(String, String), usize>::new();
+    let (mut loader, mut is_loader) = (BTreeMap::<String, usize>::new(), true);
+    for line in calls.lines() {
+        is_loader &= !line.contains(since);
+        let Some((head, _)) = line.split_once('(') else { continue };
+        let Some((pid, call)) = head.split_once(' ') else { continue };
+        let call = call.trim();
+        if !call.is_empty() && call != "poll" && call.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            *times.entry((call.into(), pid.into())).or_default() += 1;
+            *loader.entry(call.into()).or_default() += usize::from(is_loader);
+        }
+    }
+    assert!(!is_loader, "`{since}` was never called");
+    let mut most_often = BTreeMap::<String, usize>::new();
+    for ((call, _), n) in times {
+        let known = most_often.entry(call).or_default();
+        *known = n.max(*known);
+    }
+    let mut faults = vec![];
+    for (call, n) in &most_often {
+        for number in 1 + loader[call]..=*n {
+            faults.extend(ERRORS.map(|error| Fault { call: call.clone(), number, error }));
+        }
+    }
+    for i in (1..faults.len()).rev() {
+        faults.swap(i, numbers.below(i as u64 + 1) as usize);
+    }
+    faults
+}
+
+/// Lets calls of each way of writing fail, at most so many in all.
 pub fn calls_that_fail(
     ways: &[Way],
     most: usize,
@@ -27,33 +119,34 @@ pub fn calls_that_fail(
     let (mut numbers, mut lines, mut all_failed) = (Numbers::new(2), vec![], 0);
     for &way in ways {
         let (_dir, scene) = scene(way);
-        let mut faults = faults(&scene, since);
-        // A sample of them, in an order of its own.
-        for i in (1..faults.len()).rev() {
-            faults.swap(i, numbers.below(i as u64 + 1) as usize);
-        }
+        let log = scene.dir.join("log");
+        let under = |command| {
+            let mut command = scene.under(command);
+            command.args(["--threads", "1"]);
+            command
+        };
+        let mut faults = faults(&log, &under, since, &mut numbers);
+        scene.reset();
         faults.truncate(most.div_ceil(ways.len()));
         let (mut met, mut failed, mut codes) = (0, 0, BTreeMap::<String, usize>::new());
-        for (call, n, error) in &faults {
-            let (output, log) = traced(&scene, call, &format!("error={error}:when={n}"));
-            let after = format!("{call} {n} {error}");
-            let message = text(&output);
-            met += log.contains("(INJECTED)") as usize;
-            if NOT_OURS.iter().any(|part| message.contains(part))
-                || output.status.code() == Some(127)
-                || log.lines().any(is_of_libtorch)
-            {
-                scene.is_new(&after);
+        for fault in &faults {
+            let (Met { output, is_met, cause }, after) = (fault.meet(&log, &under), fault.name());
+            met += usize::from(is_met);
+            if cause != Cause::Tool {
+                // Of what libtorch has computed in another way there are no bytes to compare with.
+                if cause == Cause::Loader {
+                    scene.is_new(&after);
+                }
                 scene.age_leftovers();
                 scene.reset();
                 continue;
             }
-            let code = output.status.code().map_or(format!("{}", output.status), |c| c.to_string());
-            *codes.entry(code).or_default() += 1;
+            let (code, message) = (code(&output), text(&output));
             failed += usize::from(check(&scene, &output, &after));
             if matches!(output.status.code(), Some(2 | 3)) {
                 eprintln!("{}, {after}: {message}", way.name);
             }
+            *codes.entry(code).or_default() += 1;
             match met % 16 {
                 0 => scene.goes_on(&after),
                 _ => {
@@ -70,66 +163,38 @@ pub fn calls_that_fail(
     eprintln!("calls that fail: {}", lines.join("; "));
 }
 
-/// Whether a call that failed asked what processor there is: libtorch does, and may crash without an answer.
-fn is_of_libtorch(line: &str) -> bool {
-    line.contains("(INJECTED)")
-        && ["/sys/devices/", "/proc/cpuinfo"].iter().any(|path| line.contains(path))
+/// The exit code, or the signal in words.
+pub fn code(output: &Output) -> String {
+    output.status.code().map_or(format!("{}", output.status), |code| code.to_string())
 }
 
-/// What a run that met a fault may come to. Whether it failed.
-fn check(scene: &Scene, output: &Output, after: &str) -> bool {
-    let (name, message) = (scene.name, text(output));
-    let is_new = scene.is_new(after);
-    assert!(!message.contains("panicked"), "{name}, {after}: {message}");
-    assert!(message.trim_end().lines().count() <= 1, "{name}, {after}: {message}");
+/// How a run may end: with success, or with one line that says why. Whether it failed.
+pub fn check_end(output: &Output, after: &str) -> bool {
+    let message = text(output);
+    assert!(!message.contains("panicked"), "{after}: {message}");
+    assert!(message.trim_end().lines().count() <= 1, "{after}: {message}");
     match output.status.code() {
-        Some(0) => assert!(!is_new.contains(&false), "{name}, {after}: acknowledged"),
-        Some(2..=6) => {
-            assert!(message.starts_with("error: "), "{name}, {after}: {message}");
-        }
-        _ => panic!("{name}, {after}: {} {message}", output.status),
+        Some(0) => {}
+        Some(2..=6) => assert!(message.starts_with("error: "), "{after}: {message}"),
+        _ => panic!("{after}: {} {message}", output.status),
     }
     !output.status.success()
 }
 
-fn traced(scene: &Scene, call: &str, inject: &str) -> (Output, String) {
-    let log = scene.dir.join("log");
-    // One that hangs is to end.
-    let mut command = Command::new("timeout");
-    command.args(["60", "strace", "-f", "-qq", "-y", "-o"]).arg(&log);
-    let inject = format!("inject={call}:{inject}");
-    command.args(["-e", &format!("trace={call}"), "-e", &inject]);
-    let output = scene.under(command).args(["--threads", "1"]).output().unwrap();
-    (output, std::fs::read_to_string(&log).unwrap())
+/// What a run that met a fault may come to. Whether it failed.
+fn check(scene: &Scene, output: &Output, after: &str) -> bool {
+    let is_new = scene.is_new(after);
+    let failed = check_end(output, &format!("{}, {after}", scene.name));
+    assert!(failed || !is_new.contains(&false), "{}, {after}: acknowledged", scene.name);
+    failed
 }
 
-/// Every call that a run makes and every error: the call's name, the how manieth of a thread, the error.
-fn faults(scene: &Scene, since: &str) -> Vec<(String, usize, &'static str)> {
-    let (done, calls) = traced(scene, &format!("{SYSCALLS},poll"), "error=EIO:when=65535");
-    assert!(done.status.success(), "{}", text(&done));
-    scene.reset();
-    let mut times = BTreeMap::<(String, String), usize>::new();
-    let (mut loader, mut is_loader) = (BTreeMap::<String, usize>::new(), true);
-    for line in calls.lines() {
-        is_loader &= !line.contains(since);
-        let Some((head, _)) = line.split_once('(') else { continue };
-        let Some((pid, call)) = head.split_once(' ') else { continue };
-        let call = call.trim();
-        if !call.is_empty() && call != "poll" && call.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            *times.entry((call.into(), pid.into())).or_default() += 1;
-            *loader.entry(call.into()).or_default() += usize::from(is_loader);
-        }
-    }
-    assert!(!is_loader, "{}: `{since}` was never called", scene.name);
-    let mut most_often = BTreeMap::<String, usize>::new();
-    for ((call, _), n) in times {
-        let known = most_often.entry(call).or_default();
-        *known = n.max(*known);
-    }
-    let mut faults = vec![];
-    for (call, n) in &most_often {
-        let calls = 1 + loader[call]..=*n;
-        faults.extend(calls.flat_map(|i| ERRORS.map(|error| (call.clone(), i, error))));
-    }
-    faults
+fn traced(log: &Path, under: Under, call: &str, inject: &str) -> (Output, String) {
+    // One that hangs is to end.
+    let mut command = Command::new("timeout");
+    command.args(["60", "strace", "-f", "-qq", "-y", "-o"]).arg(log);
+    let inject = format!("inject={call}:{inject}");
+    command.args(["-e", &format!("trace={call}"), "-e", &inject]);
+    let output = under(command).output().unwrap();
+    (output, std::fs::read_to_string(log).unwrap())
 }

@@ -7,7 +7,7 @@ mod calls;
 mod kills;
 mod scene;
 
-pub use calls::calls_that_fail;
+pub use calls::{Cause, Met, calls_that_fail, check_end, code, faults};
 pub use kills::kills;
 pub use scene::{Content, Scene, Way, put};
 
