@@ -307,15 +307,19 @@ impl Layout {
             }
             (Meaning::Palette, bits) => {
                 let map = directory.many(Tag::ColorMap)?.unwrap_or_default();
-                let size = 1 << bits;
-                if map.len() != 3 * size {
-                    return Err(bad(format!(
-                        "corrupt: a TIFF with a palette of {} values",
-                        map.len()
-                    )));
+                // As many colours as there are, not as the bits could name: what has none is black. But libtiff, which
+                // Pillow asks for what is compressed, takes only the whole palette of fewer than 8 bits.
+                let size = map.len() / 3;
+                let is_whole = map.len() == 3 << bits && directory.has(Tag::BitsPerSample);
+                let is_known = is_whole || bits == 8 || self.compression == Compression::None;
+                if !(1..=256).contains(&size) || !is_known {
+                    let what = format!("corrupt: a TIFF with a palette of {size} colours");
+                    return Err(bad(what));
                 }
                 let colour = |pixel: &[u8]| {
-                    [0, 1, 2].map(|c| (map[c * size + usize::from(pixel[0])] >> 8) as u8)
+                    let index = usize::from(pixel[0]);
+                    [0, 1, 2]
+                        .map(|c| if index < size { (map[c * size + index] >> 8) as u8 } else { 0 })
                 };
                 samples.chunks_exact(n).flat_map(colour).collect()
             }
