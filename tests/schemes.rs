@@ -309,7 +309,11 @@ fn posthoc_ema_takes_times_from_names_or_a_file() {
     );
     std::fs::write(dir.path().join("zero.txt"), "0\n0\n1\n1\n").unwrap();
     refused(&["--snapshot-sigma", "0.05,0.1", "--times", "zero.txt"], 2, "its time is 0");
-    refused(&["--snapshot-sigma", "0.05,0.1", "--times", "absent.txt"], 4, "`absent.txt`");
+    refused(
+        &["--snapshot-sigma", "0.05,0.1", "--times", "absent.txt"],
+        2,
+        "`absent.txt`: no such file",
+    );
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use swa_base::text_file;
+
 use crate::select::base_name;
 use crate::{Error, Result};
 
@@ -14,7 +16,7 @@ pub(super) fn read(
     what: &str,
     most: usize,
 ) -> Result<Vec<Vec<f64>>> {
-    let text = std::fs::read_to_string(file).map_err(|e| Error::io(file, "read", e))?;
+    let text = text_file::read(file)?;
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let number = |text: &str| {

@@ -131,12 +131,17 @@ fn repetition(paths: &[PathBuf], numbers: &[u64]) -> Option<String> {
     Some(format!("`{earlier}` and `{}` have the same number, {number}{more}", path.display()))
 }
 
-/// Reads `A..B`, both included.
+/// Reads `A..B`, both included; one of them may be left out.
 ///
 /// # Errors
 /// What is wrong with the text.
 pub fn parse_range(text: &str) -> Result<RangeInclusive<u64>, String> {
-    let ends = text.split_once("..").and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    let end = |text: &str, open: u64| match text {
+        "" => Some(open),
+        _ => text.parse().ok(),
+    };
+    let parts = text.split_once("..").filter(|parts| *parts != ("", ""));
+    let ends = parts.and_then(|(a, b)| Some((end(a, 0)?, end(b, u64::MAX)?)));
     match ends {
         None => Err("expected two whole numbers A..B, such as 10..20 (both included)".into()),
         Some((a, b)) if a > b => Err(format!("nothing lies in it: did you mean {b}..{a}?")),
@@ -284,7 +289,9 @@ mod tests {
         assert_eq!(parse_range("10..20"), Ok(10..=20));
         assert_eq!(parse_range("7..7"), Ok(7..=7));
         assert!(parse_range("20..10").unwrap_err().contains("10..20"));
-        for bad in ["", "..", "1..", "..2", "1-2", "1..=2", "1...2", "a..b", "-1..2", "5"] {
+        assert_eq!(parse_range("..20"), Ok(0..=20));
+        assert_eq!(parse_range("7.."), Ok(7..=u64::MAX));
+        for bad in ["", "..", "1-2", "1..=2", "1...2", "a..b", "-1..2", "5"] {
             assert!(parse_range(bad).unwrap_err().contains("A..B"), "{bad}");
         }
         assert!(parse_range("0..99999999999999999999").is_err());

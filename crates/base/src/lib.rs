@@ -12,6 +12,7 @@ pub mod panics;
 pub mod progress;
 pub mod shard;
 pub mod text;
+pub mod text_file;
 
 pub use choice::Choice;
 pub use error::{Error, Kind, Result};

@@ -23,10 +23,10 @@ use std::sync::Arc;
 
 use crate::dataset::{Classes, Dataset};
 use crate::image::Image;
-use crate::text::{self, grouped};
+use crate::text::grouped;
 use parse::{Entry, parse};
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, text_file};
 
 /// The output of each class of a dataset.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ impl ClassMap {
     /// `Usage` where there is no such file; `Mismatch` where it lacks a class or names one that the data do not
     /// have; `Input` where it has none of the forms, names a class twice or gives two the same output.
     pub fn read(path: &Path, dataset: &dyn Dataset) -> Result<Self> {
-        let text = text::read(path)?;
+        let text = text_file::read(path)?;
         let entries = parse(&text).map_err(|what| {
             Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
         })?;

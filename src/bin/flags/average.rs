@@ -95,7 +95,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, help_heading = "Which checkpoints")]
     pub last: Option<NonZeroUsize>,
 
-    /// Take the numbers from A to B, both included
+    /// Take the numbers from A to B, both included; A.. and ..B are open at one end
     #[arg(long, value_name = "A..B", value_parser = parse_range, help_heading = "Which checkpoints")]
     pub range: Option<RangeInclusive<u64>>,
 

@@ -35,7 +35,7 @@ pub(super) fn read(text: &str, path: &Path) -> Result<Table> {
             .at(path));
         }
         let cells = names.iter().zip(&record);
-        table.push(cells.filter_map(|(name, text)| Some((name.to_string(), Cell::of_text(text)?))));
+        table.push(cells.filter_map(|(name, text)| Some((name, Cell::of_text(text)?))));
     }
     Ok(table)
 }

@@ -1,6 +1,6 @@
 //! Which row is of which checkpoint: by the name of its file, or by its number.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::ByResults;
@@ -9,7 +9,7 @@ use crate::store::names::base_name;
 use crate::{Error, Kind, Result, setting};
 
 /// What a row and a checkpoint have in common.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Key {
     /// Epoch or step.
     Number(u64),
@@ -76,11 +76,12 @@ pub(super) fn matched(
     let by_name = by.number_column.is_none().then(|| by_name(table, &rows, paths)).flatten();
     let (column, keys, of_rows) = match by_name {
         Some((column, of_rows)) => {
+            let column = super::clear(table, column, by)?;
             (column, (0..paths.len()).map(Key::File).collect::<Vec<_>>(), of_rows)
         }
         None => {
             let numbers = numbers(paths)?;
-            let column = counter(table, &rows, &numbers, by)?;
+            let column = super::clear(table, counter(table, &rows, &numbers, by)?, by)?;
             let key = |&row: &usize| number(table, row, column).map(Key::Number);
             let of_rows = rows.iter().map(key).collect();
             (column, numbers.into_iter().map(Key::Number).collect(), of_rows)
@@ -97,7 +98,8 @@ pub(super) fn matched(
     // What lies outside the checkpoints' span is no neighbour of theirs.
     let span = keys.iter().min().copied().zip(keys.iter().max().copied());
     let all = results.len();
-    let outside: Vec<Key> = results.keys().copied().filter(|key| !keys.contains(key)).collect();
+    let known: HashSet<Key> = keys.iter().copied().collect();
+    let outside: Vec<Key> = results.keys().copied().filter(|key| !known.contains(key)).collect();
     if let Some((first, last)) = span {
         results.retain(|key, _| (first..=last).contains(key));
     }
@@ -137,24 +139,25 @@ pub(super) fn matched(
 }
 
 /// The first few.
-fn some(names: impl Iterator<Item = String>) -> String {
+fn some(names: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 10;
-    let names: Vec<String> = names.collect();
     let more = names.len().saturating_sub(SHOWN);
-    let shown = names[..names.len() - more].join(", ");
+    let shown = names.take(SHOWN).collect::<Vec<_>>().join(", ");
     if more > 0 { format!("{shown} and {more} more") } else { shown }
 }
 
 /// A column that names checkpoints' files, and the key of each row.
 fn by_name(table: &Table, rows: &[usize], paths: &[PathBuf]) -> Option<(usize, Vec<Option<Key>>)> {
     let mut named: HashMap<String, Option<usize>> = HashMap::new();
+    let mut whole: HashMap<&Path, usize> = HashMap::new();
     for (i, path) in paths.iter().enumerate() {
+        whole.entry(path).or_insert(i);
         // Files of one name in several folders are told apart by their paths alone.
         named.entry(base_name(path)).and_modify(|own| *own = None).or_insert(Some(i));
     }
     let key = |text: &str| {
         let path = Path::new(text);
-        let same = paths.iter().position(|own| own == path);
+        let same = whole.get(path).copied();
         same.or_else(|| named.get(&base_name(path)).copied().flatten()).map(Key::File)
     };
     let of = |column: usize| -> Vec<Option<Key>> {

@@ -16,9 +16,8 @@ mod trainer_state;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use swa_base::choices;
+use swa_base::{choices, text_file};
 
-use crate::store::Source;
 use crate::{Error, Result, setting};
 use matching::{Key, Matched};
 pub use swad::Swad;
@@ -180,7 +179,7 @@ fn in_valley(matched: &Matched, settings: Swad, by: &ByResults) -> Result<(Vec<u
 fn metric(table: &Table, by: &ByResults) -> Result<usize> {
     let metrics = table.metrics();
     match table.column(&by.metric) {
-        Some(column) if metrics.contains(&by.metric.as_str()) => Ok(column),
+        Some(column) if metrics.contains(&by.metric.as_str()) => clear(table, column, by),
         found => {
             let what = match found {
                 Some(_) => format!("`{}` holds no number", by.metric),
@@ -192,22 +191,18 @@ fn metric(table: &Table, by: &ByResults) -> Result<usize> {
     }
 }
 
-/// The longest file that is read.
-const MAX_SIZE: u64 = 256 << 20;
+/// A column of which each row has one value.
+fn clear(table: &Table, column: usize, by: &ByResults) -> Result<usize> {
+    let Some([one, other]) = table.ambiguous(column) else { return Ok(column) };
+    let name = &table.columns()[column];
+    let what = format!("two columns are called `{name}`: a row has {one} and {other}");
+    Err(Error::input(what).at(&by.file).remedy("give each column a name of its own"))
+}
 
 /// Reads a file of any of the kinds, by what is in it.
 fn read(path: &Path, notes: &mut Vec<String>) -> Result<Table> {
-    let source = Source::open(path)?;
-    if source.size() > MAX_SIZE {
-        let what = format!("{} bytes of results are more than {MAX_SIZE}", source.size());
-        return Err(Error::limit(what).at(path));
-    }
-    let mut scratch = vec![];
-    // A copy: a trainer may be writing to it.
-    let bytes = source.read(0..source.size(), &mut scratch)?.to_vec();
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::input("is no text: results are CSV or JSON").at(path))?;
-    let table = parse(text.trim_start_matches('\u{feff}'), path, notes)?;
+    let text = text_file::read(path)?;
+    let table = parse(&text, path, notes)?;
     match table.len() {
         0 => Err(Error::input("holds no results").at(path)),
         _ => Ok(table),

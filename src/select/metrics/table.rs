@@ -1,6 +1,9 @@
 //! A trainer's results, whatever file they were in: rows of named cells, of which each row has some.
 
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+
+use swa_base::text::printable;
 
 /// What stands in a cell.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +21,8 @@ pub(super) struct Table {
     numbers: HashMap<String, usize>,
     /// For each row (column, cell), ascending; what a row lacks is not there.
     rows: Vec<Vec<(usize, Cell)>>,
+    /// Columns that have several cells in one row, which differ.
+    ambiguous: BTreeMap<usize, [Cell; 2]>,
 }
 
 impl Cell {
@@ -30,25 +35,51 @@ impl Cell {
             Err(_) => Some(Cell::Text(text.to_string())),
         }
     }
+
+    /// Whether another says the same; NaN is NaN.
+    fn is(&self, other: &Cell) -> bool {
+        let is_nan = |cell: &Cell| matches!(cell, Cell::Number(x) if x.is_nan());
+        self == other || is_nan(self) && is_nan(other)
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Cell::Number(number) => number.fmt(f),
+            Cell::Text(text) => write!(f, "`{}`", printable(text)),
+        }
+    }
 }
 
 impl Table {
-    /// Adds a row. Of two cells of one name the later one counts.
-    pub fn push(&mut self, cells: impl IntoIterator<Item = (String, Cell)>) {
-        let mut row: Vec<(usize, Cell)> = vec![];
+    /// Adds a row.
+    pub fn push(&mut self, cells: impl IntoIterator<Item = (impl AsRef<str>, Cell)>) {
+        let mut row = BTreeMap::new();
         for (name, cell) in cells {
-            let next = self.columns.len();
-            let column = *self.numbers.entry(name).or_insert_with_key(|name| {
-                self.columns.push(name.clone());
-                next
-            });
-            match row.iter_mut().find(|(other, _)| *other == column) {
-                Some((_, own)) => *own = cell,
-                None => row.push((column, cell)),
+            let name = name.as_ref();
+            let column = match self.numbers.get(name) {
+                Some(column) => *column,
+                None => {
+                    self.columns.push(name.to_string());
+                    self.numbers.insert(name.to_string(), self.columns.len() - 1);
+                    self.columns.len() - 1
+                }
+            };
+            match row.entry(column) {
+                Entry::Vacant(place) => drop(place.insert(cell)),
+                Entry::Occupied(own) if own.get().is(&cell) => {}
+                Entry::Occupied(own) => {
+                    self.ambiguous.entry(column).or_insert_with(|| [own.get().clone(), cell]);
+                }
             }
         }
-        row.sort_by_key(|(column, _)| *column);
-        self.rows.push(row);
+        self.rows.push(row.into_iter().collect());
+    }
+
+    /// Two different cells of one row in a column, where the file names it twice: which counts, nobody can know.
+    pub fn ambiguous(&self, column: usize) -> Option<&[Cell; 2]> {
+        self.ambiguous.get(&column)
     }
 
     /// Names of the columns, in the order in which the file has them.
@@ -90,8 +121,11 @@ impl Table {
 
     /// Names of the columns that hold a number in some row, in the order of the file.
     pub fn metrics(&self) -> Vec<&str> {
-        let has = |column: usize| (0..self.len()).any(|row| self.number(row, column).is_some());
-        let columns = self.columns.iter().enumerate();
-        columns.filter(|(column, _)| has(*column)).map(|(_, name)| name.as_str()).collect()
+        let mut has = vec![false; self.columns.len()];
+        for (column, cell) in self.rows.iter().flatten() {
+            has[*column] |= matches!(cell, Cell::Number(_));
+        }
+        let columns = self.columns.iter().zip(has);
+        columns.filter(|(_, has)| *has).map(|(name, _)| name.as_str()).collect()
     }
 }

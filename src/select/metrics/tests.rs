@@ -249,10 +249,10 @@ fn files_that_hold_no_results_are_refused() {
     }
     let run = Run::epochs(1..=1, "");
     std::fs::write(run.0.path().join("results"), b"epoch,\xff\n").unwrap();
-    assert!(run.fails(run.by("acc", Choice::Top(Direction::Max, 1))).1.contains("is no text"));
+    assert!(run.fails(run.by("acc", Choice::Top(Direction::Max, 1))).1.contains("not a text file"));
     let mut by = run.by("acc", Choice::Top(Direction::Max, 1));
     by.file = run.0.path().join("gone");
-    assert_eq!(run.fails(by).0, Kind::NoMatch);
+    assert_eq!(run.fails(by).0, Kind::Usage);
 }
 
 fn swad(losses: &[f64]) -> String {
@@ -296,4 +296,19 @@ fn swad_without_a_valley_says_so() {
     // Rows that no checkpoint of the valley has.
     let run = Run::epochs(1..=2, "epoch,loss\n1,5\n2,4\n3,3\n");
     assert_eq!(run.fails(run.by("loss", Choice::Swad(Swad::default()))).0, Kind::Input);
+}
+
+#[test]
+fn a_column_that_is_there_twice_is_refused_where_its_values_differ() {
+    let by = |run: &Run| run.by("acc", Choice::Top(Direction::Max, 1));
+    let run = Run::epochs(1..=2, "epoch,acc,acc\n1,0.5,0.9\n2,0.6,0.6\n");
+    let (kind, error) = run.fails(by(&run));
+    assert_eq!(kind, Kind::Input);
+    assert!(error.contains("two columns are called `acc`: a row has 0.5 and 0.9; give"), "{error}");
+    let run = Run::epochs(1..=2, "epoch,acc,epoch\n1,0.5,1\n2,0.6,3\n");
+    assert!(run.fails(by(&run)).1.contains("two columns are called `epoch`: a row has 2 and 3"));
+    // The same, and others: no matter.
+    let run = Run::epochs(1..=2, "epoch,acc,acc,x,x\n1,0.5,0.5,1,2\n2,nan,nan,a,b\n");
+    let chosen = run.select(by(&run), Criteria::default()).unwrap();
+    assert_eq!(numbers(&chosen), [1]);
 }

@@ -148,7 +148,7 @@ fn outputs_beyond_the_head_are_named() {
 fn what_is_no_text_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("map");
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    std::fs::write(&path, [b'a', 0xff]).unwrap();
     let error = ClassMap::read(&path, &Data(None, 1)).unwrap_err().to_string();
     assert!(error.contains("UTF-8"), "{error}");
     let absent = ClassMap::read(&dir.path().join("absent"), &Data(None, 1)).unwrap_err();

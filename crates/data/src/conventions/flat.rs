@@ -26,7 +26,7 @@ use classes::ClassList;
 use images::Images;
 use resolve::{Known, Resolved, Resolving};
 use swa_base::text::printable;
-use swa_base::{Error, Result, look, setting};
+use swa_base::{Error, Result, look, setting, text_file};
 
 pub(super) const HOLDS: &str = concat!(
     "a folder of images with a file of labels (",
@@ -70,7 +70,7 @@ fn metadata(listing: &Listing) -> Option<&'static str> {
 pub(super) fn check_no_table(dir: &Path, listing: &Listing) -> Result<()> {
     let Some(name) = metadata(listing) else { return Ok(()) };
     let path = dir.join(name);
-    let text = crate::text::read(&path)?;
+    let text = text_file::read(&path)?;
     // Captions are no labels.
     if !labels::has_label(&text).map_err(|error| error.at(&path))? {
         return Ok(());

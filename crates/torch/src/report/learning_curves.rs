@@ -4,6 +4,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use swa_base::text_file;
 use swa_tools::text::shell_word;
 use swa_tools::{Error, Kind, Result, look};
 
@@ -27,7 +28,7 @@ impl RunLog {
     pub fn read(path: &Path) -> Result<Self> {
         let log = path.join("results/log.jsonl");
         let file = if look::is_folder(path)? { log } else { path.to_path_buf() };
-        let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, "read", e))?;
+        let text = text_file::read(&file)?;
         let line = |(number, line): (usize, &str)| {
             serde_json::from_str(line).map_err(|e| {
                 let what = format!("line {} is no epoch of a run: {e}", number + 1);

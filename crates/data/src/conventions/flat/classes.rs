@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::words::is_wnid;
 use crate::listing::Listing;
-use crate::text::{self, grouped};
-use swa_base::{Error, Kind, Result, look, setting};
+use crate::text::grouped;
+use swa_base::{Error, Kind, Result, look, setting, text_file};
 
 /// All classes of a dataset.
 pub(super) struct ClassList {
@@ -30,7 +30,7 @@ impl ClassList {
             let names = names.iter().map(|name| name.to_string_lossy().into_owned()).collect();
             return Self::new(names, BTreeMap::new()).map_err(|error| error.at(path));
         }
-        let text = text::read(path)?;
+        let text = text_file::read(path)?;
         let list = match text.trim_start().starts_with(['{', '[']) {
             true => Self::from_json(&text),
             false => Self::from_lines(&text),

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::table::{Separator, Table};
-use crate::text;
-use swa_base::{Error, Result, look};
+use swa_base::{Error, Result, look, text_file};
 
 /// The table of paths, labels and parts; None where there is no `images.txt`.
 pub(super) fn read(labels: &str, path: &Path) -> Result<Option<Table>> {
@@ -42,7 +41,7 @@ pub(super) fn read(labels: &str, path: &Path) -> Result<Option<Table>> {
 }
 
 fn by_number(path: &Path) -> Result<HashMap<String, String>> {
-    let text = text::read(path)?;
+    let text = text_file::read(path)?;
     let table = Table::of_text(&text, Separator::Blanks).map_err(|error| error.at(path))?;
     let mut found = HashMap::with_capacity(table.rows());
     for row in 0..table.rows() {

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::table::{MAX_CELLS, Table};
 use crate::pairs::Pairs;
+use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
 
 /// The largest JSON document that is read as a whole, in bytes; a file of a document a line may be larger.
@@ -39,7 +40,7 @@ pub(super) fn read(text: &str) -> Result<Table> {
         let Pairs(pairs) = serde_json::from_str(text).map_err(bad)?;
         // A single line of JSON lines.
         if pairs.iter().any(|(key, value)| key == "file_name" && value.is_string()) {
-            return of_records([(1, pairs)].into_iter());
+            return of_records(1, &[Pairs(pairs)]);
         }
         if let Some((_, Value::Array(entries))) = pairs.iter().find(|(key, _)| key == "labels") {
             return of_array(entries);
@@ -51,6 +52,12 @@ pub(super) fn read(text: &str) -> Result<Table> {
         }
         let rows = pairs.iter().map(|(name, label)| (0, [name.clone(), cell(label)]));
         return of_pairs(rows);
+    }
+    // As pairs: an object forgets that it had a name twice.
+    if let Ok(records) = serde_json::from_str::<Vec<Pairs>>(text)
+        && !records.is_empty()
+    {
+        return of_records(0, &records);
     }
     match serde_json::from_str(text).map_err(bad)? {
         Value::Array(entries) => of_array(&entries),
@@ -68,9 +75,9 @@ fn of_array(entries: &[Value]) -> Result<Table> {
     if entries.iter().all(Value::is_object) && !entries.is_empty() {
         let record = |entry: &Value| {
             let fields = entry.as_object().into_iter().flatten();
-            fields.map(|(key, value)| (key.clone(), value.clone())).collect()
+            Pairs(fields.map(|(key, value)| (key.clone(), value.clone())).collect())
         };
-        return of_records(entries.iter().map(|entry| (0, record(entry))));
+        return of_records(0, &entries.iter().map(record).collect::<Vec<_>>());
     }
     let pair = |entry: &Value| match entry.as_array().map(|pair| &pair[..]) {
         Some([Value::String(name), label]) => Some((0, [name.clone(), cell(label)])),
@@ -100,7 +107,8 @@ fn of_lines(text: &str) -> Result<Table> {
     // Twice, so that one row at a time is in memory.
     let mut headings = Headings::default();
     for line in lines() {
-        headings.note(&parse(line)?.1)?;
+        let (number, pairs) = parse(line)?;
+        headings.note(number, &pairs)?;
     }
     let mut table = Table::default();
     for line in lines() {
@@ -111,14 +119,15 @@ fn of_lines(text: &str) -> Result<Table> {
     Ok(table)
 }
 
-fn of_records(rows: impl Iterator<Item = (usize, Vec<(String, Value)>)> + Clone) -> Result<Table> {
+/// Records that are in one line of the file, or in lines that nobody counted (0).
+fn of_records(line: usize, rows: &[Pairs]) -> Result<Table> {
     let mut headings = Headings::default();
-    for (_, pairs) in rows.clone() {
-        headings.note(&pairs)?;
+    for Pairs(pairs) in rows {
+        headings.note(line, pairs)?;
     }
     let mut table = Table::default();
-    for (number, pairs) in rows {
-        headings.add(&mut table, number, &pairs)?;
+    for Pairs(pairs) in rows {
+        headings.add(&mut table, line, pairs)?;
     }
     table.headings = Some(headings.names);
     Ok(table)
@@ -135,8 +144,15 @@ struct Headings {
 }
 
 impl Headings {
-    fn note(&mut self, pairs: &[(String, Value)]) -> Result<()> {
-        for (key, _) in pairs {
+    fn note(&mut self, line: usize, pairs: &[(String, Value)]) -> Result<()> {
+        let mut values = HashMap::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            // Which of them counts, nobody can know.
+            if values.insert(key, value).is_some_and(|other| other != value) {
+                let at = if line > 0 { format!("line {line}: ") } else { String::new() };
+                let what = format!("{at}two values of `{}` in one object", printable(key));
+                return Err(Error::input(what));
+            }
             if !self.places.contains_key(key) {
                 if self.names.len() == MAX_HEADINGS {
                     return Err(Error::limit(format!("records of more than {MAX_HEADINGS} names")));
@@ -153,8 +169,7 @@ impl Headings {
             return Err(Error::limit(format!("a label file of more than {MAX_CELLS} cells")));
         }
         let mut cells = vec![String::new(); self.names.len()];
-        // The first of two values of one name counts.
-        for (key, value) in pairs.iter().rev() {
+        for (key, value) in pairs {
             cells[self.places[key]] = cell(value);
         }
         table.push(line, cells.iter().map(String::as_str))

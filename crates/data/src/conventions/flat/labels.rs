@@ -17,9 +17,8 @@ use super::table::{self, Separator, Table};
 use super::words::{self, Value, first_word, is_wnid};
 use crate::options::LabelForm;
 use crate::split::Split;
-use crate::text;
 use swa_base::text::printable;
-use swa_base::{Error, Result, setting};
+use swa_base::{Error, Result, setting, text_file};
 
 /// A label file, read.
 pub(super) struct Labelled {
@@ -76,7 +75,7 @@ pub(super) fn read(
     form: &LabelForm,
     split: Split,
 ) -> Result<Labelled> {
-    let text = text::read(path)?;
+    let text = text_file::read(path)?;
     let at = |error: Error| if error.file().is_some() { error } else { error.at(path) };
     of_text(&text, images, &Asked { path, form, split }).map_err(at)
 }
@@ -258,9 +257,9 @@ fn values(table: &Table, column: usize) -> Result<Labels> {
                     .remedy("give a file with one class an image"));
             }
             Value::Whole(n) if are_numbers => {
-                let n = u32::try_from(n);
-                let n = n.map_err(|_| at(row, format!("the label {shown}, expected 0 or more")))?;
-                numbers.push(n);
+                let expected = if n < 0 { "0 or more" } else { "a class's number" };
+                let wrong = |_| at(row, format!("the label {shown}, expected {expected}"));
+                numbers.push(u32::try_from(n).map_err(wrong)?);
             }
             Value::Word(_) if !are_numbers => words.push(word(cell).map_err(|what| at(row, what))?),
             _ => {

@@ -609,3 +609,44 @@ fn a_hostile_table_is_refused_within_bounds() {
     assert!(folder.labelled(&deep, LabelForm::default()).err().unwrap().contains("is no JSON"));
     let _: &Path = &folder.path("set");
 }
+
+#[test]
+fn two_values_of_one_name_are_no_label() {
+    let folder = Folder::of(&IMAGES);
+    let line =
+        |stem: &str, class: usize| format!(r#"{{"file_name": "{stem}.png", "label": {class}}}"#);
+    let with = |extra: &str| {
+        let mut all: Vec<String> =
+            lines(|stem, class, _| line(stem, class)).lines().map(String::from).collect();
+        all[1] = all[1].replace('}', &format!(", {extra}}}"));
+        all
+    };
+    let same = with(r#""label": 0"#);
+    let other = with(r#""label": 1"#);
+    for (same, other, at) in [
+        (same.join("\n"), other.join("\n"), "line 2: "),
+        (format!("[{}]", same.join(",")), format!("[{}]", other.join(",")), ""),
+    ] {
+        let set = folder.labelled(&same, LabelForm::default()).unwrap();
+        assert_eq!(labels(&*set), WANTED);
+        let error = folder.labelled(&other, LabelForm::default()).err().unwrap();
+        assert_eq!(error, format!("{at}two values of `label` in one object"));
+    }
+}
+
+#[test]
+fn numbers_that_are_no_class_are_named() {
+    let folder = Folder::of(&IMAGES);
+    for (number, expected) in [
+        ("-1", "expected 0 or more"),
+        ("4294967296", "expected a class's number"),
+        ("99999999999999999999", "expected a class's number"),
+    ] {
+        let text = lines(|stem, class, i| match i {
+            3 => format!("{stem}.png,{number}"),
+            _ => format!("{stem}.png,{class}"),
+        });
+        let error = folder.labelled(&text, LabelForm::default()).err().unwrap();
+        assert_eq!(error, format!("line 4: the label {number}, {expected}"));
+    }
+}

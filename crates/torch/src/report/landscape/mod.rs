@@ -13,6 +13,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use swa_base::text_file;
 use swa_tools::output::write_stream;
 use swa_tools::{Error, Kind, Result};
 
@@ -259,7 +260,7 @@ impl LandscapeReport {
     /// # Errors
     /// `Input` if it is none; `Io`.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
+        let text = text_file::read(path)?;
         let report: LandscapeReport = serde_json::from_str(&text)
             .map_err(|e| Error::input(format!("is not what swa-landscape writes: {e}")).at(path))?;
         let count = match &*report.kind {
