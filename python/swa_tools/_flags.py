@@ -45,13 +45,14 @@ def flag(name: str, value: Any) -> list[str]:
         return [f"--weights-file={word(value)}"]
     if isinstance(value, (str, os.PathLike)) or not hasattr(value, "__iter__"):
         return [f"{spelled}={word(value)}"]
+    if name == "range":
+        ends = ["" if item is None else word(item) for item in value]
+        if len(ends) != 2:
+            raise UsageError(f"range has {len(ends)} numbers", remedy="give the first and the last: (161, 200)")
+        return [f"{spelled}={'..'.join(ends)}"]
     values = [word(item) for item in value]
     if not values:
         raise UsageError(f"{name} is empty", remedy="leave it out, or name one")
-    if name == "range":
-        if len(values) != 2:
-            raise UsageError(f"range has {len(values)} numbers", remedy="give the first and the last: (161, 200)")
-        return [f"{spelled}={'..'.join(values)}"]
     if name in REPEATED:
         return [f"{spelled}={value}" for value in values]
     return [f"{spelled}={','.join(values)}"]

@@ -32,7 +32,7 @@ class Select(Take, total=False):
     start: int | None  # leave out epochs or steps before this one, by the number in the name
     every: int | None  # every K-th number, counted from start or the smallest
     last: int | None  # only the last N of those that remain
-    range: tuple[int, int] | None  # the numbers from A to B, both included
+    range: tuple[int | None, int | None] | None  # the numbers from A to B, both included; None: open at that end
     number: str | None  # regular expression that finds the number in a name that has several
     by_position: bool  # positions in natural order, from 1, instead of numbers in names
     allow_duplicates: bool  # count checkpoints with the same weights as often as they are named

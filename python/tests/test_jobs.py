@@ -70,6 +70,10 @@ def test_options_reach_the_command(here: Path, checkpoints: list[Path]) -> None:
     assert weighted.coefficients == (0.25, 0.75)
     planned = swa_tools.average(checkpoints, "plan.safetensors", dry_run=True, max_shard_size=None)
     assert not planned.written and not Path("plan.safetensors").exists()
+    open_ended = [((None, 144), ["0136", "0144"]), ((232, None), ["0232", "0240"])]
+    for ends, numbers in open_ended:
+        taken = swa_tools.average(str(FASHION / "ckpt_*.safetensors"), "x.safetensors", range=ends, dry_run=True)
+        assert [Path(path).name[5:9] for path in taken.inputs] == numbers
 
 
 def test_a_path_is_never_a_flag(here: Path) -> None:
