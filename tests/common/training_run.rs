@@ -40,7 +40,7 @@ pub struct Scene {
 pub type Files = Vec<(String, Vec<u8>)>;
 
 impl Scene {
-    pub fn new() -> Self {
+    pub fn in_a_folder() -> Self {
         let dir = tempfile::tempdir().unwrap();
         data(dir.path());
         Scene { dir }

@@ -94,7 +94,7 @@ fn any_call_that_fails_in_any_way_leaves_each_output_whole() {
 
 /// A run of seconds, and its files.
 fn training() -> (training_run::Scene, training_run::Files) {
-    let scene = training_run::Scene::new();
+    let scene = training_run::Scene::in_a_folder();
     scene.small("whole").assert().success();
     let files = scene.files("whole");
     (scene, files)

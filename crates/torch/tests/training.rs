@@ -13,7 +13,7 @@ use swa_testing::{fails, fixtures, load, swa_avg};
 
 #[test]
 fn a_run_learns_and_logs_both() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     let report = json(&mut scene.swa("run"));
     assert_eq!(report["arch"], "preresnet-8");
     assert_eq!(report["snapshots"], serde_json::json!([4, 5, 6]));
@@ -37,7 +37,7 @@ fn a_run_learns_and_logs_both() {
 /// The functional test of the method: what runs beside the training is the mean of what lies on the disk.
 #[test]
 fn the_average_is_that_of_swa_avg_bit_for_bit() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     scene.swa("run").assert().success();
     let (run, mean) = (scene.path("run"), scene.path("mean.safetensors"));
     swa_avg().arg(&run).args(["--start", "4", "--quiet", "-o"]).arg(&mean).assert().success();
@@ -56,7 +56,7 @@ fn the_average_is_that_of_swa_avg_bit_for_bit() {
 
 #[test]
 fn killed_at_any_time_and_resumed_it_is_the_run_that_was_not() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     let started = std::time::Instant::now();
     scene.swa("whole").assert().success();
     let whole = started.elapsed();
@@ -77,7 +77,7 @@ fn killed_at_any_time_and_resumed_it_is_the_run_that_was_not() {
 
 #[test]
 fn epochs_that_two_runs_have_in_common_are_trained_once() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     scene.swa("swa").assert().success();
     let alone = ["--epochs", "5"];
     scene.command("alone", &alone).assert().success();
@@ -105,7 +105,7 @@ fn epochs_that_two_runs_have_in_common_are_trained_once() {
 
 #[test]
 fn a_snapshot_that_cannot_be_written_leaves_a_run_to_go_on_with() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     scene.swa("whole").assert().success();
     // In place of a snapshot a folder.
     let in_the_way = scene.path("run/ckpt_0005.safetensors");
@@ -128,7 +128,7 @@ fn a_snapshot_that_cannot_be_written_leaves_a_run_to_go_on_with() {
 
 #[test]
 fn what_cannot_be_trained_is_refused() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     scene.swa("run").assert().success();
     let expected = scene.files("run");
 
@@ -230,7 +230,7 @@ fn write_head(path: &Path, tensors: &std::collections::BTreeMap<String, Vec<u8>>
 /// Weights and their average stay in f32.
 #[test]
 fn narrower_products_learn_as_well() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     let mut command = scene.swa("bf16");
     let report = json(command.args(["--precision", "bf16"]));
     let last = &report["epochs"][5];
@@ -243,7 +243,7 @@ fn narrower_products_learn_as_well() {
 /// Held-out images take no part in training, and every seed has the same ones.
 #[test]
 fn accuracies_are_of_as_many_images_as_asked_for() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     let args = ["--epochs", "1", "--hold-out", "25", "--samples", "49"];
     let report = json(&mut scene.command("run", &args));
     let epoch = &report["epochs"][0];
@@ -259,7 +259,7 @@ fn accuracies_are_of_as_many_images_as_asked_for() {
 /// Every schedule of the papers, from first weights that another run left.
 #[test]
 fn cyclical_schedules_take_their_snapshots() {
-    let scene = Scene::new();
+    let scene = Scene::in_a_folder();
     scene.command("first", &["--epochs", "1"]).assert().success();
     for (schedule, cycle, expected) in
         [("sawtooth", "2", vec![2, 4]), ("triangle", "2", vec![1, 3]), ("cosine", "2", vec![2, 4])]
