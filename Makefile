@@ -50,7 +50,8 @@ dist:
 	sh scripts/dist.sh
 
 # Every system call killed or failing, power cuts, full disks, inputs that shrink: minutes, as root, with strace.
-# SWA_SWEEP_KILLS, SWA_SWEEP_FAULTS, SWA_SWEEP_CUTS and SWA_SWEEP_TRUNCATIONS say how many (tests/sweeps.rs).
+# SWA_SWEEP_KILLS, SWA_SWEEP_FAULTS, SWA_SWEEP_CUTS and SWA_SWEEP_TRUNCATIONS say how many (tests/sweeps.rs), of the data
+# commands SWA_SWEEP_DATA_KILLS and SWA_SWEEP_DATA_FAULTS.
 test-long:
 	SWA_TESTS_LONG=1 SWA_TESTS_MUST_RUN=1 $(CARGO) test $(ALL) \
 	--test system --test running_faults --test follow --test sweeps -- --nocapture

@@ -46,7 +46,7 @@ pub enum Cause {
     Tool,
     /// The loader's or the runtime's: the tool has not begun.
     Loader,
-    /// libtorch's: it computes in another way then, or crashes.
+    /// libtorch's: it computes in another way then, so that a success has other bytes, or crashes.
     Libtorch,
 }
 
@@ -55,15 +55,15 @@ impl Fault {
         format!("{} {} {}", self.call, self.number, self.error)
     }
 
-    /// A run in which it fails.
-    pub fn meet(&self, log: &Path, under: Under) -> Met {
+    /// A run in which it fails, of a tool that may load libtorch.
+    pub fn meet(&self, log: &Path, under: Under, has_libtorch: bool) -> Met {
         let inject = format!("error={}:when={}", self.error, self.number);
         let (output, log) = traced(log, under, &self.call, &inject);
         let message = text(&output);
         let injected: Vec<&str> = log.lines().filter(|line| line.contains("(INJECTED)")).collect();
         let is_libtorch = |line: &&str| LIBTORCH.iter().any(|part| line.contains(part));
         let is_loader = NOT_OURS.iter().any(|part| message.contains(part));
-        let cause = if injected.iter().any(is_libtorch) {
+        let cause = if has_libtorch && injected.iter().any(is_libtorch) {
             Cause::Libtorch
         } else if is_loader || output.status.code() == Some(127) {
             Cause::Loader
@@ -130,11 +130,11 @@ pub fn calls_that_fail(
         faults.truncate(most.div_ceil(ways.len()));
         let (mut met, mut failed, mut codes) = (0, 0, BTreeMap::<String, usize>::new());
         for fault in &faults {
-            let (Met { output, is_met, cause }, after) = (fault.meet(&log, &under), fault.name());
+            let met_now = fault.meet(&log, &under, way.tool != "swa-avg");
+            let (Met { output, is_met, cause }, after) = (met_now, fault.name());
             met += usize::from(is_met);
             if cause != Cause::Tool {
-                // Of what libtorch has computed in another way there are no bytes to compare with.
-                if cause == Cause::Loader {
+                if !output.status.success() || cause == Cause::Loader {
                     scene.is_new(&after);
                 }
                 scene.age_leftovers();
