@@ -29,7 +29,6 @@ mod listing;
 pub mod loader;
 mod options;
 pub mod order;
-mod pairs;
 pub mod placement;
 pub mod preset;
 pub mod random;

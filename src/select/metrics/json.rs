@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
+use swa_base::json;
 
 use super::table::Cell;
 
 /// Reads one value. NaN and infinities become text, which [`cells`] makes numbers of.
 pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text).or_else(|error| match quoted(text) {
+    json::parse(text).or_else(|error| match quoted(text) {
         Cow::Borrowed(_) => Err(error),
-        Cow::Owned(text) => serde_json::from_str(&text),
+        Cow::Owned(text) => json::parse(&text),
     })
 }
 

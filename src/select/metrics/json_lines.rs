@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+use swa_base::json;
 
 use super::json::{cells, parse};
 use super::table::Table;
@@ -16,7 +17,7 @@ pub(super) fn read(text: &str, path: &Path, notes: &mut Vec<String>) -> Result<T
         if line.trim().is_empty() {
             continue;
         }
-        match parse(line) {
+        match parse(line.trim_end()) {
             Ok(Value::Object(object)) => table.push(cells(&object)),
             Err(e) if e.is_eof() && !line.ends_with('\n') && number > 0 => {
                 notes.push(format!(
@@ -28,8 +29,7 @@ pub(super) fn read(text: &str, path: &Path, notes: &mut Vec<String>) -> Result<T
                 return Err(Error::input(format!("line {} is no JSON object", number + 1)).at(path));
             }
             Err(e) => {
-                let what = format!("line {} is no JSON: {e}", number + 1);
-                return Err(Error::input(what).at(path).remedy(
+                return Err(Error::input(json::what(&e, number + 1)).at(path).remedy(
                     "give CSV with a line of names, an object a line, or a trainer_state.json",
                 ));
             }
@@ -65,11 +65,14 @@ mod tests {
         assert_eq!((table.len(), table.number(0, 1)), (2, Some(0.5)));
         assert_eq!(notes, ["`m`: its last line is not complete and was left out"]);
         // Elsewhere it is an error.
-        for bad in
-            ["{\"a\": 1}\n{\"a\n{\"a\": 2}\n", "{\"a\": 1}\n{\"a\n", "{\"a\": 1}\n[2]\n", "{\"a"]
-        {
+        for (bad, expected) in [
+            ("{\"a\": 1}\n{\"a\n{\"a\": 2}\n", "EOF while parsing a string at line 2 column 3"),
+            ("{\"a\": 1}\n{\"a\n", "EOF while parsing a string at line 2 column 3"),
+            ("{\"a\": 1}\n[2]\n", "`m`: line 2 is no JSON object"),
+            ("{\"a", "EOF while parsing a string at line 1 column 3"),
+        ] {
             let error = read(bad, Path::new("m"), &mut notes).unwrap_err().to_string();
-            assert!(error.starts_with("`m`: line "), "{bad}: {error}");
+            assert!(error.contains(expected), "{bad}: {error}");
         }
     }
 }

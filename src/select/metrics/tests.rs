@@ -239,7 +239,7 @@ fn files_that_hold_no_results_are_refused() {
         ("epoch,acc\n", Kind::Input, "holds no results"),
         ("epoch,acc\n1,bad\n", Kind::Input, "`acc` holds no number"),
         ("acc\n1\n", Kind::NoMatch, "no column counts epochs or steps, or names the checkpoints"),
-        ("{\"a\": ", Kind::Input, "line 1 is no JSON"),
+        ("{\"a\": ", Kind::Input, "is no JSON: EOF while parsing a value at line 1 column "),
         ("[1]", Kind::Input, "item 1 of its list is no object"),
         ("epoch,acc\n1,2,3\n", Kind::Input, "line 2 has 3 values"),
     ] {
@@ -311,4 +311,24 @@ fn a_column_that_is_there_twice_is_refused_where_its_values_differ() {
     let run = Run::epochs(1..=2, "epoch,acc,acc,x,x\n1,0.5,0.5,1,2\n2,nan,nan,a,b\n");
     let chosen = run.select(by(&run), Criteria::default()).unwrap();
     assert_eq!(numbers(&chosen), [1]);
+}
+
+#[test]
+fn two_values_of_one_name_in_an_object_are_refused() {
+    let (one, two) = (r#"{"epoch": 1, "acc": 0.5}"#, r#"{"epoch": 2, "acc": NaN, "acc": 0.6}"#);
+    for (text, line) in [
+        (format!("{one}\n{two}\n"), 2),
+        (format!("[{one},\n{two}]"), 2),
+        (format!("{{\"log_history\": [\n{one},\n{two}]}}"), 3),
+    ] {
+        let run = Run::epochs(1..=2, &text);
+        let (kind, error) = run.fails(run.by("acc", Choice::Top(Direction::Max, 1)));
+        assert_eq!(kind, Kind::Input);
+        let expected = format!("two values of `acc` in one object at line {line} column ");
+        assert!(error.contains(&expected), "{error}");
+        // The same twice has one meaning.
+        let run = Run::epochs(1..=2, &text.replace("NaN, \"acc\": 0.6", "0.6, \"acc\": 0.6"));
+        let chosen = run.select(run.by("acc", Choice::Top(Direction::Max, 1)), Criteria::default());
+        assert_eq!(numbers(&chosen.unwrap()), [2]);
+    }
 }

@@ -1,8 +1,7 @@
 //! The forms of the file: see [`super`].
 
 use serde_json::Value;
-
-use crate::pairs::Pairs;
+use swa_base::json;
 
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);
@@ -10,16 +9,15 @@ pub(super) type Entry = (String, Option<u32>);
 /// The entries in the order of the file; an error says what is wrong, without the file.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
     let text = text.trim();
-    let entries = match text.chars().next() {
-        Some('{') => {
-            let Pairs(pairs) = serde_json::from_str(text).map_err(|e| e.to_string())?;
-            pairs.into_iter().map(json_entry).collect::<Result<_, _>>()?
+    let entries = if text.starts_with(['{', '[']) {
+        match json::parse(text).map_err(|error| json::what(&error, 1))? {
+            Value::Object(object) => {
+                object.into_iter().map(json_entry).collect::<Result<_, _>>()?
+            }
+            list => in_order(serde_json::from_value(list).map_err(|error| error.to_string())?),
         }
-        Some('[') => {
-            let names: Vec<String> = serde_json::from_str(text).map_err(|e| e.to_string())?;
-            in_order(names)
-        }
-        _ => lines(text)?,
+    } else {
+        lines(text)?
     };
     if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
 }

@@ -111,7 +111,7 @@ fn faults_are_named() {
         &["1 class(es) of the data have no entry", "  `dog`", "null"],
     );
     refused(Input, r#"{"cat": 1, "dog": 1}"#, &data, &["`cat` and `dog` both have the output 1"]);
-    refused(Input, r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["class `cat` has two entries"]);
+    refused(Input, r#"{"cat": 1, "dog": 2, "cat": 3}"#, &data, &["two values of `cat`"]);
     refused(Input, "cat\ndog\ncat", &data, &["class `cat` has two entries"]);
     refused(
         Mismatch,

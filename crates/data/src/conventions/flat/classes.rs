@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::words::is_wnid;
 use crate::listing::Listing;
 use crate::text::grouped;
-use swa_base::{Error, Kind, Result, look, setting, text_file};
+use swa_base::{Error, Kind, Result, json, look, setting, text_file};
 
 /// All classes of a dataset.
 pub(super) struct ClassList {
@@ -104,7 +104,7 @@ impl ClassList {
     /// `{"0": ["n01440764", "tench"], …}`, or a list of names.
     fn from_json(text: &str) -> Result<Self> {
         let bad = || Error::input("expected a list of names, or `{\"0\": [\"n01440764\", …], …}`");
-        let value: Value = serde_json::from_str(text).map_err(|_| bad())?;
+        let value = json::parse(text).map_err(|_| bad())?;
         let name = |value: &Value| match value {
             Value::String(name) => Some(name.clone()),
             Value::Array(names) => Some(names.first()?.as_str()?.to_string()),

@@ -9,12 +9,10 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::table::{MAX_CELLS, Table};
-use crate::pairs::Pairs;
-use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, json};
 
 /// The largest JSON document that is read as a whole, in bytes; a file of a document a line may be larger.
 const MAX_JSON: usize = 1 << 25;
@@ -35,34 +33,27 @@ pub(super) fn read(text: &str) -> Result<Table> {
         let what = format!("JSON of {} bytes, above {MAX_JSON}", text.len());
         return Err(Error::limit(what).remedy("write an object a line (`.jsonl`), or CSV"));
     }
-    let bad = |error: serde_json::Error| Error::input(format!("is no JSON: {error}"));
-    if text.starts_with('{') {
-        let Pairs(pairs) = serde_json::from_str(text).map_err(bad)?;
-        // A single line of JSON lines.
-        if pairs.iter().any(|(key, value)| key == "file_name" && value.is_string()) {
-            return of_records(1, &[Pairs(pairs)]);
-        }
-        if let Some((_, Value::Array(entries))) = pairs.iter().find(|(key, _)| key == "labels") {
-            return of_array(entries);
-        }
-        if pairs.iter().any(|(key, value)| key == "annotations" && value.is_array()) {
-            let what = "annotations in COCO's form, which are not one label an image";
-            return Err(Error::new(Kind::Unsupported, what)
-                .remedy("write a CSV of two columns, `image` and `label`"));
-        }
-        let rows = pairs.iter().map(|(name, label)| (0, [name.clone(), cell(label)]));
-        return of_pairs(rows);
-    }
-    // As pairs: an object forgets that it had a name twice.
-    if let Ok(records) = serde_json::from_str::<Vec<Pairs>>(text)
-        && !records.is_empty()
-    {
-        return of_records(0, &records);
-    }
-    match serde_json::from_str(text).map_err(bad)? {
+    match json::parse(text).map_err(|error| Error::input(json::what(&error, 1)))? {
+        Value::Object(object) => of_object(&object),
         Value::Array(entries) => of_array(&entries),
         _ => Err(unknown()),
     }
+}
+
+fn of_object(object: &Map<String, Value>) -> Result<Table> {
+    // A single line of JSON lines.
+    if object.get("file_name").is_some_and(Value::is_string) {
+        return of_records(1, &[object]);
+    }
+    if let Some(Value::Array(entries)) = object.get("labels") {
+        return of_array(entries);
+    }
+    if object.get("annotations").is_some_and(Value::is_array) {
+        let what = "annotations in COCO's form, which are not one label an image";
+        return Err(Error::new(Kind::Unsupported, what)
+            .remedy("write a CSV of two columns, `image` and `label`"));
+    }
+    of_pairs(object.iter().map(|(name, label)| (0, [name.clone(), cell(label)])))
 }
 
 fn unknown() -> Error {
@@ -72,12 +63,9 @@ fn unknown() -> Error {
 }
 
 fn of_array(entries: &[Value]) -> Result<Table> {
-    if entries.iter().all(Value::is_object) && !entries.is_empty() {
-        let record = |entry: &Value| {
-            let fields = entry.as_object().into_iter().flatten();
-            Pairs(fields.map(|(key, value)| (key.clone(), value.clone())).collect())
-        };
-        return of_records(0, &entries.iter().map(record).collect::<Vec<_>>());
+    let records: Option<Vec<_>> = entries.iter().map(Value::as_object).collect();
+    if let Some(records) = records.filter(|records| !records.is_empty()) {
+        return of_records(0, &records);
     }
     let pair = |entry: &Value| match entry.as_array().map(|pair| &pair[..]) {
         Some([Value::String(name), label]) => Some((0, [name.clone(), cell(label)])),
@@ -99,35 +87,36 @@ fn of_pairs(rows: impl Iterator<Item = (usize, [String; 2])>) -> Result<Table> {
 
 fn of_lines(text: &str) -> Result<Table> {
     let lines = || text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
-    let parse = |(line, number): (&str, usize)| {
-        let Pairs(pairs) = serde_json::from_str(line)
-            .map_err(|error| Error::input(format!("line {number}: is no JSON object: {error}")))?;
-        Ok((number, pairs))
+    let parse = |(line, number): (&str, usize)| match json::parse(line)
+        .map_err(|error| Error::input(json::what(&error, number)))?
+    {
+        Value::Object(object) => Ok((number, object)),
+        _ => Err(Error::input(format!("line {number} is no JSON object"))),
     };
     // Twice, so that one row at a time is in memory.
     let mut headings = Headings::default();
     for line in lines() {
-        let (number, pairs) = parse(line)?;
-        headings.note(number, &pairs)?;
+        let (_, object) = parse(line)?;
+        headings.note(&object)?;
     }
     let mut table = Table::default();
     for line in lines() {
-        let (number, pairs) = parse(line)?;
-        headings.add(&mut table, number, &pairs)?;
+        let (number, object) = parse(line)?;
+        headings.add(&mut table, number, &object)?;
     }
     table.headings = Some(headings.names);
     Ok(table)
 }
 
 /// Records that are in one line of the file, or in lines that nobody counted (0).
-fn of_records(line: usize, rows: &[Pairs]) -> Result<Table> {
+fn of_records(line: usize, rows: &[&Map<String, Value>]) -> Result<Table> {
     let mut headings = Headings::default();
-    for Pairs(pairs) in rows {
-        headings.note(line, pairs)?;
+    for object in rows {
+        headings.note(object)?;
     }
     let mut table = Table::default();
-    for Pairs(pairs) in rows {
-        headings.add(&mut table, line, pairs)?;
+    for object in rows {
+        headings.add(&mut table, line, object)?;
     }
     table.headings = Some(headings.names);
     Ok(table)
@@ -144,15 +133,8 @@ struct Headings {
 }
 
 impl Headings {
-    fn note(&mut self, line: usize, pairs: &[(String, Value)]) -> Result<()> {
-        let mut values = HashMap::with_capacity(pairs.len());
-        for (key, value) in pairs {
-            // Which of them counts, nobody can know.
-            if values.insert(key, value).is_some_and(|other| other != value) {
-                let at = if line > 0 { format!("line {line}: ") } else { String::new() };
-                let what = format!("{at}two values of `{}` in one object", printable(key));
-                return Err(Error::input(what));
-            }
+    fn note(&mut self, object: &Map<String, Value>) -> Result<()> {
+        for key in object.keys() {
             if !self.places.contains_key(key) {
                 if self.names.len() == MAX_HEADINGS {
                     return Err(Error::limit(format!("records of more than {MAX_HEADINGS} names")));
@@ -164,12 +146,12 @@ impl Headings {
         Ok(())
     }
 
-    fn add(&self, table: &mut Table, line: usize, pairs: &[(String, Value)]) -> Result<()> {
+    fn add(&self, table: &mut Table, line: usize, object: &Map<String, Value>) -> Result<()> {
         if table.rows().saturating_mul(self.names.len()) > MAX_CELLS {
             return Err(Error::limit(format!("a label file of more than {MAX_CELLS} cells")));
         }
         let mut cells = vec![String::new(); self.names.len()];
-        for (key, value) in pairs {
+        for (key, value) in object {
             cells[self.places[key]] = cell(value);
         }
         table.push(line, cells.iter().map(String::as_str))

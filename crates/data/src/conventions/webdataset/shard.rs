@@ -5,13 +5,12 @@ use std::collections::HashSet;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use serde_json::Value;
 use tar::Archive;
 
 use crate::decode;
 use crate::listing::{EXTENSIONS, GIF};
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Kind, Result, json};
 use swa_tools::select::base_name;
 use swa_tools::store::Source;
 
@@ -229,7 +228,7 @@ fn key_and_kind(name: &str) -> Option<(&str, String)> {
 
 /// The label in a description.
 fn in_json(text: &str) -> Option<u32> {
-    let value: Value = serde_json::from_str(text).ok()?;
+    let value = json::parse(text).ok()?;
     value.get("label").or_else(|| value.get("cls"))?.as_u64()?.try_into().ok()
 }
 
