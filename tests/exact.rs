@@ -115,8 +115,24 @@ fn a_mean_too_large_for_its_type_is_an_error_that_names_the_tensor() {
     fails(
         swa_avg().current_dir(&dir).args(["a", "-o", "out", "--dtype", "f16"]),
         3,
-        &["tensor `large`", "too large for F16", "--dtype"],
+        &[
+            "tensor `large`",
+            "too large for F16; choose a --dtype with a wider range: bf16, f32 or f64",
+        ],
     );
+    // The types that are named hold more.
+    save(&dir.path().join("d"), &[("w", Dtype::F64, vec![1], 1e300f64.to_le_bytes().to_vec())]);
+    for dtype in ["f32", "bf16"] {
+        fails(
+            swa_avg().current_dir(&dir).args(["d", "-o", "out", "--dtype", dtype]),
+            3,
+            &[&format!(
+                "too large for {}; choose a --dtype with a wider range: f64",
+                dtype.to_uppercase()
+            )],
+        );
+    }
+    std::fs::remove_file(dir.path().join("d")).unwrap();
     assert_eq!(listing(dir.path()), ["a"]);
 }
 

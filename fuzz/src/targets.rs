@@ -268,11 +268,20 @@ pub fn written(bytes: &[u8], folder: &Path) {
     }
     let _ = ["out.safetensors", "out.pth", "state.safetensors", "state"]
         .map(|name| std::fs::remove_file(folder.join(name)));
-    let done = Checkpoint::open_all(&paths, &Take::default())
-        .and_then(|inputs| write_all(&folder, &inputs, &options));
-    if let Err(error) = done {
+    let inputs = match Checkpoint::open_all(&paths, &Take::default()) {
+        Ok(inputs) => inputs,
+        Err(error) => return refused(&error),
+    };
+    if let Err(error) = write_all(&folder, &inputs, &options) {
         refused(&error);
-        assert!(!folder.join("out.safetensors").exists() && !folder.join("out.pth").exists());
+        for name in ["out.safetensors", "out.pth"] {
+            assert!(!folder.join(name).exists(), "{name} is there, though {error}");
+        }
+        return;
+    }
+    // The mean of the first ones alone may be too large for its type.
+    if let Err(error) = write_running(&folder, &inputs, &options) {
+        refused(&error);
     }
 }
 
@@ -314,6 +323,12 @@ fn write_all(folder: &Path, inputs: &[Checkpoint], options: &Options) -> Result<
     )?;
     plan.write(&[Target::safetensors(path("again.safetensors"))], true, &|_| {})?;
     assert_eq!(all(&read("again.safetensors")?), all(&again[0]));
+    Ok(())
+}
+
+/// The running average of what was written before.
+fn write_running(folder: &Path, inputs: &[Checkpoint], options: &Options) -> Result<()> {
+    let path = |name: &str| folder.join(name);
     let mut running = RunningAverage::open(&path("state"), options, &Take::default())?;
     let target = Target::safetensors(path("state.safetensors"));
     for input in inputs {
@@ -449,7 +464,7 @@ fn refused(error: &Error) {
     assert!(matches!(error.kind().exit_code(), 2 | 3 | 6), "{error}");
     let text = error.to_string();
     assert!(text.len() < 1 << 16, "{} bytes of message", text.len());
-    assert!(!text.contains("internal"), "{text}");
+    assert!(!text.contains("internal: "), "{text}");
 }
 
 fn read(checkpoint: &Checkpoint) {

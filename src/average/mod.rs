@@ -102,6 +102,7 @@ pub use column::Column;
 pub use exact::{parts, quotient};
 pub use float::{Float, FloatFormat};
 pub use kernel::{count_nonfinite, instructions, round_to_float};
+pub(crate) use options::too_large;
 pub use options::{BnStats, Keys, Options, Rule, rule};
 pub use output_plan::{OutputPlan, Planned};
 pub use plan::Plan;

@@ -145,3 +145,19 @@ pub fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
     }
     Ok((if last { Rule::Convert(float) } else { Rule::Mean(float) }, dtype))
 }
+
+/// The error where results of finite values do not fit their type; the remedy names those that hold more.
+pub(crate) fn too_large(what: &str, dtype: Dtype, tensor: &str) -> Error {
+    let remedy = match dtype {
+        Dtype::F16 => {
+            concat!("choose a ", setting!("dtype"), " with a wider range: bf16, f32 or f64")
+        }
+        Dtype::BF16 | Dtype::F32 => {
+            concat!("choose a ", setting!("dtype"), " with a wider range: f64")
+        }
+        // Nothing holds more.
+        _ => "leave out checkpoints from a training that diverged",
+    };
+    let what = format!("{what} too large for {dtype:?}");
+    Error::new(Kind::NotFinite, what).tensor(tensor).remedy(remedy)
+}

@@ -17,7 +17,7 @@ use super::means::{self, Found, Job, Mean, Terms, Worker};
 use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
 use super::write_queue::{Unwritten, WriteQueue};
-use super::{Float, OutputPlan, Plan, Rule, kernel};
+use super::{Float, OutputPlan, Plan, Rule, kernel, too_large};
 use crate::checkpoint::digest;
 use crate::sync::lock;
 use crate::{Error, Kind, Result, setting};
@@ -385,10 +385,8 @@ impl<'p, 'a> Stream<'p, 'a> {
         }
         if found.overflows > 0 {
             let (dtype, n) = (output.plan.tensors()[tensor].dtype, found.overflows);
-            let what = format!("{n} or more means are too large for {dtype:?}");
-            return Err(Error::new(Kind::NotFinite, what).tensor(output.plan.name(tensor)).remedy(
-                concat!("choose a ", setting!("dtype"), " with a wider range: bf16 or f32"),
-            ));
+            let what = format!("{n} or more means are");
+            return Err(too_large(&what, dtype, output.plan.name(tensor)));
         }
         if found.nonfinite > 0 {
             output.count_nonfinite(tensor, found.nonfinite);

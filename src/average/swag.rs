@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::exact::{self, Values};
-use super::{Float, OutputPlan, Plan, Rule, Written, kernel};
+use super::{Float, OutputPlan, Plan, Rule, Written, kernel, too_large};
 use crate::checkpoint::{Dtype, TensorInfo, digest, is_running_statistic};
 use crate::output::{AtomicFile, SafetensorsLayout};
 use crate::{Error, Kind, METADATA_KEY, Result, setting};
@@ -240,13 +240,9 @@ impl Place<'_, '_, '_> {
             block.add(i, &row);
         }
         block.finish();
-        let too_large = |what: &str| {
-            Error::new(Kind::NotFinite, format!("a {what} is too large for its type"))
-                .tensor(output.name(tensor))
-                .remedy(concat!("choose a ", setting!("dtype"), " with a wider range"))
-        };
+        let name = output.name(tensor);
         if kernel::count_nonfinite(&block.means, to) > 0 {
-            return Err(too_large("mean"));
+            return Err(too_large("a mean is", to.dtype(), name));
         }
         self.put(tensor, (range.start * to.size()) as u64, &block.means)?;
         if let Some(number) = sampled {
@@ -254,7 +250,7 @@ impl Place<'_, '_, '_> {
             if kernel::count_nonfinite(&block.variances, wide) > 0
                 || block.deviations.iter().any(|d| kernel::count_nonfinite(d, wide) > 0)
             {
-                return Err(too_large("variance or deviation"));
+                return Err(too_large("a variance or deviation is", wide.dtype(), name));
             }
             let at = (range.start * wide.size()) as u64;
             self.put(first + number, at, &block.variances)?;

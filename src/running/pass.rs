@@ -10,7 +10,7 @@ use twox_hash::XxHash3_128;
 use super::block::{BLOCK, Block};
 use super::file::{CHUNK, StateFile, Writer, values};
 use crate::average::totals::{Met, Scratch};
-use crate::average::{Float, Rule, count_nonfinite};
+use crate::average::{Float, Rule, count_nonfinite, too_large};
 use crate::checkpoint::checksum::Checksum;
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo, digest, same};
 use crate::output::{Destination, Layout, Scatter, Sink};
@@ -243,13 +243,8 @@ impl Pass<'_> {
             worker.ends.push(worker.state.len());
         }
         if met.overflows > 0 {
-            let what = format!(
-                "{} or more means are too large for {:?}",
-                met.overflows, self.rules[tensor].1
-            );
-            return Err(Error::new(Kind::NotFinite, what).tensor(&self.infos[tensor].name).remedy(
-                concat!("choose a ", setting!("dtype"), " with a wider range: bf16 or f32"),
-            ));
+            let what = format!("{} or more means are", met.overflows);
+            return Err(too_large(&what, self.rules[tensor].1, &self.infos[tensor].name));
         }
         {
             let mut gathered = lock(gathered);
