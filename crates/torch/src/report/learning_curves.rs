@@ -24,7 +24,7 @@ impl RunLog {
     /// Reads a log that swa-train writes: `log.jsonl`, or the folder of a run.
     ///
     /// # Errors
-    /// `Damaged` for a line that is none, `Input` if it is empty; `Io`.
+    /// `Damaged` for a line that is none, `Input` if it is empty; those of [`text_file::read`].
     pub fn read(path: &Path) -> Result<Self> {
         let log = path.join("results/log.jsonl");
         let file = if look::is_folder(path)? { log } else { path.to_path_buf() };

@@ -258,7 +258,7 @@ impl LandscapeReport {
     /// A report that was written as JSON.
     ///
     /// # Errors
-    /// `Input` if it is none; `Io`.
+    /// `Input` if it is none; those of [`text_file::read`].
     pub fn read(path: &Path) -> Result<Self> {
         let text = text_file::read(path)?;
         let report: LandscapeReport = serde_json::from_str(&text)
