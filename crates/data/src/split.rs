@@ -55,8 +55,8 @@ impl Split {
     pub(crate) fn of_word(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),
-            "val" | "valid" | "validation" => Some(Split::Val),
-            "test" | "t10k" => Some(Split::Test),
+            "val" | "valid" | "validation" | "dev" | "eval" => Some(Split::Val),
+            "test" | "testing" | "t10k" => Some(Split::Test),
             _ => None,
         }
     }
@@ -64,6 +64,14 @@ impl Split {
     /// The part that a file name mentions, as in `imagenet1k-validation-07.tar`.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         name.split(|c: char| !c.is_ascii_alphanumeric()).find_map(Self::of_word)
+    }
+
+    /// The part that a folder's name mentions, and what else is in the name: `("train", "seg_")` for `seg_train`. Folders
+    /// of different parts with the same rest are parts of one data set.
+    pub(crate) fn in_name(name: &str) -> Option<(Self, String)> {
+        let mut words = name.split(|c: char| !c.is_ascii_alphabetic());
+        let (word, part) = words.find_map(|word| Some((word, Self::of_word(word)?)))?;
+        Some((part, name.replacen(word, "", 1).to_ascii_lowercase()))
     }
 
     /// Chooses among the parts that `dir` holds.
@@ -130,6 +138,21 @@ mod tests {
         for (name, part) in cases {
             assert_eq!(Split::of_name(name), part, "{name}");
         }
+    }
+
+    #[test]
+    fn folders_of_parts_have_the_rest_of_their_names_in_common() {
+        let of = |name| Split::in_name(name).map(|(part, rest)| (part.name(), rest));
+        for (name, part, rest) in [
+            ("Training", "train", ""),
+            ("test_set", "test", "_set"),
+            ("seg_train", "train", "seg_"),
+            ("imagenette2-val", "val", "imagenette2-"),
+            ("train1", "train", "1"),
+        ] {
+            assert_eq!(of(name), Some((part, rest.to_string())), "{name}");
+        }
+        assert_eq!(of("trainer"), None);
     }
 
     #[test]

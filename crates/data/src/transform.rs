@@ -58,6 +58,17 @@ impl Transform {
             let setting = setting!("std");
             return refuse(format!("{setting}: expected values above 0, found {:?}", self.std));
         }
+        // Of pixels from 0 to 255 (mmcv): each image would become a constant.
+        for (setting, values, most) in
+            [(setting!("mean"), &self.mean, 1.0), (setting!("std"), &self.std, 16.0)]
+        {
+            if let Some(value) = values.iter().find(|value| value.abs() > most) {
+                let what = format!(
+                    "{setting}: {value} is for pixels from 0 to 255; here they go from 0 to 1"
+                );
+                return Err(Error::usage(what).remedy("divide the values by 255"));
+            }
+        }
         let random = self.training.and_then(|training| training.size);
         let crop = setting!("crop");
         for (setting, side) in

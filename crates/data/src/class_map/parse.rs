@@ -1,6 +1,6 @@
 //! The forms of the file: see [`super`].
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use swa_base::json;
 
 /// A class as the file names it, and its output; None: its images are left out.
@@ -11,15 +11,42 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
     let text = text.trim();
     let entries = if text.starts_with(['{', '[']) {
         match json::parse(text).map_err(|error| json::what(&error, 1))? {
-            Value::Object(object) => {
-                object.into_iter().map(json_entry).collect::<Result<_, _>>()?
-            }
+            Value::Object(object) => of_object(object)?,
             list => in_order(serde_json::from_value(list).map_err(|error| error.to_string())?),
         }
     } else {
         lines(text)?
     };
     if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
+}
+
+fn of_object(mut object: Map<String, Value>) -> Result<Vec<Entry>, String> {
+    // A whole configuration of Hugging Face.
+    for key in ["label2id", "id2label"] {
+        if let Some(Value::Object(inner)) = object.get_mut(key) {
+            return of_object(std::mem::take(inner));
+        }
+    }
+    // Outputs in quotation marks look like names.
+    let number = |text: &str| text.parse::<u32>().ok();
+    let outputs: Option<Vec<(&String, u32)>> =
+        object.iter().map(|(key, value)| Some((key, number(value.as_str()?)?))).collect();
+    let Some(outputs) = outputs else {
+        return object.into_iter().map(json_entry).collect();
+    };
+    if outputs.iter().any(|(key, _)| number(key).is_none()) {
+        let entry = |(key, output): (&String, u32)| (key.clone(), Some(output));
+        return Ok(outputs.into_iter().map(entry).collect());
+    }
+    let is_one_way = |(key, output): &&(&String, u32)| {
+        object.get(&output.to_string()).and_then(Value::as_str) != Some(key)
+    };
+    match outputs.iter().find(is_one_way) {
+        None => object.into_iter().map(json_entry).collect(),
+        Some((key, output)) => Err(format!(
+            "`{key}` → `{output}`: either may be the class; write the output without quotation marks"
+        )),
+    }
 }
 
 fn in_order(names: Vec<String>) -> Vec<Entry> {

@@ -60,6 +60,9 @@ fn every_form_says_the_same() {
     for text in [
         r#"{"dog": 0, "red fox": 3, "cat": 4, "eel": 1}"#,
         r#"{"0": "dog", "1": "eel", "3": "red fox", "4": "cat"}"#,
+        r#"{"dog": "0", "red fox": "3", "cat": "4"}"#,
+        r#"{"model_type": "vit", "label2id": {"dog": 0, "red fox": 3, "cat": 4}, "id2label": {}}"#,
+        r#"{"model_type": "vit", "id2label": {"0": "dog", "3": "red fox", "4": "cat"}}"#,
         r#"{"0": ["dog", "x"], "3": ["red fox", "y"], "4": ["cat"]}"#,
         r#"["dog", "eel", "ant", "red fox", "cat"]"#,
         "# mine\ndog 0\n\nred fox\t3\r\ncat, 4\n",
@@ -81,6 +84,10 @@ fn classes_without_names_go_by_number() {
     let folders = named(&["1", "10", "2"]);
     assert_eq!(map("1 7\n10 8\n2 9\n0 1", &folders).unwrap().outputs(), [7, 8, 9]);
     assert_eq!(map("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10", &folders).unwrap().outputs(), [1, 10, 2]);
+    // In quotation marks either may be the class.
+    assert_eq!(map(r#"{"1": "1", "10": "2", "2": "10"}"#, &folders).unwrap().outputs(), [1, 2, 10]);
+    let way = "`10` → `2`: either may be the class; write the output without quotation marks";
+    refused(Kind::Input, r#"{"1": "1", "10": "2", "2": "3"}"#, &folders, &[way]);
     // Names, but the map has places.
     assert_eq!(map("0 7\n1 8", &named(&["a", "b"])).unwrap().outputs(), [7, 8]);
 }

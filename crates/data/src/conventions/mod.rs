@@ -172,7 +172,18 @@ impl Options {
     /// The sub-folder of the wanted part, where the folders are named after parts. Folders of other things beside them,
     /// such as annotations, are no classes.
     fn part(&self, dir: &Path, listing: &Listing) -> Result<Option<PathBuf>> {
-        let part = |name: &OsString| name.to_str().and_then(Split::of_word);
+        let named: Vec<(Split, String)> =
+            listing.folders.iter().filter_map(|name| Split::in_name(name.to_str()?)).collect();
+        // `seg_train` is a part beside `seg_test`, and may be a class elsewhere.
+        let part = |name: &OsString| {
+            let name = name.to_str()?;
+            let by_rest = || {
+                let (part, rest) = Split::in_name(name)?;
+                let is_beside = named.iter().any(|(other, its)| *other != part && *its == rest);
+                is_beside.then_some(part)
+            };
+            Split::of_word(name).or_else(by_rest)
+        };
         let (parts, others): (Vec<&OsString>, Vec<&OsString>) =
             listing.folders.iter().partition(|name| part(name).is_some());
         if parts.is_empty() {
@@ -185,7 +196,7 @@ impl Options {
             }
         }
         if let Some(other) = with_images.first() {
-            let mut kinds: Vec<Split> = parts.iter().filter_map(|name| part(name)).collect();
+            let mut kinds: Vec<Split> = named.iter().map(|(part, _)| *part).collect();
             kinds.sort();
             kinds.dedup();
             // A class may be called `train`.

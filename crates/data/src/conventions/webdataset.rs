@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use crate::dataset::{Classes, Dataset};
 use crate::decode;
 use crate::image::Image;
-use crate::listing::Listing;
+use crate::listing::{Listing, any_image_stem};
 use crate::options::Options;
 use crate::split::Split;
 use crate::text::grouped;
@@ -32,7 +32,14 @@ pub(super) const HOLDS: &str = "a folder with tar shards (WebDataset)";
 const COMPRESSED: [&str; 6] = [".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz", ".tar.lz4"];
 
 pub(super) fn sniff(listing: &Listing) -> bool {
-    // Beside folders, they are the archives that those were unpacked from.
+    // Beside folders or images, they are the archives that those were unpacked from.
+    let is_part =
+        |name: &OsString| name.to_str().is_some_and(|name| Split::of_word(name).is_some());
+    if listing.folders.iter().any(is_part)
+        || listing.files.iter().any(|name| any_image_stem(name).is_some())
+    {
+        return false;
+    }
     let compressed = || listing.folders.is_empty() && listing.files.iter().any(is_compressed);
     listing.files.iter().any(is_shard) || compressed()
 }

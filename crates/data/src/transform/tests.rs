@@ -74,6 +74,9 @@ fn settings_that_contradict_each_other_are_refused() {
     assert_eq!(refused(&|t| t.channels = 4), "expected 1 or 3 channels, found 4");
     assert_eq!(refused(&|t| t.mean.truncate(1)), "`mean`: expected 3 values, found 1");
     assert_eq!(refused(&|t| t.std[1] = f32::NAN), "`std`: expected finite values, found NaN");
+    let bytes = refused(&|t| t.mean = vec![123.675, 116.28, 103.53]);
+    assert!(bytes.starts_with("`mean`: 123.675 is for pixels from 0 to 255"), "{bytes}");
+    assert!(refused(&|t| t.std = vec![58.395, 57.12, 57.375]).starts_with("`std`: 58.395 is for"));
     let zero = refused(&|t| t.std[1] = 0.0);
     assert_eq!(zero, "`std`: expected values above 0, found [0.229, 0.0, 0.225]");
     assert_eq!(refused(&|t| t.crop = Some(0)), "`crop`: expected at least 1 pixel, found 0");

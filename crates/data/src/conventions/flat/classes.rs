@@ -83,7 +83,20 @@ impl ClassList {
         let all = |entry: &dyn Fn(&&str) -> Option<(u32, String)>| {
             lines.iter().map(entry).collect::<Option<Vec<_>>>()
         };
-        if let Some(entries) = all(&before).or_else(|| all(&second)).or_else(|| all(&last)) {
+        // Names may end in numbers themselves: `Audi S4 2012`.
+        let numbered = |entries: &Vec<(u32, String)>| {
+            let mut numbers: Vec<u32> = entries.iter().map(|(number, _)| *number).collect();
+            numbers.sort();
+            let from = |first: u32| numbers.iter().copied().eq(first..first + entries.len() as u32);
+            entries.iter().all(|(_, name)| is_wnid(name)) || from(0) || from(1)
+        };
+        let forms = [all(&before), all(&second), all(&last)].into_iter().flatten();
+        if let Some(mut entries) = forms.into_iter().find(numbered) {
+            entries.sort();
+            let is_kit = entries[0].0 > 0 && entries.iter().all(|(_, name)| is_wnid(name));
+            if !is_kit && !entries.iter().map(|(_, name)| name).is_sorted() {
+                return Err(unsorted());
+            }
             let names = entries.iter().map(|(_, name)| name.clone()).collect();
             let ids: BTreeMap<u32, String> = entries.into_iter().collect();
             // Two classes of one number have none.

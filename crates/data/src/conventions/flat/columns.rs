@@ -81,10 +81,12 @@ pub(super) fn find(table: &mut Table, images: &Images, asked: &Asked) -> Result<
     if table.rows() == 0 {
         return Err(Error::input("it holds no labels"));
     }
-    let part = Seen { table, image, headings: headings.as_deref() }.part();
+    let seen = Seen { table, image, headings: headings.as_deref() };
+    let part = seen.part()?;
     let mut of_other_parts = vec![];
     if let Some(part) = part {
-        let parts: Vec<Option<Split>> = table.column(part).map(Split::of_word).collect();
+        let parts: Vec<Option<Split>> =
+            table.column(part).map(|cell| seen.part_of(part, cell)).collect();
         let chosen = asked.split.choose(asked.path, parts.iter().flatten().copied().collect())?;
         let kept: Vec<bool> = parts.iter().map(|part| *part == Some(chosen)).collect();
         for row in (0..table.rows()).filter(|&row| !kept[row]) {

@@ -29,13 +29,42 @@ impl Seen<'_> {
         self.headings.map_or("", |headings| headings[column].as_str())
     }
 
-    pub fn part(&self) -> Option<usize> {
-        let is_part = |column: &usize| {
-            *column != self.image
-                && words::is_part(self.heading(*column))
-                && self.table.column(*column).all(|cell| Split::of_word(cell).is_some())
-        };
-        self.headings.and_then(|_| (0..self.table.width).find(is_part))
+    /// The column that says which part of the data a row belongs to. One that says it of some rows alone is refused: with
+    /// the others, training images would count among the test images.
+    pub fn part(&self) -> Result<Option<usize>> {
+        if self.headings.is_none() {
+            return Ok(None);
+        }
+        for column in (0..self.table.width).filter(|&column| column != self.image) {
+            if !words::is_part(self.heading(column)) {
+                continue;
+            }
+            let odd = self.table.column(column).find(|cell| self.part_of(column, cell).is_none());
+            let Some(odd) = odd else { return Ok(Some(column)) };
+            if self.table.column(column).any(|cell| self.part_of(column, cell).is_some()) {
+                let what = format!(
+                    "the column `{}` says to which part of the data rows belong, and `{}` is no known part",
+                    printable(self.heading(column)),
+                    short(odd)
+                );
+                return Err(Error::input(what).remedy(
+                    "write train, val or test there, or leave out the column and the rows of other parts",
+                ));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The part that a cell of such a column names.
+    pub fn part_of(&self, column: usize, cell: &str) -> Option<Split> {
+        match words::part_if(self.heading(column)) {
+            None => Split::of_word(cell),
+            Some(part) => match cell.to_ascii_lowercase().as_str() {
+                "true" | "1" => Some(part),
+                "false" | "0" => Some(Split::Train),
+                _ => None,
+            },
+        }
     }
 
     /// The column that was asked for.

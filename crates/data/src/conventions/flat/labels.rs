@@ -164,6 +164,16 @@ fn in_order(text: &str, images: &Images, form: &LabelForm) -> Result<Labelled> {
         )
         .remedy("give a file with the path of each image and its class"));
     }
+    // Labels are those of the images in the order of their names: 10.png comes before 2.png, which whoever wrote the
+    // labels may have meant otherwise.
+    if let Some([a, b]) = images.unclear_order() {
+        let what = format!(
+            "it names no images, and whether `{a}` or `{b}` comes first is not clear: names without leading zeros"
+        );
+        return Err(
+            Error::input(what).remedy("give a file with the name of each image and its class")
+        );
+    }
     let labels = values(&table, 0)?;
     Ok(Labelled { images: None, labels, of_other_parts: vec![], column: None })
 }

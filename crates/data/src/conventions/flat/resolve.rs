@@ -255,6 +255,8 @@ fn place(labelled: Labelled, images: &Images) -> Result<(Vec<usize>, Labels)> {
     let mut problems = Vec::new();
     for (row, image) in named.iter().enumerate() {
         match image {
+            // One table for all parts of the data.
+            Named::Absent(name) if images.belongs_elsewhere(name) => {}
             Named::Absent(name) => {
                 let name = without_ending(name);
                 problems.push(format!("`{name}` has a label, but the image is not there"));

@@ -1,5 +1,7 @@
 //! Headings that are in use for what a label file's columns hold, and what their values look like.
 
+use crate::split::Split;
+
 /// Headings of a column of images' names, as [`plain`] writes them.
 const IMAGES: &[&str] = &[
     "image",
@@ -104,6 +106,9 @@ const OTHERS: &[&str] = &[
     "kfold",
     "cvfold",
     "foldid",
+    "isvalid",
+    "isval",
+    "istest",
     "split",
     "splits",
     "set",
@@ -282,7 +287,16 @@ pub(super) fn is_several(heading: &str) -> bool {
 }
 
 pub(super) fn is_part(heading: &str) -> bool {
-    PARTS.contains(&&plain(heading)[..])
+    PARTS.contains(&&plain(heading)[..]) || part_if(heading).is_some()
+}
+
+/// The part that a row belongs to where it is true; else it is for training (`is_valid` of fastai).
+pub(super) fn part_if(heading: &str) -> Option<Split> {
+    match &plain(heading)[..] {
+        "isvalid" | "isval" => Some(Split::Val),
+        "istest" => Some(Split::Test),
+        _ => None,
+    }
 }
 
 /// Whether it is a heading that is in use for anything.

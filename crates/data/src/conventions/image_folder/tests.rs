@@ -88,7 +88,34 @@ fn train_and_val_are_splits() {
 }
 
 #[test]
+fn parts_are_known_by_other_names() {
+    for (train, test) in [
+        ("Training", "Testing"),
+        ("training_set", "test_set"),
+        ("train", "dev"),
+        ("train_images", "val_images"),
+        ("train1", "test1"),
+        ("imagenette2-train", "imagenette2-val"),
+    ] {
+        let files =
+            [format!("{train}/a/1.png"), format!("{test}/a/1.png"), format!("{test}/a/2.png")];
+        let dir = folder(&files.each_ref().map(String::as_str));
+        let count = |split| crate::open(dir.path(), split, None).unwrap().len();
+        assert_eq!((count(Split::Train), count(Split::HeldOut)), (1, 2), "{train} {test}");
+    }
+    for files in [
+        ["seg_train/a/1.png", "seg_test/a/1.png", "seg_pred/1.png"],
+        ["train/a/1.png", "validation_set/a/1.png", "validation_set/a/2.png"],
+    ] {
+        let text = refusal(&files, Split::Train);
+        assert!(text.contains("are they classes?; give the folder of the part"), "{text}");
+    }
+}
+
+#[test]
 fn a_class_of_that_name_is_a_class() {
+    let files = ["bullet_train/1.png", "tram/1.png", "test tube/1.png"];
+    assert_eq!(names(&files), ["0 bullet_train/1.png", "1 test tube/1.png", "2 tram/1.png"]);
     assert_eq!(names(&["train/1.png", "bus/1.png"]), ["0 bus/1.png", "1 train/1.png"]);
 }
 

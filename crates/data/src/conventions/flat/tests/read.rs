@@ -306,3 +306,42 @@ fn hugging_faces_table_is_found_and_never_outvoted_in_silence() {
     one.write("set/metadata.csv", b"file_name,label\nimages/1.png,dog\nimages/2.png,cat\n");
     assert_eq!(labels(one.open(Options::default()).unwrap().as_ref()), [1, 0]);
 }
+
+#[test]
+fn the_parts_of_one_table_are_told_by_their_folders() {
+    // The same names in both parts, with and without a column that says which.
+    let folder = Folder::of(&[]);
+    for (part, n) in [("train", 3), ("test", 4)] {
+        (0..n).for_each(|i| folder.write(&format!("set/{part}/{i}.png"), b""));
+    }
+    let rows = |column: bool| {
+        let row = |part: &str, i: usize, class: usize| match column {
+            true => format!("{part}/{i}.png,{class},{part}\n"),
+            false => format!("{part}/{i}.png,{class}\n"),
+        };
+        let train: String = (0..3).map(|i| row("train", i, i % 2)).collect();
+        train + &(0..4).map(|i| row("test", i, 1 - i % 2)).collect::<String>()
+    };
+    for table in
+        [format!("image,label\n{}", rows(false)), format!("image,label,split\n{}", rows(true))]
+    {
+        folder.write("set/labels.csv", table.as_bytes());
+        for (split, wanted) in [(Split::Train, vec![0, 1, 0]), (Split::Test, vec![1, 0, 1, 0])] {
+            let set = folder.open(Options { split, ..Options::default() }).unwrap();
+            assert_eq!(labels(set.as_ref()), wanted, "{table}");
+        }
+    }
+    // Those of one part are not those of another.
+    folder.write("set/labels.csv", b"image,label\ntrain/0.png,0\ntrain/1.png,1\ntrain/2.png,0\n");
+    assert!(folder.open(Options { split: Split::Test, ..Options::default() }).is_err());
+    // fastai's column.
+    let folder = Folder::of(&IMAGES);
+    let rows = lines(|s, c, i| format!("{s}.png,{c},{}", if i < 2 { "False" } else { "True" }));
+    folder.write("table", format!("image,label,is_valid\n{rows}").as_bytes());
+    for (split, wanted) in [(Split::Train, &WANTED[..2]), (Split::Val, &WANTED[2..])] {
+        let labels_path = Some(folder.path("table"));
+        let set =
+            folder.open(Options { labels: labels_path, split, ..Options::default() }).unwrap();
+        assert_eq!(labels(set.as_ref()), wanted);
+    }
+}

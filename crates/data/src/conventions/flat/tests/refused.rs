@@ -204,13 +204,67 @@ fn a_list_of_classes_in_an_order_of_its_own_is_refused() {
     let sorted = "affenpinscher\nbeagle\ncollie\nred fox\n";
     let set = open(sorted).unwrap();
     assert_eq!((labels(set.as_ref())[0], set.classes()), (3, Classes::Exactly(4)));
-    let error = open("red fox\nbeagle\naffenpinscher\n").err().unwrap().to_string();
-    assert!(
-        error.contains("not in the order of their names") && error.contains("`class_map` says"),
-        "{error}"
+    // The numbers may be the outputs, or mean nothing.
+    for list in [
+        "red fox\nbeagle\naffenpinscher\n",
+        "3 affenpinscher\n1 red fox\n2 beagle\n",
+        "0 red fox\n1 beagle\n2 affenpinscher\n",
+        "red fox,0\nbeagle,1\naffenpinscher,2\n",
+    ] {
+        let error = open(list).err().unwrap().to_string();
+        assert!(
+            error.contains("not in the order of their names") && error.contains("`class_map` says"),
+            "{error}"
+        );
+    }
+    for list in ["1 affenpinscher\n2 beagle\n3 red fox\n", "beagle,1\naffenpinscher,0\nred fox,2\n"]
+    {
+        assert_eq!(labels(open(list).unwrap().as_ref()), WANTED);
+    }
+}
+
+#[test]
+fn classes_whose_names_end_in_numbers_keep_them() {
+    let folder = Folder::of(&IMAGES);
+    let cars = ["Acura TL 2012", "Audi S4 2007", "Audi S4 2012"];
+    folder.write("table", lines(|s, c, _| format!("{s}.png,{}", cars[c])).as_bytes());
+    folder.write("list", cars.join("\n").as_bytes());
+    let path = |name| Some(folder.path(name));
+    let options = Options { labels: path("table"), classes: path("list"), ..Options::default() };
+    let set = folder.open(options).unwrap();
+    assert_eq!(
+        (labels(set.as_ref()), set.class_names().unwrap()),
+        (WANTED.to_vec(), &cars.map(String::from)[..])
     );
-    let set = open("3 affenpinscher\n1 red fox\n2 beagle\n").unwrap();
-    assert_eq!(labels(set.as_ref()), WANTED);
+}
+
+#[test]
+fn labels_in_an_order_that_is_not_clear_are_refused() {
+    let folder = Folder::of(&["1.png", "2.png", "10.png"]);
+    let error = folder.labelled("a\nb\nc\n", LabelForm::default()).err().unwrap();
+    assert!(error.contains("whether `10.png` or `2.png` comes first is not clear"), "{error}");
+    let folder = Folder::of(&["01.png", "02.png", "10.png"]);
+    assert!(folder.labelled("a\nb\nc\n", LabelForm::default()).is_ok());
+}
+
+#[test]
+fn a_column_of_parts_that_is_not_understood_is_refused() {
+    let folder = Folder::of(&IMAGES);
+    for (heading, here, there, odd) in [
+        ("Usage", "Training", "PublicTest", "PublicTest"),
+        ("split", "train", "", ""),
+        ("is_valid", "False", "maybe", "maybe"),
+    ] {
+        let part = |i: usize| if i < 3 { here } else { there };
+        let rows = lines(|s, c, i| format!("{s}.png,{c},{}", part(i)));
+        let error =
+            folder.labelled(&format!("image,label,{heading}\n{rows}"), LabelForm::default());
+        let error = error.err().unwrap();
+        let expected = format!(
+            "the column `{heading}` says to which part of the data rows belong, and `{odd}` is no"
+        );
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
 
 #[test]
