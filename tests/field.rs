@@ -667,6 +667,51 @@ fn what_a_header_counts_is_bounded() {
 }
 
 #[test]
+fn an_index_of_an_earlier_save_does_not_count() {
+    // Transformers loads the file, and leaves the index of a save in shards where it was.
+    let run = Run::new();
+    for (i, shards) in [(1, false), (2, true)] {
+        write(&run.path(&format!("m-{i}/model.safetensors")), i as f32, 0);
+        let shard = "model-00001-of-00001.safetensors";
+        let index = format!(
+            r#"{{"weight_map": {{"bn.weight": "{shard}", "w": "{shard}", "n": "{shard}"}}}}"#
+        );
+        std::fs::write(run.path(&format!("m-{i}/model.safetensors.index.json")), index).unwrap();
+        if shards {
+            write(&run.path(&format!("m-{i}/{shard}")), 100.0, 0);
+        }
+    }
+    assert_eq!(run.mean(&["m-*"]).0, 1.5);
+}
+
+#[test]
+fn numbers_under_different_words_are_said() {
+    let run = Run::new();
+    for name in ["epoch-9", "epoch-10", "checkpoint-4000"] {
+        write(&run.path(&format!("d/{name}.safetensors")), name.len() as f32, 0);
+    }
+    let said = "`d/checkpoint-4000.safetensors` and `d/epoch-9.safetensors` have different words before their numbers";
+    for flags in [["d", "--start", "9"], ["d", "--last", "2"]] {
+        let (_, notes) = run.mean(&flags);
+        assert!(notes.contains(said), "{notes}");
+    }
+    assert!(!run.mean(&["d/epoch-*", "--start", "9"]).1.contains("different words"));
+    assert!(!run.mean(&["d"]).1.contains("different words"));
+}
+
+#[test]
+fn a_buffer_called_steps_is_no_counter() {
+    let run = Run::new();
+    let steps = |value: f32| f32s("module.steps", &[value, value]);
+    for i in [1, 2] {
+        let path = run.path(&format!("e_{i}.safetensors"));
+        save(&path, &[f32s("module.bn.weight", &[i as f32]), steps(i as f32)]);
+    }
+    run.avg(&["e_1.safetensors", "e_2.safetensors", "-o", "out"]).assert().success();
+    assert_eq!(to_f32(&load(&run.path("out"))["steps"]), [1.5, 1.5]);
+}
+
+#[test]
 fn what_lies_beside_the_weights_does_not_matter() {
     // A scheduler of torch up to 2.3, a type: fixtures/formats/libraries.py has them and many more.
     for name in ["python.pth", "torch.pth"] {

@@ -595,3 +595,22 @@ fn a_name_that_is_taken_by_another_checkpoint_is_refused_and_the_rest_goes_on() 
         "{stderr}"
     );
 }
+
+#[test]
+fn a_counted_name_that_is_written_again_is_said_once() {
+    let scene = Scene::new(3);
+    let mut follower = scene.follow(&["--idle", "1"]);
+    scene.put(1);
+    scene.until("the first", &mut follower, || scene.output().is_some());
+    for i in [2, 3] {
+        let temporary = scene.path("run/writing");
+        std::fs::write(&temporary, scene.bytes(i)).unwrap();
+        std::fs::rename(temporary, scene.path("run/c_1.safetensors")).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    let said = ended_well(&follower.end());
+    let note =
+        "note: `run/c_1.safetensors` was written again after it was counted: the first one stays";
+    assert_eq!(said.matches(note).count(), 1, "{said}");
+    assert!(scene.output().unwrap() == scene.expected(1..=1, &[]));
+}

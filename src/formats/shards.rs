@@ -106,10 +106,10 @@ const MAX_SEARCHED: u64 = 1 << 24;
 /// `Io` where the folder cannot be read.
 pub(crate) fn model(folder: &Path) -> Result<Option<Model>> {
     for (stem, kind) in STEMS {
-        // Of Transformers' kinds the index comes first, whether or not there is a file.
+        // Of both, Transformers loads the file: an index may be left from an earlier save, whose shards are gone.
         let ending = kind.endings()[0];
         for (name, is_index) in
-            [(format!("{stem}.{ending}.index.json"), true), (format!("{stem}.{ending}"), false)]
+            [(format!("{stem}.{ending}"), false), (format!("{stem}.{ending}.index.json"), true)]
         {
             let path = folder.join(name);
             if store::may_be_file(&path)? {

@@ -1,6 +1,7 @@
 //! What a state says about itself: the settings it was begun with, what went in, and the tensors.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use regex::Regex;
@@ -87,6 +88,14 @@ impl Stamp {
             size: files.clone().map(|file| file.size()).sum(),
             modified: files.map(|file| file.modified()).max().unwrap_or_default(),
         }
+    }
+}
+
+impl Stamp {
+    /// Of a file, without opening it; None for a folder, and for what is not there.
+    pub fn of_file(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+        Some(Stamp { size: meta.len(), modified: (meta.mtime(), meta.mtime_nsec()) })
     }
 }
 

@@ -61,6 +61,27 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// All that an argument names by now, of a run that is still writing. A folder that a pattern matches counts as a model
+/// alone: its files may be parts of one whose index is still to come; and so may shards.
+pub(super) fn expand_growing(argument: &Path) -> Result<Vec<PathBuf>> {
+    let pattern = argument.to_string_lossy();
+    let mut paths = match store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
+        true => expand(std::slice::from_ref(&argument.to_path_buf()))?,
+        false => {
+            let mut paths = vec![];
+            for path in store::of(argument).matches(&pattern)? {
+                if !store::is_folder(&path)? || marker(&path)?.is_some() {
+                    paths.extend(checkpoints(&path)?);
+                }
+            }
+            parts::refuse(&paths)?;
+            paths
+        }
+    };
+    paths.retain(|path| !is_shard(&base_name(path)));
+    Ok(paths)
+}
+
 /// The checkpoints that a pattern matches. Folders without any, as `runs/logs` for `runs/*`, are skipped.
 fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     let (mut paths, mut empty) = (Vec::new(), None);
@@ -251,6 +272,15 @@ mod tests {
         ]);
         assert_eq!(runs.select(&["a"]), ["a"]);
         assert_eq!(runs.select(&["a/"]), ["a"]);
+    }
+
+    #[test]
+    fn what_is_hidden_is_matched_as_by_the_shell() {
+        let runs = Runs::new(&["r/e_1.pth", "r/._e_1.pth", "r/.tmpXvGj9B", "r/.c/e_2.pth"]);
+        for pattern in ["r/*", "r/*.pth", "r/**/*.pth", "r"] {
+            assert_eq!(runs.select(&[pattern]), ["r/e_1.pth"], "{pattern}");
+        }
+        assert_eq!(runs.select(&["r/.tmp*"]), ["r/.tmpXvGj9B"]);
     }
 
     #[test]

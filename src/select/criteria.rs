@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::metrics::{self, ByResults, Chosen};
-use super::numbers::{check_numbered, numbers};
+use super::numbers::{check_numbered, different_words, numbers};
 use crate::{Error, Kind, Result, setting};
 
 /// Narrows the inputs down; all that is given must hold. Numbers are those in the names (`epoch_3`), or positions in
@@ -45,11 +45,20 @@ impl Criteria {
             true => self.by_number(all.clone(), notes)?,
             false => all.clone(),
         };
+        if (needs_numbers || self.last.is_some()) && !self.by_position && self.number.is_none() {
+            notes.extend(different_words(&all).map(|[a, b]| {
+                format!(
+                    "`{}` and `{}` have different words before their numbers: if these count different things, name one kind",
+                    a.display(),
+                    b.display()
+                )
+            }));
+        }
         if let Some(last) = self.last {
             if !self.by_position && self.number.is_none() {
                 check_numbered(&paths)?;
             }
-            paths.drain(..paths.len().saturating_sub(last.get()));
+            paths = self.last_of(paths, last.get())?;
         }
         let Some(results) = self.results.as_ref().filter(|_| !paths.is_empty()) else {
             return Ok((paths, None));
@@ -61,6 +70,24 @@ impl Criteria {
         };
         let (paths, chosen) = metrics::choose(paths, results, numbers, notes)?;
         Ok((paths, Some(chosen)))
+    }
+
+    /// The last so many: by the numbers that an expression finds, else by their order.
+    fn last_of(&self, mut paths: Vec<PathBuf>, count: usize) -> Result<Vec<PathBuf>> {
+        let surplus = paths.len().saturating_sub(count);
+        let numbers = match &self.number {
+            Some(number) if !self.by_position => numbers(&paths, Some(number))?,
+            _ => None,
+        };
+        let Some(numbers) = numbers else {
+            paths.drain(..surplus);
+            return Ok(paths);
+        };
+        let mut places: Vec<usize> = (0..paths.len()).collect();
+        places.sort_by_key(|&place| (numbers[place], place));
+        let mut kept = places.split_off(surplus);
+        kept.sort();
+        Ok(kept.into_iter().map(|place| std::mem::take(&mut paths[place])).collect())
     }
 
     /// The number of each path, and whether it stands in its name; else it is its position.
@@ -175,6 +202,17 @@ mod tests {
     #[test]
     fn without_criteria_all_count() {
         assert_eq!(narrowed(&[10, 9, 2], Criteria::default()), [2, 9, 10]);
+    }
+
+    #[test]
+    fn the_last_are_those_with_the_largest_numbers_that_an_expression_finds() {
+        let number = Some(Regex::new(r"epoch_(\d+)").unwrap());
+        let criteria = Criteria { number, last: last(2), ..Criteria::default() };
+        // A run that was taken up in another folder.
+        let paths = ["/new/epoch_4", "/new/epoch_5", "/old/epoch_2", "/old/epoch_3"];
+        assert_eq!(positions(&paths, &criteria).0, [1, 2]);
+        let without = Criteria { number: None, ..criteria };
+        assert_eq!(positions(&paths, &without).0, [3, 4]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The number of a checkpoint: epoch or step, as its name or a regular expression gives it.
 
+use std::collections::HashMap;
 use std::num::{IntErrorKind, ParseIntError};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,23 @@ pub(crate) fn unnumbered(paths: &[PathBuf], number: Option<&Regex>) -> Vec<usize
     }
     let names = names(paths);
     all.filter(|&i| !names[i].contains(|c: char| c.is_ascii_digit())).collect()
+}
+
+/// Two names in one folder with different words before their numbers, such as `epoch-9` and `checkpoint-4000`: their
+/// numbers may count different things.
+pub(super) fn different_words(paths: &[PathBuf]) -> Option<[&Path; 2]> {
+    let names = names(paths);
+    let mut words: HashMap<&Path, (String, &Path)> = HashMap::new();
+    for (path, name) in paths.iter().zip(&names) {
+        let name = Name::of(name);
+        let (Some(folder), false) = (path.parent(), name.runs.is_empty()) else { continue };
+        let word = name.texts[0].to_ascii_lowercase();
+        let (first, of) = words.entry(folder).or_insert_with(|| (word.clone(), path));
+        if *first != word {
+            return Some([of, path]);
+        }
+    }
+    None
 }
 
 /// The number that the expression finds in a path.

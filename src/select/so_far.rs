@@ -50,7 +50,7 @@ pub fn so_far(
         if !pattern.contains(['*', '?', '[']) && !crate::store::exists(argument)? {
             continue;
         }
-        match arguments::expand(std::slice::from_ref(argument)) {
+        match arguments::expand_growing(argument) {
             Ok(found) => paths.extend(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
@@ -184,6 +184,30 @@ mod tests {
         let gone = [runs.path("resnet50_e2.pth")];
         assert_eq!(so_far(&pattern, &criteria, &gone).unwrap().len(), 1);
         assert_eq!(last_number(&[gone[0].clone(), runs.path("resnet50_e3.pth")], None), Some(3));
+    }
+
+    #[test]
+    fn parts_of_a_model_that_is_being_written_are_no_checkpoints() {
+        let runs = Runs::new(&[
+            "r/c-1/model-00001-of-00002.safetensors",
+            "r/c-2/mp_rank_00_model_states.pt",
+            "r/.tmpXvGj9B",
+            "r/.c-3/model.safetensors",
+        ]);
+        let found = |pattern: &str| {
+            let found = so_far(&[runs.path(pattern)], &Criteria::default(), &[]).unwrap();
+            found.iter().map(|path| crate::select::base_name(path)).collect::<Vec<_>>()
+        };
+        for pattern in ["r/*", "r/c-*", "r/c-1", "r/c-1/*.safetensors", "r"] {
+            assert!(found(pattern).is_empty(), "{pattern}");
+        }
+        std::fs::write(runs.path("r/c-1/model.safetensors.index.json"), "{\"weight_map\": {}}")
+            .unwrap();
+        for pattern in ["r/*", "r/c-*", "r/c-1", "r"] {
+            assert_eq!(found(pattern), ["c-1"], "{pattern}");
+        }
+        // What is hidden counts where it is named.
+        assert_eq!(found("r/.tmp*"), [".tmpXvGj9B"]);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -68,13 +69,40 @@ impl Store for Local {
             let path = e.path().to_path_buf();
             Error::io(&path, "read", IoError::from(e))
         };
-        let all = || found.map(|path| path.map_err(fail)).collect();
+        let is_shown = |path: &PathBuf| !is_hidden(pattern, path);
+        let all = || {
+            found
+                .map(|path| path.map_err(fail))
+                .filter(|path| path.as_ref().map_or(true, is_shown))
+                .collect()
+        };
         swa_base::panics::catch(all).unwrap_or_else(|| Err(lost()))
     }
 
     fn identity(&self, path: &Path) -> Option<Identity> {
         path.metadata().map(|meta| Identity(meta.dev(), meta.ino())).ok()
     }
+}
+
+/// Whether a path has a hidden part where the pattern does not name it, as in a shell: a trainer's temporary file, a
+/// notebook's or macOS'.
+fn is_hidden(pattern: &str, path: &Path) -> bool {
+    fn parts(path: &Path) -> Vec<Cow<'_, str>> {
+        let parts = path.components().filter(|part| !matches!(part, Component::CurDir));
+        parts.map(|part| part.as_os_str().to_string_lossy()).collect()
+    }
+    let (wanted, found) = (parts(Path::new(pattern)), parts(path));
+    let dotted = |part: &Cow<str>| part.starts_with('.');
+    let differ = |(wanted, found): (&Cow<str>, &Cow<str>)| dotted(found) && !dotted(wanted);
+    // `**` stands for any number of parts.
+    let deep = |part: &Cow<str>| part == "**";
+    let before = wanted.iter().take_while(|part| !deep(part)).count().min(found.len());
+    let after =
+        wanted.iter().rev().take_while(|part| !deep(part)).count().min(found.len() - before);
+    let between = &found[before..found.len() - after];
+    wanted.iter().zip(&found).take(before).any(differ)
+        || between.iter().any(dotted)
+        || wanted.iter().rev().zip(found.iter().rev()).take(after).any(differ)
 }
 
 /// What tells one state of a file from another: device, inode, size and modification time.

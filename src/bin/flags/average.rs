@@ -33,7 +33,8 @@ use super::share::ShareArgs;
 Examples:
   swa-avg ckpt_*.safetensors -o swa.safetensors
   swa-avg runs/7 --start 161 -o swa.safetensors            epochs 161 and later
-  swa-avg 'runs/7/step_*' --every 5000 -o swa.safetensors  the end of each cycle
+  swa-avg 'runs/7/step_*' --start 5000 --every 5000 -o swa.safetensors
+                                                           the end of each cycle
   swa-avg 'out/checkpoint-*' --last 5 -o averaged_model    folders of Hugging Face models
   swa-avg lightning/*.ckpt -o swa.pth                      files of any trainer, even mixed
   swa-avg runs/7 --metrics summary.csv --by eval_top1:max --top 5 -o swa.safetensors
@@ -87,11 +88,12 @@ pub struct Args {
     #[arg(long, value_name = "S", help_heading = "Which checkpoints")]
     pub start: Option<u64>,
 
-    /// Take every K-th number, counted from --start or the smallest: the end of each cycle
+    /// Take every K-th number, counted from --start or the smallest: with --start K
+    /// the end of each cycle
     #[arg(long, value_name = "K", value_parser = at_least_one::<NonZeroU64>, help_heading = "Which checkpoints")]
     pub every: Option<NonZeroU64>,
 
-    /// Take only the last N of those that remain
+    /// Take only the last N of those that remain, by their paths, or by --number where that is given
     #[arg(long, value_name = "N", value_parser = at_least_one::<NonZeroUsize>, help_heading = "Which checkpoints")]
     pub last: Option<NonZeroUsize>,
 

@@ -3,7 +3,7 @@
 mod ready;
 mod update;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ pub(super) struct Follower<'f> {
     sum: Sum,
     /// What need not be looked at again: counted, or known to be repeated.
     settled: HashSet<PathBuf>,
+    /// Of files that this job counted, how they were then.
+    counted_as: HashMap<PathBuf, Stamp>,
     waiting: BTreeMap<PathBuf, Waiting>,
     /// When anything last changed.
     active: Instant,
@@ -128,6 +130,7 @@ impl<'f> Follower<'f> {
             watch: Watch::new(),
             sum,
             settled: HashSet::new(),
+            counted_as: HashMap::new(),
             waiting: BTreeMap::new(),
             active: now,
             not_before: None,

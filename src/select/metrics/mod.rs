@@ -16,6 +16,7 @@ mod trainer_state;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use swa_base::text::printable;
 use swa_base::{choices, text_file};
 
 use crate::{Error, Result, setting};
@@ -179,14 +180,36 @@ fn in_valley(matched: &Matched, settings: Swad, by: &ByResults) -> Result<(Vec<u
 fn metric(table: &Table, by: &ByResults) -> Result<usize> {
     let metrics = table.metrics();
     match table.column(&by.metric) {
-        Some(column) if metrics.contains(&by.metric.as_str()) => clear(table, column, by),
+        Some(column) if metrics.contains(&by.metric.as_str()) => {
+            numeric(table, column, by)?;
+            clear(table, column, by)
+        }
         found => {
             let what = match found {
-                Some(_) => format!("`{}` holds no number", by.metric),
+                Some(column) => {
+                    numeric(table, column, by)?;
+                    format!("`{}` holds no number", by.metric)
+                }
                 None => format!("has no results `{}`", by.metric),
             };
             let list = metrics.iter().map(|name| format!("`{name}`")).collect();
             Err(Error::input(what).at(&by.file).remedy("name one of those that it has").list(list))
+        }
+    }
+}
+
+/// Refuses results with digits that are no number, such as `1,5` and `90%`: without them the best would be chosen among
+/// the others. Words such as `n/a` are no result.
+fn numeric(table: &Table, column: usize, by: &ByResults) -> Result<()> {
+    let texts = (0..table.len()).filter_map(|row| table.text(row, column));
+    match texts.into_iter().find(|text| text.contains(|c: char| c.is_ascii_digit())) {
+        None => Ok(()),
+        Some(text) => {
+            let what =
+                format!("`{}` has a value `{}`, which is no number", by.metric, printable(text));
+            Err(Error::input(what).at(&by.file).remedy(
+                "write numbers with a point, without units and without signs between thousands",
+            ))
         }
     }
 }

@@ -332,3 +332,23 @@ fn two_values_of_one_name_in_an_object_are_refused() {
         assert_eq!(numbers(&chosen.unwrap()), [2]);
     }
 }
+
+#[test]
+fn results_that_are_no_numbers_are_not_passed_over() {
+    for (text, value) in [
+        ("epoch;loss\n1;2\n2;1,5\n3;1\n", "1,5"),
+        ("epoch,loss\n1,900\n2,\"1,100\"\n", "1,100"),
+        ("epoch,loss\n1,7\n2,90%\n", "90%"),
+        ("epoch,loss\n1,tensor(0.5)\n", "tensor(0.5)"),
+    ] {
+        let run = Run::epochs(1..=3, text);
+        let (kind, error) = run.fails(run.by("loss", Choice::Top(Direction::Min, 1)));
+        assert_eq!(kind, Kind::Input);
+        let expected = format!("`loss` has a value `{value}`, which is no number; write numbers");
+        assert!(error.contains(&expected), "{error}");
+    }
+    // No result at all.
+    let run = Run::epochs(1..=3, "epoch,loss\n1,2\n2,n/a\n3,1\n");
+    let chosen = run.select(run.by("loss", Choice::Top(Direction::Min, 1)), Criteria::default());
+    assert_eq!(numbers(&chosen.unwrap()), [3]);
+}

@@ -52,7 +52,11 @@ impl Follower<'_> {
         let mut is_active = self.waiting.len() != before;
         let mut ready = vec![];
         for path in found {
-            if self.settled.contains(&path) || is_own(&path) {
+            if self.settled.contains(&path) {
+                self.say_if_rewritten(&path);
+                continue;
+            }
+            if is_own(&path) {
                 continue;
             }
             let renamed = self.watch.was_renamed(&path);
@@ -94,6 +98,18 @@ impl Follower<'_> {
             ready.truncate(until.get() - self.count());
         }
         Ok(ready)
+    }
+
+    /// Says, once, that a file was written again after it was counted.
+    fn say_if_rewritten(&mut self, path: &Path) {
+        let then = self.counted_as.get(path);
+        let Some(stamp) = then.and_then(|then| Some((then, Stamp::of_file(path)?))) else { return };
+        if *stamp.0 != stamp.1 {
+            self.note_once(format!(
+                "note: `{}` was written again after it was counted: the first one stays; a checkpoint needs a name of its own",
+                path.display()
+            ));
+        }
     }
 
     /// Whether there is one name so far at most.

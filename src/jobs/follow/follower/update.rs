@@ -95,6 +95,9 @@ impl Follower<'_> {
                 }
                 let repeated = added.repeated.into_iter().map(|(path, _)| path);
                 let settled: Vec<PathBuf> = added.counted.iter().cloned().chain(repeated).collect();
+                for (path, stamp) in ready.iter().filter(|(path, _)| added.counted.contains(path)) {
+                    self.counted_as.insert(path.clone(), *stamp);
+                }
                 let state = StateSize::of(running, self.options.state.as_deref());
                 let inside: Vec<PathBuf> =
                     running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect();
