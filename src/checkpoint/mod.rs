@@ -114,10 +114,17 @@ impl Checkpoint {
         self.index.written_name(tensor)
     }
 
-    /// Whether a tensor is the counter of an averaged model whose wrapper was stripped from the names.
+    /// Whether a tensor is the counter of an averaged model whose wrapper was stripped from the names: one integer
+    /// beside them. `module.steps` is a buffer of the model itself.
     pub fn is_counter(&self, tensor: usize) -> bool {
-        self.index.written.is_some()
-            && names::COUNTERS.contains(&self.index.tensors[tensor].name.as_str())
+        let info = &self.index.tensors[tensor];
+        let is_integer = matches!(info.dtype, Dtype::I64 | Dtype::I32);
+        let is_named = match names::COUNTERS.iter().find(|counter| **counter == info.name) {
+            Some(&"n_averaged") => true,
+            Some(counter) => self.written_name(tensor) == *counter,
+            None => false,
+        };
+        self.index.written.is_some() && is_integer && info.len() == 1 && is_named
     }
 
     /// The wrappers' parts that were stripped from names.

@@ -177,6 +177,12 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
         return Err(ambiguous(root));
     }
     let averaged = trainers::averaged(start);
+    if raw.first().is_some_and(|set| set.key.is_empty()) && !has_parameters(start) {
+        match averaged {
+            Some(_) => raw.clear(),
+            None => refuse_others(start)?,
+        }
+    }
     let has_average = averaged.is_some();
     match (raw.pop(), averaged) {
         (Some(place), None) => {
@@ -198,6 +204,33 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
             }
         },
     }
+}
+
+/// Whether a dict directly holds parts of modules, which have dots in their names. Tensors without may be a network's,
+/// or a loss and a step beside it.
+fn has_parameters<T>(root: &Node<T>) -> bool {
+    root.items().iter().any(|(name, node)| node.is_tensor() && name.contains('.'))
+}
+
+/// Refuses to take tensors at the root for the weights where something beside them may be the weights.
+fn refuse_others<T>(root: &Node<T>) -> Result<()> {
+    let is_usual = |name: &str| RAW.contains(&name) || AVERAGED.contains(&name);
+    let may_be = |name: &str, node: &Node<T>| match node {
+        Node::Dict(_) | Node::List(_) if OTHER.contains(&name) || is_extra(name) => false,
+        Node::Dict(_) | Node::List(_) => {
+            node.all_tensors(MAX_DEPTH) > 0 || is_usual(name) && node.has_objects(MAX_DEPTH)
+        }
+        Node::Foreign(_) => is_usual(name),
+        Node::Tensor(_) | Node::Unreadable(_) | Node::Plain(_) => false,
+    };
+    let Some((name, node)) = root.items().iter().find(|(name, node)| may_be(name, node)) else {
+        return Ok(());
+    };
+    let (name, what) = (short(name), node.describe());
+    let what = format!("holds `{name}`, {what}, and tensors beside it: which are the weights?");
+    let remedy =
+        concat!("name them with ", setting!("weights_key"), ", or save model.state_dict() alone");
+    Err(Error::input(what).remedy(remedy))
 }
 
 /// Refuses whole pickled modules: only their own code knows the names of their weights.
@@ -367,3 +400,6 @@ fn unreadable(name: &str, why: &str) -> Error {
 fn add<T>(rest: &mut Vec<Rest>, name: String, node: &Node<T>) {
     rest.push(Rest { name, what: node.describe(), pickle: None });
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,7 +172,12 @@ fn composer<T>(start: &Shared<T>) -> Option<(WeightSet<T>, bool)> {
 /// there were any.
 pub fn take_means<T>(tensors: &mut Vec<(String, T)>) -> bool {
     const MOMENTS: [&str; 3] = ["_sq_mean", "_mean", "_cov_mat_sqrt"];
+    const COUNTER: &str = "n_models";
     let names: HashSet<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+    // Without its counter, `running_mean` and `running_sq_mean` may be a layer's own.
+    if !names.iter().any(|name| name.rsplit('.').next() == Some(COUNTER)) {
+        return false;
+    }
     let of = |name: &str| {
         let moment = MOMENTS.into_iter().find(|ending| name.ends_with(ending))?;
         let weight = &name[..name.len() - moment.len()];
@@ -183,7 +188,7 @@ pub fn take_means<T>(tensors: &mut Vec<(String, T)>) -> bool {
     let found = moments.iter().any(Option::is_some);
     let mut moments = moments.into_iter();
     tensors.retain_mut(|(name, _)| match moments.next().flatten() {
-        None if found && name == "n_models" => false, // their counter
+        None if found && name == COUNTER => false,
         Some((weight, "_mean")) => {
             *name = weight;
             true

@@ -54,6 +54,17 @@ impl<T> Node<T> {
         }
     }
 
+    /// Whether there is an object of a class at any of `depth` levels below, such as an array of NumPy.
+    pub fn has_objects(&self, depth: usize) -> bool {
+        let below = |node: &Rc<Node<T>>| depth > 0 && node.has_objects(depth - 1);
+        match self {
+            Node::Foreign(_) => true,
+            Node::Dict(items) => items.iter().any(|(_, node)| below(node)),
+            Node::List(nodes) => nodes.iter().any(below),
+            Node::Tensor(_) | Node::Unreadable(_) | Node::Plain(_) => false,
+        }
+    }
+
     /// In words, for messages.
     pub fn describe(&self) -> String {
         match self {
