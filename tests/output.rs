@@ -63,7 +63,7 @@ fn links_are_followed_and_what_is_no_file_is_refused() {
     std::fs::create_dir(at("folder")).unwrap();
     std::fs::write(at("folder/mine"), "mine").unwrap();
     let refused = [
-        ("dangling", 2, "leads nowhere"),
+        ("dangling", 2, "leads to no file; name another file"),
         ("loop", 4, "loop"),
         ("fifo", 2, "is not a regular file"),
         ("/dev/null", 2, "is not a regular file"),

@@ -150,9 +150,10 @@ fn behind_links(path: &Path) -> Result<(PathBuf, PathBuf, bool)> {
         Ok(target) => (target, true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             if path.is_symlink() {
-                return Err(Error::usage("is a link that leads nowhere")
+                // It may be the system's: /dev/stdout.
+                return Err(Error::usage("is a link that leads to no file")
                     .at(path)
-                    .remedy("remove it"));
+                    .remedy("name another file"));
             }
             (path.to_path_buf(), false)
         }

@@ -10,7 +10,10 @@ use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::digest::{self, DIGEST_KEY};
 use crate::checkpoint::{MAX_HEADER, TensorInfo};
 use crate::tensors::checksum::Checksum;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result, setting};
+
+/// The entry of a header that is no tensor.
+const METADATA: &str = "__metadata__";
 
 /// Where everything goes in a safetensors file to be written.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl SafetensorsLayout {
     /// Tensors follow each other in the order given; metadata keys are sorted.
     ///
     /// # Errors
-    /// `Limit` if the header would be longer than the format allows.
+    /// `Limit` if the header would be longer than the format allows; `Unsupported` for the one name that no tensor can have.
     pub fn new<'a>(
         tensors: impl Iterator<Item = &'a TensorInfo>,
         metadata: &BTreeMap<String, String>,
@@ -39,6 +42,14 @@ impl SafetensorsLayout {
         // Written as text, entry by entry: a tree of values would cost ten times the header.
         let (mut json, mut offsets, mut at) = (String::new(), Vec::new(), 0u64);
         for info in tensors {
+            if info.name == METADATA {
+                let what = "safetensors keeps its metadata under this name";
+                return Err(Error::new(Kind::Unsupported, what).tensor(METADATA).remedy(concat!(
+                    "write a PyTorch file (.pth), or ",
+                    setting!("exclude"),
+                    " it"
+                )));
+            }
             let end = at + info.size();
             let entry =
                 json!({"dtype": info.dtype, "shape": info.shape, "data_offsets": [at, end]});

@@ -311,6 +311,15 @@ fn a_model_is_not_overwritten_by_its_logits() {
     let mut command = swa_eval();
     command.args(quick(&path)).arg("--force").arg("--logits").arg(&path);
     fails(&mut command, 2, &["is an input as well"]);
+    // Nor are labels and classes, by any command.
+    let labels = dir.path().join("labels.csv");
+    fs::write(&labels, "mine").unwrap();
+    for (mut command, output) in [(swa_eval(), "--per-class"), (swa_bn_update(), "-o")] {
+        command.args(quick(&path)).arg("--labels").arg(&labels).arg("--force");
+        command.arg(output).arg(&labels);
+        fails(&mut command, 2, &["labels.csv", "is an input as well"]);
+    }
+    assert_eq!(fs::read_to_string(&labels).unwrap(), "mine");
 }
 
 #[test]

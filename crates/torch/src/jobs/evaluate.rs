@@ -227,7 +227,7 @@ impl Evaluate {
             return Err(Error::new(Kind::NoMatch, "no model is given"));
         }
         let mut inputs = self.models.clone();
-        inputs.extend(self.data.images.class_map.clone());
+        inputs.extend(self.data.images.files());
         self.files.check(&inputs)?;
         self.sharing.check(setting!("save_outcomes"), &[], &inputs)?;
         if self.sharing.save.is_some()

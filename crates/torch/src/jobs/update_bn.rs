@@ -126,7 +126,7 @@ impl UpdateBn {
         }
         match &self.output {
             // Writing over the model itself is what `force` is for here.
-            Some(output) => check_target(&output.path, output.force, &[]),
+            Some(output) => check_target(&output.path, output.force, &self.data.images.files()),
             None => Ok(()),
         }
     }

@@ -48,6 +48,13 @@ pub struct Images {
     pub allow_bad: usize,
 }
 
+impl Images {
+    /// The files that say what the images are, which no output may replace.
+    pub fn files(&self) -> Vec<PathBuf> {
+        [&self.labels, &self.classes, &self.class_map].into_iter().flatten().cloned().collect()
+    }
+}
+
 choices! {
     /// What is drawn for each image.
     #[derive(Default)]
