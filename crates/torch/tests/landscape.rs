@@ -292,6 +292,7 @@ fn what_makes_no_picture_is_refused() {
 
     fails(&mut plane(dir.path()), 2, &["nothing would keep what is found"]);
     fails(plane(dir.path()).args(out).args(["--grid", "1"]), 2, &["two points"]);
+    fails(plane(dir.path()).args(out).args(["--grid", "100000"]), 6, &["more than 1000000 points"]);
     fails(plane(dir.path()).args(out).args(["--margin=-1"]), 2, &["--margin -1"]);
     fails(plane(dir.path()).args(out).args(["--wd", "nan"]), 2, &["--wd NaN"]);
     fails(plane(dir.path()).args(out).args(["--precision", "bf16"]), 2, &["--precision bf16"]);

@@ -196,6 +196,23 @@ fn what_cannot_be_trained_is_refused() {
     unknown(&["--arch", "preresnet-8", "--momentum", "1"], &["--momentum 1", "below 1"]);
     unknown(&["--arch", "preresnet-8", "--wd=-1"], &["--wd -1", "0 or more"]);
     unknown(&["--arch", "preresnet-8", "--swa-start", "2"], &["--swa-start 2", "1 to 1"]);
+    unknown(&["--arch", "resnet18", "--width", "16"], &["--width is not for resnet18"]);
+    let drawn = ["--init", "head.safetensors", "--width", "16"];
+    unknown(&drawn, &["head.safetensors", "--width is for a network that is drawn"]);
+    // Without test images it would be validated on what it learns.
+    let classes = scene.path("classes");
+    for class in ["a", "b"] {
+        fs::create_dir_all(classes.join(class)).unwrap();
+        fs::write(classes.join(class).join("1.png"), "").unwrap();
+    }
+    let mut alone = swa_train();
+    alone.arg(scene.path("alone")).arg("--data").arg(&classes).args(["--preset", "cifar10"]);
+    alone.args(["--arch", "preresnet-8", "--epochs", "1", "--lr", "0.1"]);
+    fails(
+        &mut alone,
+        2,
+        &["classes", "validate on are the training images", "--test DIR", "--hold-out N"],
+    );
     let fashion = fixtures().join("fashion-mnist");
     let mut plain = swa_train();
     plain.arg(scene.path("plain")).arg("--data").arg(fashion).args(["--preset", "none"]);

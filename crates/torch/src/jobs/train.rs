@@ -80,6 +80,11 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         let what = format!("{} {decay}: expected 0 or more", setting!("wd"));
         return Err(Error::usage(what));
     }
+    if let (Some(_), Some(first)) = (options.width, &options.init) {
+        let what =
+            concat!(setting!("width"), " is for a network that is drawn; this file has its own");
+        return Err(Error::usage(what).at(first).remedy("leave it out"));
+    }
     if networks.precision == Precision::Fp16 {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
         return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
@@ -92,6 +97,17 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         0 => Some(test_images(options)?),
         _ => None,
     };
+    if let Some(test) = &test
+        && test.describe() == training.describe()
+    {
+        let what = "the images to validate on are the training images";
+        return Err(Error::usage(what).at(&images.dir).remedy(concat!(
+            "give others with ",
+            setting!("test", "DIR"),
+            ", or keep some back with ",
+            setting!("hold_out", "N")
+        )));
+    }
     let given = options.init.as_ref().map(|path| Checkpoint::open_with(path, &networks.take));
     let given = given.transpose()?;
     let settings = {

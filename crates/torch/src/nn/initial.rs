@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use swa_base::{Error, Result};
 use swa_data::random::SplitMix64;
 use swa_tools::checkpoint::{Dtype, TensorInfo};
+use swa_tools::setting;
 
 use super::freeze::Freeze;
 use super::models::{self, Conv, Initial, Sizes};
@@ -13,6 +14,9 @@ use super::shapes::Shapes;
 
 /// Makes the numbers differ from those that the same seed gives for order, pixels and noise.
 const STREAM: u64 = 0x6967_6874_5f77_6569;
+
+/// Channels of the first stage that a network is made with at most.
+const WIDEST: usize = 4096;
 
 /// A tensor with its bytes, as files have it.
 pub(crate) type Tensor = (TensorInfo, Vec<u8>);
@@ -28,7 +32,18 @@ pub(crate) fn initial(arch: &str, sizes: &Sizes, seed: u64) -> Result<Vec<Tensor
         Error::usage(format!("training {arch} is not known")).remedy(format!("known: {known}"))
     };
     let recipe = models::recipe(arch, &Shapes::of(&[])).ok_or_else(unknown)?;
-    let known: Vec<TensorInfo> = (recipe.sizes)(arch, sizes)
+    let stem = |width: Option<usize>| (recipe.sizes)(arch, &Sizes { width, ..*sizes });
+    if let Some(width) = sizes.width {
+        let what = setting!("width");
+        if width > WIDEST {
+            return Err(Error::limit(format!("{what} {width}: {WIDEST} at most")));
+        }
+        if stem(Some(1)) == stem(Some(2)) {
+            return Err(Error::usage(format!("{what} is not for {arch}, whose widths are fixed"))
+                .remedy("leave it out"));
+        }
+    }
+    let known: Vec<TensorInfo> = stem(sizes.width)
         .into_iter()
         .map(|(name, shape)| TensorInfo { name: name.into(), dtype: Dtype::F32, shape })
         .collect();

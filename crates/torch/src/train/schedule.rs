@@ -33,11 +33,14 @@ pub struct Schedule {
     cycle: usize,
 }
 
+/// Steps are counted, too: with as many images as memory can name these still fit.
+const MOST_EPOCHS: usize = 1_000_000;
+
 impl Schedule {
     /// `cycle`: epochs from one snapshot to the next. `swa_lr`: the rate of averaging; None: 1 % of `lr`.
     ///
     /// # Errors
-    /// `Usage` for rates that are not positive, cycles without a middle, and a start beyond the last epoch.
+    /// `Usage` for rates that are not positive, cycles without a middle, and a start beyond the last epoch; `Limit`.
     pub fn new(
         shape: Shape,
         (lr, swa_lr): (f64, Option<f64>),
@@ -45,6 +48,9 @@ impl Schedule {
         swa_start: Option<usize>,
         cycle: usize,
     ) -> Result<Self> {
+        if epochs > MOST_EPOCHS {
+            return Err(Error::limit(format!("more than {MOST_EPOCHS} epochs")));
+        }
         let swa_lr = swa_lr.unwrap_or(0.01 * lr);
         for (name, rate) in [(setting!("lr"), lr), (setting!("swa_lr"), swa_lr)] {
             if !(rate > 0.0 && rate.is_finite()) {

@@ -44,6 +44,12 @@ impl Opened {
         let dir = options.test.clone().unwrap_or_else(|| images.dir.clone());
         let test_images = Images { dir, ..images.clone() };
         let test = open(&test_images, Purpose::Evaluation, model, progress)?;
+        if test.describe() == training.describe() {
+            progress.note(concat!(
+                "note: the test images are the training images; others: ",
+                setting!("test", "DIR")
+            ));
+        }
         let (preset, channels, takes) = (model.preset, model.channels, Takes::default());
         let (transform, transform_record) =
             pixels::transform(&options.data, progress, checkpoints, preset, channels, &takes)?;

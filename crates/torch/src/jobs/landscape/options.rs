@@ -10,6 +10,9 @@ use crate::nn::Precision;
 use crate::parts::Shard;
 use crate::session;
 
+/// More than anybody has the time for, and few enough for memory.
+const MOST_POINTS: usize = 1_000_000;
+
 /// The name by which parts of this job know each other.
 pub(super) const TOOL: &str = "swa-landscape";
 
@@ -154,6 +157,17 @@ impl DrawLandscape {
                 return wrong(format!("{} {margin} is no share of a distance", setting!("margin")));
             }
             _ => {}
+        }
+        let points = match self.points {
+            Points::Plane { grid, .. } => grid.checked_mul(grid),
+            Points::Line { points, .. } => Some(points),
+            Points::Rays { rays, steps, .. } => rays.checked_mul(steps),
+        };
+        if points.is_none_or(|points| points > MOST_POINTS) {
+            let what = format!("more than {MOST_POINTS} points");
+            return Err(
+                Error::limit(what).remedy("each takes thousands of forward passes: ask for fewer")
+            );
         }
         let precision = self.data.networks.precision;
         if ![Precision::Fp32, Precision::Tf32].contains(&precision) {
