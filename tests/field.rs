@@ -712,6 +712,30 @@ fn a_buffer_called_steps_is_no_counter() {
 }
 
 #[test]
+fn tied_tensors_of_a_copy_have_one_value() {
+    let run = Run::new();
+    let tied = fixture("layout-tied");
+    let whole = std::fs::read(tied.join("expected.safetensors")).unwrap();
+    let at = {
+        let file = safetensors::SafeTensors::deserialize(&whole).unwrap();
+        file.tensor("lm_head.weight").unwrap().data().as_ptr() as usize - whole.as_ptr() as usize
+    };
+    let mut other = whole.clone();
+    other[at..at + 4].copy_from_slice(&7f32.to_le_bytes());
+    std::fs::write(run.path("a"), &whole).unwrap();
+    std::fs::write(run.path("b"), &other).unwrap();
+    let like = tied.join("step_100.pt").display().to_string();
+    for _ in 0..20 {
+        let mut command = run.avg(&["a", "b", "--like", &like, "-o", "x.pth"]);
+        let parts =
+            ["step_100.pt", "other tensors in the same place (tied), and their results differ"];
+        fails(&mut command, 3, &parts);
+        assert!(!run.path("x.pth").exists());
+    }
+    run.avg(&["a", "--like", &like, "-o", "y.pth"]).assert().success();
+}
+
+#[test]
 fn what_lies_beside_the_weights_does_not_matter() {
     // A scheduler of torch up to 2.3, a type: fixtures/formats/libraries.py has them and many more.
     for name in ["python.pth", "torch.pth"] {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::layout::{Destination, Layout, Sink};
 use crate::checkpoint::{Checkpoint, Container, Extent, Source, TensorInfo};
-use crate::tensors::checksum::Checksum;
+use crate::tensors::checksum::{Checksum, RunningChecksum};
 use crate::{Error, Kind, Result, setting};
 use crate::{formats::torch, tensors::view::Storage};
 
@@ -24,6 +24,8 @@ pub(crate) struct LikeLayout<'a> {
     number: u32,
     /// Numbers in the model of the tensors in it.
     tensors: Vec<usize>,
+    /// Which of them lie in a row, and share bytes with another one: tied tensors.
+    tied: Vec<usize>,
     saved: Saved,
 }
 
@@ -68,7 +70,36 @@ impl<'a> LikeLayout<'a> {
         tensors: Vec<usize>,
         saved: Saved,
     ) -> Self {
-        LikeLayout { model, source, number, tensors, saved }
+        let tied = tied(model, number, &tensors);
+        LikeLayout { model, source, number, tensors, tied, saved }
+    }
+
+    /// Fails if a tensor is not there as it was written, since another one is in its place.
+    fn check_tied(&self, sink: &dyn Sink, file: usize, sums: &[(&TensorInfo, u128)]) -> Result<()> {
+        let mut buffer = vec![];
+        for &tensor in &self.tied {
+            let (Destination::Row(start), (info, sum)) = (self.destination(tensor), sums[tensor])
+            else {
+                continue;
+            };
+            let size = info.size();
+            let mut found = RunningChecksum::new(Checksum::Digest, 0, size);
+            for at in (0..size).step_by(PART as usize) {
+                buffer.resize((size - at).min(PART) as usize, 0);
+                sink.read_at(file, &mut buffer, start + at)?;
+                found.add(&buffer);
+            }
+            if found.finish() != sum {
+                let what = format!(
+                    "{LIKE}: the model has other tensors in the same place (tied), and their results differ"
+                );
+                return Err(Error::new(Kind::Mismatch, what)
+                    .at(self.model.path())
+                    .tensor(&info.name)
+                    .remedy(format!("leave out {LIKE}, or name a checkpoint in which each has a place of its own")));
+            }
+        }
+        Ok(())
     }
 
     /// The storages with a CRC that other weights change.
@@ -100,6 +131,29 @@ impl<'a> LikeLayout<'a> {
         storages.sort_by_key(|storage| storage.bytes.start);
         Ok(storages)
     }
+}
+
+/// Which tensors of a file lie in a row and share bytes with another.
+fn tied(model: &Checkpoint, number: u32, tensors: &[usize]) -> Vec<usize> {
+    let spans = tensors.iter().enumerate().flat_map(|(place, &tensor)| {
+        model.spans(tensor, number).into_iter().map(move |span| (span.start, span.end, place))
+    });
+    let mut spans: Vec<(u64, u64, usize)> = spans.filter(|(start, end, _)| start < end).collect();
+    spans.sort_unstable();
+    let (mut tied, mut before) = (vec![], (0, 0));
+    for &(start, end, place) in &spans {
+        let (reach, by) = before;
+        if start < reach && by != place {
+            tied.extend([by, place]);
+        }
+        if end > reach {
+            before = (end, place);
+        }
+    }
+    tied.retain(|&place| matches!(model.extent(tensors[place]), Extent::Contiguous(_)));
+    tied.sort_unstable();
+    tied.dedup();
+    tied
 }
 
 /// Numbers in a model of the tensors to be written into its copy. Fails if it lacks one, or has it of another shape
@@ -157,9 +211,9 @@ impl Layout for LikeLayout<'_> {
         }
     }
 
-    /// Of whole storages, so they are computed when all is written.
+    /// The file's are of whole storages, so they are computed when all is written.
     fn checksum(&self) -> Option<Checksum> {
-        None
+        (!self.tied.is_empty()).then_some(Checksum::Digest)
     }
 
     fn begin(&self, sink: &dyn Sink, file: usize) -> Result<()> {
@@ -172,7 +226,8 @@ impl Layout for LikeLayout<'_> {
         self.model.check_unchanged()
     }
 
-    fn finish(&self, sink: &dyn Sink, file: usize, _: &[(&TensorInfo, u128)]) -> Result<()> {
+    fn finish(&self, sink: &dyn Sink, file: usize, sums: &[(&TensorInfo, u128)]) -> Result<()> {
+        self.check_tied(sink, file, sums)?;
         let mut buffer = vec![];
         for Storage { bytes, crc } in self.storages()? {
             let mut hasher = crc32fast::Hasher::new();
