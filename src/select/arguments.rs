@@ -95,8 +95,15 @@ fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     match empty {
         _ if !paths.is_empty() => Ok(paths),
         Some(folder) => Err(holds_none(&folder)),
-        None => Err(Error::new(Kind::NoMatch, format!("no file matches `{pattern}`"))
-            .remedy("check the folder and the file names")),
+        None => {
+            let remedy = match pattern.contains('[') {
+                true => {
+                    "check the folder and the file names; in a pattern `[` begins a set of characters, `[[]` is the bracket itself"
+                }
+                false => "check the folder and the file names",
+            };
+            Err(Error::new(Kind::NoMatch, format!("no file matches `{pattern}`")).remedy(remedy))
+        }
     }
 }
 
@@ -281,6 +288,10 @@ mod tests {
             assert_eq!(runs.select(&[pattern]), ["r/e_1.pth"], "{pattern}");
         }
         assert_eq!(runs.select(&["r/.tmp*"]), ["r/.tmpXvGj9B"]);
+        // Hydra's folders look like patterns.
+        let runs = Runs::new(&["lr=[1,2]/e_1.pth"]);
+        assert!(runs.fails(&["lr=[1,2]/*.pth"]).contains("`[[]` is the bracket itself"));
+        assert_eq!(runs.select(&["lr=[[]1,2]/*.pth"]), ["lr=[1,2]/e_1.pth"]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::jobs::StateSize;
 use crate::jobs::accumulate::{refuse_repetitions, target};
 use crate::output::{check_target, check_targets};
 use crate::running::{RunningAverage, Stamp};
+use crate::text::marked;
 use crate::{Error, Kind, Progress, Result, look, setting};
 
 pub(super) struct Follower<'f> {
@@ -64,6 +65,14 @@ fn may_pass(error: &Error) -> bool {
         error.kind(),
         Truncated | Damaged | NotACheckpoint | Input | Io | NoMatch | Changed | Usage
     )
+}
+
+/// An error as a note has it: a line, with the first of its list.
+fn in_a_line(error: &Error) -> String {
+    let text = error.message(&marked);
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default().to_string();
+    lines.next().map_or(first.clone(), |next| format!("{first}: {next}"))
 }
 
 impl<'f> Follower<'f> {

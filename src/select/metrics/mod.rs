@@ -193,7 +193,13 @@ fn metric(table: &Table, by: &ByResults) -> Result<usize> {
                 None => format!("has no results `{}`", by.metric),
             };
             let list = metrics.iter().map(|name| format!("`{name}`")).collect();
-            Err(Error::input(what).at(&by.file).remedy("name one of those that it has").list(list))
+            let remedy = match metrics.is_empty() {
+                true => {
+                    "give CSV with a line of names and a row a checkpoint, or an object of JSON a line"
+                }
+                false => "name one of those that it has",
+            };
+            Err(Error::input(what).at(&by.file).remedy(remedy).list(list))
         }
     }
 }

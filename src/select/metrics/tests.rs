@@ -238,6 +238,11 @@ fn files_that_hold_no_results_are_refused() {
         ("", Kind::Input, "holds no results"),
         ("epoch,acc\n", Kind::Input, "holds no results"),
         ("epoch,acc\n1,bad\n", Kind::Input, "`acc` holds no number"),
+        (
+            "{\"acc\": [0.5, 0.6]}",
+            Kind::Input,
+            "has no results `acc`; give CSV with a line of names",
+        ),
         ("acc\n1\n", Kind::NoMatch, "no column counts epochs or steps, or names the checkpoints"),
         ("{\"a\": ", Kind::Input, "is no JSON: EOF while parsing a value at line 1 column "),
         ("[1]", Kind::Input, "item 1 of its list is no object"),

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Follower, Sum, Waiting, may_pass};
+use super::{Follower, Sum, Waiting, in_a_line, may_pass};
 use crate::checkpoint::Checkpoint;
 use crate::jobs::follow::Follow;
 use crate::running::Stamp;
 use crate::select::{Criteria, folder_of, natural, so_far};
-use crate::text::marked;
 use crate::{Kind, Result};
 
 impl Follower<'_> {
@@ -30,7 +29,7 @@ impl Follower<'_> {
                     || !counted.is_empty()
                     || self.is_first_name() =>
             {
-                self.note_once(format!("note: {}; waiting", e.message(&marked)));
+                self.note_once(format!("note: {}; waiting", in_a_line(&e)));
                 return Ok(vec![]);
             }
             Err(e) => return Err(e),
@@ -67,8 +66,8 @@ impl Follower<'_> {
                 Ok(checkpoint) => checkpoint,
                 Err(e) => {
                     is_active |= is_new || waiting.stamp.is_some();
-                    let line = (!may_pass(&e))
-                        .then(|| format!("note: {}: not counted", e.message(&marked)));
+                    let line =
+                        (!may_pass(&e)).then(|| format!("note: {}: not counted", in_a_line(&e)));
                     (waiting.stamp, waiting.fault) = (None, Some((e, None)));
                     line.into_iter().for_each(|line| self.note_once(line));
                     continue;

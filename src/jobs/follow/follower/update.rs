@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Follower, Sum, Waiting, may_pass};
+use super::{Follower, Sum, Waiting, in_a_line, may_pass};
 use crate::checkpoint::Checkpoint;
 use crate::jobs::accumulate::{say_repeated, say_state, say_wrote, target};
 use crate::jobs::follow::{Follow, Update, command};
@@ -11,7 +11,6 @@ use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
 use crate::running::Stamp;
 use crate::schemes::Profiles;
 use crate::select::{Criteria, base_name, last_number, natural};
-use crate::text::marked;
 use crate::{Error, Kind, Result, Unit, look};
 
 /// Pauses before an update that failed for lack of space is tried again.
@@ -35,7 +34,7 @@ impl Follower<'_> {
                     if let Some(i) = paths.iter().position(|path| is_about(&e, path)) {
                         let (path, stamp) = ready.remove(i);
                         if !may_pass(&e) {
-                            self.note_once(format!("note: {}: not counted", e.message(&marked)));
+                            self.note_once(format!("note: {}: not counted", in_a_line(&e)));
                         }
                         // What changed is looked at afresh.
                         let fault = (e.kind() != Kind::Changed).then_some((e, Some(stamp)));
@@ -49,7 +48,7 @@ impl Follower<'_> {
                     // State and output are as they were.
                     self.note_once(format!(
                         "note: {}: the update will be tried again",
-                        e.message(&marked)
+                        in_a_line(&e)
                     ));
                     self.not_before = Some(Instant::now() + RETRY * self.options.pause);
                     return Ok(None);
@@ -191,7 +190,7 @@ impl Follower<'_> {
             is_left
         });
         if let Some(e) = fault {
-            self.note_once(format!("note: {}: it will be tried again", e.message(&marked)));
+            self.note_once(format!("note: {}: it will be tried again", in_a_line(&e)));
         }
     }
 
