@@ -21,6 +21,7 @@ pub mod average;
 pub mod checkpoint;
 mod formats;
 pub mod jobs;
+pub mod json;
 pub mod output;
 pub mod posterior;
 pub mod process;

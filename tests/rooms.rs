@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up; `sync` is a file of locks that any of them may use.
+/// From the ground up; `sync` is a file of locks that any of them may use, `json` one of what people write.
 const ROOMS: &[&str] = &[
     "sync",
+    "json",
     "process",
     "store",
     "weights",

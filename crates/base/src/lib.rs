@@ -6,7 +6,6 @@
 
 pub mod choice;
 pub mod error;
-pub mod json;
 pub mod locks;
 pub mod look;
 pub mod panics;

@@ -160,6 +160,13 @@ fn what_cannot_be_trained_is_refused() {
     assert!(text.contains("train with a lower rate"), "{text}");
     assert!(scene.path("infinite/results/initial.safetensors").exists());
 
+    // One step: its loss is that of before.
+    let mut once = swa_train();
+    once.current_dir(scene.dir.path()).args(["once", "--data", "cifar", "--preset", "cifar10"]);
+    once.args(["--arch", "preresnet-8", "--width", "4", "--batch-size", "96", "--epochs", "1"]);
+    let parts = ["outputs are not finite after epoch 1", "train with a lower rate"];
+    fails(once.args(["--lr", "1e30", "--schedule", "constant"]), 3, &parts);
+
     // Data of other classes than the first weights have.
     let mut other = swa_train();
     other.current_dir(scene.dir.path()).args(["other", "--data", "cifar", "--preset", "cifar10"]);
@@ -205,6 +212,16 @@ fn what_cannot_be_trained_is_refused() {
         fs::create_dir_all(classes.join(class)).unwrap();
         fs::write(classes.join(class).join("1.png"), "").unwrap();
     }
+    let three = scene.path("three");
+    for part in ["train", "val", "test"] {
+        fs::create_dir_all(three.join(part).join("a")).unwrap();
+        fs::write(three.join(part).join("a/1.png"), "").unwrap();
+    }
+    let mut both = swa_train();
+    both.arg(scene.path("both")).arg("--data").arg(&three).args(["--preset", "cifar10"]);
+    both.args(["--arch", "preresnet-8", "--epochs", "1", "--lr", "0.1"]);
+    let text = fails(&mut both, 3, &["a validation and a test part", "with --test DIR"]);
+    assert!(!text.contains("--split"), "{text}");
     let mut alone = swa_train();
     alone.arg(scene.path("alone")).arg("--data").arg(&classes).args(["--preset", "cifar10"]);
     alone.args(["--arch", "preresnet-8", "--epochs", "1", "--lr", "0.1"]);

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::json;
 use serde_json::{Map, Value};
-use swa_base::json;
 
 use super::table::Cell;
 

@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use serde_json::Value;
-use swa_base::json;
 
 use super::json::{cells, parse};
 use super::table::Table;
-use crate::{Error, Result};
+use crate::{Error, Result, json};
 
 /// Of lines. One at the end that is not complete, as a trainer leaves it that is writing or was killed, is left out
 /// and noted.

@@ -247,7 +247,7 @@ fn parse(text: &str, path: &Path, notes: &mut Vec<String>) -> Result<Table> {
             .or_else(|| evaluation::of(&object, path))
             .unwrap_or_else(|| json_lines::of_list(&[Value::Object(object)], path)),
         Ok(Value::Array(list)) => json_lines::of_list(&list, path),
-        Err(e) if e.is_data() => Err(Error::input(swa_base::json::what(&e, 1)).at(path)),
+        Err(e) if e.is_data() => Err(Error::input(crate::json::what(&e, 1)).at(path)),
         Ok(_) | Err(_) => json_lines::read(text, path, notes),
     }
 }

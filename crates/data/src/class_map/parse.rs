@@ -1,7 +1,7 @@
 //! The forms of the file: see [`super`].
 
 use serde_json::{Map, Value};
-use swa_base::json;
+use swa_tools::json;
 
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use swa_data::{Classes, Dataset, Transform};
 use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::write_safetensors;
-use swa_tools::{Error, Progress, Result, Unit, look, setting};
+use swa_tools::{Error, Kind, Progress, Result, Unit, look, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
@@ -204,7 +204,9 @@ fn run(
         let validates = train::validates(number, epochs, options.eval_every);
         let model = match validates {
             true => {
-                Some(train::validate(&trainer.network.model, &trainer.input, data.validation()?)?)
+                let validation = data.validation()?;
+                let score = train::validate(&trainer.network.model, &trainer.input, validation);
+                Some(score.map_err(|error| diverged(error, number))?)
             }
             false => None,
         };
@@ -244,6 +246,18 @@ fn run(
     Ok(lines)
 }
 
+/// The error where a model that was finite while it was trained gives outputs that are not: none of a file.
+fn diverged(error: Error, epoch: usize) -> Error {
+    match error.kind() {
+        Kind::NotFinite => {
+            let what = format!("outputs are not finite after epoch {epoch}: the training diverged");
+            Error::new(Kind::NotFinite, what)
+                .remedy("train with a lower rate; what was written before stays")
+        }
+        _ => error,
+    }
+}
+
 /// Writes the model as it is.
 fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> {
     let tensors = trainer.network.snapshot(state.steps as i64)?;
@@ -277,7 +291,13 @@ fn test_images(options: &Train) -> Result<Arc<dyn Dataset>> {
     if let Some(test) = &options.test {
         images.dir = test.clone();
     }
-    Ok(images.open(Purpose::Evaluation)?.0)
+    let opened = images.open(Purpose::Evaluation);
+    let named = |error: Error| match (error.kind(), &options.test) {
+        (Kind::Input, None) => error
+            .remedy(concat!("name the folder of the test images with ", setting!("test", "DIR"))),
+        _ => error,
+    };
+    Ok(opened.map_err(named)?.0)
 }
 
 /// What the files of a run depend on.

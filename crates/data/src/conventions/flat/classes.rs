@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::words::is_wnid;
 use crate::listing::Listing;
 use crate::text::grouped;
-use swa_base::{Error, Kind, Result, json, look, setting, text_file};
+use swa_base::{Error, Kind, Result, look, setting, text_file};
+use swa_tools::json;
 
 /// All classes of a dataset.
 pub(super) struct ClassList {

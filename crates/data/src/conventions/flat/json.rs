@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::table::{MAX_CELLS, Table};
-use swa_base::{Error, Kind, Result, json};
+use swa_base::{Error, Kind, Result};
+use swa_tools::json;
 
 /// The largest JSON document that is read as a whole, in bytes; a file of a document a line may be larger.
 const MAX_JSON: usize = 1 << 25;

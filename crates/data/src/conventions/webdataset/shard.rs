@@ -10,7 +10,8 @@ use tar::Archive;
 use crate::decode;
 use crate::listing::{EXTENSIONS, GIF};
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result, json};
+use swa_base::{Error, Kind, Result};
+use swa_tools::json;
 use swa_tools::select::base_name;
 use swa_tools::store::Source;
 

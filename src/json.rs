@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Error, Map, Number, Value};
 
-use crate::text::printable;
+use swa_base::text::printable;
 
 /// Reads one value; the entries of objects stay in their order.
 ///
