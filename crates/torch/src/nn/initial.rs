@@ -122,8 +122,8 @@ impl Values {
 mod tests {
     use super::*;
 
-    fn of(arch: &str, width: usize) -> Vec<(String, Vec<usize>, Vec<f32>)> {
-        let sizes = Sizes { width: Some(width), channels: 3, classes: 10 };
+    fn of(arch: &str, width: impl Into<Option<usize>>) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+        let sizes = Sizes { width: width.into(), channels: 3, classes: 10 };
         let float = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().unwrap());
         let tensors = initial(arch, &sizes, 1).unwrap().into_iter();
         let floats = tensors.filter(|(info, _)| info.dtype == Dtype::F32);
@@ -173,7 +173,7 @@ mod tests {
         );
         assert!(tensor(&wide, "conv1.bias").1.iter().all(|&x| x != 0.0));
 
-        let dense = of("densenet121", 16);
+        let dense = of("densenet121", None);
         let (shape, values) = tensor(&dense, "features.denseblock1.denselayer1.conv1.weight");
         assert_eq!(shape, [128, 64, 1, 1]);
         assert!((deviation(&values) / (2.0f64 / 64.0).sqrt() - 1.0).abs() < 0.03);
