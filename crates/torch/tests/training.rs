@@ -179,10 +179,13 @@ fn what_cannot_be_trained_is_refused() {
         "head.safetensors",
         "--arch",
         "preresnet-8",
+        "--width",
+        "4",
     ]);
     let head = load(&scene.path("run/ckpt_0006.safetensors"));
     write_head(&scene.path("head.safetensors"), &head);
-    fails(&mut other, 3, &["cifar", "10 classes", "head.safetensors", "4"]);
+    let passed_over = "note: --width is passed over: the network is that of --init";
+    fails(&mut other, 3, &["cifar", "10 classes", "head.safetensors", "4", passed_over]);
 
     let arch = ["nets", "--data", "cifar", "--preset", "cifar10", "--epochs", "1", "--lr", "0.1"];
     let unknown = |more: &[&str], parts: &[&str]| {
@@ -204,8 +207,6 @@ fn what_cannot_be_trained_is_refused() {
     unknown(&["--arch", "preresnet-8", "--wd=-1"], &["--wd -1", "0 or more"]);
     unknown(&["--arch", "preresnet-8", "--swa-start", "2"], &["--swa-start 2", "1 to 1"]);
     unknown(&["--arch", "resnet18", "--width", "16"], &["--width is not for resnet18"]);
-    let drawn = ["--init", "head.safetensors", "--width", "16"];
-    unknown(&drawn, &["head.safetensors", "--width is for a network that is drawn"]);
     // Without test images it would be validated on what it learns.
     let classes = scene.path("classes");
     for class in ["a", "b"] {

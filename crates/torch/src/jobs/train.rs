@@ -80,10 +80,13 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         let what = format!("{} {decay}: expected 0 or more", setting!("wd"));
         return Err(Error::usage(what));
     }
-    if let (Some(_), Some(first)) = (options.width, &options.init) {
-        let what =
-            concat!(setting!("width"), " is for a network that is drawn; this file has its own");
-        return Err(Error::usage(what).at(first).remedy("leave it out"));
+    if options.width.is_some() && options.init.is_some() {
+        progress.note(concat!(
+            "note: ",
+            setting!("width"),
+            " is passed over: the network is that of ",
+            setting!("init")
+        ));
     }
     if networks.precision == Precision::Fp16 {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
