@@ -94,7 +94,7 @@ impl ClassList {
         let forms = [all(&before), all(&second), all(&last)].into_iter().flatten();
         if let Some(mut entries) = forms.into_iter().find(numbered) {
             entries.sort();
-            let is_kit = entries[0].0 > 0 && entries.iter().all(|(_, name)| is_wnid(name));
+            let is_kit = entries.iter().all(|(number, name)| *number > 0 && is_wnid(name));
             if !is_kit && !entries.iter().map(|(_, name)| name).is_sorted() {
                 return Err(unsorted());
             }

@@ -217,6 +217,9 @@ fn a_list_of_classes_in_an_order_of_its_own_is_refused() {
             "{error}"
         );
     }
+    for list in ["", "\n\n"] {
+        assert!(open(list).err().unwrap().to_string().contains("it names no classes"));
+    }
     for list in ["1 affenpinscher\n2 beagle\n3 red fox\n", "beagle,1\naffenpinscher,0\nred fox,2\n"]
     {
         assert_eq!(labels(open(list).unwrap().as_ref()), WANTED);
