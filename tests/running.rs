@@ -405,6 +405,40 @@ fn an_output_is_replaced_only_if_it_is_of_this_average() {
         &["--state", "s", "-o", "folder", "--max-shard-size", "1MB"],
         &["--max-shard-size"],
     );
+    // A state that is begun has no earlier output, whatever the names of what it counts.
+    let other = two_counted();
+    std::fs::copy(other.path().join("out.safetensors"), dir.path().join("other.safetensors"))
+        .unwrap();
+    let before = read(dir.path(), "other.safetensors");
+    let begun = ["c_1.safetensors", "c_2.safetensors", "--state", "new", "-o", "other.safetensors"];
+    refused(dir.path(), 2, &begun, &["`other.safetensors`: exists already"]);
+    assert_eq!(read(dir.path(), "other.safetensors"), before);
+}
+
+/// What comes from the last checkpoint follows the order of the paths, which is then not that of the numbers.
+#[test]
+fn paths_given_in_different_ways_are_said() {
+    let dir = two_counted();
+    let note =
+        "are given in different ways, and the order of the checkpoints is that of their paths";
+    let absolute = dir.path().join("c_3.safetensors");
+    let said =
+        run(dir.path(), &[absolute.to_str().unwrap(), "--state", "s", "-o", "out.safetensors"]);
+    let first = format!("note: `{}` and `c_1.safetensors` ", absolute.display());
+    assert!(said.contains(&first) && said.contains(note), "{said}");
+    let said = run(
+        dir.path(),
+        &[
+            "c_1.safetensors",
+            "c_2.safetensors",
+            "c_3.safetensors",
+            "--state",
+            "t",
+            "-o",
+            "once.safetensors",
+        ],
+    );
+    assert!(!said.contains(note), "{said}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Checkpoints are added to a running average.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use super::{Output, inputs, left, say_averages, say_taken};
@@ -101,9 +101,8 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     check_targets(&places, true, &paths)?;
     let target = target(output, &options.take)?;
     let mut running = RunningAverage::open(&options.state, &options.options, &options.take)?;
-    let force = options.force
-        || !look::exists(&output.path)?
-        || running.is_own_output(&output.path, &paths);
+    let force =
+        options.force || !look::exists(&output.path)? || running.is_own_output(&output.path);
     check_targets(&places[1..], force, &[])?;
     say_taken(progress, &inputs);
     say_averages(progress, &inputs);
@@ -125,11 +124,14 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     say_wrote(progress, &wrote);
     let state = StateSize::of(&running, Some(&options.state));
     say_state(progress, &state);
+    let inputs: Vec<PathBuf> =
+        running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect();
+    spelled_apart(&inputs).into_iter().for_each(|note| progress.note(&note));
     Ok(Accumulated {
         output: output.path.clone(),
         written,
         state,
-        inputs: running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect(),
+        inputs,
         added: added.counted,
         repeated,
         averaged: wrote.averaged,
@@ -216,4 +218,23 @@ pub(super) fn say_state(progress: &dyn Progress, state: &StateSize) {
             "note: the state takes {per_value:.1} bytes a value: sums of values with far-apart exponents are long"
         ));
     }
+}
+
+/// What to say where paths begin in different ways: `run/e_1`, `/home/me/run/e_2` and `e_3` do not sort as the files of one
+/// folder would.
+pub(super) fn spelled_apart(paths: &[PathBuf]) -> Option<String> {
+    let beginning = |path: &Path| match path.components().next() {
+        Some(Component::Normal(_)) if path.components().nth(1).is_none() => "a name",
+        Some(Component::Normal(_)) => "a folder",
+        Some(Component::CurDir) => ".",
+        Some(Component::ParentDir) => "..",
+        _ => "/",
+    };
+    let (first, rest) = paths.split_first()?;
+    let other = rest.iter().find(|path| beginning(path) != beginning(first))?;
+    Some(format!(
+        "note: `{}` and `{}` are given in different ways, and the order of the checkpoints is that of their paths as text: what comes from the last one may come from another than the newest",
+        first.display(),
+        other.display()
+    ))
 }

@@ -122,16 +122,16 @@ impl RunningAverage {
         self.at(checkpoint.path()).is_some_and(|known| known.stamp() == Stamp::of(checkpoint))
     }
 
-    /// Whether a file is an earlier output of this average, so that it may be replaced: all that went into it went
-    /// into this, or is about to.
-    pub(crate) fn is_own_output(&self, path: &Path, more: &[PathBuf]) -> bool {
+    /// Whether a file is an earlier output of this average, so that it may be replaced: all that went into it, by its
+    /// names, is counted. What is about to be counted went into no output of this.
+    pub(crate) fn is_own_output(&self, path: &Path) -> bool {
         let Ok(output) = Checkpoint::open(path) else { return false };
         let provenance = output.provenance();
         let Some(names) = provenance.get("inputs").and_then(|names| names.as_array()) else {
             return false;
         };
         let own = self.inputs().iter().map(|input| base_name(Path::new(&input.path)));
-        let known: Vec<String> = own.chain(more.iter().map(|path| base_name(path))).collect();
+        let known: Vec<String> = own.collect();
         let is_known = |name: &serde_json::Value| known.iter().any(|own| name == own.as_str());
         !names.is_empty() && names.iter().all(is_known)
     }

@@ -61,27 +61,6 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// All that an argument names by now, of a run that is still writing. A folder that a pattern matches counts as a model
-/// alone: its files may be parts of one whose index is still to come; and so may shards.
-pub(super) fn expand_growing(argument: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = argument.to_string_lossy();
-    let mut paths = match store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
-        true => expand(std::slice::from_ref(&argument.to_path_buf()))?,
-        false => {
-            let mut paths = vec![];
-            for path in store::of(argument).matches(&pattern)? {
-                if !store::is_folder(&path)? || marker(&path)?.is_some() {
-                    paths.extend(checkpoints(&path)?);
-                }
-            }
-            parts::refuse(&paths)?;
-            paths
-        }
-    };
-    paths.retain(|path| !is_shard(&base_name(path)));
-    Ok(paths)
-}
-
 /// The checkpoints that a pattern matches. Folders without any, as `runs/logs` for `runs/*`, are skipped.
 fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     let (mut paths, mut empty) = (Vec::new(), None);
@@ -130,7 +109,7 @@ fn below(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The checkpoints that one path names: itself, or those in a folder, if any.
-fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     if store::is_folder(path)? {
         return in_folder(path);
     }

@@ -23,7 +23,7 @@ pub use criteria::{Criteria, parse_range};
 pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
 pub use numbers::numbers;
 pub(crate) use numbers::unnumbered;
-pub use so_far::{folder_of, last_number, so_far};
+pub use so_far::{folder_of, last_number, so_far, unfinished};
 
 /// Inputs in natural order, and what became of the others.
 #[derive(Debug, Default)]

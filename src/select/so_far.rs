@@ -1,18 +1,22 @@
 //! What is there by now, of a run that is still going on.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
 use super::numbers::{numbers, unnumbered};
-use super::{Criteria, arguments, natural, without_repetitions};
+use super::{Criteria, arguments, natural, parts, without_repetitions};
+use crate::formats::marker;
+use crate::formats::shards::is_shard;
+use crate::store::{self, names::base_name};
 use crate::{Error, Kind, Result, setting};
 
 impl Criteria {
     /// Fails for criteria whose meaning changes when a checkpoint comes or goes.
     ///
     /// # Errors
-    /// `Usage` for positions, and for cycles without a start.
+    /// `Usage` for positions, for results, and for cycles without a start.
     pub fn check_steady(&self) -> Result<()> {
         let remedy = concat!("give ", setting!("start"), " as well");
         match () {
@@ -26,6 +30,11 @@ impl Criteria {
                 " counts from the smallest number, which may be deleted"
             ))
             .remedy(remedy)),
+            () if self.results.is_some() => Err(Error::usage(concat!(
+                setting!("metrics"),
+                ": what is best among them changes with each that comes"
+            ))
+            .remedy("choose when the run is over")),
             () => Ok(()),
         }
     }
@@ -47,10 +56,10 @@ pub fn so_far(
     for argument in arguments {
         // What is named and not there yet is waited for.
         let pattern = argument.to_string_lossy();
-        if !pattern.contains(['*', '?', '[']) && !crate::store::exists(argument)? {
+        if !pattern.contains(['*', '?', '[']) && !store::exists(argument)? {
             continue;
         }
-        match arguments::expand_growing(argument) {
+        match expand_growing(argument) {
             Ok(found) => paths.extend(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
@@ -90,6 +99,66 @@ pub fn so_far(
     Ok(paths.into_iter().zip(numbers).filter(|(_, n)| counts(*n)).map(|(path, _)| path).collect())
 }
 
+/// All that an argument names by now, of a run that is still writing. A folder that a pattern matches counts as a model
+/// alone: its files may be parts of one whose index is still to come; and so may shards.
+fn expand_growing(argument: &Path) -> Result<Vec<PathBuf>> {
+    let pattern = argument.to_string_lossy();
+    let mut paths = match store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
+        true => arguments::expand(std::slice::from_ref(&argument.to_path_buf()))?,
+        false => {
+            let mut paths = vec![];
+            for path in store::of(argument).matches(&pattern)? {
+                if !store::is_folder(&path)? || marker(&path)?.is_some() {
+                    paths.extend(arguments::checkpoints(&path)?);
+                }
+            }
+            parts::refuse(&paths)?;
+            paths
+        }
+    };
+    paths.retain(|path| !is_shard(&base_name(path)));
+    Ok(paths)
+}
+
+/// Folders that hold parts of a model and not what makes them one, an index or `.metadata`: it is still being written, or its
+/// trainer has died. Each comes with its parts.
+pub fn unfinished(arguments: &[PathBuf]) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+    let mut found = BTreeMap::new();
+    // A folder that is gone meanwhile holds nothing.
+    let list = |folder: &Path| store::list(folder).unwrap_or_default();
+    let is_folder = |path: &Path| store::is_folder(path).unwrap_or(false);
+    for argument in arguments {
+        let pattern = argument.to_string_lossy();
+        let named = match pattern.contains(['*', '?', '[']) {
+            true => store::of(argument).matches(&pattern).unwrap_or_default(),
+            false => vec![argument.clone()],
+        };
+        for path in named {
+            let folders = match is_folder(&path) {
+                true => {
+                    list(&path).into_iter().filter(|path| is_folder(path)).chain([path]).collect()
+                }
+                false if is_part(&base_name(&path)) => vec![folder_of(&path)],
+                false => vec![],
+            };
+            for folder in folders {
+                let mut parts = list(&folder);
+                parts.retain(|path| is_part(&base_name(path)));
+                if !parts.is_empty() && marker(&folder).is_ok_and(|marker| marker.is_none()) {
+                    parts.sort();
+                    found.insert(folder, parts);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether a file is one of several of a model: a shard, or a process's part of torch.distributed.checkpoint.
+fn is_part(name: &str) -> bool {
+    is_shard(name) || name.ends_with(".distcp")
+}
+
 fn without_unnumbered(
     mut paths: Vec<PathBuf>,
     number: Option<&Regex>,
@@ -112,7 +181,7 @@ pub fn last_number(paths: &[PathBuf], number: Option<&Regex>) -> Option<u64> {
 /// pattern.
 pub fn folder_of(argument: &Path) -> PathBuf {
     let is_plain = |path: &Path| !path.to_string_lossy().contains(['*', '?', '[']);
-    let folder = match crate::store::is_folder(argument).unwrap_or(false) {
+    let folder = match store::is_folder(argument).unwrap_or(false) {
         true => Some(argument),
         false => argument.ancestors().skip(1).find(|path| is_plain(path)),
     };

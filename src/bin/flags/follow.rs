@@ -34,7 +34,8 @@ pub struct FollowArgs {
     #[arg(long, value_name = "CMD", requires = "follow", help_heading = "Running average")]
     pub exec: Option<String>,
 
-    /// Leave an empty file in DIR, of the checkpoint's name, for each that is counted: it may be deleted
+    /// Leave an empty file in DIR for each checkpoint that is counted, of its path below what is followed: it may be
+    /// deleted
     #[arg(
         long,
         value_name = "DIR",

@@ -28,6 +28,8 @@ pub(super) struct Follower<'f> {
     /// Of files that this job counted, how they were then.
     counted_as: HashMap<PathBuf, Stamp>,
     waiting: BTreeMap<PathBuf, Waiting>,
+    /// Parts of models that are not whole, by folder.
+    parts: BTreeMap<PathBuf, Vec<(PathBuf, Option<Stamp>)>>,
     /// When anything last changed.
     active: Instant,
     /// No update before that.
@@ -127,7 +129,7 @@ impl<'f> Follower<'f> {
         if let Sum::Running(running) = &sum {
             refuse_repetitions(criteria)?;
             target(output, take)?;
-            let force = options.force || running.is_own_output(&output.path, &[]);
+            let force = options.force || running.is_own_output(&output.path);
             check_target(&output.path, force, &[])?;
         }
         let now = Instant::now();
@@ -141,6 +143,7 @@ impl<'f> Follower<'f> {
             settled: HashSet::new(),
             counted_as: HashMap::new(),
             waiting: BTreeMap::new(),
+            parts: BTreeMap::new(),
             active: now,
             not_before: None,
             said: HashSet::new(),
@@ -272,12 +275,6 @@ impl<'f> Follower<'f> {
             Sum::Running(_) => self.counted(),
             Sum::Window { current, .. } => current.clone(),
         };
-        if inputs.is_empty() && ended == Ended::Idle && self.waiting.is_empty() {
-            let what = "no checkpoint has come";
-            return Err(Error::new(Kind::NoMatch, what)
-                .at(&self.options.checkpoints[0])
-                .remedy("check the pattern"));
-        }
         let state = match &self.sum {
             Sum::Running(running) => Some(StateSize::of(running, self.options.state.as_deref())),
             Sum::Window { .. } => None,
@@ -294,6 +291,20 @@ impl<'f> Follower<'f> {
                 }
                 None => unfinished.push((path, "it was still being written".into())),
             }
+        }
+        let lacks =
+            "holds parts of a model, and neither an index nor a `.metadata` that makes it one";
+        unfinished.extend(self.parts.into_keys().map(|folder| (folder, lacks.to_string())));
+        if inputs.is_empty() && refused.is_empty() && ended == Ended::Idle {
+            let nothing = |what: String| Error::new(Kind::NoMatch, what);
+            return Err(match unfinished.into_iter().next() {
+                None => nothing("no checkpoint has come".into())
+                    .at(&self.options.checkpoints[0])
+                    .remedy("check the pattern"),
+                Some((path, what)) => nothing(format!("no checkpoint was complete: {what}"))
+                    .at(&path)
+                    .remedy("wait longer, or see whether the trainer still writes"),
+            });
         }
         Ok(Followed {
             output: self.options.output.path.clone(),

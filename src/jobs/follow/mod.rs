@@ -42,7 +42,8 @@ pub struct Follow {
     pub idle: Option<Duration>,
     /// A line of the shell to run after each update, with `SWA_OUTPUT`, `SWA_COUNT` and `SWA_NEWEST` in its environment.
     pub exec: Option<String>,
-    /// A folder that gets an empty file of the name of each checkpoint that is counted.
+    /// A folder that gets an empty file for each checkpoint that is counted, of its path below the folder that all
+    /// that is followed shares.
     pub ack: Option<PathBuf>,
     /// Time between two looks at a file that is not known to be complete, and at folders of which the system does not
     /// tell what changes in them.
@@ -115,7 +116,7 @@ pub struct Followed {
 /// process opens is mapped.
 ///
 /// # Errors
-/// `Usage` and `OutputExists` before anything is read; `NoMatch` if nothing came until the time was over; those of a
+/// `Usage` and `OutputExists` before anything is read; `NoMatch` if nothing that is complete came until the time was over; those of a
 /// state that is damaged or in use; `NotFinite` for means too large for their type; `Io` where the output cannot have
 /// its name. A full disk ends nothing: the update is tried again.
 pub fn follow(

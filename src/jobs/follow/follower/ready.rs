@@ -1,5 +1,6 @@
 //! What is there, complete and not counted yet.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use super::{Follower, Sum, Waiting, in_a_line, may_pass};
 use crate::checkpoint::Checkpoint;
 use crate::jobs::follow::Follow;
 use crate::running::Stamp;
-use crate::select::{Criteria, folder_of, natural, so_far};
+use crate::select::{Criteria, folder_of, natural, so_far, unfinished};
 use crate::{Kind, Result};
 
 impl Follower<'_> {
@@ -90,6 +91,13 @@ impl Follower<'_> {
                 ready.push((path, stamp));
             }
         }
+        let stamped = |part: PathBuf| (part.clone(), Stamp::of_file(&part));
+        let parts: BTreeMap<_, _> = unfinished(checkpoints)
+            .into_iter()
+            .map(|(folder, parts)| (folder, parts.into_iter().map(stamped).collect()))
+            .collect();
+        is_active |= parts != self.parts;
+        self.parts = parts;
         if is_active {
             self.active = Instant::now();
         }

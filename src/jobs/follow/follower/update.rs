@@ -1,11 +1,11 @@
 //! An update: what is ready goes into the average, its command runs, and the trainer is told.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
 use super::{Follower, Sum, Waiting, in_a_line, may_pass};
 use crate::checkpoint::Checkpoint;
-use crate::jobs::accumulate::{say_repeated, say_state, say_wrote, target};
+use crate::jobs::accumulate::{say_repeated, say_state, say_wrote, spelled_apart, target};
 use crate::jobs::follow::{Follow, Update, command};
 use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
 use crate::running::Stamp;
@@ -83,9 +83,8 @@ impl Follower<'_> {
                 let how = (output.dtype.or(options.dtype), !options.no_verify);
                 progress.begin("averaging", running.bytes_to_read(&inputs), 0, Unit::Bytes);
                 // What it replaces is its own, which was checked at the beginning, or the last update's.
-                let force = self.options.force
-                    || self.updates > 0
-                    || running.is_own_output(&output.path, paths);
+                let force =
+                    self.options.force || self.updates > 0 || running.is_own_output(&output.path);
                 let added =
                     running.add(inputs, &target, force, how, &|bytes| progress.advance(bytes))?;
                 progress.end();
@@ -100,6 +99,11 @@ impl Follower<'_> {
                 let state = StateSize::of(running, self.options.state.as_deref());
                 let inside: Vec<PathBuf> =
                     running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect();
+                if let Some(note) = spelled_apart(&inside)
+                    && self.said.insert("spelling".into())
+                {
+                    progress.note(&note);
+                }
                 for path in settled {
                     self.waiting.remove(&path);
                     self.settled.insert(path.clone());
@@ -177,13 +181,19 @@ impl Follower<'_> {
         }
     }
 
-    /// Marks what was counted, for the trainer to see. What cannot be marked now will be later.
+    /// Marks what was counted, for the trainer to see. What cannot be marked now will be later; what lies elsewhere than
+    /// what is followed, where an earlier job found it, is not this trainer's.
     pub(super) fn mark(&mut self) {
         let Some(folder) = &self.options.ack else { return self.unmarked.clear() };
+        let shared = self.folders().iter().map(|folder| plain(folder)).reduce(in_common);
+        let shared = shared.unwrap_or_default();
         let mut fault = None;
         self.unmarked.retain(|path| {
-            let marker = folder.join(base_name(path));
-            let made = std::fs::OpenOptions::new().create(true).append(true).open(&marker);
+            let Some(below) = below(&shared, path) else { return false };
+            let marker = folder.join(below);
+            let above = marker.parent().map_or(Ok(()), std::fs::create_dir_all);
+            let made = above
+                .and_then(|()| std::fs::OpenOptions::new().create(true).append(true).open(&marker));
             let failed = made.map_err(|e| Error::io(&marker, "create", e)).err();
             let is_left = failed.is_some();
             fault = fault.take().or(failed);
@@ -217,4 +227,49 @@ impl Follower<'_> {
 /// Whether an error names a checkpoint, or a file in it.
 fn is_about(error: &Error, path: &Path) -> bool {
     error.file().is_some_and(|file| file.starts_with(path))
+}
+
+/// A path without `.`, which says nothing.
+fn plain(path: &Path) -> PathBuf {
+    path.components().filter(|part| *part != Component::CurDir).collect()
+}
+
+fn in_common(a: PathBuf, b: PathBuf) -> PathBuf {
+    let same = a.components().zip(b.components()).take_while(|(a, b)| a == b);
+    same.map(|(part, _)| part).collect()
+}
+
+/// The path of a checkpoint below the folder that all that is followed shares: names alone may be the same in several
+/// folders. The folder itself, a model, has its name.
+fn below(shared: &Path, path: &Path) -> Option<PathBuf> {
+    let path = plain(path);
+    let names = path.strip_prefix(shared).ok()?.components();
+    let names: PathBuf = names.filter(|part| matches!(part, Component::Normal(_))).collect();
+    Some(if names.as_os_str().is_empty() { base_name(&path).into() } else { names })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_tell_checkpoints_of_one_name_apart() {
+        for (folders, path, expected) in [
+            (&["run"][..], "run/c_1", Some("c_1")),
+            (&["/a/run"], "/a/run/e_1/model.safetensors", Some("e_1/model.safetensors")),
+            (&["."], "c_1", Some("c_1")),
+            (&["./run"], "run/c_1", Some("c_1")),
+            (&["a", "b"], "b/c_1", Some("b/c_1")),
+            (&["r/a", "r/b"], "r/b/c_1", Some("b/c_1")),
+            (&["../a", "b"], "../a/c_1", Some("a/c_1")),
+            (&["/a", "b"], "/a/c_1", Some("a/c_1")),
+            (&["run/model"], "run/model", Some("model")),
+            (&["run"], "old/c_1", None),
+            (&["run"], "/abs/run/c_1", None),
+        ] {
+            let shared = folders.iter().map(|folder| plain(Path::new(folder))).reduce(in_common);
+            let found = below(&shared.unwrap(), Path::new(path));
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{folders:?}: {path}");
+        }
+    }
 }
