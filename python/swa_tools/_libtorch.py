@@ -175,7 +175,8 @@ def _installed(environ: Mapping[str, str]) -> Iterator[str]:
     import shutil
 
     python3 = shutil.which("python3", path=environ.get("PATH"))
-    if python3 and os.path.realpath(python3) != os.path.realpath(sys.executable):
+    # By their folders: the Pythons of all environments lead to one, and each has packages of its own.
+    if python3 and os.path.dirname(os.path.abspath(python3)) != os.path.dirname(os.path.abspath(sys.executable)):
         import subprocess
 
         code = (

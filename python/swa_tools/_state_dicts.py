@@ -64,6 +64,13 @@ def average_state_dicts(
         device: Any = None
         kind: Any = None
         for index, state_dict in enumerate(state_dicts):
+            if not isinstance(state_dict, Mapping):
+                raise InputError(
+                    f"state dict {index} is a {type(state_dict).__name__}, no mapping from names to tensors",
+                    kind="unsupported",
+                    exit_code=3,
+                    remedy="of a model, give model.state_dict()",
+                )
             arrays = {name: _tensor(name, value, index) for name, value in state_dict.items()}
             for name, (is_torch, place) in ((n, (a[0], a[1])) for n, a in arrays.items()):
                 if kind is None:
@@ -134,9 +141,11 @@ def load(path: Path) -> dict[str, Any]:
         for file in sorted(path.glob("*.safetensors")):
             tensors.update(load(file))
         return tensors
-    if path.suffix == ".safetensors":
-        return _load(path, optional("torch") is not None, None)
     torch = optional("torch")
+    if path.suffix == ".safetensors":
+        if torch is None and optional("numpy") is None:
+            raise UsageError(f"`{path}` needs torch or NumPy to be loaded", remedy="install one of them")
+        return _load(path, torch is not None, None)
     if torch is None:
         raise UsageError(f"`{path}` needs torch to be loaded", remedy="write .safetensors, or install torch")
     loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)

@@ -230,6 +230,8 @@ def process(rank: int, folder: str, damaged: bool) -> None:
     torch.manual_seed(rank)
     swa = SWASnapshots(start=1)
     swa.begin(1, 3)
+    # In a training no process is an epoch ahead of another that has not begun.
+    torch.distributed.barrier()
     for epoch in range(1, 4):
         # Each process has weights of its own here; those of rank 0 count.
         torch.nn.init.normal_(model[0].weight)

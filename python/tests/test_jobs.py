@@ -413,6 +413,15 @@ def test_a_field_that_a_report_lacks() -> None:
     assert numpy.isnan(reports.Fit.of({"condition": None, "misfit": 1.0}).condition)
 
 
+def test_loading_needs_arrays_of_some_kind(
+    here: Path, checkpoints: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    averaged = swa_tools.average(checkpoints, "a.safetensors")
+    monkeypatch.setattr("swa_tools._state_dicts.optional", lambda name: None)
+    with pytest.raises(swa_tools.UsageError, match=r"`a.safetensors` needs torch or NumPy .*install one"):
+        averaged.load()
+
+
 def test_a_loaded_output_is_what_is_in_it(here: Path, checkpoints: list[Path]) -> None:
     loaded = swa_tools.average(checkpoints, "a.safetensors").load()
     expected = load_file("a.safetensors")

@@ -88,6 +88,9 @@ def test_what_is_wrong_is_named() -> None:
         swa_tools.average_state_dicts([one, {**one, "y": "text"}])
     with pytest.raises(swa_tools.UsageError, match="no state dicts"):
         swa_tools.average_state_dicts([])
+    model: Any = [1]
+    with pytest.raises(swa_tools.InputError, match=r"state dict 1 is a list.* give model.state_dict\(\)"):
+        swa_tools.average_state_dicts([one, model])
     with pytest.raises(swa_tools.InputError, match="type complex128"):
         swa_tools.average_state_dicts([{"x": numpy.ones(1, "c16")}])
     with pytest.raises(swa_tools.UsageError, match="NumPy has no bf16"):

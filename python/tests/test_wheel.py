@@ -190,6 +190,20 @@ def test_a_libtorch_of_an_unknown_version(environment: Environment, here: Path) 
     assert "libtorch 2.11" in environment.run("swa-eval", "--version", cwd=here).stdout
 
 
+def test_another_environment_of_the_same_python(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them are links to one program, and each has packages of its own."""
+    (here / "bin").mkdir()
+    torch = here / "lib/torch"
+    (torch / "lib").mkdir(parents=True)
+    (torch / "lib/libtorch_cpu.so").touch()
+    (torch / "__init__.py").touch()
+    (torch / "version.py").write_text("__version__ = '2.11.0'\n")
+    (here / "bin/python3").symlink_to(sys.executable)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("PYTHONPATH", str(here / "lib"))
+    assert _libtorch.find({"PATH": str(here / "bin")}) == str(torch / "lib")
+
+
 def test_another_python_that_does_not_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python3 = here / "python3"
     python3.write_text("#!/bin/sh\nexec sleep 60\n")

@@ -599,13 +599,17 @@ fn the_slurm_script_of_the_document_does_what_it_says() {
     check_site(&scene, &String::from_utf8(scene.read("job.out")).unwrap());
 }
 
-/// Ray is large, and not for every Python: without it this is passed over everywhere.
 #[test]
 fn the_ray_script_of_the_document_does_what_it_says() {
-    let python = std::env::var("PYTHON").unwrap_or("python3".into());
+    let given = ["SWA_RAY_PYTHON", "PYTHON"].into_iter().find_map(|name| std::env::var(name).ok());
+    let python = given.unwrap_or("python3".into());
     let ray = Command::new(&python).args(["-c", "import ray"]).output();
-    if !ray.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: the Ray script needs a python3 with ray (or PYTHON)");
+    let found = ray.is_ok_and(|output| output.status.success());
+    if !needs(
+        found,
+        "the_ray_script_of_the_document_does_what_it_says",
+        "a python3 with ray (or SWA_RAY_PYTHON)",
+    ) {
         return;
     }
     let scene = site();
