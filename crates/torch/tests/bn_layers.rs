@@ -160,6 +160,30 @@ fn a_network_without_batchnorm_goes_through_unchanged_and_no_data_are_read() {
     assert!(!path("o").exists());
 }
 
+#[test]
+fn a_soup_of_networks_without_batchnorm_needs_no_data_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    vgg(&path("a.safetensors"));
+    let mut other = fs::read(path("a.safetensors")).unwrap();
+    let end = other.len() - 4;
+    other[end..].copy_from_slice(&0.5f32.to_le_bytes());
+    fs::write(path("b.safetensors"), other).unwrap();
+    let mut soup = swa_eval();
+    soup.args(["a.safetensors", "b.safetensors"].map(path)).arg("--data").arg(fashion());
+    soup.args(["--preset", "fashion-mnist", "--samples", "200", "--soup"])
+        .arg(path("soup.safetensors"));
+    let report = json(&mut soup);
+    let trials = report["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 2);
+    let members = trials.iter().filter(|trial| trial["accepted"] == true);
+    let members = members.map(|trial| trial["candidate"].as_str().unwrap());
+    swa_avg().args(members).arg("-o").arg(path("expected.safetensors")).assert().success();
+    let [soup, expected] =
+        ["soup", "expected"].map(|name| fs::read(path(&format!("{name}.safetensors"))));
+    assert_eq!(soup.unwrap(), expected.unwrap());
+}
+
 /// A file of the parameters alone lacks the statistics that its network needs: it is no network without
 /// batchnorm.
 #[test]
