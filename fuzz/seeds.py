@@ -102,6 +102,9 @@ for table in TABLES:
     for form in (0, 1, 5, 128):
         seed("labels", bytes([form]) + table.encode())
 seed("labels", b"\0" + b"\xff\xfe" + TABLES[0].encode("utf-16-le"))
+# The list of classes that some come with, after a record separator.
+for table, classes in ((TABLES[0], "cat\ndog\nbird\n"), (TABLES[1], "0 cat\n1 dog\n2 bird\n"), (TABLES[6], "n01440764\nn01443537\n"), (TABLES[0], "")):
+    seed("labels", b"\x20" + table.encode() + b"\x1e" + classes.encode())
 for text in ('{"cat": 0, "dog": 1, "n01440764": null}', '{"0": ["cat", "x"], "1": "dog", "2": "n01440764"}', '["cat", "dog", "n01440764"]',
              "cat 0\ndog 2\nn01440764 -\n", "cat\ndog\nn01440764\n", "1 cat\n2 dog\n3 n01440764\n", "n01440764 tench, Tinca tinca\n"):
     seed("class_map", text.encode())

@@ -1,4 +1,4 @@
-//! Label files: any text, or none, beside six images. The first byte says how it is read.
+//! Label files, with a list of classes or without: any text, or none, beside six images. The first byte says how it is read.
 #![no_main]
 
 use std::path::PathBuf;
@@ -22,6 +22,10 @@ static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&form, text)) = bytes.split_first() else { return };
+    // After a record separator comes a list of classes.
+    let list = text.iter().position(|&byte| byte == 0x1e).filter(|_| form & 32 != 0);
+    let (text, classes) = list.map_or((text, None), |at| (&text[..at], Some(&text[at + 1..])));
+    let classes = classes.map(|list| write(&DIR, "classes", list));
     let labels = write(&DIR, "labels", text);
     let column = |n: u8| (form & n != 0).then(|| (form >> 6).to_string());
     let label_form = LabelForm {
@@ -29,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
         image: column(2),
         first: (form & 4 != 0).then_some(u32::from(form >> 7)),
     };
-    let options = Options { labels: Some(labels), label_form, ..Options::default() };
+    let options = Options { labels: Some(labels), label_form, classes, ..Options::default() };
     match bounded(bytes.len(), || options.open(&DIR.join("set"))) {
         Ok(set) => {
             assert!(set.len() <= 6);

@@ -151,6 +151,9 @@ fn what_cannot_be_shared_is_refused_before_anything_is_read() {
     fs::write(scene.path("old.safetensors"), "old").unwrap();
     let args = ["-o", "old.safetensors", "--devices", "cpu,cpu"];
     fails(&mut scene.update(&args), 2, &["exists already"]);
+    let labels = ["-o", "old.safetensors", "--force", "--labels", "old.safetensors"];
+    let args = [&labels[..], &["--devices", "cpu,cpu"]].concat();
+    fails(&mut scene.update(&args), 2, &["is an input as well as the output"]);
     let evaluate = |more: &[&str], words: &[&str]| {
         fails(&mut scene.evaluate(&[&["--devices", "cpu,cpu"], more].concat()), 2, words);
     };

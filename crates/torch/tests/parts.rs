@@ -605,7 +605,7 @@ fn the_ray_script_of_the_document_does_what_it_says() {
     let python = given.unwrap_or("python3".into());
     let ray = Command::new(&python).args(["-c", "import ray"]).output();
     let found = ray.is_ok_and(|output| output.status.success());
-    if !needs(
+    if !swa_testing::faults::needs(
         found,
         "the_ray_script_of_the_document_does_what_it_says",
         "a python3 with ray (or SWA_RAY_PYTHON)",

@@ -169,7 +169,8 @@ fn share(args: &Args, matches: &ArgMatches) -> Result<()> {
         return Err(Error::usage(what).remedy("leave it out: these look at all batches in turn"));
     }
     let output = args.output().ok_or_else(|| Error::usage("--output is needed"))?;
-    check_target(&output.path, output.force, &[])?;
+    let data = args.data.options(common, &args.take)?;
+    check_target(&output.path, output.force, &data.images.files())?;
     let (command, progress) = (Args::command(), common.terminal());
     let made = ("--save-stats", &["like"][..]);
     let parts = devices::parts(&args.devices, common, (&command, matches), made, &progress)?;
