@@ -144,6 +144,14 @@ fn weights_that_are_given_insist() {
     assert_eq!(mean, 2.0);
     assert!(notes.contains("both count, with the weights given"), "{notes}");
     assert_eq!(run.mean(&files).0, 2.5);
+    // Outputs of other schemes would count one, and each is what a run for it alone writes.
+    let both = ["--weights", "1,1,1", "-o", "w.safetensors", "-o", "mean=m.safetensors"];
+    fails(
+        &mut run.avg(&[&files[..], &both].concat()),
+        2,
+        &["both count with weights", "in a run of their own"],
+    );
+    run.avg(&[&files[..], &both, &["--allow-duplicates"]].concat()).assert().success();
     // The same file named twice.
     assert_eq!(run.mean(&["a_1.safetensors", "a_1.safetensors", "c_1.safetensors"]).0, 2.5);
     let twice = ["a_1.safetensors", "a_1.safetensors", "c_1.safetensors", "--allow-duplicates"];

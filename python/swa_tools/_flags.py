@@ -18,6 +18,8 @@ Paths = Union[Path, Iterable[Path]]
 
 def paths(several: Paths) -> list[str]:
     """Paths as arguments; nothing of them is a flag."""
+    if isinstance(several, bytes):
+        raise TypeError(f"{several!r} are bytes: give a str or a Path (os.fsdecode)")
     listed = [several] if isinstance(several, (str, os.PathLike)) else list(several)
     return ["--", *(word(path) for path in listed)]
 

@@ -8,6 +8,7 @@ runs out; ``SwaError`` of the kind ``killed`` where a signal ended the command.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
 
 #: One path, or a path for each scheme: ``{"mean": "swa.pth", "ema:0.99": "ema.pth"}``.
 Output = Union[Path, Mapping[str, Path]]
+#: What a scheme looks like; the command says what is wrong with its value.
+_SCHEME = re.compile(r"(mean|ema|window|wsm|posthoc-ema|swag|prefix)(:[^=]*)?")
 
 
 def _output(output: Output) -> list[str]:
     if isinstance(output, Mapping):
+        for scheme in output:
+            # The command would take what it does not know for a part of the path.
+            if not isinstance(scheme, str) or not _SCHEME.fullmatch(scheme):
+                raise UsageError(f"{scheme!r} is no scheme", remedy="such as mean, ema:0.99, window:5, wsm:1-sqrt, swag:20")
         return [f"--output={scheme}={word(path)}" for scheme, path in output.items()]
     text = word(output)
     # The command takes what stands before `=` for a scheme.

@@ -100,7 +100,8 @@ class Snapshots:
         finally:
             temporary.unlink(missing_ok=True)
         if self.keep is not None:
-            for old in self.files()[: -self.keep]:
+            # Never what was just written, were the others of a longer run.
+            for old in [file for file in self.files() if file != path][: 1 - self.keep or None]:
                 old.unlink()
         return path
 

@@ -138,11 +138,16 @@ def load(path: Path) -> dict[str, Any]:
     """The tensors of a file or folder that swa-avg wrote: PyTorch's if it is installed, else NumPy's."""
     if path.is_dir():
         tensors: dict[str, Any] = {}
-        for file in sorted(path.glob("*.safetensors")):
+        files = sorted(path.glob("*.safetensors"))
+        if not files:
+            raise UsageError(f"`{path}` holds no safetensors", remedy="load it with the library that wrote its like")
+        for file in files:
             tensors.update(load(file))
         return tensors
     torch = optional("torch")
-    if path.suffix == ".safetensors":
+    with open(path, "rb") as opened:
+        is_zip = opened.read(2) == b"PK"
+    if not is_zip:
         if torch is None and optional("numpy") is None:
             raise UsageError(f"`{path}` needs torch or NumPy to be loaded", remedy="install one of them")
         return _load(path, torch is not None, None)

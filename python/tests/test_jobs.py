@@ -422,9 +422,20 @@ def test_loading_needs_arrays_of_some_kind(
         averaged.load()
 
 
+def test_what_is_no_scheme_is_no_part_of_a_path(here: Path, checkpoints: list[Path]) -> None:
+    schemes: Any = ("ema-0.5", "uniform", "", "window:2=", None)
+    for scheme in schemes:
+        with pytest.raises(swa_tools.UsageError, match="is no scheme"):
+            swa_tools.average(checkpoints, {scheme: "a.safetensors"})
+    with pytest.raises(TypeError, match="are bytes"):
+        swa_tools.average(b"run", "a.safetensors")  # type: ignore[arg-type]  # pyright: ignore
+
+
 def test_a_loaded_output_is_what_is_in_it(here: Path, checkpoints: list[Path]) -> None:
     loaded = swa_tools.average(checkpoints, "a.safetensors").load()
     expected = load_file("a.safetensors")
     assert set(loaded) == set(expected)
+    # The form is in the bytes, not in the name.
+    assert set(swa_tools.average(checkpoints, "without-ending").load()) == set(expected)
     for name, value in expected.items():
         numpy.testing.assert_array_equal(numpy.asarray(loaded[name]), value)

@@ -97,6 +97,19 @@ def test_what_is_wrong_is_named() -> None:
         swa_tools.average_state_dicts([one], dtype="bf16")
 
 
+def test_what_was_just_written_stays(here: Path, torch: Any) -> None:
+    """Beside the files of a longer run, which are newer by their numbers."""
+    snapshots = swa_tools.Snapshots("run", start=1, keep=2)
+    for epoch in (9, 10):
+        snapshots.save({"w": torch.ones(1) * epoch}, epoch)
+    path = snapshots.save({"w": torch.ones(1)}, 1)
+    assert path is not None and path.exists() and len(snapshots.files()) == 2
+    one = swa_tools.Snapshots("one", start=1, keep=1)
+    for epoch in (3, 1, 2):
+        path = one.save({"w": torch.ones(1)}, epoch)
+        assert one.files() == [path]
+
+
 def test_due_counts_cycles() -> None:
     def due(epochs: int, **options: Any) -> list[int]:
         snapshots = swa_tools.Snapshots("x", **options)

@@ -156,9 +156,22 @@ pub(super) fn opened(
     progress: &dyn Progress,
 ) -> Result<(Selection, Vec<Checkpoint>)> {
     // Weights that are given are meant.
-    let insist = options.outputs.iter().any(|output| matches!(output.scheme, Scheme::Weights(_)));
+    let is_given = |output: &Output| matches!(output.scheme, Scheme::Weights(_));
+    let insist = options.outputs.iter().any(is_given);
     let Average { checkpoints, criteria, take, .. } = options;
     let opened = inputs::open(checkpoints, criteria, take, insist, progress)?;
+    if let Some((copy, kept)) = &opened.equal {
+        let (copy, kept) = (copy.display(), kept.display());
+        let same = format!("`{copy}` has the same weights as `{kept}`");
+        if !options.outputs.iter().all(is_given) {
+            let what = format!("{same}: both count with weights that are given, and one without");
+            return Err(Error::usage(what).remedy(concat!(
+                "write the other outputs in a run of their own, or count both in all with ",
+                setting!("allow_duplicates")
+            )));
+        }
+        progress.note(&format!("note: {same}: both count, with the weights given"));
+    }
     opened.say_repeated(progress);
     let (selection, inputs) = (opened.selection, opened.inputs);
     say_taken(progress, &inputs);

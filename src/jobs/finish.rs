@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::Result;
-use crate::output::partial::Partial;
+use crate::output::partial::{Partial, finished_name};
 
 /// Which folder to finish.
 #[derive(Debug, Clone, Default)]
 pub struct Finish {
-    /// The folder that it becomes.
+    /// The folder that it becomes; or its name until then, which ends in `.partial`.
     pub output: PathBuf,
     /// Replace what is there.
     pub force: bool,
@@ -40,9 +40,10 @@ pub struct Finished {
 /// they should be, `OutputExists` without `force`; `Io`.
 pub fn finish(options: &Finish) -> Result<Finished> {
     let started = Instant::now();
-    let complete = Partial::finish(&options.output, options.force)?;
+    let output = finished_name(&options.output)?;
+    let complete = Partial::finish(&output, options.force)?;
     Ok(Finished {
-        output: options.output.clone(),
+        output,
         files: complete.files,
         bytes: complete.bytes,
         batchnorm_layers: complete.batchnorm_layers,

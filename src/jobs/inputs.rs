@@ -14,6 +14,8 @@ pub(super) struct Opened {
     pub inputs: Vec<Checkpoint>,
     /// Those that are not among them, as they have the weights of another, each with that one.
     pub repeated: Vec<(PathBuf, PathBuf)>,
+    /// The first that is among them all the same, as each is meant, and the other.
+    pub equal: Option<(PathBuf, PathBuf)>,
 }
 
 /// Selects and opens checkpoints. Of those with the same weights one counts, that with the most telling name, and
@@ -35,22 +37,16 @@ pub(super) fn open(
         leave_out(&mut found, &others);
         repeated.extend(others);
     }
-    let (selection, inputs) = loop {
+    let (selection, inputs, equal) = loop {
         let all = found.paths.clone();
         let selection = std::mem::take(&mut found).narrowed(criteria)?;
         let inputs = Checkpoint::open_all(&selection.paths, take)?;
         if criteria.allow_duplicates {
-            break (selection, inputs);
+            break (selection, inputs, None);
         }
         let own = pairs(&inputs.iter().collect::<Vec<_>>())?;
         if own.is_empty() || insist {
-            if let Some((copy, kept)) = own.first() {
-                let (copy, kept) = (copy.display(), kept.display());
-                progress.note(&format!(
-                    "note: `{copy}` has the same weights as `{kept}`: both count, with the weights given"
-                ));
-            }
-            break (selection, inputs);
+            break (selection, inputs, own.into_iter().next());
         }
         // What has moved up takes the places of those that go.
         found = Selection { paths: all, repeated: selection.repeated, ..Selection::default() };
@@ -58,7 +54,7 @@ pub(super) fn open(
         repeated.extend(own);
     };
     say_selected(progress, &selection);
-    Ok(Opened { selection, inputs, repeated })
+    Ok(Opened { selection, inputs, repeated, equal })
 }
 
 impl Opened {

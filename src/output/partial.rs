@@ -78,6 +78,17 @@ pub(crate) fn partial_of(folder: &Path) -> PathBuf {
     folder.with_file_name(name)
 }
 
+/// The name of a folder when it is finished, whichever of its two names is given.
+pub(crate) fn finished_name(folder: &Path) -> Result<PathBuf> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    match name.strip_suffix(SUFFIX) {
+        Some(own) if !own.is_empty() && look::is_file(&folder.join(RECORD))? => {
+            Ok(folder.with_file_name(own))
+        }
+        _ => Ok(folder.to_path_buf()),
+    }
+}
+
 impl Partial {
     /// Begins the folder, or goes on with what is there. `small`: the bytes of the record's small files.
     pub fn begin(

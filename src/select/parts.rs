@@ -1,32 +1,94 @@
 //! Parts of models that only their names tell.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex::Regex;
 
 use crate::store::{self, names::base_name};
 use crate::{Error, Result};
 
-/// The number of a part of a model as torchtune named it before 0.5, `hf_model_0001_0.pt` of epoch 0: all epochs are in
-/// one folder, and no index says what belongs together.
-fn part(path: &Path) -> Option<u32> {
+/// Names of files of which each holds a part of a model; no index says what belongs together. The first group is the number
+/// of the part.
+static PARTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    const RANKS: &str =
+        "join the parts of each model with the library that wrote them, and average these files";
+    let known = [
+        // torchtune before 0.5, part 1 of epoch 0: all epochs are in one folder.
+        (
+            r"^hf_model_([0-9]{4})_[0-9]+\.",
+            "join the parts of each epoch (torch.load all, torch.save one dict of them) and average these files",
+        ),
+        // Llama and Mistral, model parallel.
+        (r"^consolidated\.([0-9]{2})\.pth$", RANKS),
+        // DeepSpeed and Megatron, tensor and pipeline parallel.
+        (r"^mp_rank_([0-9]+)_model_states\.pt$", RANKS),
+        (r"^layer_([0-9]+)-model_[0-9]+-model_states\.pt$", RANKS),
+        // FSDP, a local state dict a process.
+        (r"^(?:pytorch_)?model_fsdp_rank_?([0-9]+)\.(?:bin|pt|pth)$", RANKS),
+        // vLLM's sharded state.
+        (r"^model-rank-([0-9]+)-part-[0-9]+\.safetensors$", RANKS),
+        // fairseq.
+        (r"^checkpoint.*-(?:shard|model_part-)([0-9]+)\.pt$", RANKS),
+    ];
+    known.map(|(name, remedy)| (Regex::new(name).expect("a pattern"), remedy)).into()
+});
+
+/// The kind of part that a file is by its name, and which one.
+fn part(path: &Path) -> Option<(usize, u32)> {
     let name = base_name(path);
-    let (part, rest) = name.strip_prefix("hf_model_")?.split_once('_')?;
-    let (epoch, _) = rest.split_once('.')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (part.len() == 4 && digits(part) && digits(epoch)).then(|| part.parse().ok())?
+    let number = |(kind, (known, _)): (usize, &(Regex, &str))| {
+        Some((kind, known.captures(&name)?[1].parse().ok()?))
+    };
+    PARTS.iter().enumerate().find_map(number)
 }
 
 /// Fails for parts of a model, named alone or with the others. A model in one file has one part.
 pub(super) fn refuse(paths: &[PathBuf]) -> Result<()> {
-    let Some(path) = paths.iter().find(|path| part(path).is_some()) else { return Ok(()) };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let beside = store::list(folder.unwrap_or(Path::new(".")))?;
-    let parts = beside.iter().filter_map(|path| part(path)).max().unwrap_or(1);
-    if parts < 2 {
-        return Ok(());
+    for path in paths {
+        let Some((kind, first)) = part(path) else { continue };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let mut parts: Vec<u32> = vec![first];
+        for beside in store::list(folder.unwrap_or(Path::new(".")))? {
+            parts.extend(part(&beside).filter(|(other, _)| *other == kind).map(|(_, n)| n));
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        if parts.len() > 1 {
+            let n = parts.len();
+            let what =
+                format!("is one of {n} parts of a model, and no index says which belong together");
+            return Err(Error::usage(what).at(path).remedy(PARTS[kind].1));
+        }
     }
-    let what =
-        format!("is one of {parts} parts of a model, and no index says which belong together");
-    Err(Error::usage(what).at(path).remedy(
-        "join the parts of each epoch (torch.load all, torch.save one dict of them) and average these files",
-    ))
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Runs;
+
+    #[test]
+    fn files_of_ranks_are_no_snapshots() {
+        for [first, second] in [
+            ["consolidated.00.pth", "consolidated.01.pth"],
+            ["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"],
+            ["layer_00-model_00-model_states.pt", "layer_01-model_00-model_states.pt"],
+            ["pytorch_model_fsdp_rank0.bin", "pytorch_model_fsdp_rank1.bin"],
+            ["model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"],
+            ["checkpoint3-shard0.pt", "checkpoint3-shard1.pt"],
+            ["checkpoint_best-model_part-0.pt", "checkpoint_best-model_part-1.pt"],
+        ] {
+            let runs =
+                Runs::new(&[&format!("a/{first}"), &format!("a/{second}"), &format!("b/{first}")]);
+            for argument in ["a", "a/*", &format!("a/{first}")] {
+                let error = runs.fails(&[argument]);
+                assert!(error.contains("is one of 2 parts of a model"), "{argument}: {error}");
+            }
+            // A model in one part.
+            assert_eq!(runs.select(&["b"]).len(), 1, "{first}");
+        }
+        let runs = Runs::new(&["checkpoint3.pt", "checkpoint4.pt", "e_1-rank0.pt", "e_2-rank0.pt"]);
+        assert_eq!(runs.select(&[""]).len(), 4);
+    }
 }
