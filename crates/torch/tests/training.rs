@@ -231,6 +231,42 @@ fn what_cannot_be_trained_is_refused() {
         2,
         &["classes", "validate on are the training images", "--test DIR", "--hold-out N"],
     );
+    // Labels are places among the classes: of others they would be wrong in silence.
+    let parts = scene.path("parts");
+    for (part, classes) in [("train", ["a", "b"]), ("val", ["a", "c"]), ("one", ["b", ""])] {
+        for class in classes.iter().filter(|class| !class.is_empty()) {
+            fs::create_dir_all(parts.join(part).join(class)).unwrap();
+            fs::write(parts.join(part).join(class).join("1.png"), "").unwrap();
+        }
+    }
+    let other = |test: &str, words: &[&str]| {
+        let mut other = swa_train();
+        other.arg(scene.path("apart")).arg("--data").arg(parts.join("train")).arg("--test");
+        other.arg(parts.join(test)).args(["--preset", "cifar10", "--arch", "preresnet-8"]);
+        other.args(["--epochs", "1", "--lr", "0.1"]);
+        fails(&mut other, 3, words);
+        assert!(!scene.path("apart").exists());
+    };
+    other("val", &["`c` of the test images stands where the training images have `b`"]);
+    other("one", &["classes differ: the test images have 1, the training images 2"]);
+    // More labels than there are in training, in files that do not say how many classes there are.
+    let idx = scene.path("idx");
+    fs::create_dir(&idx).unwrap();
+    for (part, labels) in [("train", [0u8, 1]), ("t10k", [0, 2])] {
+        let images =
+            [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28][..], &[0; 2 * 784]].concat();
+        fs::write(idx.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        let labels = [&[0, 0, 8, 1, 0, 0, 0, 2][..], &labels].concat();
+        fs::write(idx.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+    let mut few = swa_train();
+    few.arg(scene.path("few")).arg("--data").arg(&idx).args(["--preset", "fashion-mnist"]);
+    few.args(["--arch", "preresnet-8", "--epochs", "1", "--lr", "0.1"]);
+    fails(
+        &mut few,
+        3,
+        &["classes differ: the test images have at least 3, the training images at least 2"],
+    );
     let fashion = fixtures().join("fashion-mnist");
     let mut plain = swa_train();
     plain.arg(scene.path("plain")).arg("--data").arg(fashion).args(["--preset", "none"]);

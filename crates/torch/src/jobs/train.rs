@@ -13,7 +13,7 @@ use swa_tools::{Error, Kind, Progress, Result, Unit, look, setting};
 use super::common::since;
 use crate::nn::input::Input;
 use crate::nn::{Precision, Sizes, Takes, Trainable, initial};
-use crate::session::{self, Purpose, check_classes, pixels};
+use crate::session::{self, Purpose, check_classes, pixels, same_classes};
 use crate::train::{
     self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
 };
@@ -111,6 +111,10 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
             setting!("hold_out", "N")
         )));
     }
+    if let Some(test) = &test {
+        let at = options.test.as_ref().unwrap_or(&images.dir);
+        same_classes(training.as_ref(), test.as_ref(), at, options.init.is_some())?;
+    }
     let given = options.init.as_ref().map(|path| Checkpoint::open_with(path, &networks.take));
     let given = given.transpose()?;
     let settings = {
@@ -140,7 +144,9 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     };
     let network = Trainable::load(&first, networks.arch.as_deref(), device, networks.precision)?;
     network.notes.iter().for_each(|note| progress.note(note));
-    check_classes(images, training.as_ref(), None, &network.model)?;
+    for images_of in [Some(&training), test.as_ref()].into_iter().flatten() {
+        check_classes(images, images_of.as_ref(), None, &network.model)?;
+    }
     let transform = pixels(options, progress, &first, &network)?;
     let partition = (images.samples, options.hold_out);
     let data = Data::new(training, test, partition, &transform, batch_size)?;

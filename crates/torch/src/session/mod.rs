@@ -11,7 +11,7 @@ mod probe;
 mod purpose;
 mod trial;
 
-pub(crate) use models::check_classes;
+pub(crate) use models::{check_classes, same_classes};
 pub(crate) use opened::Session;
 pub use options::{Augment, Images, Networks, Options, Pixels};
 pub(crate) use pace::Pace;

@@ -1,6 +1,9 @@
 //! Loading a session's models, and checking them against the data and each other.
 
+use std::path::Path;
+
 use regex::Regex;
+use swa_base::text::printable;
 use swa_data::{ClassMap, Classes, Dataset};
 use swa_tools::checkpoint::Checkpoint;
 use swa_tools::{Error, Kind, Progress, Result, setting};
@@ -103,6 +106,39 @@ pub(crate) fn check_classes(
         setting!("class_map"),
         " which class is which output"
     )))
+}
+
+/// Fails if test images, which are at `at`, have other classes than training images: labels are positions among them.
+/// `has_head`: a network is given, which may have classes that no training image is of.
+pub(crate) fn same_classes(
+    training: &dyn Dataset,
+    test: &dyn Dataset,
+    at: &Path,
+    has_head: bool,
+) -> Result<()> {
+    let count = |dataset: &dyn Dataset| match dataset.classes() {
+        Classes::Exactly(n) => (n, n.to_string(), true),
+        Classes::AtLeast(n) => (n, format!("at least {n}"), false),
+    };
+    let ((trained, of_training, all), (tested, of_test, all_tested)) =
+        (count(training), count(test));
+    let names = training.class_names().zip(test.class_names()).filter(|_| all && all_tested);
+    let other = names.and_then(|(a, b)| a.iter().zip(b).find(|(a, b)| a != b));
+    let what = match other {
+        _ if tested > trained && (all || !has_head) || all && all_tested && tested != trained => {
+            format!(
+                "classes differ: the test images have {of_test}, the training images {of_training}"
+            )
+        }
+        Some((a, b)) => format!(
+            "the class `{}` of the test images stands where the training images have `{}`",
+            printable(b),
+            printable(a)
+        ),
+        None => return Ok(()),
+    };
+    let remedy = "give test images of the same classes, in folders of the same names";
+    Err(Error::new(Kind::Mismatch, what).at(at).remedy(remedy))
 }
 
 /// What all models must have in common to share a pass.

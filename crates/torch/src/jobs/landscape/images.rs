@@ -11,7 +11,7 @@ use crate::bn_update::layerwise;
 use crate::landscape::Pixels;
 use crate::nn::memory::Budget;
 use crate::nn::{Model, Takes};
-use crate::session::{Images, Purpose, check_classes, pixels};
+use crate::session::{Images, Purpose, check_classes, pixels, same_classes};
 use swa_tools::checkpoint::Checkpoint;
 
 /// Images per batch; what is found does not depend on it.
@@ -44,6 +44,9 @@ impl Opened {
         let dir = options.test.clone().unwrap_or_else(|| images.dir.clone());
         let test_images = Images { dir, ..images.clone() };
         let test = open(&test_images, Purpose::Evaluation, model, progress)?;
+        if images.class_map.is_none() {
+            same_classes(training.as_ref(), test.as_ref(), &test_images.dir, true)?;
+        }
         if test.describe() == training.describe() {
             progress.note(concat!(
                 "note: the test images are the training images; others: ",
