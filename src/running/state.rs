@@ -130,9 +130,9 @@ impl RunningAverage {
         let Some(names) = provenance.get("inputs").and_then(|names| names.as_array()) else {
             return false;
         };
-        let own = self.inputs().iter().map(|input| base_name(Path::new(&input.path)));
-        let known: Vec<String> = own.collect();
-        let is_known = |name: &serde_json::Value| known.iter().any(|own| name == own.as_str());
+        let counted = self.inputs().iter().map(|input| base_name(Path::new(&input.path)));
+        let counted: Vec<String> = counted.collect();
+        let is_known = |name: &serde_json::Value| counted.iter().any(|own| name == own.as_str());
         !names.is_empty() && names.iter().all(is_known)
     }
 

@@ -1,5 +1,6 @@
 //! Parts of models that only their names tell.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -45,8 +46,13 @@ fn part(path: &Path) -> Option<(usize, u32)> {
 
 /// Fails for parts of a model, named alone or with the others. A model in one file has one part.
 pub(super) fn refuse(paths: &[PathBuf]) -> Result<()> {
+    // A folder may hold thousands of models in one part each.
+    let mut looked_at = HashSet::new();
     for path in paths {
         let Some((kind, first)) = part(path) else { continue };
+        if !looked_at.insert((path.parent(), kind)) {
+            continue;
+        }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut parts: Vec<u32> = vec![first];
         for beside in store::list(folder.unwrap_or(Path::new(".")))? {

@@ -129,17 +129,25 @@ pub fn unfinished(arguments: &[PathBuf]) -> BTreeMap<PathBuf, Vec<PathBuf>> {
     let is_folder = |path: &Path| store::is_folder(path).unwrap_or(false);
     for argument in arguments {
         let pattern = argument.to_string_lossy();
-        let named = match pattern.contains(['*', '?', '[']) {
+        let is_there = store::exists(argument).unwrap_or(false);
+        let named = match pattern.contains(['*', '?', '[']) && !is_there {
             true => store::of(argument).matches(&pattern).unwrap_or_default(),
             false => vec![argument.clone()],
         };
         for path in named {
-            let folders = match is_folder(&path) {
+            let folders: Vec<PathBuf> = match is_folder(&path) {
                 true => {
                     list(&path).into_iter().filter(|path| is_folder(path)).chain([path]).collect()
                 }
-                false if is_part(&base_name(&path)) => vec![folder_of(&path)],
-                false => vec![],
+                false => {
+                    let folder = path.parent().filter(|_| is_part(&base_name(&path)));
+                    // That of a name alone is the one we are in.
+                    let whole = |folder: &Path| match folder.as_os_str().is_empty() {
+                        true => PathBuf::from("."),
+                        false => folder.to_path_buf(),
+                    };
+                    folder.map(whole).into_iter().collect()
+                }
             };
             for folder in folders {
                 let mut parts = list(&folder);

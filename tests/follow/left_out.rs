@@ -259,7 +259,6 @@ fn folders_of_models_are_followed() {
     assert!(scene.output().unwrap() == std::fs::read(once).unwrap());
 }
 
-/// A Python that has torch: `PYTHON`, or python3.
 #[test]
 fn a_name_that_is_taken_by_another_checkpoint_is_refused_and_the_rest_goes_on() {
     let scene = Scene::new(3);

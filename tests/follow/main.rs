@@ -193,6 +193,7 @@ fn a_window_is_the_mean_of_the_last_ones() {
     assert!(scene.output().unwrap() == scene.expected(4..=5, &[]));
 }
 
+/// A Python that has torch: `PYTHON`, or python3.
 fn python_with_torch() -> Option<String> {
     let python = std::env::var("PYTHON").unwrap_or("python3".into());
     let found = Command::new(&python).args(["-c", "import torch"]).output();
