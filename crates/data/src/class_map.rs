@@ -150,6 +150,14 @@ impl Dataset for Mapped {
         self.dataset.image(self.images[index])
     }
 
+    fn files(&self) -> usize {
+        self.dataset.files()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.dataset.file(place)
+    }
+
     fn describe(&self) -> String {
         let (used, path) = (grouped(self.len()), printable(&self.map.path.to_string_lossy()));
         format!("{}; {used} images by `{path}`", self.dataset.describe())

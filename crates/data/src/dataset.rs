@@ -1,8 +1,8 @@
 //! What every dataset can be asked, whatever directory convention it comes from.
 
+use std::path::PathBuf;
+
 use swa_base::Result;
-use swa_tools::checkpoint::digest::hex;
-use twox_hash::XxHash3_128;
 
 use crate::image::Image;
 
@@ -46,19 +46,13 @@ pub trait Dataset: Send + Sync {
     /// from a parquet file also `Damaged` or `Truncated`. Each names the file.
     fn image(&self, index: usize) -> Result<Image>;
 
+    /// The number of files that hold the images.
+    fn files(&self) -> usize;
+
+    /// The path of file `place`, counted from 0, in an order that follows from names alone. Panics if `place` is not below
+    /// `files`.
+    fn file(&self, place: usize) -> PathBuf;
+
     /// One line for people, such as "ImageFolder `dir`, 50,000 images, 1,000 classes".
     fn describe(&self) -> String;
-}
-
-/// A digest of all names and labels, in the order of the dataset: XXH3-128 of each name's length (8 bytes,
-/// little-endian), the name, and the label (8 bytes). Pixels have no part in it.
-pub fn digest(dataset: &dyn Dataset) -> String {
-    let mut hasher = XxHash3_128::new();
-    for index in 0..dataset.len() {
-        let name = dataset.name(index);
-        hasher.write(&(name.len() as u64).to_le_bytes());
-        hasher.write(name.as_bytes());
-        hasher.write(&(dataset.label(index) as u64).to_le_bytes());
-    }
-    hex(hasher.finish_128())
 }

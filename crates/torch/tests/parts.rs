@@ -340,6 +340,24 @@ fn an_interrupted_update_goes_on_to_the_same_bytes() {
     refused(&[("--samples", "1100")], &["`images` is 1200, not 1100"]);
     refused(&[("--method", "weighted")], &["`method`"]);
     refused(&[("--split", "test")], &["it is of IDX", "t10k"]);
+    // Of other images under the same names: a byte that says when the file was compressed will do.
+    let copy = scene.path("copy");
+    fs::create_dir(&copy).unwrap();
+    let images = "train-images-idx3-ubyte.gz";
+    for name in [images, "train-labels-idx1-ubyte.gz"] {
+        fs::copy(fashion().join(name), copy.join(name)).unwrap();
+    }
+    let of_copy = || {
+        let mut tool = swa_bn_update();
+        tool.current_dir(scene.0.path()).arg(snapshot()).args(["--data", "copy"]);
+        tool.args(with(&[&resume[..], &SLOW].concat()));
+        tool
+    };
+    let mut bytes = fs::read(copy.join(images)).unwrap();
+    bytes[4] ^= 1;
+    fs::write(copy.join(images), &bytes).unwrap();
+    fails(&mut of_copy(), 3, &["`state`: is the state of another pass: it is of IDX", "`copy"]);
+    assert!(scene.read("state") == state && !scene.path("new.safetensors").exists());
     let mut tool = scene.update(&[
         SLOW[0],
         SLOW[1],
@@ -392,6 +410,33 @@ fn a_pass_that_failed_goes_on_when_the_cause_is_gone() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("going on after 4 of 5 batches"));
     assert!(scene.read("out.safetensors") == scene.read("plain.safetensors"));
     assert_eq!(listing(scene.0.path()), ["data", "out.safetensors", "plain.safetensors"]);
+}
+
+/// An image that was mended may go on; one that was exchanged between two parts is other data.
+#[test]
+fn parts_of_other_images_do_not_belong_together() {
+    let scene = Scene::new();
+    let data = scene.path("data");
+    for class in 0..10 {
+        let folder = data.join(format!("class{class}"));
+        fs::create_dir_all(&folder).unwrap();
+        (0..2).for_each(|i| fs::write(folder.join(format!("{i}.jpg")), photo()).unwrap());
+    }
+    let part = |shard: &str, name: &str| {
+        let mut tool = swa_bn_update();
+        tool.current_dir(scene.0.path()).arg(snapshot());
+        tool.args(["--data", "data", "--preset", "none", "--resize", "32", "--crop", "32"]);
+        tool.args(["--batch-size", "4", "--threads", "1", "--seed", "0", "--shard", shard]);
+        tool.args(["--save-stats", name, "--force"]).assert().success();
+    };
+    part("0/2", "part_0");
+    // It decodes to the same pixels, which nobody can know beforehand.
+    fs::write(data.join("class3/1.jpg"), [photo(), vec![0]].concat()).unwrap();
+    part("1/2", "part_1");
+    let mut merge = scene.merge(&snapshot(), &["part_0", "part_1"], "new.safetensors");
+    fails(&mut merge, 3, &["had other names, labels or images"]);
+    part("0/2", "part_0");
+    scene.merge(&snapshot(), &["part_0", "part_1"], "new.safetensors").assert().success();
 }
 
 /// A JPEG photograph among the fixtures.

@@ -8,7 +8,7 @@
 mod binary;
 mod python;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dataset::{Classes, Dataset};
@@ -132,8 +132,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         count += file.labels.len();
         ends.push(count);
     }
-    let dir = printable(&dir.to_string_lossy());
-    Ok(Box::new(Cifar { dir, classes: version.classes, names, files, ends }))
+    Ok(Box::new(Cifar { dir: dir.to_path_buf(), classes: version.classes, names, files, ends }))
 }
 
 /// One file of images.
@@ -152,7 +151,7 @@ enum Pixels {
 }
 
 struct Cifar {
-    dir: String,
+    dir: PathBuf,
     classes: usize,
     names: Option<Vec<String>>,
     files: Vec<File>,
@@ -208,12 +207,20 @@ impl Dataset for Cifar {
         Ok(Image { width: SIDE, height: SIDE, channels: 3, pixels })
     }
 
+    fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.dir.join(&self.files[place].name)
+    }
+
     fn describe(&self) -> String {
         let files: Vec<String> = self.files.iter().map(|file| format!("`{}`", file.name)).collect();
         format!(
             "CIFAR-{} `{}`, {} images of {}",
             self.classes,
-            self.dir,
+            printable(&self.dir.to_string_lossy()),
             grouped(self.len()),
             files.join(", ")
         )

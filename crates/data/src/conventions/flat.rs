@@ -149,7 +149,7 @@ struct Flat {
 }
 
 impl Flat {
-    fn file(&self, index: usize) -> &std::ffi::OsStr {
+    fn image_file(&self, index: usize) -> &std::ffi::OsStr {
         &self.images.files[self.resolved.used[index]]
     }
 }
@@ -179,11 +179,19 @@ impl Dataset for Flat {
     }
 
     fn name(&self, index: usize) -> String {
-        self.file(index).to_string_lossy().into_owned()
+        self.image_file(index).to_string_lossy().into_owned()
     }
 
     fn image(&self, index: usize) -> Result<Image> {
-        decode::read(&self.dir.join(self.file(index)))
+        decode::read(&self.dir.join(self.image_file(index)))
+    }
+
+    fn files(&self) -> usize {
+        self.len()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.dir.join(self.image_file(place))
     }
 
     fn describe(&self) -> String {

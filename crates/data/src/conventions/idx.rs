@@ -308,6 +308,14 @@ impl Dataset for Idx {
         Ok(Image { width: self.width, height: self.height, channels: 1, pixels })
     }
 
+    fn files(&self) -> usize {
+        1
+    }
+
+    fn file(&self, _place: usize) -> PathBuf {
+        self.images_path.clone()
+    }
+
     fn describe(&self) -> String {
         format!(
             "IDX `{}`, {} images of {}x{}, {} classes",

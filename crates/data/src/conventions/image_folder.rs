@@ -173,6 +173,14 @@ impl Dataset for ImageFolder {
         decode::read(&self.dir.join(&self.images[index].0))
     }
 
+    fn files(&self) -> usize {
+        self.images.len()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.dir.join(&self.images[place].0)
+    }
+
     fn describe(&self) -> String {
         format!(
             "ImageFolder `{}`, {} images, {} classes",

@@ -11,7 +11,7 @@ mod columns;
 mod file;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
@@ -184,6 +184,14 @@ impl Dataset for Parquet {
             Ok(()) => error.at(&file.path().with_file_name(format!("{} #{row}", file.name()))),
             Err(changed) => changed,
         })
+    }
+
+    fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.files[place].path().to_path_buf()
     }
 
     fn describe(&self) -> String {

@@ -10,7 +10,7 @@
 mod shard;
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
@@ -134,6 +134,14 @@ impl Dataset for WebDataset {
             Ok(()) => error.at(&shard.source.path().with_file_name(shard.member(i))),
             Err(changed) => changed,
         })
+    }
+
+    fn files(&self) -> usize {
+        self.shards.len()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.shards[place].source.path().to_path_buf()
     }
 
     fn describe(&self) -> String {

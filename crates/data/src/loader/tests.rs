@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,12 @@ impl Dataset for Fake {
         std::thread::sleep(self.pause + Duration::from_micros(50 * (7 - index as u64 % 8)));
         let width = if self.wide == Some(index) { 2 } else { 1 };
         Ok(Image { width, height: 1, channels: 1, pixels: vec![index as u8; width] })
+    }
+    fn files(&self) -> usize {
+        0
+    }
+    fn file(&self, place: usize) -> PathBuf {
+        unreachable!("file {place} of none")
     }
     fn describe(&self) -> String {
         "fake".into()
@@ -242,6 +249,12 @@ fn a_panic_in_the_thread_reaches_the_caller() {
         }
         fn image(&self, _: usize) -> Result<Image> {
             panic!("a bug")
+        }
+        fn files(&self) -> usize {
+            0
+        }
+        fn file(&self, place: usize) -> PathBuf {
+            unreachable!("file {place} of none")
         }
         fn describe(&self) -> String {
             "broken".into()

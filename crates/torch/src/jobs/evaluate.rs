@@ -181,15 +181,15 @@ impl Running<'_> {
         let may_shrink = options.data.images.batch_size.is_none();
         let mut at_a_time = AtATime { images: batch_size, may_shrink };
         let models = &session.models;
+        let batches = loader.by_ref().inspect(|batch| keeper.watch(batch));
         if session.at_once < models.len() {
             let load = |i: usize| session.load(i, &checkpoints[i]);
             let is_kept = options.sharing.resume.is_some();
             let (count, at_once) = (models.len(), session.at_once);
             let groups = Groups { count, at_once, load: &load, is_kept };
-            groups.run(&input, &mut loader, &mut at_a_time, &mut collector, &step)?;
+            groups.run(&input, batches, &mut at_a_time, &mut collector, &step)?;
         } else {
-            let loader = &mut loader;
-            evaluate::run(models, &input, loader, &mut at_a_time, &mut collector, &step)?;
+            evaluate::run(models, &input, batches, &mut at_a_time, &mut collector, &step)?;
         }
         keeper.finish(loader.skipped());
         let speed = pace.finish(keeper.with(|part| part.progress.images) - done);

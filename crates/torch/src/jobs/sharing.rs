@@ -131,14 +131,12 @@ impl Sharing {
 
     fn part<C>(&self, pass: Pass, notes: Value, content: C) -> Result<Part<C>> {
         let Pass { tool, checkpoints, session, images, batch_size, allow_bad, settings } = pass;
-        let dataset = session.dataset.as_ref();
         let mut fields = Map::new();
         fields.insert("tool".into(), tool.into());
-        // Only for passes that are shared or kept: digests read every weight and every name.
+        // Only for passes that are shared or kept: digests read every weight and much of the data.
         if self.save.is_some() || self.resume.is_some() {
             fields.insert("models".into(), digests(checkpoints)?);
-            let digest = swa_data::digest(dataset);
-            fields.insert("data".into(), json!({ "images": dataset.len(), "digest": digest }));
+            fields.insert("data".into(), parts::of_data(session.dataset.as_ref())?);
         }
         let programs = session.models.iter().map(|model| model.program.as_deref());
         if let Some(programs) = program_digests(programs) {
@@ -155,8 +153,9 @@ impl Sharing {
             images: 0,
             size: None,
             skipped: vec![],
+            broken: false,
             allow_bad,
-            data: dataset.describe(),
+            data: session.dataset.describe(),
             models: names(checkpoints),
             notes,
         };

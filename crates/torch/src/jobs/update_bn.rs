@@ -249,14 +249,14 @@ impl UpdateBn {
         let watched = self.sharing.shard.is_none() && done == 0;
         let pace = Pace::start(progress, "batchnorm", images, done, loader.waited());
         let noise = self.noise.then_some(self.data.images.seed);
-        let ended =
-            bn_update::collect(network, &input, &mut loader, noise, &mut |batch, moments| {
-                keeper.add(&[BatchSummary::of(batch)], |sums| moments.add_to(sums))?;
-                moments.watch(&mut stability);
-                pace.step(batch.n);
-                let stable = self.until_stable.is_some_and(|eps| stability.is_below(eps));
-                Ok(if stable { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-            })?;
+        let batches = loader.by_ref().inspect(|batch| keeper.watch(batch));
+        let ended = bn_update::collect(network, &input, batches, noise, &mut |batch, moments| {
+            keeper.add(&[BatchSummary::of(batch)], |sums| moments.add_to(sums))?;
+            moments.watch(&mut stability);
+            pace.step(batch.n);
+            let stable = self.until_stable.is_some_and(|eps| stability.is_below(eps));
+            Ok(if stable { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         if ended.is_continue() {
             keeper.finish(loader.skipped());
         }

@@ -1,9 +1,29 @@
 //! Which pass a part belongs to.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use swa_base::Result;
+use swa_data::{Dataset, digest};
 
 /// The field with the digests of the programs that the models run.
 pub(crate) const PROGRAMS_KEY: &str = "programs";
+
+/// What tells a dataset from others.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn of_data(dataset: &dyn Dataset) -> Result<Value> {
+    Ok(json!({
+        "images": dataset.len(),
+        "names": digest::of_names(dataset),
+        "files": digest::of_files(dataset)?,
+    }))
+}
+
+/// Whether two such records differ in nothing but the files' bytes.
+pub(super) fn differs_in_files_alone(a: &Value, b: &Value) -> bool {
+    let is_same = |key: &str| !a[key].is_null() && a[key] == b[key];
+    is_same("images") && is_same("names") && a != b
+}
 
 /// Everything that determines what a pass collects: tool, models, data, transform and settings. The parts of one
 /// pass agree in all of it.
@@ -18,6 +38,13 @@ impl Identity {
     /// Of these fields.
     pub fn new(fields: Map<String, Value>) -> Self {
         Self::parse(Value::Object(fields).to_string()).expect("it was printed a moment ago")
+    }
+
+    /// The same with another value of a field.
+    pub(super) fn with(&self, key: &str, value: &Value) -> Self {
+        let mut fields = self.fields.clone();
+        fields.insert(key.into(), value.clone());
+        Self::new(fields)
     }
 
     /// None if the text is not that of a JSON object.
@@ -75,14 +102,24 @@ fn compare(name: &str, a: &Value, b: &Value, found: &mut Vec<String>) {
             }
         }
         _ if a == b => {}
-        _ => found.push(format!("`{name}` is {a}, not {b}")),
+        _ => found.push(format!("`{name}` is {}, not {}", shown(a), shown(b))),
+    }
+}
+
+/// A value for people: of a long list its length and its ends.
+fn shown(value: &Value) -> String {
+    match value.as_array().map(Vec::as_slice) {
+        Some([first, .., last]) if value.to_string().len() > 80 => {
+            let n = value.as_array().map_or(0, Vec::len);
+            format!("{n} values from {first} to {last}")
+        }
+        _ => value.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn identity(value: Value) -> Identity {
         Identity::new(value.as_object().unwrap().clone())
@@ -102,6 +139,13 @@ mod tests {
             "`x` is null, not 1",
         ];
         assert_eq!(b.differences(&a), expected);
+    }
+
+    #[test]
+    fn of_long_lists_the_ends_are_shown() {
+        let list = |n: u32| json!({ "x": (0..n).map(|i| f64::from(i) / 4.0).collect::<Vec<_>>() });
+        let differences = identity(list(41)).differences(&identity(list(2)));
+        assert_eq!(differences, ["`x` is 41 values from 0.0 to 10.0, not [0.0,0.25]"]);
     }
 
     #[test]

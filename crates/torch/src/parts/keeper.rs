@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::file;
+use super::identity::differs_in_files_alone;
 use super::part::{BatchSummary, Content, Part, Progress, differences};
 use swa_base::text::marked;
 use swa_base::{Error, Kind, Result, look, setting};
+use swa_data::Batch;
 use swa_data::loader::Portion;
 use swa_tools::{output::check_target, process::signals};
 
@@ -163,6 +165,13 @@ impl<C: Content> Keeper<C> {
         }
     }
 
+    /// Is told of each batch as it comes from the loader: of the errors that end the pass, that of an image can be mended.
+    pub fn watch(&self, batch: &Result<Batch>) {
+        if batch.is_err() {
+            self.lock().as_mut().expect("it is not closed").part.progress.broken = true;
+        }
+    }
+
     /// Notes that the pass has ended; `skipped` are all images that were left out.
     pub fn finish(&self, skipped: Vec<(usize, String)>) {
         let mut kept = self.lock();
@@ -217,10 +226,10 @@ impl<C: Content> Kept<C> {
 
     /// Saves what was added since the last time, as the process ends.
     fn save_at_once(&mut self, by_signal: bool) {
-        let done = self.part.progress.done;
+        let Progress { done, broken, .. } = self.part.progress;
         let Some(state) = &self.state else { return };
         let (path, tell) = (state.path.display().to_string(), state.tell);
-        if state.done != done
+        if (state.done != done || (broken && done > 0))
             && let Err(error) = self.save()
         {
             tell.error(&format!("error: {}", error.message(&marked)));
@@ -236,6 +245,12 @@ impl<C: Content> Kept<C> {
 fn resume<C: Content>(part: &mut Part<C>, path: &Path) -> Result<()> {
     let state = file::open(path)?;
     let of_state = (&state.identity, &state.progress);
+    if state.progress.broken
+        && differs_in_files_alone(state.identity.get("data"), part.identity.get("data"))
+    {
+        // An image was mended. None of those that the pass has had was bad.
+        part.identity = part.identity.with("data", state.identity.get("data"));
+    }
     let mut differences = differences(of_state, (&part.identity, &part.progress));
     let (found, expected) = (state.progress.shard, part.progress.shard);
     if found != expected {
@@ -249,7 +264,7 @@ fn resume<C: Content>(part: &mut Part<C>, path: &Path) -> Result<()> {
     }
     part.content.merge(&state.checkpoint)?;
     let allow_bad = part.progress.allow_bad;
-    part.progress = Progress { allow_bad, ..state.progress };
+    part.progress = Progress { allow_bad, broken: false, ..state.progress };
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod set;
 mod shard;
 
 pub(crate) use file::read_tensor;
-pub(crate) use identity::{Identity, PROGRAMS_KEY};
+pub(crate) use identity::{Identity, PROGRAMS_KEY, of_data};
 pub(crate) use keeper::Keeper;
 pub use keeper::Tell;
 pub(crate) use part::{BatchSummary, Content, Part, Progress};

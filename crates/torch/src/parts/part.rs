@@ -62,6 +62,9 @@ pub(crate) struct Progress {
     pub size: Option<[usize; 3]>,
     /// The images that were left out, each with its batch.
     pub skipped: Vec<(usize, String)>,
+    /// Whether the pass ended because an image could not be had. It may be mended before the pass goes on.
+    #[serde(default)]
+    pub broken: bool,
     /// How many may be left out.
     pub allow_bad: usize,
     /// For messages: a description of the data.
@@ -116,6 +119,6 @@ pub(super) fn differences(
     };
     let (a, b) = (found.1.models.join(", "), expected.1.models.join(", "));
     other("models", &a, &b, "weights");
-    other("data", &found.1.data, &expected.1.data, "names or labels");
+    other("data", &found.1.data, &expected.1.data, "names, labels or images");
     list
 }

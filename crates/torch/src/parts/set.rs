@@ -110,6 +110,7 @@ impl Set {
             filled: 0,
             images: 0,
             skipped: vec![],
+            broken: false,
             allow_bad,
             ..self.parts[0].progress.clone()
         };

@@ -1,5 +1,6 @@
 //! Images that stay decoded in memory, as they are used in every epoch.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -54,6 +55,14 @@ impl Dataset for Cached {
             let _kept_by_another_thread = self.images[index].set(image.clone());
         }
         Ok(image)
+    }
+
+    fn files(&self) -> usize {
+        self.inner.files()
+    }
+
+    fn file(&self, place: usize) -> PathBuf {
+        self.inner.file(place)
     }
 
     fn describe(&self) -> String {

@@ -1,10 +1,11 @@
 //! The pass over the points.
 
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use swa_tools::checkpoint::Checkpoint;
-use swa_tools::{Choice, Progress, Result, TRANSFORM_KEY, Unit};
+use swa_tools::{Choice, Error, Progress, Result, TRANSFORM_KEY, Unit, setting};
 
 use super::images::Opened;
 use super::options::{Bn, DrawLandscape, Drawn, Landscape, Points, SavedPoints, TOOL};
@@ -99,7 +100,17 @@ fn located(
             off: None,
             norm: norm(w),
         };
-        return Ok((None, points.iter().enumerate().map(located).collect()));
+        let located: Vec<Located> = points.iter().enumerate().map(located).collect();
+        if units(options) != Units::Distance
+            && let Some(zero) = located.iter().find(|model| model.norm == 0.0)
+        {
+            return Err(Error::usage(
+                "all its weights are 0: nothing is far from it, measured by them",
+            )
+            .at(Path::new(&zero.model))
+            .remedy(concat!("give ", setting!("units", "distance"))));
+        }
+        return Ok((None, located));
     }
     let span = models.span(&points)?;
     let corners = span.corners();
@@ -137,14 +148,14 @@ fn units(options: &DrawLandscape) -> Units {
 fn identity(
     options: &DrawLandscape,
     checkpoints: &[Checkpoint],
-    images: impl FnOnce() -> Value,
+    images: impl FnOnce() -> Result<Value>,
 ) -> Result<Map<String, Value>> {
     let mut fields = Map::new();
     fields.insert("tool".into(), TOOL.into());
-    // Only for parts: digests read every weight and every name.
+    // Only for parts: digests read every weight and much of the data.
     if options.sharing.save.is_some() || options.sharing.resume.is_some() {
         fields.insert("models".into(), digests(checkpoints)?);
-        fields.insert("data".into(), images());
+        fields.insert("data".into(), images()?);
     }
     fields.insert("unit".into(), "points".into());
     Ok(fields)
@@ -275,6 +286,7 @@ impl Walk<'_> {
         let part = Part {
             identity: Identity::new(fields),
             progress: parts::Progress {
+                broken: false,
                 shard,
                 done: 0,
                 filled: 0,

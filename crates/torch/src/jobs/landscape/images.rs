@@ -11,6 +11,7 @@ use crate::bn_update::layerwise;
 use crate::landscape::Pixels;
 use crate::nn::memory::Budget;
 use crate::nn::{Model, Takes};
+use crate::parts;
 use crate::session::{Images, Purpose, check_classes, pixels, same_classes};
 use swa_tools::checkpoint::Checkpoint;
 
@@ -112,9 +113,12 @@ impl Opened {
     }
 
     /// What tells these images from others.
-    pub fn digest(&self) -> Value {
-        let digest = |dataset: &dyn Dataset| json!({ "images": dataset.len(), "digest": swa_data::digest(dataset) });
-        json!({ "train": digest(self.training.as_ref()), "test": digest(self.test.as_ref()) })
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn digest(&self) -> Result<Value> {
+        let (train, test) = (self.training.as_ref(), self.test.as_ref());
+        Ok(json!({ "train": parts::of_data(train)?, "test": parts::of_data(test)? }))
     }
 }
 
