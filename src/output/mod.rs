@@ -18,7 +18,7 @@ mod torch;
 
 pub use atomic::AtomicFile;
 pub(crate) use commit::{AtomicOutput, commit_all};
-pub(crate) use folder::{AtomicFolder, model_files};
+pub(crate) use folder::{AtomicFolder, model_files, model_folders};
 pub use layout::Format;
 pub(crate) use layout::{Destination, Layout, Sink};
 pub(crate) use like::LikeLayout;
@@ -31,5 +31,6 @@ pub use rewrite::{FileTarget, rewrite, safetensors_bytes, write_safetensors};
 pub use safetensors::SafetensorsLayout;
 pub(crate) use scatter::Scatter;
 pub use stream::write_stream;
+pub use temporary::remove_stale_in;
 pub(crate) use temporary::remove_stale_of;
 pub(crate) use torch::TorchLayout;

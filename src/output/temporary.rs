@@ -187,8 +187,11 @@ fn temporary_prefix(target: &Path) -> String {
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    format!(".{}.swa-", &name[..end])
+    format!(".{}{MARK}", &name[..end])
 }
+
+/// Between the name of an output and what tells its temporary files from each other.
+const MARK: &str = ".swa-";
 
 /// Removes what dead runs for a file left, without writing it.
 pub(crate) fn remove_stale_of(path: &Path) {
@@ -210,20 +213,37 @@ pub(super) fn is_live(target: &Path) -> bool {
 /// The temporary files of a target.
 fn temporaries(folder: &Path, target: &Path) -> Vec<PathBuf> {
     let prefix = temporary_prefix(target);
-    let is_one = move |path: &PathBuf| {
+    temporaries_in(folder, |before| before == prefix)
+}
+
+/// The temporary files in a folder whose names have such a part before the random one.
+fn temporaries_in(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let is_one = |path: &PathBuf| {
         let found = path.file_name().unwrap_or_default().to_string_lossy();
-        let ours = found.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".tmp"));
-        ours.is_some_and(|random| {
-            random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
+        let split = found
+            .strip_suffix(".tmp")
+            .and_then(|rest| rest.split_at_checked(rest.len().checked_sub(16)?));
+        split.is_some_and(|(before, random)| {
+            random.bytes().all(|b| b.is_ascii_hexdigit()) && is_wanted(before)
         })
     };
     let names = look::names(folder).unwrap_or_default();
     names.into_iter().map(|name| folder.join(name)).filter(is_one).collect()
 }
 
-/// Removes what dead runs for `target` left: temporary files and folders whose lock can be taken.
+/// Removes what dead runs left in a folder, of whatever file.
+pub fn remove_stale_in(folder: &Path) {
+    remove_dead(temporaries_in(folder, |before| before.starts_with('.') && before.ends_with(MARK)));
+}
+
+/// Removes what dead runs for `target` left.
 fn remove_stale(folder: &Path, target: &Path) {
-    for path in temporaries(folder, target) {
+    remove_dead(temporaries(folder, target));
+}
+
+/// Removes those of these temporary files and folders whose lock can be taken.
+fn remove_dead(temporaries: Vec<PathBuf>) {
+    for path in temporaries {
         let Ok(meta) = path.symlink_metadata() else { continue };
         let kind = meta.file_type();
         if !(kind.is_file() || kind.is_dir()) {

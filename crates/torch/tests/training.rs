@@ -274,6 +274,101 @@ fn what_cannot_be_trained_is_refused() {
     fails(&mut plain, 2, &["no augmentation is known", "--augment"]);
 }
 
+/// Snapshots lie open to anyone: what is averaged is what the run wrote.
+#[test]
+fn what_a_run_left_is_checked_before_it_goes_on() {
+    let scene = Scene::in_a_folder();
+    scene.swa("run").assert().success();
+    let expected = scene.files("run");
+    let (fourth, fifth) =
+        (scene.path("run/ckpt_0004.safetensors"), scene.path("run/ckpt_0005.safetensors"));
+    let own = fs::read(&fifth).unwrap();
+    fs::copy(&fourth, &fifth).unwrap();
+    let words = ["ckpt_0005.safetensors", "has other weights than the run wrote", "bring it back"];
+    fails(&mut scene.swa("run"), 3, &words);
+    let trunk = ["--schedule", "constant", "--epochs", "5", "--swa-start", "4"];
+    scene.command("long", &trunk).assert().success();
+    fs::copy(scene.path("long/ckpt_0004.safetensors"), scene.path("long/ckpt_0005.safetensors"))
+        .unwrap();
+    let longer = ["--schedule", "constant", "--epochs", "6", "--swa-start", "4", "--trunk", "long"];
+    fails(
+        &mut scene.command("longer", &longer),
+        3,
+        &["long/ckpt_0005.safetensors", "other weights"],
+    );
+    fs::remove_file(&fifth).unwrap();
+    fails(&mut scene.swa("run"), 3, &["ckpt_0005.safetensors", "is missing: the run wrote it"]);
+    fs::write(&fifth, own).unwrap();
+
+    // Those of another run, in a new folder and in this one.
+    let other = scene.path("run/ckpt_0009.safetensors");
+    fs::copy(&fifth, &other).unwrap();
+    let words = ["ckpt_0009.safetensors", "is no snapshot of this run", "move it elsewhere"];
+    fails(&mut scene.swa("run"), 3, &words);
+    fs::create_dir(scene.path("new")).unwrap();
+    fs::rename(&other, scene.path("new/ckpt_0001.safetensors")).unwrap();
+    fails(&mut scene.swa("new"), 3, &["new/ckpt_0001.safetensors", "is no snapshot of this run"]);
+    fs::remove_file(scene.path("new/ckpt_0001.safetensors")).unwrap();
+    scene.swa("new").assert().success();
+    same(scene.files("new"), &expected);
+
+    // A finished run has its results again, and keeps no half of a file.
+    for name in ["swa_bn.safetensors", "last.safetensors"] {
+        fs::remove_file(scene.path("run/results").join(name)).unwrap();
+        let half = scene.path(&format!("run/results/.{name}.swa-0123456789abcdef.tmp"));
+        fs::write(&half, "half").unwrap();
+        let hour = std::time::SystemTime::now() - Duration::from_secs(3600);
+        fs::File::options().write(true).open(&half).unwrap().set_modified(hour).unwrap();
+        scene.swa("run").assert().success();
+        same(scene.files("run"), &expected);
+    }
+    let log = scene.path("run/results/log.jsonl");
+    let lines = fs::read_to_string(&log).unwrap();
+    fs::remove_file(&log).unwrap();
+    fails(&mut scene.swa("run"), 3, &["log.jsonl", "has 0 lines, and 6 epochs are done"]);
+    fs::write(&log, lines).unwrap();
+
+    // Other pixels under the same names and labels.
+    let images = scene.path("cifar/data_batch_1.bin");
+    let mut bytes = fs::read(&images).unwrap();
+    bytes[1] ^= 1;
+    fs::write(&images, &bytes).unwrap();
+    fails(&mut scene.swa("run"), 3, &["`run`", "data.files: the images are not those there"]);
+}
+
+/// What has no part in a run is said; first weights that are not finite are not the rate's fault.
+#[test]
+fn what_is_passed_over_is_said_and_first_weights_are_finite() {
+    let scene = Scene::in_a_folder();
+    let said = |run: &str, args: &[&str]| {
+        let output = scene.command(run, args).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said("run", &["--epochs", "1", "--hold-out", "8", "--test", "cifar"]);
+    assert!(text.contains("--swa-lr is passed over: without --swa-start nothing is"), "{text}");
+    assert!(text.contains("--test is passed over: --hold-out says"), "{text}");
+    let mut weights = load(&scene.path("run/results/last.safetensors"));
+    weights.get_mut("conv1.weight").unwrap()[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let last = fs::read(scene.path("run/results/last.safetensors")).unwrap();
+    let shapes = safetensors::SafeTensors::deserialize(&last).unwrap();
+    let views = shapes.tensors().into_iter().map(|(name, view)| {
+        let (dtype, shape) = (view.dtype(), view.shape().to_vec());
+        let view = safetensors::tensor::TensorView::new(dtype, shape, &weights[&name]).unwrap();
+        (name, view)
+    });
+    let nan = scene.path("nan.safetensors");
+    safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, &nan).unwrap();
+    let mut command = scene.command("nan", &["--epochs", "2", "--swa-start", "1"]);
+    command.args(["--init", "nan.safetensors"]);
+    let words = ["`nan.safetensors`", "`conv1.weight`", "has values that are not finite"];
+    let text = fails(&mut command, 3, &words);
+    assert!(!text.contains("lower rate"), "{text}");
+    // An own rate of averaging has a part in a constant schedule as little.
+    let text = said("constant", &["--schedule", "constant", "--epochs", "1", "--swa-start", "1"]);
+    assert!(text.contains("--swa-lr is passed over: --schedule constant has no such"), "{text}");
+}
+
 /// The weights with a head of four outputs.
 fn write_head(path: &Path, tensors: &std::collections::BTreeMap<String, Vec<u8>>) {
     use safetensors::Dtype;

@@ -12,11 +12,16 @@ use swa_tools::{Error, Kind, Progress, Result, Unit, look, setting};
 
 use super::common::since;
 use crate::nn::input::Input;
-use crate::nn::{Precision, Sizes, Takes, Trainable, initial};
+use crate::nn::{Model, Precision, Sizes, Takes, Trainable, initial};
+use crate::parts;
 use crate::session::{self, Purpose, check_classes, pixels, same_classes};
 use crate::train::{
-    self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, TRUNK, Trainer, graft,
+    self, Average, Data, EpochLine, Folder, STATE, Schedule, Sgd, State, SwaScore, TRUNK, Trainer,
+    graft,
 };
+
+/// The weights at the end.
+const LAST: &str = "last.safetensors";
 
 /// What to train, on what, and how.
 #[derive(Debug, Clone)]
@@ -88,6 +93,18 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
             setting!("init")
         ));
     }
+    if options.test.is_some() && options.hold_out > 0 {
+        progress.note(concat!(
+            "note: ",
+            setting!("test"),
+            " is passed over: ",
+            setting!("hold_out"),
+            " says which images validate"
+        ));
+    }
+    if let Some(why) = options.schedule.passes_over_swa_lr() {
+        progress.note(&format!("note: {} is passed over: {why}", setting!("swa_lr")));
+    }
     if networks.precision == Precision::Fp16 {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
         return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
@@ -118,17 +135,20 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let given = options.init.as_ref().map(|path| Checkpoint::open_with(path, &networks.take));
     let given = given.transpose()?;
     let settings = {
-        let digest = |data: &Arc<dyn Dataset>| swa_data::digest(data.as_ref());
+        let of_data = |data: &Arc<dyn Dataset>| parts::of_data(data.as_ref());
         let init = given.as_ref().map(digest::of_checkpoint).transpose()?;
         let fields = json!({
             "init": init,
-            "data": digest(&training),
-            "test": test.as_ref().map(digest),
+            "data": of_data(&training)?,
+            "test": test.as_ref().map(of_data).transpose()?,
             "device": if device.is_cuda() { "gpu" } else { "cpu" },
         });
         settings(options, fields)
     };
     let folder = Folder::open(&options.run, &settings, options.resume)?;
+    if folder.is_new {
+        folder.check_no_others(&State::default())?;
+    }
     let batch_size = images.batch_size.unwrap_or(128);
     if let Some(trunk) = options.trunk.as_ref().filter(|_| folder.is_new) {
         let steps = images
@@ -144,6 +164,8 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     };
     let network = Trainable::load(&first, networks.arch.as_deref(), device, networks.precision)?;
     network.notes.iter().for_each(|note| progress.note(note));
+    let remedy = "begin with weights that are finite";
+    network.check_finite().map_err(|error| error.at(first.path()).remedy(remedy))?;
     for images_of in [Some(&training), test.as_ref()].into_iter().flatten() {
         check_classes(images, images_of.as_ref(), None, &network.model)?;
     }
@@ -193,6 +215,8 @@ fn run(
         false => State::restore(trainer, &state_file)?,
     };
     let mut state = kept.unwrap_or_default();
+    folder.check_snapshots(&state.snapshots)?;
+    folder.check_no_others(&state)?;
     let mut lines = folder.truncate_log(state.epochs)?;
     if state.epochs > 0 {
         progress.note(&format!("resumed after epoch {}", state.epochs));
@@ -205,10 +229,11 @@ fn run(
     while state.epochs < epochs {
         let epoch = state.epochs;
         let trained = trainer.epoch(data, schedule, epoch, progress)?;
-        state = State { epochs: epoch + 1, steps: state.steps + data.steps() as u64 };
+        (state.epochs, state.steps) = (epoch + 1, state.steps + data.steps() as u64);
         let number = state.epochs;
         if schedule.collects(epoch) {
-            write(trainer, state, &folder.snapshot(number))?;
+            write(trainer, &state, &folder.snapshot(number))?;
+            state.snapshots.insert(number, folder.digest(number)?);
         }
         let validates = train::validates(number, epochs, options.eval_every);
         let model = match validates {
@@ -219,16 +244,9 @@ fn run(
             }
             false => None,
         };
-        let taken: Vec<usize> =
-            (0..number).filter(|&e| schedule.collects(e)).map(|e| e + 1).collect();
         let averaged = lines.iter().rev().find_map(|line| line.swa).map_or(0, |swa| swa.snapshots);
-        let swa = match validates && taken.len() > averaged {
-            true => {
-                let (arch, precision) =
-                    (&trainer.network.model.arch, trainer.network.model.precision);
-                let average = Average { folder, data, seed, precision, arch };
-                Some(average.validated(&taken, &trainer.input)?)
-            }
+        let swa = match validates && state.snapshots.len() > averaged {
+            true => Some(averaged_now(folder, data, seed, trainer, &state)?),
             false => None,
         };
         let line = EpochLine {
@@ -240,7 +258,7 @@ fn run(
             images_per_second: trained.images_per_second,
         };
         if number == epochs {
-            write(trainer, state, &folder.file("last.safetensors"))?;
+            write(trainer, &state, &folder.file(LAST))?;
         }
         folder.log(&line)?;
         if schedule.level() == Some(number) {
@@ -251,8 +269,33 @@ fn run(
         progress.note(&line.text(epochs, left));
         lines.push(line);
     }
+    // A finished run whose results were removed has them again.
+    if !look::exists(&folder.file(LAST))? {
+        write(trainer, &state, &folder.file(LAST))?;
+    }
+    let results = [folder.file(train::SWA), folder.file(train::SWA_BN)];
+    let is_there = |file: &PathBuf| look::exists(file);
+    let there: Vec<bool> = results.iter().map(is_there).collect::<Result<_>>()?;
+    if !state.snapshots.is_empty() && there.contains(&false) {
+        averaged_now(folder, data, seed, trainer, &state)?;
+    }
+    folder.remove_stale();
     progress.end();
     Ok(lines)
+}
+
+/// The average of the snapshots so far, written and validated.
+fn averaged_now(
+    folder: &Folder,
+    data: &Data,
+    seed: u64,
+    trainer: &Trainer,
+    state: &State,
+) -> Result<SwaScore> {
+    let Model { arch, precision, .. } = &trainer.network.model;
+    let average = Average { folder, data, seed, precision: *precision, arch };
+    let epochs: Vec<usize> = state.snapshots.keys().copied().collect();
+    average.validated(&epochs, &trainer.input)
 }
 
 /// The error where a model that was finite while it was trained gives outputs that are not: none of a file.
@@ -268,7 +311,7 @@ fn diverged(error: Error, epoch: usize) -> Error {
 }
 
 /// Writes the model as it is.
-fn write(trainer: &Trainer, state: State, path: &std::path::Path) -> Result<()> {
+fn write(trainer: &Trainer, state: &State, path: &std::path::Path) -> Result<()> {
     let tensors = trainer.network.snapshot(state.steps as i64)?;
     write_safetensors(&tensors, &Default::default(), path, true)
 }

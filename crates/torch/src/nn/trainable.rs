@@ -1,8 +1,8 @@
 //! A network whose weights change: all parameters in one vector, which the layers' tensors are views of.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use swa_base::{Error, Result};
+use swa_base::{Error, Kind, Result};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 
 use super::candidates::Candidates;
@@ -108,6 +108,22 @@ impl Trainable {
         &self.parameters
     }
 
+    /// Fails if a weight or a statistic is not finite.
+    ///
+    /// # Errors
+    /// `NotFinite` with the tensor; those of libtorch.
+    pub fn check_finite(&self) -> Result<()> {
+        for asked in &self.tensors {
+            let Some(tensor) = &asked.tensor else { continue };
+            let all = tensor.f_isfinite().and_then(|finite| finite.f_all()?.f_int64_value(&[]));
+            if all.map_err(Fault::from)? == 0 {
+                return Err(Error::new(Kind::NotFinite, "has values that are not finite")
+                    .tensor(&asked.name));
+            }
+        }
+        Ok(())
+    }
+
     /// Sets all parameters, given in their order.
     ///
     /// # Errors
@@ -207,7 +223,7 @@ fn join(tensors: &[Asked], role: Role) -> fault::Result<Tensor> {
     let own = tensors.iter().filter(|t| t.role == role).filter_map(|t| t.tensor.as_ref());
     let flat: Vec<Tensor> = own.map(flatten).collect::<fault::Result<_>>()?;
     if flat.is_empty() {
-        return Ok(Tensor::f_zeros([0i64], (Kind::Float, tch::Device::Cpu))?);
+        return Ok(Tensor::f_zeros([0i64], (tch::Kind::Float, tch::Device::Cpu))?);
     }
     Ok(Tensor::f_cat(&flat, 0)?)
 }

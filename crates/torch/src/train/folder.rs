@@ -1,13 +1,17 @@
 //! The files of a run, in a folder of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use swa_base::{Error, Kind, Result, locks, look, setting};
+use swa_tools::checkpoint::{Checkpoint, digest};
+use swa_tools::output::remove_stale_in;
 
 use super::log::EpochLine;
+use super::state::{ANEW, State};
 
 /// A run's folder: snapshots in it, everything else in `results/` below it, where swa-avg does not look for snapshots.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ impl Folder {
         let below = folder.file("");
         fs::create_dir_all(&below).map_err(|e| Error::io(&below, "create", e))?;
         folder._lock = Some(lock(&folder.file("lock"), path)?);
+        folder.remove_stale();
         let file = folder.file(CONFIG);
         if !look::exists(&file)? {
             folder.is_new = true;
@@ -92,10 +97,74 @@ impl Folder {
         }
     }
 
+    /// Removes what a killed run left of files that it was writing.
+    pub fn remove_stale(&self) {
+        remove_stale_in(&self.path);
+        remove_stale_in(&self.file(""));
+    }
+
+    /// The digest of a snapshot's weights.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn digest(&self, epoch: usize) -> Result<String> {
+        digest::of_checkpoint(&Checkpoint::open(&self.snapshot(epoch))?)
+    }
+
+    /// Fails if a snapshot is not the one that was written, by its digest.
+    ///
+    /// # Errors
+    /// `Mismatch` for one that is missing or another; those of reading.
+    pub fn check_snapshots(&self, digests: &BTreeMap<usize, String>) -> Result<()> {
+        for (&epoch, digest) in digests {
+            let path = self.snapshot(epoch);
+            let what = match look::exists(&path)? {
+                false => "is missing: the run wrote it, and averages it",
+                true if self.digest(epoch)? != *digest => "has other weights than the run wrote",
+                true => continue,
+            };
+            let remedy = format!("bring it back, or {ANEW}");
+            return Err(Error::new(Kind::Mismatch, what).at(&path).remedy(remedy));
+        }
+        Ok(())
+    }
+
+    /// Fails if there are snapshots in the folder that are not the run's: they would be averaged with its own. One that was
+    /// written just before the run was killed is trained again.
+    ///
+    /// # Errors
+    /// `Mismatch` with the first of them; `Io`.
+    pub fn check_no_others(&self, state: &State) -> Result<()> {
+        let names = look::names(&self.path).map_err(|e| Error::io(&self.path, "list", e))?;
+        let own = |epoch: usize| {
+            state.snapshots.contains_key(&epoch) || (epoch == state.epochs + 1 && !self.is_new)
+        };
+        let is_other = |name: &&str| epoch_of(name).is_some_and(|epoch| !own(epoch));
+        let mut others = vec![];
+        for name in names.iter().filter_map(|name| name.to_str()).filter(is_other) {
+            // A folder would be in the way of one snapshot, and is averaged with none.
+            if look::is_file(&self.path.join(name))? {
+                others.push(name);
+            }
+        }
+        others.sort_unstable();
+        let Some(first) = others.first() else { return Ok(()) };
+        let what = match others.len() {
+            1 => "is no snapshot of this run, and would be averaged with its own".to_string(),
+            n => format!(
+                "and {} more are no snapshots of this run, and would be averaged with its own",
+                n - 1
+            ),
+        };
+        Err(Error::new(Kind::Mismatch, what)
+            .at(&self.path.join(first))
+            .remedy("move it elsewhere, or name another folder for the run"))
+    }
+
     /// The log's lines, of the first `epochs` alone.
     ///
     /// # Errors
-    /// `Damaged` for a line that is none; `Io`.
+    /// `Damaged` for a line that is none or missing; `Io`.
     pub fn lines(&self, epochs: usize) -> Result<Vec<EpochLine>> {
         let (file, text) = self.log_text()?;
         let line = |line| {
@@ -103,7 +172,13 @@ impl Folder {
                 Error::new(Kind::Damaged, format!("is no log of a run: {e}")).at(&file)
             })
         };
-        text.lines().take(epochs).map(line).collect()
+        let lines: Vec<EpochLine> = text.lines().take(epochs).map(line).collect::<Result<_>>()?;
+        if lines.len() < epochs {
+            let what = format!("has {} lines, and {epochs} epochs are done", lines.len());
+            let remedy = format!("bring it back, or {ANEW}");
+            return Err(Error::new(Kind::Damaged, what).at(&file).remedy(remedy));
+        }
+        Ok(lines)
     }
 
     /// The same; later lines are removed, as those epochs will be trained again.
@@ -143,6 +218,12 @@ impl Folder {
     }
 }
 
+/// The epoch in the name of a snapshot.
+fn epoch_of(name: &str) -> Option<usize> {
+    let digits = name.strip_prefix("ckpt_")?.strip_suffix(".safetensors")?;
+    digits.parse().ok()
+}
+
 /// Locks a file, so that two processes do not train in one folder.
 fn lock(file: &Path, run: &Path) -> Result<fs::File> {
     let open = fs::OpenOptions::new().create(true).truncate(false).write(true).open(file);
@@ -171,7 +252,17 @@ pub(super) fn differences(found: &Value, asked: &Value) -> Vec<String> {
     fn compare(name: &str, found: &Value, asked: &Value, lines: &mut Vec<String>) {
         let (Some(of_found), Some(of_asked)) = (found.as_object(), asked.as_object()) else {
             if found != asked {
-                lines.push(format!("{name}: {found} there, {asked} asked for"));
+                // Digests say nothing to people.
+                lines.push(match name {
+                    "data.names" | "test.names" => {
+                        format!("{name}: other images or labels than there")
+                    }
+                    "data.files" | "test.files" => {
+                        format!("{name}: the images are not those there")
+                    }
+                    "init" => format!("{name}: other weights than there"),
+                    _ => format!("{name}: {found} there, {asked} asked for"),
+                });
             }
             return;
         };

@@ -24,5 +24,5 @@ pub use log::{EpochLine, Score, SwaScore};
 pub use schedule::{Schedule, Shape};
 pub(crate) use sgd::Sgd;
 pub(crate) use state::State;
-pub(crate) use swa::Average;
+pub(crate) use swa::{Average, SWA, SWA_BN};
 pub(crate) use trunk::{STATE, TRUNK, graft};

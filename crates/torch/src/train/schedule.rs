@@ -33,6 +33,9 @@ pub struct Schedule {
     cycle: usize,
 }
 
+/// The rate of averaging by default, as a part of the first rate.
+const DEFAULT: f64 = 0.01;
+
 /// Steps are counted, too: with as many images as memory can name these still fit.
 const MOST_EPOCHS: usize = 1_000_000;
 
@@ -51,7 +54,7 @@ impl Schedule {
         if epochs > MOST_EPOCHS {
             return Err(Error::limit(format!("more than {MOST_EPOCHS} epochs")));
         }
-        let swa_lr = swa_lr.unwrap_or(0.01 * lr);
+        let swa_lr = swa_lr.unwrap_or(DEFAULT * lr);
         for (name, rate) in [(setting!("lr"), lr), (setting!("swa_lr"), swa_lr)] {
             if !(rate > 0.0 && rate.is_finite()) {
                 return Err(Error::usage(format!("{name} {rate}: expected a number above 0")));
@@ -113,6 +116,20 @@ impl Schedule {
                 Shape::Sawtooth | Shape::Cosine => done.is_multiple_of(self.cycle),
                 Shape::Triangle => done % self.cycle == self.cycle / 2,
             }
+    }
+
+    /// Why a rate of averaging that was given has no part in the schedule; None if it has one, or is that of no rate.
+    pub(crate) fn passes_over_swa_lr(&self) -> Option<String> {
+        let why = match self.shape {
+            Shape::Decay if self.swa_start.is_none() => {
+                concat!("without ", setting!("swa_start"), " nothing is averaged").to_string()
+            }
+            Shape::Constant | Shape::Cosine => {
+                format!("{} {} has no such rate", setting!("schedule"), self.shape.name())
+            }
+            _ => return None,
+        };
+        (self.swa_lr != DEFAULT * self.lr).then_some(why)
     }
 
     /// For the record of a run.

@@ -13,29 +13,32 @@ use super::epoch::Trainer;
 use crate::nn::{self, tensor_bytes};
 
 /// The version of the file.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// Where in the metadata it stands.
 const VERSION_KEY: &str = "swa_train_state";
 const EPOCH_KEY: &str = "epochs";
 const STEPS_KEY: &str = "steps";
+const SNAPSHOTS_KEY: &str = "snapshots";
 
 /// How far a run is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// Epochs that are done.
     pub epochs: usize,
     /// Steps that are done.
     pub steps: u64,
+    /// The digests of the snapshots, by their epochs.
+    pub snapshots: BTreeMap<usize, String>,
 }
 
 impl State {
     /// Keeps how far the run is, and all that changes in its course: parameters, their velocities and the running
-    /// statistics, f32, one vector each.
+    /// statistics, f32, one vector each. Of its snapshots the digests, since they lie open to anyone.
     ///
     /// # Errors
     /// `Io`, `NoSpace`; those of libtorch.
-    pub fn write(self, trainer: &Trainer, path: &Path) -> Result<()> {
+    pub fn write(&self, trainer: &Trainer, path: &Path) -> Result<()> {
         let tensor = |name: &str, values: &Tensor| {
             let shape = vec![values.numel()];
             let info = TensorInfo { name: name.into(), dtype: Dtype::F32, shape };
@@ -51,17 +54,18 @@ impl State {
             (VERSION_KEY.to_string(), VERSION.to_string()),
             (EPOCH_KEY.to_string(), self.epochs.to_string()),
             (STEPS_KEY.to_string(), self.steps.to_string()),
+            (SNAPSHOTS_KEY.to_string(), serde_json::json!(self.snapshots).to_string()),
         ]);
         write_safetensors(&tensors, &metadata, path, true)
     }
 
-    /// How many epochs are done in the state of a file; None if there is no file.
+    /// The state in a file; None if there is no file.
     ///
     /// # Errors
     /// `Damaged` if it is no state; those of reading.
-    pub fn epochs_of(path: &Path) -> Result<Option<usize>> {
+    pub fn read(path: &Path) -> Result<Option<Self>> {
         match look::exists(path)? {
-            true => Ok(Some(Self::of(&Checkpoint::open(path)?)?.epochs)),
+            true => Ok(Some(Self::of(&Checkpoint::open(path)?)?)),
             false => Ok(None),
         }
     }
@@ -70,9 +74,11 @@ impl State {
         let metadata = checkpoint.metadata();
         let number = |key: &str| metadata.get(key).and_then(|text| text.parse::<u64>().ok());
         let version = metadata.get(VERSION_KEY).map(String::as_str);
-        match (version, number(EPOCH_KEY), number(STEPS_KEY)) {
-            (Some(VERSION), Some(epochs), Some(steps)) => {
-                Ok(State { epochs: epochs as usize, steps })
+        let snapshots =
+            metadata.get(SNAPSHOTS_KEY).and_then(|text| serde_json::from_str(text).ok());
+        match (version, number(EPOCH_KEY), number(STEPS_KEY), snapshots) {
+            (Some(VERSION), Some(epochs), Some(steps), Some(snapshots)) => {
+                Ok(State { epochs: epochs as usize, steps, snapshots })
             }
             _ => Err(damaged(checkpoint.path(), "is no state of a run, or one of another version")),
         }
@@ -87,7 +93,11 @@ impl State {
             return Ok(None);
         }
         let checkpoint = Checkpoint::open(path)?;
-        checkpoint.verify(&|_| {})?;
+        let remedy = |error: Error| match error.kind() {
+            Kind::Damaged => error.remedy(ANEW),
+            _ => error,
+        };
+        checkpoint.verify(&|_| {}).map_err(remedy)?;
         let state = State::of(&checkpoint)?;
         let read = |name: &str, expected: usize| {
             let position = checkpoint.position(name).filter(|&position| {
@@ -109,8 +119,9 @@ impl State {
     }
 }
 
+/// The way out where a run cannot go on.
+pub(super) const ANEW: &str = "remove the folder of the run, and begin it anew";
+
 fn damaged(path: &Path, what: &str) -> Error {
-    Error::new(Kind::Damaged, what)
-        .at(path)
-        .remedy("remove the folder of the run, and begin it anew")
+    Error::new(Kind::Damaged, what).at(path).remedy(ANEW)
 }

@@ -18,6 +18,10 @@ use crate::bn_update::{self, Method};
 use crate::nn::input::Input;
 use crate::nn::{Model, Precision, Setup};
 
+/// The average, and the same with its statistics recomputed.
+pub(crate) const SWA: &str = "swa.safetensors";
+pub(crate) const SWA_BN: &str = "swa_bn.safetensors";
+
 /// The average of a run's snapshots.
 pub(crate) struct Average<'a> {
     pub folder: &'a Folder,
@@ -36,7 +40,7 @@ impl Average<'_> {
     /// # Errors
     /// Those of averaging, recomputing and evaluating.
     pub fn validated(&self, epochs: &[usize], input: &Input) -> Result<SwaScore> {
-        let plain = self.folder.file("swa.safetensors");
+        let plain = self.folder.file(SWA);
         let average = Job {
             checkpoints: epochs.iter().map(|&epoch| self.folder.snapshot(epoch)).collect(),
             outputs: vec![Output { path: plain.clone(), ..Output::default() }],
@@ -65,7 +69,7 @@ impl Average<'_> {
         model: &Model,
         input: &Input,
     ) -> Result<PathBuf> {
-        let path = self.folder.file("swa_bn.safetensors");
+        let path = self.folder.file(SWA_BN);
         let target =
             FileTarget { path: &path, format: Format::Safetensors, like: None, force: true };
         if model.batchnorms.is_empty() {

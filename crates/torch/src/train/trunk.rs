@@ -41,14 +41,15 @@ pub(crate) fn graft(
         .ok_or_else(|| Error::new(Kind::Damaged, "its record has no schedule").at(from))?;
     // An epoch at least is left, which writes the results.
     let common = schedule.in_common(&theirs, steps).min(schedule.epochs().saturating_sub(1));
-    let mut found: Option<(usize, std::path::PathBuf)> = None;
+    let mut found: Option<(State, std::path::PathBuf)> = None;
     for file in [TRUNK, STATE].map(|name| other.file(name)) {
-        let epochs = State::epochs_of(&file)?.filter(|&epochs| epochs <= common);
-        if let Some(epochs) = epochs.filter(|&n| found.as_ref().is_none_or(|(most, _)| n > *most)) {
-            found = Some((epochs, file));
+        let most = found.as_ref().map_or(0, |(state, _)| state.epochs);
+        let state = State::read(&file)?;
+        if let Some(state) = state.filter(|state| (most + 1..=common).contains(&state.epochs)) {
+            found = Some((state, file));
         }
     }
-    let Some((epochs, state)) = found else {
+    let Some((State { epochs, snapshots, .. }, state)) = found else {
         let what = format!(
             "has no state in the epochs that this run has in common with it, the first {common}"
         );
@@ -57,6 +58,7 @@ pub(crate) fn graft(
             setting!("trunk")
         )));
     };
+    other.check_snapshots(&snapshots)?;
     let initial = other.snapshot(0);
     if look::exists(&initial)? {
         copy(&initial, &folder.snapshot(0))?;
