@@ -15,10 +15,8 @@ use super::commit::{AtomicOutput, commit_all};
 use super::places::resolve_folder;
 use super::temporary::{is_live, place_folder, remove_flat_folder, sync_folder};
 use crate::checkpoint::{Checkpoint, TensorInfo, digest};
+use crate::store::names::UNFINISHED;
 use crate::{Error, Kind, Result, Shard, locks, look, setting};
-
-/// What follows the name of the folder until it is finished.
-const SUFFIX: &str = ".partial";
 
 /// The record's name. Files that come into place at the end have it before their own.
 const RECORD: &str = "swa.part";
@@ -74,14 +72,14 @@ pub(crate) struct Complete {
 /// The name of a folder until it is finished.
 pub(crate) fn partial_of(folder: &Path) -> PathBuf {
     let mut name = folder.file_name().unwrap_or_default().to_os_string();
-    name.push(SUFFIX);
+    name.push(UNFINISHED);
     folder.with_file_name(name)
 }
 
 /// The name of a folder when it is finished, whichever of its two names is given.
 pub(crate) fn finished_name(folder: &Path) -> Result<PathBuf> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    match name.strip_suffix(SUFFIX) {
+    match name.strip_suffix(UNFINISHED) {
         Some(own) if !own.is_empty() && look::is_file(&folder.join(RECORD))? => {
             Ok(folder.with_file_name(own))
         }

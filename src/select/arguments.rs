@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::parts;
+use super::{parts, several};
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
-use crate::store::names::{base_name, natural};
+use crate::store::names::{UNFINISHED, base_name, natural};
 use crate::store::{self, EntryKind};
 use crate::{Error, Kind, Result};
 
@@ -44,7 +44,7 @@ fn is_other_state(name: &str) -> bool {
 
 /// All checkpoints that the arguments name, in their order.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
+    let mut named = Vec::new();
     for argument in arguments {
         let pattern = argument.to_string_lossy();
         if store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
@@ -52,27 +52,29 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
             if found.is_empty() {
                 return Err(holds_none(argument));
             }
-            paths.extend(found);
+            named.push((argument.clone(), found));
         } else {
-            paths.extend(matches(&pattern)?);
+            named.extend(matches(&pattern)?);
         }
     }
+    several::refuse(&named)?;
+    let paths: Vec<PathBuf> = named.into_iter().flat_map(|(_, found)| found).collect();
     parts::refuse(&paths)?;
     Ok(paths)
 }
 
-/// The checkpoints that a pattern matches. Folders without any, as `runs/logs` for `runs/*`, are skipped.
-fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
-    let (mut paths, mut empty) = (Vec::new(), None);
+/// What a pattern matches, and the checkpoints of each. Folders without any, as `runs/logs` for `runs/*`, are skipped.
+fn matches(pattern: &str) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+    let (mut named, mut empty) = (Vec::new(), None);
     for path in store::of(Path::new(pattern)).matches(pattern)? {
         let checkpoints = checkpoints(&path)?;
-        if checkpoints.is_empty() {
-            empty.get_or_insert(path);
+        match checkpoints.is_empty() {
+            true => drop(empty.get_or_insert(path)),
+            false => named.push((path, checkpoints)),
         }
-        paths.extend(checkpoints);
     }
     match empty {
-        _ if !paths.is_empty() => Ok(paths),
+        _ if !named.is_empty() => Ok(named),
         Some(folder) => Err(holds_none(&folder)),
         None => {
             let remedy = match pattern.contains('[') {
@@ -139,7 +141,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     let (mut files, mut models) = (Vec::new(), Vec::new());
     for path in store::list(folder)? {
         let name = base_name(&path);
-        if name.starts_with('.') {
+        if name.starts_with('.') || name.ends_with(UNFINISHED) {
             continue;
         }
         // Were one that cannot be looked at passed over, there would be one less, in silence.
@@ -152,7 +154,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
             files.push(path);
         }
     }
-    refuse_pipeline(folder, &models)?;
+    several::refuse_pipeline(folder, &models)?;
     let pattern = |tail: &str| {
         let folder = glob::Pattern::escape(&folder.to_string_lossy());
         format!("'{}/{tail}'", folder.trim_end_matches('/'))
@@ -185,38 +187,6 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
     };
     let remedy = format!("name one of them as a pattern: {}", patterns.join(" or "));
     Err(Error::usage(what).at(folder).remedy(remedy))
-}
-
-/// A pipeline of several models (Diffusers) is no set of checkpoints, and an average of one of them is no pipeline.
-fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
-    const COMPONENTS: [&str; 11] = [
-        "controlnet",
-        "decoder",
-        "image_encoder",
-        "prior",
-        "safety_checker",
-        "text_encoder",
-        "text_encoder_2",
-        "text_encoder_3",
-        "transformer",
-        "unet",
-        "vae",
-    ];
-    let names: Vec<String> = models.iter().map(|path| base_name(path)).collect();
-    let has_component = names.iter().any(|name| COMPONENTS.contains(&name.as_str()));
-    let is_pipeline =
-        store::is_file(&folder.join("model_index.json"))? || names.len() > 1 && has_component;
-    if !is_pipeline || names.is_empty() {
-        return Ok(());
-    }
-    let (mut names, first) = (names, models[0].display());
-    names.sort();
-    Err(Error::usage(format!("is a pipeline of several models: `{}`", names.join("`, `")))
-        .at(folder)
-        .remedy(format!(
-            "average them one by one, such as `{first}` and the same of the other pipelines, into a copy of \
-             a pipeline"
-        )))
 }
 
 /// The ending of a file's name, if it is one of checkpoints.
@@ -295,6 +265,7 @@ mod tests {
             "checkpoint-500/model.safetensors.index.json",
             ".cache/model.safetensors",
             "logs/events",
+            "swa.partial/model.safetensors",
         ]);
         assert_eq!(runs.select(&[""]), ["checkpoint-500", "checkpoint-1000"]);
         // A link that leads nowhere stays, to be reported.

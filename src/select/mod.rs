@@ -10,6 +10,7 @@ mod metrics;
 mod name_parts;
 mod numbers;
 mod parts;
+mod several;
 mod so_far;
 
 use std::collections::{HashMap, HashSet};

@@ -3,6 +3,9 @@
 use std::cmp::Ordering;
 use std::path::Path;
 
+/// What follows the name of an output's folder until it is finished.
+pub const UNFINISHED: &str = ".partial";
+
 /// Numbers in names sort as numbers: `epoch_9` before `epoch_010`.
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
