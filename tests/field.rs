@@ -752,3 +752,32 @@ fn what_lies_beside_the_weights_does_not_matter() {
         run.avg(&[file.to_str().unwrap(), "-o", "x.safetensors"]).assert().success();
     }
 }
+
+/// A process's file of DeepSpeed in the place of another's, and one of another step.
+#[test]
+fn files_of_processes_belong_together() {
+    let run = Run::new();
+    let fixture = fixtures().join("formats/deepspeed-zero3-fp32");
+    let copy = |step: &str| {
+        let to = run.path("c");
+        drop(std::fs::remove_dir_all(&to));
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(fixture.join(step)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+        to
+    };
+    copy("global_step2");
+    run.avg(&["c", "-o", "out"]).assert().success();
+    let state = |rank: u32| format!("c/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt");
+    std::fs::copy(run.path(&state(0)), run.path(&state(1))).unwrap();
+    let words = ["zero_pp_rank_1_", "holds the same weights as `zero_pp_rank_0_", "is a copy"];
+    fails(&mut run.avg(&["c", "-o", "new"]), 3, &words);
+    copy("global_step2");
+    let model = "zero_pp_rank_1_mp_rank_00_model_states.pt";
+    let other = fixture.join("global_step1").join(model);
+    std::fs::copy(other, run.path("c").join(model)).unwrap();
+    let words = [model, "is of step 1, `zero_pp_rank_0_", "of step 2; copy the files of one step"];
+    fails(&mut run.avg(&["c", "-o", "new"]), 3, &words);
+}
