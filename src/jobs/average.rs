@@ -1,6 +1,6 @@
 //! Checkpoints of one model become one, or several at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::accumulate::not_finite;
@@ -8,7 +8,7 @@ use super::outputs::{Output, Planned};
 use super::{inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
-use crate::output::Format;
+use crate::output::{Format, model_folders};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
 use crate::select::{Chosen, Criteria, Selection};
 use crate::{Error, Progress, Result, Unit, setting};
@@ -196,7 +196,10 @@ pub(super) fn plan<'a>(
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
     let outputs = plan.outputs().iter().zip(&planned.targets);
     outputs.for_each(|(output, target)| left::say(progress, output.rest(), target));
-    planned.targets.iter().for_each(|target| note_like(progress, target));
+    for (output, target) in plan.outputs().iter().zip(&planned.targets) {
+        note_like(progress, target);
+        note_folders(progress, output, target)?;
+    }
     Ok((plan, planned))
 }
 
@@ -278,12 +281,24 @@ fn note_like(progress: &dyn Progress, target: &Target) {
         progress
             .note(&format!("note: the output is a copy of `{folder}`, which holds the weights"));
     }
-    if let Some(first) = model.folders().first() {
-        let n = model.folders().len();
-        progress.note(&format!(
-            "note: {n} folder(s) in `{folder}`, such as `{first}`, are not copied: files are"
-        ));
+    note_not_copied(progress, model.folder(), model.folders());
+}
+
+/// Says which folders of a model are not in the folder that is written.
+fn note_folders(progress: &dyn Progress, output: &OutputPlan, target: &Target) -> Result<()> {
+    let last = output.inputs().last().filter(|input| input.is_folder());
+    if let (Target::Folder { .. }, Some(last)) = (target, last) {
+        note_not_copied(progress, last.path(), &model_folders(last.path())?);
     }
+    Ok(())
+}
+
+fn note_not_copied(progress: &dyn Progress, folder: &Path, folders: &[String]) {
+    let Some(first) = folders.first() else { return };
+    let (n, folder) = (folders.len(), folder.display());
+    progress.note(&format!(
+        "note: {n} folder(s) in `{folder}`, such as `{first}`, are not copied: files are"
+    ));
 }
 
 /// An earlier output that lies among the checkpoints is easily averaged by mistake.

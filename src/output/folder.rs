@@ -13,7 +13,7 @@ use super::temporary::{
     self, Temporary, exchange, place_folder, remove_flat_folder, reserve, sync_folder,
 };
 use crate::formats::shards::model;
-use crate::store::names::base_name;
+use crate::store::names::{base_name, natural};
 use crate::{Error, Result, look};
 
 /// A folder that has its name only when it is complete; dropped before that it leaves nothing behind.
@@ -160,6 +160,25 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Names of the folders in a model's folder that hold files of the kinds above, such as `1_Pooling`. What is hidden, and
+/// snapshots and other models, have none of the model.
+pub(crate) fn model_folders(folder: &Path) -> Result<Vec<String>> {
+    let mut found = vec![];
+    for name in look::names(folder).map_err(|e| Error::io(folder, "list", e))? {
+        let Ok(name) = name.into_string() else { continue };
+        let path = folder.join(&name);
+        if !name.starts_with('.')
+            && look::is_folder(&path)?
+            && model(&path)?.is_none()
+            && !model_files(&path)?.is_empty()
+        {
+            found.push(name);
+        }
+    }
+    found.sort_by(|a, b| natural(a, b));
+    Ok(found)
 }
 
 #[cfg(test)]
