@@ -51,6 +51,9 @@ fn weights_are_divided_by_their_sum() {
     let mut command = swa_avg();
     command.current_dir(&dir).args(both).args(["-o", "out", "--weights", "1,-1"]);
     fails(&mut command, 2, &["the weights add up to 0"]);
+    let mut command = swa_avg();
+    command.current_dir(&dir).args(both).args(["-o", "out", "--weights", "1e308,1e308"]);
+    fails(&mut command, 2, &["more than a number can hold", "only their ratios count"]);
 }
 
 #[test]
@@ -70,6 +73,11 @@ fn weights_come_from_a_file_by_line_or_by_name() {
     assert_eq!(value(), 12.5);
     fails(&mut run("ckpt_20.safetensors 1\n"), 3, &["no weight for `ckpt_10.safetensors`"]);
     fails(&mut run("1\nx\n"), 3, &["`x` is not a number"]);
+    // All in one line, as they are given without a file.
+    for line in ["1,3\n", "1 3", "1, 3"] {
+        run(line).assert().success();
+        assert_eq!(value(), 17.5, "{line:?}");
+    }
 }
 
 #[test]

@@ -47,8 +47,13 @@ impl Coefficients {
         let sum = Sum::of(weights.iter().map(|&w| (1.0, w)));
         let (divisor, divisor_is_exact) = sum.to_f64();
         if sum.is_zero() || !divisor.is_finite() {
-            return Err(Error::usage(format!("the weights add up to {divisor}"))
-                .remedy("they are divided by their sum, which must be finite and not zero"));
+            let (what, remedy) = match sum.is_zero() {
+                true => ("0", "they are divided by their sum, which cannot be 0"),
+                false => {
+                    ("more than a number can hold", "give smaller ones: only their ratios count")
+                }
+            };
+            return Err(Error::usage(format!("the weights add up to {what}")).remedy(remedy));
         }
         let lowest_bit = |w: &f64| {
             let (_, significand, exponent) = super::exact::parts(*w);

@@ -26,6 +26,18 @@ pub(super) fn read(
                 .remedy("write one number a line, or a file name and a number")
         })
     };
+    if let [line] = lines[..] {
+        // All in one line, unless that is a name and its number.
+        let words: Vec<&str> = line
+            .split(|c: char| c == ',' || c.is_whitespace())
+            .filter(|word| !word.is_empty())
+            .collect();
+        let is_number = |word: &&str| word.parse::<f64>().is_ok();
+        let is_named = paths.iter().any(|path| base_name(path) == words[0]);
+        if words.len() > most && words.iter().all(is_number) && !is_named {
+            return words.into_iter().map(|word| Ok(vec![number(word)?])).collect();
+        }
+    }
     if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
         return lines.iter().map(|line| Ok(vec![number(line)?])).collect();
     }
