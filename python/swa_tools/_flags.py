@@ -83,7 +83,10 @@ def word(value: Any) -> str:
     if hasattr(value, "__index__"):
         return str(value.__index__())
     if hasattr(value, "__float__"):
-        return repr(float(value))
+        number = float(value)
+        # NumPy's arithmetic gives 2.0 where a count is meant.
+        is_whole = number.is_integer() and abs(number) < 2**53
+        return str(int(number)) if is_whole else repr(number)
     raise TypeError(f"{value!r} is neither a path nor a number")
 
 

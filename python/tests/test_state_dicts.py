@@ -110,6 +110,25 @@ def test_what_was_just_written_stays(here: Path, torch: Any) -> None:
         assert one.files() == [path]
 
 
+def test_files_of_another_run_are_not_averaged(here: Path, torch: Any) -> None:
+    def run(epochs: int, **options: Any) -> swa_tools.Snapshots:
+        snapshots = swa_tools.Snapshots("run", **options)
+        for epoch in range(1, epochs + 1):
+            if snapshots.due(epoch, epochs):
+                snapshots.save({"w": torch.ones(1) * epoch}, epoch)
+        return snapshots
+
+    run(8, start=0.5).average("swa.pth")
+    # A shorter one in the same folder, and one that starts later.
+    with pytest.raises(swa_tools.UsageError, match="epoch_0007.pth` is of another run: this one ended with epoch 6"):
+        run(6, start=0.5).average("swa.pth", force=True)
+    with pytest.raises(swa_tools.UsageError, match="epoch_0004.pth` is of another run, or .* does not count"):
+        run(8, start=0.75).average("swa.pth", force=True)
+    # One that goes on where it was, and one that only averages what is there.
+    assert (mean := run(8, start=4).average("swa.pth", force=True)) and len(mean.inputs) == 5
+    assert swa_tools.Snapshots("run").average("swa.pth", force=True)
+
+
 def test_due_counts_cycles() -> None:
     def due(epochs: int, **options: Any) -> list[int]:
         snapshots = swa_tools.Snapshots("x", **options)
