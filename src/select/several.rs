@@ -1,44 +1,58 @@
 //! Folders with several models, which are no snapshots of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::store::{self, names::base_name};
 use crate::{Error, Result};
 
-/// Fails if two folders hold several models each under the same names, and these have no numbers: the adapters `de` and `en`
-/// of two steps are not four snapshots of one model.
+/// Fails if two folders hold the same several models, by their names: the adapters `de` and `en` of two steps are not four
+/// snapshots of one model.
 pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
-    let mut seen: HashMap<Vec<String>, &Path> = HashMap::new();
+    let mut seen: Vec<(&Path, BTreeSet<String>)> = vec![];
     for (argument, found) in named {
         // Those that were named by their folder alone.
         let Some(folder) = found.first().and_then(|path| path.parent()) else { continue };
         if folder != argument || found.len() < 2 || !store::is_folder(&found[0])? {
             continue;
         }
-        let mut names: Vec<String> = found.iter().map(|path| base_name(path)).collect();
-        if names.iter().any(|name| name.contains(|c: char| c.is_ascii_digit())) {
-            continue;
-        }
-        names.sort();
-        let all = names.join("` and `");
-        let one = names[0].clone();
-        if let Some(other) = seen.insert(names, folder)
-            && other != folder
-        {
+        let own = names_of_models(found);
+        for (other, its) in &seen {
+            let common: Vec<&String> = own.intersection(its).collect();
+            let [one, _, ..] = common[..] else { continue };
+            if other == &folder {
+                continue;
+            }
             let what = format!(
-                "holds `{all}`, and so does `{}`: are these snapshots of one model, or several models?",
+                "holds `{}`, and so does `{}`: are these snapshots of one model, or several models?",
+                common.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("` and `"),
                 other.display()
             );
-            let (own, other) = (folder.join(&one), other.join(&one));
+            let (own, other) = (folder.join(one), other.join(one));
             return Err(Error::usage(what).at(folder).remedy(format!(
                 "name those of one model, such as `{}` and `{}`; for the mean of all name each",
                 other.display(),
                 own.display()
             )));
         }
+        seen.push((folder, own));
     }
     Ok(())
+}
+
+/// The names of some folders that tell models, not steps: no other differs from them in nothing but its numbers.
+fn names_of_models(folders: &[PathBuf]) -> BTreeSet<String> {
+    const STEPS: [&str; 4] = ["best", "final", "last", "latest"];
+    let names: Vec<String> = folders.iter().map(|path| base_name(path)).collect();
+    let plain = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let mut like: HashMap<String, usize> = HashMap::new();
+    names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
+    let tells = |name: &String| {
+        let rest = plain(name);
+        let is_number = !rest.contains(char::is_alphabetic);
+        like[&rest] == 1 && !is_number && !STEPS.contains(&rest.as_str())
+    };
+    names.into_iter().filter(tells).collect()
 }
 
 /// A pipeline of several models (Diffusers) is no set of checkpoints, and an average of one of them is no pipeline.
@@ -91,6 +105,16 @@ mod tests {
         assert_eq!(runs.select(&["c-*/en"]), ["c-1/en", "c-2/en"]);
         assert_eq!(runs.select(&["c-*/*"]).len(), 4);
         assert_eq!(runs.select(&["c-1"]), ["c-1/de", "c-1/en"]);
+        // Of some models more steps are there; numbers are parts of names.
+        let all = ["a/t5_de", "a/t5_en", "b/t5_de", "b/t5_en", "b/t5_fr"];
+        let all = all.map(|model| format!("{model}/{file}"));
+        let runs = Runs::new(&all.each_ref().map(String::as_str));
+        assert!(runs.fails(&["a", "b"]).contains("holds `t5_de` and `t5_en`, and so does"));
+        // The best and the last of two runs.
+        let all = ["a/s-1", "a/s-2", "a/best", "a/last", "b/s-1", "b/s-2", "b/best", "b/last"];
+        let all = all.map(|model| format!("{model}/{file}"));
+        let runs = Runs::new(&all.each_ref().map(String::as_str));
+        assert_eq!(runs.select(&["a", "b"]).len(), 8);
         // Snapshots of two runs have numbers.
         let all = ["a/s-1", "a/s-2", "b/s-1", "b/s-2"].map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));
