@@ -78,6 +78,8 @@ fn weights_come_from_a_file_by_line_or_by_name() {
         run(line).assert().success();
         assert_eq!(value(), 17.5, "{line:?}");
     }
+    fails(&mut run(",\n"), 3, &["`,` is not a number"]);
+    fails(&mut run("1 2 3\n"), 3, &["no weight for `ckpt_10.safetensors`"]);
 }
 
 #[test]
@@ -92,6 +94,16 @@ fn keys_that_differ_are_left_out_or_filled_on_request() {
         command
     };
     fails(&mut run(&[]), 3, &["tensor `b`: missing", "tensor `c`: not in the first", "--keys"]);
+    // Shards without an index are no checkpoints with other keys.
+    for (file, shard) in
+        [("1", "m-00001-of-00002.safetensors"), ("2", "m-00002-of-00002.safetensors")]
+    {
+        std::fs::copy(dir.path().join(file), dir.path().join(shard)).unwrap();
+    }
+    let mut shards = swa_avg();
+    shards.current_dir(&dir).args(["m-*", "-o", "out"]);
+    let text = fails(&mut shards, 3, &["if they are shards of one model, write their index"]);
+    assert!(!text.contains("--keys"), "{text}");
     let both = run(&["--keys", "intersection"]).output().unwrap();
     let text = String::from_utf8(both.stderr).unwrap();
     assert!(text.contains("2 tensor(s) left out") && text.contains("\n  b\n  c"), "{text}");

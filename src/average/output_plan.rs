@@ -7,6 +7,7 @@ use super::options::{Keys, Options, Rule, rule};
 use super::quantised;
 use super::{Coefficients, Column, provenance};
 use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo};
+use crate::formats::shards::is_shard;
 use crate::select::base_name;
 use crate::{Error, Kind, Result, TRANSFORM_KEY, setting};
 
@@ -62,7 +63,11 @@ impl<'a> OutputPlan<'a> {
         if !report.is_empty() {
             let count = report.len();
             let what = format!("{count} difference(s) between this checkpoint and others");
+            let are_shards = inputs.iter().all(|input| is_shard(&base_name(input.path())));
             let remedy = match strict && problems.is_empty() {
+                true if are_shards => {
+                    "if they are shards of one model, write their index beside them (model.safetensors.index.json) and name the folder"
+                }
                 true => concat!(
                     "average checkpoints of one model, or choose ",
                     setting!("keys", "intersection"),

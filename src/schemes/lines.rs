@@ -26,17 +26,10 @@ pub(super) fn read(
                 .remedy("write one number a line, or a file name and a number")
         })
     };
-    if let [line] = lines[..] {
-        // All in one line, unless that is a name and its number.
-        let words: Vec<&str> = line
-            .split(|c: char| c == ',' || c.is_whitespace())
-            .filter(|word| !word.is_empty())
-            .collect();
-        let is_number = |word: &&str| word.parse::<f64>().is_ok();
-        let is_named = paths.iter().any(|path| base_name(path) == words[0]);
-        if words.len() > most && words.iter().all(is_number) && !is_named {
-            return words.into_iter().map(|word| Ok(vec![number(word)?])).collect();
-        }
+    if let [line] = lines[..]
+        && let Some(all) = in_a_line(line, paths)
+    {
+        return Ok(all.into_iter().map(|number| vec![number]).collect());
     }
     if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
         return lines.iter().map(|line| Ok(vec![number(line)?])).collect();
@@ -61,6 +54,15 @@ pub(super) fn read(
         Some(name) => Err(Error::input(format!("`{name}` is not one of the checkpoints")).at(file)),
         None => Ok(all),
     }
+}
+
+/// The numbers of all checkpoints in one line, with commas or spaces between them; None if it may be a name and its numbers.
+fn in_a_line(line: &str, paths: &[PathBuf]) -> Option<Vec<f64>> {
+    let words = line.split(|c: char| c == ',' || c.is_whitespace()).filter(|word| !word.is_empty());
+    let numbers: Vec<f64> = words.map(str::parse).collect::<std::result::Result<_, _>>().ok()?;
+    let is_name = |path: &PathBuf| base_name(path).parse::<f64>().is_ok();
+    let may_be_named = !line.contains(',') && paths.iter().any(is_name);
+    (numbers.len() > 1 && numbers.len() == paths.len() && !may_be_named).then_some(numbers)
 }
 
 /// A name, which may hold spaces, and the numbers after it: one, or up to so many where what is left is a name that
