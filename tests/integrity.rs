@@ -115,12 +115,18 @@ fn folders_average_to_a_folder_with_the_same_shards() {
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join(file), "{}").unwrap();
     }
+    // A second model of Accelerate's; the index is the first one's.
+    save(&dir.path().join("checkpoint-10/model_1.safetensors"), &[f32s("a", &[1.0])]);
     let mut command = swa_avg();
     let said = command.current_dir(&dir).args(["checkpoint-*", "-o", "swa"]).output().unwrap();
     let said = String::from_utf8(said.stderr).unwrap();
     let expected =
         "note: 1 folder(s) in `checkpoint-10`, such as `1_Pooling`, are not copied: files are";
     assert!(said.contains(expected), "{said}");
+    let expected =
+        "note: `checkpoint-10` holds `model_1.safetensors` as well, which is not averaged";
+    assert!(said.contains(expected), "{said}");
+    std::fs::remove_file(dir.path().join("checkpoint-10/model_1.safetensors")).unwrap();
     let out = dir.path().join("swa");
     assert_eq!(
         listing(&out),

@@ -120,6 +120,30 @@ pub(crate) fn model(folder: &Path) -> Result<Option<Model>> {
     by_form(folder)
 }
 
+/// Names of files in the folder of a model that look like further models, such as `model_1.safetensors`, which Accelerate
+/// writes of a second one. The same weights in PyTorch's format, and shards, are none.
+///
+/// # Errors
+/// `Io` where the folder cannot be read.
+pub(crate) fn further_models(folder: &Path) -> Result<Vec<String>> {
+    let Some(own) = model(folder)?.map(|model| base_name(&model.path)) else { return Ok(vec![]) };
+    let is_numbered = |stem: &str| {
+        let number = stem.strip_prefix("pytorch_model_");
+        number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let mut names: Vec<String> = store::list(folder)?.iter().map(|path| base_name(path)).collect();
+    names.retain(|name| {
+        let is_model = match name.rsplit_once('.') {
+            Some((_, "safetensors")) => !is_shard(name),
+            Some((stem, "bin")) => is_numbered(stem),
+            _ => false,
+        };
+        is_model && *name != own && !name.starts_with('.')
+    });
+    names.sort();
+    Ok(names)
+}
+
 /// The same where nothing has a usual name.
 fn by_form(folder: &Path) -> Result<Option<Model>> {
     let (mut indices, mut others, mut weights, mut configured) = (vec![], vec![], vec![], false);

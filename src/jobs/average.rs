@@ -8,6 +8,7 @@ use super::outputs::{Output, Planned};
 use super::{inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
+use crate::formats::shards::further_models;
 use crate::output::{Format, model_folders};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
 use crate::select::{Chosen, Criteria, Selection};
@@ -198,7 +199,7 @@ pub(super) fn plan<'a>(
     outputs.for_each(|(output, target)| left::say(progress, output.rest(), target));
     for (output, target) in plan.outputs().iter().zip(&planned.targets) {
         note_like(progress, target);
-        note_folders(progress, output, target)?;
+        note_beside(progress, output, target);
     }
     Ok((plan, planned))
 }
@@ -284,13 +285,20 @@ fn note_like(progress: &dyn Progress, target: &Target) {
     note_not_copied(progress, model.folder(), model.folders());
 }
 
-/// Says which folders of a model are not in the folder that is written.
-fn note_folders(progress: &dyn Progress, output: &OutputPlan, target: &Target) -> Result<()> {
+/// Says what of a model's folder is not in the output.
+fn note_beside(progress: &dyn Progress, output: &OutputPlan, target: &Target) {
     let last = output.inputs().last().filter(|input| input.is_folder());
-    if let (Target::Folder { .. }, Some(last)) = (target, last) {
-        note_not_copied(progress, last.path(), &model_folders(last.path())?);
+    let Some(last) = last.map(|input| input.path()) else { return };
+    if let Target::Folder { .. } = target {
+        note_not_copied(progress, last, &model_folders(last));
     }
-    Ok(())
+    // Nothing fails for the sake of a note.
+    if let Some(first) = further_models(last).unwrap_or_default().first() {
+        progress.note(&format!(
+            "note: `{}` holds `{first}` as well, which is not averaged: name these files for the mean of them",
+            last.display()
+        ));
+    }
 }
 
 fn note_not_copied(progress: &dyn Progress, folder: &Path, folders: &[String]) {

@@ -162,23 +162,21 @@ pub(crate) fn model_files(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Names of the folders in a model's folder that hold files of the kinds above, such as `1_Pooling`. What is hidden, and
-/// snapshots and other models, have none of the model.
-pub(crate) fn model_folders(folder: &Path) -> Result<Vec<String>> {
-    let mut found = vec![];
-    for name in look::names(folder).map_err(|e| Error::io(folder, "list", e))? {
-        let Ok(name) = name.into_string() else { continue };
-        let path = folder.join(&name);
-        if !name.starts_with('.')
-            && look::is_folder(&path)?
-            && model(&path)?.is_none()
-            && !model_files(&path)?.is_empty()
-        {
-            found.push(name);
-        }
-    }
+/// Names of the folders in a model's folder that hold files of the kinds above, such as `1_Pooling`. What is hidden, other models and
+/// what cannot be looked at, is passed over.
+pub(crate) fn model_folders(folder: &Path) -> Vec<String> {
+    let is_one = |name: &String| {
+        let path = folder.join(name);
+        !name.starts_with('.')
+            && look::is_folder(&path).unwrap_or(false)
+            && model(&path).is_ok_and(|model| model.is_none())
+            && model_files(&path).is_ok_and(|files| !files.is_empty())
+    };
+    let names = look::names(folder).unwrap_or_default().into_iter();
+    let mut found: Vec<String> =
+        names.filter_map(|name| name.into_string().ok()).filter(is_one).collect();
     found.sort_by(|a, b| natural(a, b));
-    Ok(found)
+    found
 }
 
 #[cfg(test)]
