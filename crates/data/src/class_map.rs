@@ -123,6 +123,13 @@ struct Mapped {
     map: ClassMap,
 }
 
+impl Mapped {
+    /// Whether each image is a file: then those that are left out have no part in the data.
+    fn has_own_files(&self) -> bool {
+        self.dataset.files() == self.dataset.len()
+    }
+}
+
 impl Dataset for Mapped {
     fn len(&self) -> usize {
         self.images.len()
@@ -151,11 +158,17 @@ impl Dataset for Mapped {
     }
 
     fn files(&self) -> usize {
-        self.dataset.files()
+        match self.has_own_files() {
+            true => self.images.len(),
+            false => self.dataset.files(),
+        }
     }
 
     fn file(&self, place: usize) -> PathBuf {
-        self.dataset.file(place)
+        match self.has_own_files() {
+            true => self.dataset.file(self.images[place]),
+            false => self.dataset.file(place),
+        }
     }
 
     fn describe(&self) -> String {

@@ -34,17 +34,24 @@ pub fn of_names(dataset: &dyn Dataset) -> String {
     hex(hasher.finish_128())
 }
 
-/// A digest of the files that hold the images, the same for copies of them: XXH3-128 of a digest of each file. Of more than
-/// 65,536 files so many count, evenly spread. Of each count its size and 256 MiB, shared between them, of its bytes: all, or
-/// blocks of 64 KiB that are evenly spread. So any change of a dataset of equal files is told up to 256 MiB, and of a larger
-/// one what changes sizes, or much of it.
+/// A digest of the files that hold the images, the same for copies of them: XXH3-128 of a digest of each file, 0 for one that
+/// is not there. Of more than 65,536 files so many count, evenly spread. Of each of these its size counts, and its bytes: all if
+/// the files have up to 256 MiB together, else an equal share of 256 MiB for each, in blocks of 64 KiB that are evenly spread.
 ///
 /// # Errors
 /// `Io` where a file cannot be read. One that is not there counts as that: it is an error when its image is asked for.
 pub fn of_files(dataset: &dyn Dataset) -> Result<String> {
     let files: Vec<usize> = spread(dataset.files(), FILES).collect();
-    let most = BYTES / files.len().max(1) as u64;
-    let digests = files.par_iter().map(|&file| of_file(&dataset.file(file), most));
+    let sizes = files.par_iter().map(|&file| size(&dataset.file(file)));
+    let sizes: Vec<Option<u64>> = sizes.collect::<Result<_>>()?;
+    let most = match sizes.iter().flatten().fold(0u64, |sum, size| sum.saturating_add(*size)) {
+        ..=BYTES => BYTES,
+        _ => BYTES / files.len() as u64,
+    };
+    let digests = files.par_iter().zip(&sizes).map(|(&file, size)| match *size {
+        Some(size) => of_file(&dataset.file(file), size, most),
+        None => Ok(0),
+    });
     let mut hasher = XxHash3_128::new();
     for digest in digests.collect::<Result<Vec<u128>>>()? {
         hasher.write(&digest.to_le_bytes());
@@ -52,9 +59,8 @@ pub fn of_files(dataset: &dyn Dataset) -> Result<String> {
     Ok(hex(hasher.finish_128()))
 }
 
-/// Of a file's size and of at most so many of its bytes; 0 where there is none.
-fn of_file(path: &Path, most: u64) -> Result<u128> {
-    let Some(size) = size(path)? else { return Ok(0) };
+/// Of a file's size and of at most so many of its bytes; 0 where it may not be read.
+fn of_file(path: &Path, size: u64, most: u64) -> Result<u128> {
     let mut hasher = XxHash3_128::new();
     hasher.write(&size.to_le_bytes());
     let file = match File::open(path) {

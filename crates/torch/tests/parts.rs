@@ -404,7 +404,12 @@ fn a_pass_that_failed_goes_on_when_the_cause_is_gone() {
     grey(&last, false);
     fails(run("out.safetensors").args(["--resume", "state"]), 3, &["class9/0.jpg"]);
     assert_eq!(listing(scene.0.path()), ["data", "plain.safetensors", "state"]);
+    // Mended, but for another one that is bad as well: what was done stays.
     grey(&last, true);
+    let other = data.join("class9/1.jpg");
+    grey(&other, false);
+    fails(run("out.safetensors").args(["--resume", "state"]), 3, &["class9/1.jpg"]);
+    grey(&other, true);
     let mut tool = run("out.safetensors");
     let output = tool.args(["--resume", "state"]).output().unwrap();
     assert!(String::from_utf8(output.stderr).unwrap().contains("going on after 4 of 5 batches"));

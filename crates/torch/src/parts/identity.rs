@@ -40,13 +40,6 @@ impl Identity {
         Self::parse(Value::Object(fields).to_string()).expect("it was printed a moment ago")
     }
 
-    /// The same with another value of a field.
-    pub(super) fn with(&self, key: &str, value: &Value) -> Self {
-        let mut fields = self.fields.clone();
-        fields.insert(key.into(), value.clone());
-        Self::new(fields)
-    }
-
     /// None if the text is not that of a JSON object.
     pub(super) fn parse(text: String) -> Option<Self> {
         let fields = serde_json::from_str(&text).ok()?;

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::file;
-use super::identity::differs_in_files_alone;
 use super::part::{BatchSummary, Content, Part, Progress, differences};
 use swa_base::text::marked;
 use swa_base::{Error, Kind, Result, look, setting};
@@ -245,13 +244,8 @@ impl<C: Content> Kept<C> {
 fn resume<C: Content>(part: &mut Part<C>, path: &Path) -> Result<()> {
     let state = file::open(path)?;
     let of_state = (&state.identity, &state.progress);
-    if state.progress.broken
-        && differs_in_files_alone(state.identity.get("data"), part.identity.get("data"))
-    {
-        // An image was mended. None of those that the pass has had was bad.
-        part.identity = part.identity.with("data", state.identity.get("data"));
-    }
-    let mut differences = differences(of_state, (&part.identity, &part.progress));
+    let mut differences =
+        differences(of_state, (&part.identity, &part.progress), state.progress.broken);
     let (found, expected) = (state.progress.shard, part.progress.shard);
     if found != expected {
         differences.push(format!("it is part {found}, not {expected}"));
@@ -264,7 +258,7 @@ fn resume<C: Content>(part: &mut Part<C>, path: &Path) -> Result<()> {
     }
     part.content.merge(&state.checkpoint)?;
     let allow_bad = part.progress.allow_bad;
-    part.progress = Progress { allow_bad, broken: false, ..state.progress };
+    part.progress = Progress { allow_bad, ..state.progress };
     Ok(())
 }
 

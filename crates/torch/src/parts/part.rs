@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::identity::{Identity, PROGRAMS_KEY};
+use super::identity::{Identity, PROGRAMS_KEY, differs_in_files_alone};
 use super::shard;
 use swa_base::{Result, Shard};
 use swa_data::Batch;
@@ -62,7 +62,7 @@ pub(crate) struct Progress {
     pub size: Option<[usize; 3]>,
     /// The images that were left out, each with its batch.
     pub skipped: Vec<(usize, String)>,
-    /// Whether the pass ended because an image could not be had. It may be mended before the pass goes on.
+    /// Whether the pass once ended because an image could not be had. It may be mended before the pass goes on.
     #[serde(default)]
     pub broken: bool,
     /// How many may be left out.
@@ -100,10 +100,12 @@ impl<C> Part<C> {
     }
 }
 
-/// How a part differs from what was expected: "`seed` is 1, not 0".
+/// How a part differs from what was expected: "`seed` is 1, not 0". `mended`: an image ended the pass, or a part of it, so the
+/// files of the data may be others.
 pub(super) fn differences(
     found: (&Identity, &Progress),
     expected: (&Identity, &Progress),
+    mended: bool,
 ) -> Vec<String> {
     let mut list = found.0.differences(expected.0);
     if found.0.get(PROGRAMS_KEY) != expected.0.get(PROGRAMS_KEY) {
@@ -119,6 +121,9 @@ pub(super) fn differences(
     };
     let (a, b) = (found.1.models.join(", "), expected.1.models.join(", "));
     other("models", &a, &b, "weights");
-    other("data", &found.1.data, &expected.1.data, "names, labels or images");
+    let data = (found.0.get("data"), expected.0.get("data"));
+    if !(mended && differs_in_files_alone(data.0, data.1)) {
+        other("data", &found.1.data, &expected.1.data, "names, labels or images");
+    }
     list
 }

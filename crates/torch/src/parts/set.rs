@@ -28,7 +28,8 @@ impl Set {
         let Some((first, others)) = parts.split_first() else {
             return Err(Error::usage("no parts were given"));
         };
-        others.iter().try_for_each(|part| check_same_pass(part, first))?;
+        let mended = parts.iter().any(|part| part.progress.broken);
+        others.iter().try_for_each(|part| check_same_pass(part, first, mended))?;
         parts.sort_by_key(|part| part.progress.shard.index);
         check_complete(&parts)?;
         let (first, others) = parts.split_first().expect("one at least");
@@ -142,9 +143,9 @@ fn name(part: &Opened) -> String {
     part.checkpoint.path().display().to_string()
 }
 
-fn check_same_pass(part: &Opened, first: &Opened) -> Result<()> {
+fn check_same_pass(part: &Opened, first: &Opened, mended: bool) -> Result<()> {
     let expected = (&first.identity, &first.progress);
-    let mut differences = differences((&part.identity, &part.progress), expected);
+    let mut differences = differences((&part.identity, &part.progress), expected, mended);
     let (a, b) = (part.progress.shard, first.progress.shard);
     if a.of != b.of {
         differences.push(format!("it is part {a}, not one of {}", b.of));
