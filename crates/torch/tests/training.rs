@@ -283,6 +283,8 @@ fn what_a_run_left_is_checked_before_it_goes_on() {
     let (fourth, fifth) =
         (scene.path("run/ckpt_0004.safetensors"), scene.path("run/ckpt_0005.safetensors"));
     let own = fs::read(&fifth).unwrap();
+    // Something is left to average.
+    fs::remove_file(scene.path("run/results/swa_bn.safetensors")).unwrap();
     fs::copy(&fourth, &fifth).unwrap();
     let words = ["ckpt_0005.safetensors", "has other weights than the run wrote", "bring it back"];
     fails(&mut scene.swa("run"), 3, &words);
@@ -299,6 +301,8 @@ fn what_a_run_left_is_checked_before_it_goes_on() {
     fs::remove_file(&fifth).unwrap();
     fails(&mut scene.swa("run"), 3, &["ckpt_0005.safetensors", "is missing: the run wrote it"]);
     fs::write(&fifth, own).unwrap();
+    scene.swa("run").assert().success();
+    same(scene.files("run"), &expected);
 
     // Those of another run, in a new folder and in this one.
     let other = scene.path("run/ckpt_0009.safetensors");
@@ -311,6 +315,12 @@ fn what_a_run_left_is_checked_before_it_goes_on() {
     fs::remove_file(scene.path("new/ckpt_0001.safetensors")).unwrap();
     scene.swa("new").assert().success();
     same(scene.files("new"), &expected);
+
+    // The one behind the last is no snapshot that was being written.
+    let next = scene.path("run/ckpt_0007.safetensors");
+    fs::copy(&fifth, &next).unwrap();
+    fails(&mut scene.swa("run"), 3, &["ckpt_0007.safetensors", "is no snapshot of this run"]);
+    fs::remove_file(&next).unwrap();
 
     // A finished run has its results again, and keeps no half of a file.
     for name in ["swa_bn.safetensors", "last.safetensors"] {

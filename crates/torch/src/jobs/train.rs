@@ -146,8 +146,9 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         settings(options, fields)
     };
     let folder = Folder::open(&options.run, &settings, options.resume)?;
-    if folder.is_new {
-        folder.check_no_others(&State::default())?;
+    // What a graft that was interrupted left is written again.
+    if folder.is_new && options.trunk.is_none() {
+        folder.check_no_others(&State::default(), None)?;
     }
     let batch_size = images.batch_size.unwrap_or(128);
     if let Some(trunk) = options.trunk.as_ref().filter(|_| folder.is_new) {
@@ -215,14 +216,22 @@ fn run(
         false => State::restore(trainer, &state_file)?,
     };
     let mut state = kept.unwrap_or_default();
-    folder.check_snapshots(&state.snapshots)?;
-    folder.check_no_others(&state)?;
+    let (schedule, seed) = (&options.schedule, options.session.images.seed);
+    let epochs = schedule.epochs();
+    let results = [folder.file(train::SWA), folder.file(train::SWA_BN)];
+    let there = results.iter().map(|file| look::exists(file)).collect::<Result<Vec<_>>>()?;
+    let lacks_average = !state.snapshots.is_empty() && there.contains(&false);
+    let is_finished = state.epochs == epochs && !lacks_average;
+    // A graft has checked them; where everything is there, nothing is averaged any more.
+    if !folder.is_new && !is_finished {
+        folder.check_snapshots(&state.snapshots)?;
+    }
+    let is_next = !folder.is_new && state.epochs < epochs && schedule.collects(state.epochs);
+    folder.check_no_others(&state, is_next.then_some(state.epochs + 1))?;
     let mut lines = folder.truncate_log(state.epochs)?;
     if state.epochs > 0 {
         progress.note(&format!("resumed after epoch {}", state.epochs));
     }
-    let (schedule, seed) = (&options.schedule, options.session.images.seed);
-    let epochs = schedule.epochs();
     let (done, all) = (state.epochs * data.images(), epochs * data.images());
     progress.begin("training", all as u64, done as u64, Unit::Images);
     let (started, first) = (Instant::now(), state.epochs);
@@ -273,10 +282,7 @@ fn run(
     if !look::exists(&folder.file(LAST))? {
         write(trainer, &state, &folder.file(LAST))?;
     }
-    let results = [folder.file(train::SWA), folder.file(train::SWA_BN)];
-    let is_there = |file: &PathBuf| look::exists(file);
-    let there: Vec<bool> = results.iter().map(is_there).collect::<Result<_>>()?;
-    if !state.snapshots.is_empty() && there.contains(&false) {
+    if first == epochs && lacks_average {
         averaged_now(folder, data, seed, trainer, &state)?;
     }
     folder.remove_stale();

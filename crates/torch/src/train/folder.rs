@@ -129,17 +129,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Fails if there are snapshots in the folder that are not the run's: they would be averaged with its own. One that was
-    /// written just before the run was killed is trained again.
+    /// Fails if there are snapshots in the folder that are not the run's: they would be averaged with its own. `next`: one that
+    /// may have been written just before the run was killed, and is trained again.
     ///
     /// # Errors
     /// `Mismatch` with the first of them; `Io`.
-    pub fn check_no_others(&self, state: &State) -> Result<()> {
+    pub fn check_no_others(&self, state: &State, next: Option<usize>) -> Result<()> {
         let names = look::names(&self.path).map_err(|e| Error::io(&self.path, "list", e))?;
-        let own = |epoch: usize| {
-            state.snapshots.contains_key(&epoch) || (epoch == state.epochs + 1 && !self.is_new)
+        let is_own = |name: &str, epoch: usize| {
+            let is_known = state.snapshots.contains_key(&epoch) || next == Some(epoch);
+            is_known && self.snapshot(epoch).ends_with(name)
         };
-        let is_other = |name: &&str| epoch_of(name).is_some_and(|epoch| !own(epoch));
+        let is_other = |name: &&str| epoch_of(name).is_some_and(|epoch| !is_own(name, epoch));
         let mut others = vec![];
         for name in names.iter().filter_map(|name| name.to_str()).filter(is_other) {
             // A folder would be in the way of one snapshot, and is averaged with none.
@@ -261,6 +262,9 @@ pub(super) fn differences(found: &Value, asked: &Value) -> Vec<String> {
                         format!("{name}: the images are not those there")
                     }
                     "init" => format!("{name}: other weights than there"),
+                    "data" | "test" if found.is_string() => {
+                        format!("{name}: recorded by another version")
+                    }
                     _ => format!("{name}: {found} there, {asked} asked for"),
                 });
             }

@@ -49,7 +49,7 @@ pub(crate) fn graft(
             found = Some((state, file));
         }
     }
-    let Some((State { epochs, snapshots, .. }, state)) = found else {
+    let Some((_, file)) = found else {
         let what = format!(
             "has no state in the epochs that this run has in common with it, the first {common}"
         );
@@ -57,6 +57,16 @@ pub(crate) fn graft(
             "wait until it has trained so many, or leave out ",
             setting!("trunk")
         )));
+    };
+    // The other run may go on meanwhile: what was copied counts.
+    let state = folder.file(STATE);
+    copy(&file, &state)?;
+    let copied = State::read(&state)?.filter(|state| state.epochs <= common);
+    let Some(State { epochs, snapshots, .. }) = copied else {
+        std::fs::remove_file(&state).map_err(|e| Error::io(&state, "remove", e))?;
+        return Err(Error::new(Kind::NoMatch, "went on while its state was copied")
+            .at(from)
+            .remedy("run this again"));
     };
     other.check_snapshots(&snapshots)?;
     let initial = other.snapshot(0);
@@ -77,6 +87,5 @@ pub(crate) fn graft(
     if schedule.level() == Some(epochs) {
         copy(&state, &folder.file(TRUNK))?;
     }
-    copy(&state, &folder.file(STATE))?;
     Ok(epochs)
 }
