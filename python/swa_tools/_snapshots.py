@@ -56,8 +56,7 @@ class Snapshots:
         self.start = start
         self.every = every
         self.keep = keep
-        self._asked: tuple[int | None] | None = None
-        self._saved: int | None = None
+        self._saved: set[int] = set()
 
     def first(self, epochs: int | None = None) -> int:
         """The first epoch that counts, of so many."""
@@ -71,7 +70,6 @@ class Snapshots:
     def due(self, epoch: int, epochs: int | None = None) -> bool:
         """Whether to save after an epoch, of so many."""
         since = epoch - self.first(epochs)
-        self._asked = (epochs,)
         return since >= 0 and since % self.every == 0
 
     def path(self, epoch: int) -> Path:
@@ -102,7 +100,7 @@ class Snapshots:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._saved = epoch
+        self._saved.add(epoch)
         if self.keep is not None:
             # Never what was just written, were the others of a longer run.
             for old in [file for file in self.files() if file != path][: 1 - self.keep or None]:
@@ -117,29 +115,21 @@ class Snapshots:
     def average(self, output: Output, **options: Unpack[_options.Average]) -> Averaged | None:
         """The mean of all snapshots: see :func:`swa_tools.average`. None where another process does it.
 
-        Files that cannot be of this run, as their epochs are later than the last that was saved or do not count, are
-        an error.
+        A file of a later epoch than the last that this process saved is an error: it is of a longer run.
         """
         if not _is_first():
             return None
         if not self.files():
             remedy = "train beyond the first epoch that counts, or lower start"
             raise UsageError(f"`{word(self.folder)}` has no snapshots", kind="no-match", remedy=remedy)
-        others = [path for path in self.files() if not self._may_be_own(_epoch(path))]
-        if others:
+        last = max(self._saved, default=None)
+        later = [path for path in self.files() if last is not None and _epoch(path) > last]
+        if later:
             raise UsageError(
-                f"`{word(others[0])}` is of another run: this one ended with epoch {self._saved}"
-                if self._saved is not None and _epoch(others[0]) > self._saved
-                else f"`{word(others[0])}` is of another run, or of one with another start: its epoch does not count",
+                f"`{word(later[0])}` is of a longer run: this one ended with epoch {last}",
                 remedy="remove what is of another run, or give each run a folder of its own",
             )
         return average(self.files(), output, **options)
-
-    def _may_be_own(self, epoch: int) -> bool:
-        """Whether an epoch's file can be of this run, as far as it is known."""
-        if self._saved is not None and epoch > self._saved:
-            return False
-        return self._asked is None or self.due(epoch, *self._asked)
 
 
 def _epoch(path: Path) -> int:

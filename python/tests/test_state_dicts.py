@@ -119,11 +119,9 @@ def test_files_of_another_run_are_not_averaged(here: Path, torch: Any) -> None:
         return snapshots
 
     run(8, start=0.5).average("swa.pth")
-    # A shorter one in the same folder, and one that starts later.
-    with pytest.raises(swa_tools.UsageError, match="epoch_0007.pth` is of another run: this one ended with epoch 6"):
+    # A shorter one in the same folder.
+    with pytest.raises(swa_tools.UsageError, match="epoch_0007.pth` is of a longer run: this one ended with epoch 6"):
         run(6, start=0.5).average("swa.pth", force=True)
-    with pytest.raises(swa_tools.UsageError, match="epoch_0004.pth` is of another run, or .* does not count"):
-        run(8, start=0.75).average("swa.pth", force=True)
     # One that goes on where it was, and one that only averages what is there.
     assert (mean := run(8, start=4).average("swa.pth", force=True)) and len(mean.inputs) == 5
     assert swa_tools.Snapshots("run").average("swa.pth", force=True)
