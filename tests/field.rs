@@ -757,27 +757,36 @@ fn what_lies_beside_the_weights_does_not_matter() {
 #[test]
 fn files_of_processes_belong_together() {
     let run = Run::new();
-    let fixture = fixtures().join("formats/deepspeed-zero3-fp32");
-    let copy = |step: &str| {
+    let fixture = |stage: u32| fixtures().join(format!("formats/deepspeed-zero{stage}-fp32"));
+    // The second step as it is.
+    let copy = |stage: u32| {
         let to = run.path("c");
         drop(std::fs::remove_dir_all(&to));
         std::fs::create_dir(&to).unwrap();
-        for entry in std::fs::read_dir(fixture.join(step)).unwrap() {
+        for entry in std::fs::read_dir(fixture(stage).join("global_step2")).unwrap() {
             let path = entry.unwrap().path();
             std::fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }
-        to
     };
-    copy("global_step2");
+    copy(3);
     run.avg(&["c", "-o", "out"]).assert().success();
     let state = |rank: u32| format!("c/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt");
     std::fs::copy(run.path(&state(0)), run.path(&state(1))).unwrap();
     let words = ["zero_pp_rank_1_", "holds the same weights as `zero_pp_rank_0_", "is a copy"];
     fails(&mut run.avg(&["c", "-o", "new"]), 3, &words);
-    copy("global_step2");
+    copy(3);
     let model = "zero_pp_rank_1_mp_rank_00_model_states.pt";
-    let other = fixture.join("global_step1").join(model);
+    let other = fixture(3).join("global_step1").join(model);
     std::fs::copy(other, run.path("c").join(model)).unwrap();
     let words = [model, "is of step 1, `zero_pp_rank_0_", "of step 2; copy the files of one step"];
     fails(&mut run.avg(&["c", "-o", "new"]), 3, &words);
+    // The weights themselves, at both stages: the optimizer has a step, too.
+    for stage in [3, 2] {
+        copy(stage);
+        run.avg(&["c", "-o", "out", "--force"]).assert().success();
+        let other = fixture(stage).join("global_step1").join(&state(1)["c/".len()..]);
+        std::fs::copy(other, run.path(&state(1))).unwrap();
+        let words = ["zero_pp_rank_1_", "optim_states.pt`: is of step 1, `zero_pp_rank_0_"];
+        fails(&mut run.avg(&["c", "-o", "new"]), 3, &words);
+    }
 }

@@ -3,8 +3,9 @@
 //!
 //! Source: `deepspeed/utils/zero_to_fp32.py` of DeepSpeed 0.19, which does the same conversion.
 
+mod belonging;
+
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::format::{Format, Reader, Request};
@@ -154,73 +155,12 @@ fn read(folder: &Path) -> Result<(Vec<Source>, Contents)> {
     let states = optimizers.iter().map(&mut open).collect::<Result<Vec<_>>>()?;
     let models = models.iter().map(&mut open).collect::<Result<Vec<_>>>()?;
     let contents = assemble(&states, &models).map_err(|e| e.at(folder))?;
-    same_step(&models, &sources)?;
-    no_copies(&sources[..states.len()], &contents.regions)?;
+    belonging::same_step(&states, &sources)?;
+    belonging::same_step(&models, &sources)?;
+    belonging::no_copies(&sources[..states.len()], &contents.regions)?;
     let checksums = vec![StoredChecksums::None; sources.len()];
     Ok((sources, Contents { checksums, metadata: of_pytorch(), ..contents }))
 }
-
-/// Fails if processes' files are of different steps, as far as these are written in them.
-fn same_step(models: &[State], sources: &[Source]) -> Result<()> {
-    let steps = models.iter().filter_map(|state| {
-        let id = state.get(&["global_steps"])?;
-        Some((state.number, state.contents.pickle.size(id)?))
-    });
-    let mut first = None;
-    for (file, step) in steps {
-        let (other, expected) = *first.get_or_insert((file, step));
-        if step != expected {
-            let other = base_name(sources[other as usize].path());
-            let what = format!("is of step {step}, `{other}` of step {expected}");
-            return Err(Error::new(Kind::Mismatch, what)
-                .at(sources[file as usize].path())
-                .remedy("copy the files of one step"));
-        }
-    }
-    Ok(())
-}
-
-/// Fails if two processes' files hold the same weights, by the checksums in them: one is a copy under another name. Values
-/// that are all zero, such as padding, may be equal.
-fn no_copies(optimizers: &[Source], regions: &[Region]) -> Result<()> {
-    let mut seen: HashMap<Vec<(u64, u32)>, usize> = HashMap::new();
-    for (file, source) in optimizers.iter().enumerate() {
-        let mut sums = vec![];
-        for Region { storage, .. } in regions.iter().filter(|region| region.file as usize == file) {
-            let Some([place, _]) = storage.crc else { return Ok(()) };
-            let mut scratch = vec![];
-            let sum = source.read(place..place + 4, &mut scratch)?;
-            let sum = u32::from_le_bytes(*sum.first_chunk().expect("four bytes"));
-            sums.push((storage.bytes.end - storage.bytes.start, sum));
-        }
-        let is_zero = || -> Result<bool> {
-            let mut scratch = vec![];
-            for region in regions.iter().filter(|region| region.file as usize == file) {
-                let Range { start, end } = region.storage.bytes;
-                let some = start..end.min(start + ENOUGH);
-                if source.read(some, &mut scratch)?.iter().any(|byte| *byte != 0) {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        if let Some(other) = seen.insert(sums, file)
-            && !is_zero()?
-        {
-            let what = format!(
-                "holds the same weights as `{}`: one of them is a copy of another process's file",
-                base_name(optimizers[other].path())
-            );
-            return Err(Error::new(Kind::Mismatch, what)
-                .at(source.path())
-                .remedy("copy the *_optim_states.pt of all processes again"));
-        }
-    }
-    Ok(())
-}
-
-/// How many bytes of a storage tell that it is not all zero.
-const ENOUGH: u64 = 1 << 20;
 
 fn assemble(states: &[State], models: &[State]) -> Result<Contents> {
     let (Some(first), Some(model)) = (states.first(), models.first()) else {
