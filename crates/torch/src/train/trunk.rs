@@ -76,6 +76,8 @@ pub(crate) fn graft(
     for epoch in (0..epochs).filter(|&epoch| schedule.collects(epoch)) {
         copy(&other.snapshot(epoch + 1), &folder.snapshot(epoch + 1))?;
     }
+    // Lines of a graft that was interrupted.
+    folder.truncate_log(0)?;
     let every = settings["eval_every"].as_u64().unwrap_or(1) as usize;
     for mut line in other.lines(epochs)? {
         // The other's last epoch may be one in the middle of this run.
