@@ -1,5 +1,6 @@
 //! Checkpoints of one model become one, or several at once.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -197,10 +198,8 @@ pub(super) fn plan<'a>(
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
     let outputs = plan.outputs().iter().zip(&planned.targets);
     outputs.for_each(|(output, target)| left::say(progress, output.rest(), target));
-    for (output, target) in plan.outputs().iter().zip(&planned.targets) {
-        note_like(progress, target);
-        note_beside(progress, output, target);
-    }
+    planned.targets.iter().for_each(|target| note_like(progress, target));
+    note_beside(progress, plan.outputs(), &planned.targets);
     Ok((plan, planned))
 }
 
@@ -285,19 +284,24 @@ fn note_like(progress: &dyn Progress, target: &Target) {
     note_not_copied(progress, model.folder(), model.folders());
 }
 
-/// Says what of a model's folder is not in the output.
-fn note_beside(progress: &dyn Progress, output: &OutputPlan, target: &Target) {
-    let last = output.inputs().last().filter(|input| input.is_folder());
-    let Some(last) = last.map(|input| input.path()) else { return };
-    if let Target::Folder { .. } = target {
-        note_not_copied(progress, last, &model_folders(last));
-    }
-    // Nothing fails for the sake of a note.
-    if let Some(first) = further_models(last).unwrap_or_default().first() {
-        progress.note(&format!(
-            "note: `{}` holds `{first}` as well, which is not averaged: name these files for the mean of them",
-            last.display()
-        ));
+/// Says what of models' folders is not in the outputs, once for each folder.
+fn note_beside(progress: &dyn Progress, outputs: &[OutputPlan], targets: &[Target]) {
+    let mut said = BTreeSet::new();
+    for (output, target) in outputs.iter().zip(targets) {
+        let last = output.inputs().last().filter(|input| input.is_folder());
+        let Some(last) = last.map(|input| input.path()).filter(|last| said.insert(*last)) else {
+            continue;
+        };
+        if let Target::Folder { .. } = target {
+            note_not_copied(progress, last, &model_folders(last));
+        }
+        // Nothing fails for the sake of a note.
+        if let Some(first) = further_models(last).unwrap_or_default().first() {
+            progress.note(&format!(
+                "note: `{}` holds `{first}` as well, which is not averaged: name these files for the mean of them",
+                last.display()
+            ));
+        }
     }
 }
 
