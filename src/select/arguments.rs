@@ -42,21 +42,37 @@ fn is_other_state(name: &str) -> bool {
         || lower.ends_with(".optimizer.npz")
 }
 
+/// What an argument names, each path with its checkpoints.
+pub(super) type Named = Vec<(PathBuf, Vec<PathBuf>)>;
+
 /// All checkpoints that the arguments name, in their order.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut named = Vec::new();
+    let mut all = Vec::new();
     for argument in arguments {
-        let pattern = argument.to_string_lossy();
-        if store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
-            let found = checkpoints(argument)?;
-            if found.is_empty() {
-                return Err(holds_none(argument));
-            }
-            named.push((argument.clone(), found));
-        } else {
-            named.extend(matches(&pattern)?);
-        }
+        all.extend(named(argument)?);
     }
+    together(all)
+}
+
+/// What an argument names.
+pub(super) fn named(argument: &Path) -> Result<Named> {
+    if !is_pattern(argument)? {
+        let found = checkpoints(argument)?;
+        return match found.is_empty() {
+            true => Err(holds_none(argument)),
+            false => Ok(vec![(argument.to_path_buf(), found)]),
+        };
+    }
+    matches(&argument.to_string_lossy())
+}
+
+/// Whether it is not the name of something that is there.
+pub(super) fn is_pattern(argument: &Path) -> Result<bool> {
+    Ok(argument.to_string_lossy().contains(['*', '?', '[']) && !store::exists(argument)?)
+}
+
+/// All checkpoints of what was named, where they can be those of one model.
+pub(super) fn together(named: Named) -> Result<Vec<PathBuf>> {
     several::refuse(&named)?;
     let paths: Vec<PathBuf> = named.into_iter().flat_map(|(_, found)| found).collect();
     parts::refuse(&paths)?;
@@ -64,7 +80,7 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
 }
 
 /// What a pattern matches, and the checkpoints of each. Folders without any, as `runs/logs` for `runs/*`, are skipped.
-fn matches(pattern: &str) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+fn matches(pattern: &str) -> Result<Named> {
     let (mut named, mut empty) = (Vec::new(), None);
     for path in store::of(Path::new(pattern)).matches(pattern)? {
         let checkpoints = checkpoints(&path)?;

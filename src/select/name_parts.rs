@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use crate::store::{self, names::base_name};
+use crate::store;
+use crate::store::names::{base_name, in_thousands};
 
 /// Extensions with a digit.
 const EXTENSIONS: [&str; 4] = ["h5", "hdf5", "pt2", "t7"];
@@ -30,6 +31,12 @@ impl<'a> Name<'a> {
         }
         texts.push(rest);
         Name { texts, runs }
+    }
+
+    /// The number that a run of digits writes, `10k` for 10,000; None beyond 64 bits.
+    pub fn number(&self, run: usize) -> Option<u64> {
+        let unit = if in_thousands(self.texts[run + 1]) { 1000 } else { 1 };
+        self.runs[run].parse::<u64>().ok()?.checked_mul(unit)
     }
 
     /// The texts between the runs.
@@ -79,7 +86,7 @@ pub(super) fn find<'a>(regex: &Regex, text: &'a str) -> Option<&'a str> {
 }
 
 /// `epoch_3` for `epoch_3.pth.tar`; the `.5` of `model_0.5` is not an extension.
-fn without_extensions(name: &str) -> &str {
+pub(super) fn without_extensions(name: &str) -> &str {
     let mut name = name;
     while let Some((rest, extension)) = name.rsplit_once('.')
         && (EXTENSIONS.contains(&extension) || !extension.contains(|c: char| c.is_ascii_digit()))

@@ -37,7 +37,7 @@ pub fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u
             )));
     };
     let parse = |(path, name): (&PathBuf, &Name)| {
-        name.runs[run].parse().map_err(|_| {
+        name.number(run).ok_or_else(|| {
             let what = format!("its number {} is too large", name.runs[run]);
             Error::usage(what).at(path).remedy(concat!(
                 "pick another with ",
@@ -153,6 +153,7 @@ mod tests {
     fn the_only_number_of_a_name_counts() {
         assert_eq!(numbered(&["/r1/epoch_3.safetensors", "/r2/swa-12.pt"]), [3, 12]);
         assert_eq!(numbered(&["/r/7"]), [7]);
+        assert_eq!(numbered(&["/r/500.pt", "/r/1k.pt", "/r/2K_ema.pt"]), [500, 1000, 2000]);
     }
 
     #[test]

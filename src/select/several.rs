@@ -3,17 +3,18 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::name_parts::without_extensions;
 use crate::store::{self, names::base_name};
 use crate::{Error, Result};
 
-/// Fails if two folders hold the same several models, by their names: the adapters `de` and `en` of two steps are not four
-/// snapshots of one model.
+/// Fails if two folders hold the same several models, files or folders, by their names: the adapters `de` and `en` of two
+/// steps are not four snapshots of one model.
 pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
     let mut seen: Vec<(&Path, BTreeSet<String>)> = vec![];
     for (argument, found) in named {
         // Those that were named by their folder alone.
         let Some(folder) = found.first().and_then(|path| path.parent()) else { continue };
-        if folder != argument || found.len() < 2 || !store::is_folder(&found[0])? {
+        if folder != argument || found.len() < 2 {
             continue;
         }
         let own = names_of_models(found);
@@ -40,17 +41,32 @@ pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
     Ok(())
 }
 
-/// The names of some folders that tell models, not steps: no other differs from them in nothing but its numbers.
-fn names_of_models(folders: &[PathBuf]) -> BTreeSet<String> {
-    const STEPS: [&str; 4] = ["best", "final", "last", "latest"];
-    let names: Vec<String> = folders.iter().map(|path| base_name(path)).collect();
+/// The names of some checkpoints that tell models, not steps: no other differs from them in nothing but its numbers, and there
+/// is a word in them that says more than that it is a checkpoint.
+fn names_of_models(checkpoints: &[PathBuf]) -> BTreeSet<String> {
+    const STEPS: [&str; 13] = [
+        "best",
+        "checkpoint",
+        "checkpoints",
+        "ckpt",
+        "end",
+        "epoch",
+        "final",
+        "last",
+        "latest",
+        "model",
+        "snapshot",
+        "step",
+        "weights",
+    ];
+    let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
     let plain = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
     let mut like: HashMap<String, usize> = HashMap::new();
     names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
     let tells = |name: &String| {
-        let rest = plain(name);
-        let is_number = !rest.contains(char::is_alphabetic);
-        like[&rest] == 1 && !is_number && !STEPS.contains(&rest.as_str())
+        let words = plain(without_extensions(name)).to_ascii_lowercase();
+        let mut words = words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+        like[&plain(name)] == 1 && words.any(|word| !STEPS.contains(&word))
     };
     names.into_iter().filter(tells).collect()
 }
@@ -115,6 +131,17 @@ mod tests {
         let all = all.map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));
         assert_eq!(runs.select(&["a", "b"]).len(), 8);
+        // Files are no other; their words for steps are.
+        let runs = Runs::new(&["a/de.pt", "a/en.pt", "b/de.pt", "b/en.pt"]);
+        for arguments in [&["a", "b"][..], &["?"]] {
+            let error = runs.fails(arguments);
+            assert!(error.contains("b`: holds `de.pt` and `en.pt`, and so does `"), "{error}");
+        }
+        let files = ["ckpt_best.pt", "ckpt_last.pt", "model_final.pt", "model.pt", "Epoch-3.pt"];
+        let all: Vec<String> =
+            files.iter().flat_map(|f| ["a", "b"].map(|d| format!("{d}/{f}"))).collect();
+        let runs = Runs::new(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(runs.select(&["a", "b"]).len(), 10);
         // Snapshots of two runs have numbers.
         let all = ["a/s-1", "a/s-2", "b/s-1", "b/s-2"].map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::arguments::{self, Named};
 use super::numbers::{numbers, unnumbered};
-use super::{Criteria, arguments, natural, parts, without_repetitions};
+use super::{Criteria, natural, without_repetitions};
 use crate::formats::marker;
 use crate::formats::shards::is_shard;
 use crate::store::{self, names::base_name};
@@ -52,19 +53,20 @@ pub fn so_far(
     criteria: &Criteria,
     earlier: &[PathBuf],
 ) -> Result<Vec<PathBuf>> {
-    let mut paths = vec![];
+    let mut named = vec![];
     for argument in arguments {
         // What is named and not there yet is waited for.
-        let pattern = argument.to_string_lossy();
-        if !pattern.contains(['*', '?', '[']) && !store::exists(argument)? {
+        if !arguments::is_pattern(argument)? && !store::exists(argument)? {
             continue;
         }
-        match expand_growing(argument) {
-            Ok(found) => paths.extend(found),
+        match growing(argument) {
+            Ok(found) => named.extend(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
         }
     }
+    let mut paths = arguments::together(named)?;
+    paths.retain(|path| !is_shard(&base_name(path)));
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
     let (paths, _) = without_repetitions(paths);
@@ -101,23 +103,18 @@ pub fn so_far(
 
 /// All that an argument names by now, of a run that is still writing. A folder that a pattern matches counts as a model
 /// alone: its files may be parts of one whose index is still to come; and so may shards.
-fn expand_growing(argument: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = argument.to_string_lossy();
-    let mut paths = match store::exists(argument)? || !pattern.contains(['*', '?', '[']) {
-        true => arguments::expand(std::slice::from_ref(&argument.to_path_buf()))?,
-        false => {
-            let mut paths = vec![];
-            for path in store::of(argument).matches(&pattern)? {
-                if !store::is_folder(&path)? || marker(&path)?.is_some() {
-                    paths.extend(arguments::checkpoints(&path)?);
-                }
-            }
-            parts::refuse(&paths)?;
-            paths
+fn growing(argument: &Path) -> Result<Named> {
+    if !arguments::is_pattern(argument)? {
+        return arguments::named(argument);
+    }
+    let mut named = vec![];
+    for path in store::of(argument).matches(&argument.to_string_lossy())? {
+        if !store::is_folder(&path)? || marker(&path)?.is_some() {
+            let found = arguments::checkpoints(&path)?;
+            named.push((path, found));
         }
-    };
-    paths.retain(|path| !is_shard(&base_name(path)));
-    Ok(paths)
+    }
+    Ok(named)
 }
 
 /// Folders that hold parts of a model and not what makes them one, an index or `.metadata`: it is still being written, or its

@@ -6,15 +6,20 @@ use std::path::Path;
 /// What follows the name of an output's folder until it is finished.
 pub const UNFINISHED: &str = ".partial";
 
-/// Numbers in names sort as numbers: `epoch_9` before `epoch_010`.
+/// Numbers in names sort as numbers: `epoch_9` before `epoch_010`, and `step_500` before `step_1k`.
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
         let (p, q) = (digits(x), digits(y));
         let order = if !p.is_empty() && !q.is_empty() {
-            let (m, n) = (p.trim_start_matches('0'), q.trim_start_matches('0'));
             (x, y) = (&x[p.len()..], &y[q.len()..]);
-            m.len().cmp(&n.len()).then_with(|| m.cmp(n))
+            let number = |run: &str, rest: &str| {
+                let digits = run.trim_start_matches('0').to_string();
+                let zeros = if digits.is_empty() || !in_thousands(rest) { "" } else { "000" };
+                digits + zeros
+            };
+            let (m, n) = (number(p, x), number(q, y));
+            m.len().cmp(&n.len()).then_with(|| m.cmp(&n))
         } else {
             match (x.chars().next(), y.chars().next()) {
                 (Some(c), Some(d)) => {
@@ -33,6 +38,12 @@ pub fn natural(a: &str, b: &str) -> Ordering {
 
 fn digits(text: &str) -> &str {
     &text[..text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len()]
+}
+
+/// Whether what follows a number says that it counts thousands: a `k` that is no letter of a word.
+pub(crate) fn in_thousands(rest: &str) -> bool {
+    let rest = rest.strip_prefix(['k', 'K']);
+    rest.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
 }
 
 /// The last component of a path, as metadata and tables name a file.
@@ -58,6 +69,18 @@ mod tests {
             names,
             ["a", "epoch_09", "epoch_9", "epoch_9b", "epoch_010", "step_10", "step_100"]
         );
+    }
+
+    #[test]
+    fn a_k_counts_thousands_where_it_is_no_letter_of_a_word() {
+        let sorted =
+            ["0k", "1", "500", "1000", "1k", "1001", "9k.pt", "9k_ema.pt", "10000", "10K", "11k"];
+        let mut names = sorted;
+        names.reverse();
+        names.sort_by(|a, b| natural(a, b));
+        assert_eq!(names, sorted);
+        assert_eq!(natural("5kg", "6"), Ordering::Less);
+        assert_eq!(natural("5kb", "4999"), Ordering::Less);
     }
 
     #[test]
