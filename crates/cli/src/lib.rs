@@ -24,7 +24,7 @@ pub use progress::{Shown, Terminal};
 pub use run::{parse_with, run};
 pub use shard::ShardArg;
 pub use take::TakeArgs;
-pub use value::{at_least_one, choice, parse_size, positive};
+pub use value::{at_least_one, choice, one_of, parse_size, positive};
 
 /// The version of the JSON that the commands print. It increases when a field is removed or changes its meaning.
 pub const SCHEMA: u32 = 1;

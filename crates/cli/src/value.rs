@@ -5,7 +5,12 @@ use swa_base::Choice;
 
 /// A setting that is chosen by name. `--help` lists its values and what they mean.
 pub fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
-    let values = T::ALL.iter().map(|value| PossibleValue::new(value.name()).help(value.about()));
+    one_of(T::ALL)
+}
+
+/// One of some of them.
+pub fn one_of<T: Choice + Send + Sync>(values: &[T]) -> impl TypedValueParser<Value = T> + use<T> {
+    let values = values.iter().map(|value| PossibleValue::new(value.name()).help(value.about()));
     PossibleValuesParser::new(values)
         .map(|name| T::named(&name).expect("the parser accepts known names only"))
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use swa_cli::{Common, ShardArg, TakeArgs, choice, parse_size, positive};
+use swa_cli::{Common, ShardArg, TakeArgs, choice, one_of, parse_size, positive};
 use swa_data::Format;
 use swa_tools::output::check_targets;
 use swa_tools::{Error, Result, setting};
@@ -84,7 +84,7 @@ pub struct DrawArgs {
     pub device: DeviceChoice,
 
     /// fp32, or tf32 on NVIDIA GPUs
-    #[arg(long, value_parser = choice::<Precision>(), default_value = "fp32", help_heading = "Network")]
+    #[arg(long, value_parser = one_of(&DrawLandscape::PRECISIONS), default_value = "fp32", help_heading = "Network")]
     pub precision: Precision,
 
     /// Do not compare models with the digests written into them

@@ -120,6 +120,9 @@ pub struct SavedPoints {
 }
 
 impl DrawLandscape {
+    /// Weights are added up and used in these.
+    pub const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Tf32];
+
     /// All models: those that define the picture first.
     pub(super) fn all_models(&self) -> Vec<PathBuf> {
         let mut all = self.models.clone();
@@ -170,7 +173,7 @@ impl DrawLandscape {
             );
         }
         let precision = self.data.networks.precision;
-        if ![Precision::Fp32, Precision::Tf32].contains(&precision) {
+        if !Self::PRECISIONS.contains(&precision) {
             let what = format!("{} {}", setting!("precision"), precision.name());
             return wrong(format!(
                 "{what}: weights are added up and used in fp32, or tf32 on GPUs"
