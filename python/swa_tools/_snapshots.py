@@ -56,7 +56,8 @@ class Snapshots:
         self.start = start
         self.every = every
         self.keep = keep
-        self._saved: set[int] = set()
+        #: The epoch that was last asked about or saved.
+        self.reached: int | None = None
 
     def first(self, epochs: int | None = None) -> int:
         """The first epoch that counts, of so many."""
@@ -69,6 +70,7 @@ class Snapshots:
 
     def due(self, epoch: int, epochs: int | None = None) -> bool:
         """Whether to save after an epoch, of so many."""
+        self.reached = epoch
         since = epoch - self.first(epochs)
         return since >= 0 and since % self.every == 0
 
@@ -100,7 +102,7 @@ class Snapshots:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._saved.add(epoch)
+        self.reached = epoch
         if self.keep is not None:
             # Never what was just written, were the others of a longer run.
             for old in [file for file in self.files() if file != path][: 1 - self.keep or None]:
@@ -115,14 +117,14 @@ class Snapshots:
     def average(self, output: Output, **options: Unpack[_options.Average]) -> Averaged | None:
         """The mean of all snapshots: see :func:`swa_tools.average`. None where another process does it.
 
-        A file of a later epoch than the last that this process saved is an error: it is of a longer run.
+        A file of a later epoch than the last that was saved or asked about is an error: it is of a longer run.
         """
         if not _is_first():
             return None
         if not self.files():
             remedy = "train beyond the first epoch that counts, or lower start"
             raise UsageError(f"`{word(self.folder)}` has no snapshots", kind="no-match", remedy=remedy)
-        last = max(self._saved, default=None)
+        last = self.reached
         later = [path for path in self.files() if last is not None and _epoch(path) > last]
         if later:
             raise UsageError(

@@ -79,6 +79,21 @@ def test_what_cannot_be_meant_is_refused(here: Path) -> None:
     choice.begin(8, 10)
 
 
+def test_snapshots_of_a_longer_run_are_none_of_this_one(here: Path) -> None:
+    for at_cycle_end in (False, True):
+        choice = Choice(start=6, at_cycle_end=at_cycle_end, folder=f"swa_{at_cycle_end}")
+        choice.snapshots.folder.mkdir()
+        for epoch in range(5, 10):
+            choice.snapshots.path(epoch).touch()
+        # It goes on after epoch 5 and ends sooner; the trainer writes the files.
+        choice.begin(6, 8)
+        for epoch in range(6, 9):
+            choice.at_step(1 / epoch, lambda _: None, epoch)
+            choice.due(epoch)
+        with pytest.raises(UsageError, match="epoch_0009.pth` is of a longer run: this one ended with epoch 8"):
+            choice.average("swa.pth")
+
+
 def test_batches_are_fed_as_trainers_have_them() -> None:
     def model(*parts: Any, **names: Any) -> Any:
         return parts, names

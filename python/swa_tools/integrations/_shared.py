@@ -61,6 +61,7 @@ class Choice:
 
     def due(self, epoch: int, rate: float | None = None) -> bool:
         """Whether to save after an epoch. ``rate``: that of the next step, where it is known by then."""
+        self.snapshots.reached = epoch
         if self.at_cycle_end:
             ended = epoch == self._epochs or (rate is not None and self.rises(rate))
             return self._falling and ended and self.counts(epoch)
