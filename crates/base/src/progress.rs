@@ -7,14 +7,17 @@ pub enum Unit {
     Bytes,
     /// Images that went through the networks.
     Images,
+    /// Files of a dataset.
+    Files,
 }
 
 impl Unit {
-    /// `bytes` or `images`.
+    /// `bytes`, `images` or `files`.
     pub fn name(self) -> &'static str {
         match self {
             Unit::Bytes => "bytes",
             Unit::Images => "images",
+            Unit::Files => "files",
         }
     }
 }

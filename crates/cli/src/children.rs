@@ -211,6 +211,12 @@ impl Told<'_> {
             }
             return;
         };
+        let unit = match unit {
+            _ if unit == Unit::Bytes.name() => Unit::Bytes,
+            _ if unit == Unit::Images.name() => Unit::Images,
+            // The files of the data, at which each looks by itself.
+            _ => return,
+        };
         // Each says how many images the whole pass has.
         state.done[number] = done;
         let (sum, largest) = (state.done.iter().sum(), state.total.max(total));
@@ -220,7 +226,6 @@ impl Told<'_> {
                 state.said = Some(said.max(sum));
             }
             _ => {
-                let unit = if unit == Unit::Bytes.name() { Unit::Bytes } else { Unit::Images };
                 self.progress.begin(&stage, largest, sum, unit);
                 state.said = Some(sum);
             }

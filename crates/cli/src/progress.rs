@@ -27,7 +27,7 @@ pub struct Line<'a> {
     pub done: u64,
     /// How many there are in all.
     pub total: u64,
-    /// What is counted: `bytes` or `images`.
+    /// What is counted: `bytes`, `images` or `files`.
     pub unit: &'static str,
     /// What is being done.
     pub stage: &'a str,

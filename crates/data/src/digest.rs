@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use swa_base::{Error, Result, look};
+use swa_base::{Error, Progress, Result, Unit, look};
 use swa_tools::checkpoint::digest::hex;
 use twox_hash::XxHash3_128;
 
@@ -40,17 +40,30 @@ pub fn of_names(dataset: &dyn Dataset) -> String {
 ///
 /// # Errors
 /// `Io` where a file cannot be read. One that is not there counts as that: it is an error when its image is asked for.
-pub fn of_files(dataset: &dyn Dataset) -> Result<String> {
+pub fn of_files(dataset: &dyn Dataset, progress: &dyn Progress) -> Result<String> {
     let files: Vec<usize> = spread(dataset.files(), FILES).collect();
-    let sizes = files.par_iter().map(|&file| size(&dataset.file(file)));
+    // Each is looked at, and then read.
+    progress.begin("the data's files", 2 * files.len() as u64, 0, Unit::Files);
+    let digest = of_some(dataset, &files, progress);
+    progress.end();
+    digest
+}
+
+fn of_some(dataset: &dyn Dataset, files: &[usize], progress: &dyn Progress) -> Result<String> {
+    let sizes = files.par_iter().map(|&file| {
+        let size = size(&dataset.file(file));
+        progress.advance(1);
+        size
+    });
     let sizes: Vec<Option<u64>> = sizes.collect::<Result<_>>()?;
     let most = match sizes.iter().flatten().fold(0u64, |sum, size| sum.saturating_add(*size)) {
         ..=BYTES => BYTES,
         _ => BYTES / files.len() as u64,
     };
-    let digests = files.par_iter().zip(&sizes).map(|(&file, size)| match *size {
-        Some(size) => of_file(&dataset.file(file), size, most),
-        None => Ok(0),
+    let digests = files.par_iter().zip(&sizes).map(|(&file, size)| {
+        let digest = size.map_or(Ok(0), |size| of_file(&dataset.file(file), size, most));
+        progress.advance(1);
+        digest
     });
     let mut hasher = XxHash3_128::new();
     for digest in digests.collect::<Result<Vec<u128>>>()? {
@@ -125,6 +138,8 @@ fn read<'b>(file: &File, range: Range<u64>, buffer: &'b mut Vec<u8>) -> std::io:
 mod tests {
     use std::path::PathBuf;
 
+    use swa_base::Silent;
+
     use super::*;
     use crate::{Options, Split};
 
@@ -185,8 +200,8 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             copy(&from, dir.path());
             let (original, dataset) = (open(&from), open(dir.path()));
-            let before = of_files(dataset.as_ref()).unwrap();
-            assert_eq!(before, of_files(original.as_ref()).unwrap(), "{from:?}: a copy");
+            let before = of_files(dataset.as_ref(), &Silent).unwrap();
+            assert_eq!(before, of_files(original.as_ref(), &Silent).unwrap(), "{from:?}: a copy");
             let last = dataset.file(dataset.files() - 1);
             let mut bytes = std::fs::read(&last).unwrap();
             let middle = bytes.len() / 2;
@@ -194,7 +209,7 @@ mod tests {
             // Not in place: the dataset may have mapped it.
             std::fs::write(dir.path().join("new"), &bytes).unwrap();
             std::fs::rename(dir.path().join("new"), &last).unwrap();
-            assert_ne!(of_files(dataset.as_ref()).unwrap(), before, "{last:?}");
+            assert_ne!(of_files(dataset.as_ref(), &Silent).unwrap(), before, "{last:?}");
         }
     }
 
@@ -204,8 +219,8 @@ mod tests {
         std::fs::create_dir(dir.path().join("a")).unwrap();
         std::os::unix::fs::symlink("nowhere.png", dir.path().join("a/1.png")).unwrap();
         let dataset = open(dir.path());
-        let absent = of_files(dataset.as_ref()).unwrap();
+        let absent = of_files(dataset.as_ref(), &Silent).unwrap();
         std::fs::write(dir.path().join("a/nowhere.png"), "x").unwrap();
-        assert_ne!(of_files(dataset.as_ref()).unwrap(), absent);
+        assert_ne!(of_files(dataset.as_ref(), &Silent).unwrap(), absent);
     }
 }

@@ -415,6 +415,19 @@ fn a_pass_that_failed_goes_on_when_the_cause_is_gone() {
     assert!(String::from_utf8(output.stderr).unwrap().contains("going on after 4 of 5 batches"));
     assert!(scene.read("out.safetensors") == scene.read("plain.safetensors"));
     assert_eq!(listing(scene.0.path()), ["data", "out.safetensors", "plain.safetensors"]);
+    // What was left out by then stays so, and that is said.
+    let bad = ["class0/0.jpg", "class9/0.jpg", "class9/1.jpg"].map(|name| data.join(name));
+    bad.iter().for_each(|path| grey(path, false));
+    let some = || {
+        let mut tool = run("some.safetensors");
+        tool.args(["--allow-bad", "1", "--resume", "state"]);
+        tool
+    };
+    fails(&mut some(), 3, &["class9/0.jpg"]);
+    bad.iter().for_each(|path| grey(path, true));
+    let said = String::from_utf8(some().output().unwrap().stderr).unwrap();
+    assert!(said.contains("what could not be read before stays left out: "), "{said}");
+    assert!(said.contains("class0/0.jpg") && scene.path("some.safetensors").exists(), "{said}");
 }
 
 /// An image that was mended may go on; one that was exchanged between two parts is other data.

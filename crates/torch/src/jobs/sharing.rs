@@ -110,7 +110,7 @@ impl Sharing {
         content: C,
         progress: &dyn Progress,
     ) -> Result<Keeper<C>> {
-        self.keep(self.part(pass, notes, content)?, progress)
+        self.keep(self.part(pass, notes, content, progress)?, progress)
     }
 
     /// Keeps a part while its pass runs, with what the state file has.
@@ -125,18 +125,34 @@ impl Sharing {
         if let Some(state) = self.resume.as_ref().filter(|_| done > 0) {
             let state = state.display();
             progress.note(&format!("`{state}`: going on after {done} of {all} {unit}"));
+            let left_out = keeper.with(|part| part.progress.lines());
+            if let [first, more @ ..] = &left_out[..] {
+                let more = match more.len() {
+                    0 => String::new(),
+                    n => format!(", and {n} more"),
+                };
+                progress.note(&format!(
+                    "note: what could not be read before stays left out: {first}{more}; to read it again remove `{state}` and start over"
+                ));
+            }
         }
         Ok(keeper)
     }
 
-    fn part<C>(&self, pass: Pass, notes: Value, content: C) -> Result<Part<C>> {
+    fn part<C>(
+        &self,
+        pass: Pass,
+        notes: Value,
+        content: C,
+        progress: &dyn Progress,
+    ) -> Result<Part<C>> {
         let Pass { tool, checkpoints, session, images, batch_size, allow_bad, settings } = pass;
         let mut fields = Map::new();
         fields.insert("tool".into(), tool.into());
         // Only for passes that are shared or kept: digests read every weight and much of the data.
         if self.save.is_some() || self.resume.is_some() {
             fields.insert("models".into(), digests(checkpoints)?);
-            fields.insert("data".into(), parts::of_data(session.dataset.as_ref())?);
+            fields.insert("data".into(), parts::of_data(session.dataset.as_ref(), progress)?);
         }
         let programs = session.models.iter().map(|model| model.program.as_deref());
         if let Some(programs) = program_digests(programs) {
@@ -146,7 +162,7 @@ impl Sharing {
         fields.insert("images".into(), images.into());
         fields.insert("batches".into(), images.div_ceil(batch_size).into());
         fields.insert("settings".into(), settings);
-        let progress = parts::Progress {
+        let done = parts::Progress {
             shard: self.shard.unwrap_or(Shard::WHOLE),
             done: 0,
             filled: 0,
@@ -159,7 +175,7 @@ impl Sharing {
             models: names(checkpoints),
             notes,
         };
-        Ok(Part { identity: Identity::new(fields), progress, content })
+        Ok(Part { identity: Identity::new(fields), progress: done, content })
     }
 
     /// Saves the finished part, if that was asked for.

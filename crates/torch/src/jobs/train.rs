@@ -109,6 +109,8 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
         let what = concat!(setting!("precision", "fp16"), ": small gradients would become 0");
         return Err(Error::usage(what).remedy("train in bf16, which has the range of fp32"));
     }
+    // Before much is read.
+    Folder::is_free(&options.run, options.resume)?;
     let device = networks.open_device(progress)?;
     let images = &options.session.images;
     let (training, _) = images.open(Purpose::Statistics)?;
@@ -135,7 +137,7 @@ pub fn train(options: &Train, progress: &dyn Progress) -> Result<Trained> {
     let given = options.init.as_ref().map(|path| Checkpoint::open_with(path, &networks.take));
     let given = given.transpose()?;
     let settings = {
-        let of_data = |data: &Arc<dyn Dataset>| parts::of_data(data.as_ref());
+        let of_data = |data: &Arc<dyn Dataset>| parts::of_data(data.as_ref(), progress);
         let init = given.as_ref().map(digest::of_checkpoint).transpose()?;
         let fields = json!({
             "init": init,

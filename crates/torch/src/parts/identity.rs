@@ -1,7 +1,7 @@
 //! Which pass a part belongs to.
 
 use serde_json::{Map, Value, json};
-use swa_base::Result;
+use swa_base::{Progress, Result};
 use swa_data::{Dataset, digest};
 
 /// The field with the digests of the programs that the models run.
@@ -11,11 +11,11 @@ pub(crate) const PROGRAMS_KEY: &str = "programs";
 ///
 /// # Errors
 /// `Io`.
-pub(crate) fn of_data(dataset: &dyn Dataset) -> Result<Value> {
+pub(crate) fn of_data(dataset: &dyn Dataset, progress: &dyn Progress) -> Result<Value> {
     Ok(json!({
         "images": dataset.len(),
         "names": digest::of_names(dataset),
-        "files": digest::of_files(dataset)?,
+        "files": digest::of_files(dataset, progress)?,
     }))
 }
 

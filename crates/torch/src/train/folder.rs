@@ -43,15 +43,9 @@ impl Folder {
         fs::create_dir_all(&below).map_err(|e| Error::io(&below, "create", e))?;
         folder._lock = Some(lock(&folder.file("lock"), path)?);
         folder.remove_stale();
-        let file = folder.file(CONFIG);
-        if !look::exists(&file)? {
-            folder.is_new = true;
+        folder.is_new = Folder::is_free(path, resume)?;
+        if folder.is_new {
             return Ok(folder);
-        }
-        if !resume {
-            return Err(Error::new(Kind::OutputExists, "a run is there already").at(path).remedy(
-                concat!("go on with it by ", setting!("resume"), ", or name another folder"),
-            ));
         }
         let differences = differences(&folder.settings()?, settings);
         if differences.is_empty() {
@@ -60,6 +54,22 @@ impl Folder {
         Err(Error::new(Kind::Mismatch, "the run there has other settings")
             .at(path)
             .list(differences))
+    }
+
+    /// Whether no run is there.
+    ///
+    /// # Errors
+    /// `OutputExists` if one is and it is not to be resumed; `Io`.
+    pub fn is_free(path: &Path, resume: bool) -> Result<bool> {
+        let is_free = !look::exists(&Folder::of(path).file(CONFIG))?;
+        if is_free || resume {
+            return Ok(is_free);
+        }
+        Err(Error::new(Kind::OutputExists, "a run is there already").at(path).remedy(concat!(
+            "go on with it by ",
+            setting!("resume"),
+            ", or name another folder"
+        )))
     }
 
     /// Keeps the settings of a new run. From now on it can only be gone on with.

@@ -253,7 +253,12 @@ fn values(table: &Table, column: usize) -> Result<Labels> {
         let cell = table.cell(row, column);
         let shown: String = printable(&cell.chars().take(60).collect::<String>());
         match Value::of(cell) {
-            Value::Empty => return Err(at(row, "it has no label".into())),
+            Value::Empty if cell.is_empty() => return Err(at(row, "it has no label".into())),
+            Value::Empty => {
+                return Err(at(row, format!("the label {shown} says that there is none")).remedy(
+                    "leave the line out; if it is a class, write another word or its number",
+                ));
+            }
             Value::Fraction(_) => {
                 let what =
                     format!("the label {shown}: a fraction is a score or a measure, no class");

@@ -61,7 +61,7 @@ pub fn draw_landscape(options: &DrawLandscape, progress: &dyn Progress) -> Resul
         augmentation: images.augmentation.clone(),
         version: env!("CARGO_PKG_VERSION").into(),
     };
-    let (name, digest) = (images.describe(), || images.digest());
+    let (name, digest) = (images.describe(), || images.digest(progress));
     let part_identity = identity(options, &checkpoints, digest)?;
     let gauge = Gauge {
         network,

@@ -116,9 +116,9 @@ impl Opened {
     ///
     /// # Errors
     /// `Io`.
-    pub fn digest(&self) -> Result<Value> {
-        let (train, test) = (self.training.as_ref(), self.test.as_ref());
-        Ok(json!({ "train": parts::of_data(train)?, "test": parts::of_data(test)? }))
+    pub fn digest(&self, progress: &dyn Progress) -> Result<Value> {
+        let of_data = |data: &Arc<dyn Dataset>| parts::of_data(data.as_ref(), progress);
+        Ok(json!({ "train": of_data(&self.training)?, "test": of_data(&self.test)? }))
     }
 }
 
