@@ -49,6 +49,9 @@ const MAX_VALUES: u32 = 4_000_000;
 const MAX_KEY: u64 = 10_000;
 const MAX_KEYS: u64 = 200_000_000;
 
+/// How many values that are no arrays are kept once.
+const MAX_PLAIN: usize = 1 << 16;
+
 /// An array and where its values are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Array {
@@ -85,7 +88,15 @@ fn starts_map(head: &[u8]) -> bool {
 
 /// The variables of a Flax file.
 fn read(source: &Source, take: &Take) -> Result<Contents> {
-    let mut reader = Walk { source, at: 0, end: source.size(), values: 0, keys: 0, path: vec![] };
+    let mut reader = Walk {
+        source,
+        at: 0,
+        end: source.size(),
+        values: 0,
+        keys: 0,
+        path: vec![],
+        plain: HashMap::new(),
+    };
     let root = match reader.value(0) {
         Ok(root) => root,
         Err(e) if reader.path.is_empty() => return Err(e),
@@ -205,6 +216,8 @@ struct Walk<'a> {
     keys: u64,
     /// The keys of the value that is being read, for errors.
     path: Vec<String>,
+    /// Values that are no arrays, each kept once: in a file they take a byte, in memory a hundred.
+    plain: HashMap<String, Tree>,
 }
 
 impl Walk<'_> {
@@ -247,36 +260,55 @@ impl Walk<'_> {
                 let dict = Node::Dict(items);
                 if dict.get(CHUNKED).is_some() { joined(&dict) } else { dict }
             }
-            // Flax names the elements of lists by their numbers.
+            // Flax names the elements of lists by their numbers. Those that are no arrays are not looked at again.
             Head::List(n) => {
                 let mut items = vec![];
                 for i in 0..n {
-                    items.push((i.to_string().into(), self.value(depth + 1)?));
+                    let value = self.value(depth + 1)?;
+                    if !matches!(*value, Node::Plain(_)) {
+                        items.push((i.to_string().into(), value));
+                    }
                 }
-                Node::Dict(items)
+                match items.is_empty() {
+                    true => return Ok(self.plain(format!("a list of {n}"))),
+                    false => Node::Dict(items),
+                }
             }
             Head::Text(size) => {
                 self.skip(size)?;
-                Node::Plain("a text".into())
+                return Ok(self.plain("a text".into()));
             }
             Head::Bytes(size) => {
                 self.skip(size)?;
-                Node::Plain(format!("{size} bytes"))
+                return Ok(self.plain(format!("{size} bytes")));
             }
             Head::Extension(ARRAY | SCALAR, size) => {
                 let within = self.skip(size)?;
                 let (at, end) = (within.start, within.end);
-                Walk { at, end, path: vec![], ..*self }.array()?
+                Walk { at, end, path: vec![], plain: HashMap::new(), ..*self }.array()?
             }
             Head::Extension(kind, size) => {
                 self.skip(size)?;
                 let what = if kind == COMPLEX { "a complex number" } else { "an extension" };
-                Node::Plain(what.into())
+                return Ok(self.plain(what.into()));
             }
-            Head::Integer(n) => Node::Plain(n.to_string()),
-            Head::Single(what) => Node::Plain(what.into()),
+            Head::Integer(n) => return Ok(self.plain(n.to_string())),
+            Head::Single(what) => return Ok(self.plain(what.into())),
         };
         Ok(node.into())
+    }
+
+    /// A value that is no array.
+    fn plain(&mut self, text: String) -> Tree {
+        // There are more numbers than are worth a table.
+        if let Some(known) = self.plain.get(&text) {
+            return known.clone();
+        }
+        let node: Tree = Node::Plain(text.clone()).into();
+        if self.plain.len() < MAX_PLAIN {
+            self.plain.insert(text, node.clone());
+        }
+        node
     }
 
     fn key(&mut self) -> Result<String> {
