@@ -41,21 +41,22 @@ impl Block {
         Totals { integers, exponent: self.exponent, bits: self.bits, marks: &self.marks }
     }
 
-    /// Adds a value to each sum. `is_first`: they are sums of nothing. Returns how many values are not finite.
+    /// Adds a value to each sum. `is_first`: they are sums of nothing. Returns whether all are finite but for a mask's:
+    /// minus infinity in the same places of all values that were added.
     pub fn add(
         &mut self,
         values: &[u8],
         from: Float,
         is_first: bool,
         decoded: &mut Vec<f64>,
-    ) -> usize {
+    ) -> bool {
         decode(values, from, decoded);
         let (mut low, mut high) = (i32::MAX, i32::MIN);
-        let (mut nonfinite, mut minus_zeros) = (0, false);
+        let (mut nonfinite, mut minus_zeros) = (false, false);
         for &x in &*decoded {
             let (minus, m, e) = parts(x);
             if !x.is_finite() {
-                nonfinite += 1;
+                nonfinite = true;
             } else if m != 0 {
                 low = low.min(e + m.trailing_zeros() as i32);
                 high = high.max(e + 64 - m.leading_zeros() as i32);
@@ -64,13 +65,20 @@ impl Block {
             }
         }
         let mut is_marked = !self.marks.is_empty();
-        if !is_marked && (nonfinite > 0 || is_first && minus_zeros) {
+        if !is_marked && (nonfinite || is_first && minus_zeros) {
             self.marks.resize(decoded.len(), Mark::Sum);
             is_marked = true;
         }
+        let mut is_sound = true;
         if is_marked {
             for (mark, x) in self.marks.iter_mut().zip(&mut *decoded) {
-                *mark = marked(*mark, *x, is_first);
+                let before = *mark;
+                *mark = marked(before, *x, is_first);
+                is_sound &= match *mark {
+                    Mark::Sum | Mark::MinusZero => true,
+                    Mark::NaN | Mark::Infinity => false,
+                    Mark::MinusInfinity => x.is_infinite() && (is_first || before == *mark),
+                };
                 // What is not finite stays so; its integer is 0.
                 if !x.is_finite() {
                     *x = 0.0;
@@ -83,7 +91,7 @@ impl Block {
         if is_marked {
             self.forget_marked();
         }
-        nonfinite
+        is_sound
     }
 
     /// Adds finite values that are multiples of 2^low and below 2^high.

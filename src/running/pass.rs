@@ -371,11 +371,11 @@ impl Pass<'_> {
             let sums = (&mut *digests, &mut *checksums);
             let bytes = self.load(job, &part, input, buffer, hashers, sums)?;
             let is_first = self.old.is_none() && input == 0;
-            let mut nonfinite = 0;
+            let mut is_sound = true;
             for (block, bytes) in blocks.iter_mut().zip(bytes.chunks(BLOCK * float.size())) {
-                nonfinite += block.add(bytes, float, is_first, decoded);
+                is_sound &= block.add(bytes, float, is_first, decoded);
             }
-            if nonfinite > 0 && !self.allow_nonfinite {
+            if !is_sound && !self.allow_nonfinite {
                 return Err(self.nonfinite(input, job.tensor, float));
             }
         }
@@ -387,7 +387,8 @@ impl Pass<'_> {
                 let totals = block.totals();
                 out.resize(start + totals.len() * to.size(), 0);
                 let found = totals.means(self.count, to, &mut out[start..], scratch);
-                met.nonfinite += found.nonfinite;
+                // Without leave they are masks.
+                met.nonfinite += if self.allow_nonfinite { found.nonfinite } else { 0 };
                 met.overflows += found.overflows;
             }
         }
@@ -399,7 +400,11 @@ impl Pass<'_> {
             Ok(bytes) => count_nonfinite(&bytes, float),
             Err(e) => return e,
         };
-        Error::new(Kind::NotFinite, format!("{n} of its values are not finite"))
+        let what = match n {
+            0 => "is finite where others are not".into(),
+            n => format!("{n} of its values are not finite"),
+        };
+        Error::new(Kind::NotFinite, what)
             .at(self.inputs[input].path())
             .tensor(&self.infos[tensor].name)
             .remedy(concat!(
@@ -452,7 +457,7 @@ impl Pass<'_> {
         for bytes in bytes.chunks(BLOCK * from.size()) {
             let block = &mut blocks[0];
             block.clear(bytes.len() / from.size());
-            if block.add(bytes, from, true, decoded) > 0 && !self.allow_nonfinite {
+            if !block.add(bytes, from, true, decoded) && !self.allow_nonfinite {
                 let what = "some of its values are not finite";
                 return Err(Error::new(Kind::NotFinite, what)
                     .at(self.last_path)
@@ -462,7 +467,7 @@ impl Pass<'_> {
             let totals = block.totals();
             out.resize(start + totals.len() * to.size(), 0);
             let found = totals.means(1, to, &mut out[start..], scratch);
-            met.nonfinite += found.nonfinite;
+            met.nonfinite += if self.allow_nonfinite { found.nonfinite } else { 0 };
             met.overflows += found.overflows;
         }
         Ok(())
