@@ -1,6 +1,5 @@
 //! Text files with numbers for checkpoints: a line each in natural order, or in any order with names before the numbers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use swa_base::text_file;
@@ -34,26 +33,61 @@ pub(super) fn read(
     if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
         return lines.iter().map(|line| Ok(vec![number(line)?])).collect();
     }
-    let names: BTreeSet<String> = paths.iter().map(|path| base_name(path)).collect();
-    let is_known = |name: &str| names.contains(name);
-    let mut named = BTreeMap::new();
+    let is_known = |name: &str| !called(name, paths).is_empty();
+    let mut all: Vec<Option<Vec<f64>>> = vec![None; paths.len()];
+    let mut unknown = None;
     for line in lines {
         let (name, numbers) = parse(line, most, &is_known, &number)?;
-        if named.insert(name.to_string(), numbers).is_some() {
-            return Err(Error::input(format!("names `{name}` twice")).at(file));
+        let name = unquoted(name);
+        match called(name, paths)[..] {
+            [] => unknown = unknown.or(Some(name)),
+            [place] => {
+                if all[place].replace(numbers).is_some() {
+                    return Err(Error::input(format!("names `{name}` twice")).at(file));
+                }
+            }
+            [one, other, ..] => {
+                let (one, other) = (paths[one].display(), paths[other].display());
+                return Err(Error::input(format!("`{name}` may be `{one}` or `{other}`"))
+                    .at(file)
+                    .remedy("write the name with its folder"));
+            }
         }
     }
-    let mut all = Vec::with_capacity(paths.len());
-    for path in paths {
-        let Some(numbers) = named.remove(&base_name(path)) else {
-            return Err(Error::input(format!("has no {what} for `{}`", base_name(path))).at(file));
-        };
-        all.push(numbers);
+    if let Some(place) = all.iter().position(Option::is_none) {
+        // The shortest name that tells it from the others.
+        let mut name = PathBuf::from(base_name(&paths[place]));
+        for folder in paths[place].ancestors().skip(1).map(base_name) {
+            if called(&name.to_string_lossy(), paths).len() > 1 {
+                name = Path::new(&folder).join(name);
+            }
+        }
+        let what = format!("has no {what} for `{}`", name.display());
+        return Err(Error::input(what).at(file));
     }
-    match named.keys().next() {
+    match unknown {
         Some(name) => Err(Error::input(format!("`{name}` is not one of the checkpoints")).at(file)),
-        None => Ok(all),
+        None => Ok(all.into_iter().flatten().collect()),
     }
+}
+
+/// The places of the checkpoints that a name may mean: theirs with as many folders as one likes, or that of the folder in
+/// which one lies.
+fn called(name: &str, paths: &[PathBuf]) -> Vec<usize> {
+    let name = Path::new(unquoted(name));
+    let places = |is: &dyn Fn(&Path) -> bool| -> Vec<usize> {
+        (0..paths.len()).filter(|&place| is(&paths[place])).collect()
+    };
+    match &places(&|path| path.ends_with(name))[..] {
+        [] => places(&|path| path.parent().is_some_and(|folder| folder.ends_with(name))),
+        found => found.to_vec(),
+    }
+}
+
+/// A name without the quotes around it.
+fn unquoted(name: &str) -> &str {
+    let inner = |quote: char| name.strip_prefix(quote)?.strip_suffix(quote);
+    inner('"').or_else(|| inner('\'')).unwrap_or(name)
 }
 
 /// The numbers of all checkpoints in one line, with commas or spaces between them; None if it may be a name and its numbers.
