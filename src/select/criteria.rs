@@ -9,6 +9,7 @@ use regex::Regex;
 
 use super::metrics::{self, ByResults, Chosen};
 use super::numbers::{check_numbered, different_words, numbers};
+use super::order;
 use crate::{Error, Kind, Result, setting};
 
 /// Narrows the inputs down; all that is given must hold. Numbers are those in the names (`epoch_3`), or positions in
@@ -64,9 +65,10 @@ impl Criteria {
             return Ok((paths, None));
         };
         // Positions are those among all.
-        let numbers = |paths: &[PathBuf]| -> Result<Vec<u64>> {
-            let of_all: HashMap<&PathBuf, u64> = all.iter().zip(self.numbers(&all)?.0).collect();
-            Ok(paths.iter().map(|path| of_all[path]).collect())
+        let numbers = |paths: &[PathBuf]| -> Result<(Vec<u64>, bool)> {
+            let (numbers, is_named) = self.numbers(&all)?;
+            let of_all: HashMap<&PathBuf, u64> = all.iter().zip(numbers).collect();
+            Ok((paths.iter().map(|path| of_all[path]).collect(), is_named))
         };
         let (paths, chosen) = metrics::choose(paths, results, numbers, notes)?;
         Ok((paths, Some(chosen)))
@@ -80,6 +82,9 @@ impl Criteria {
             _ => None,
         };
         let Some(numbers) = numbers else {
+            if surplus > 0 && !self.by_position {
+                order::check(&paths)?;
+            }
             paths.drain(..surplus);
             return Ok(paths);
         };

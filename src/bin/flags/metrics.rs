@@ -53,7 +53,7 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "R", value_parser = not_negative, allow_negative_numbers = true, default_value = "0.3", requires = "swad", help_heading = "By results")]
     pub swad_tolerance: f64,
 
-    /// The column with the numbers that the checkpoints' names have [default: epoch, step or the like]
+    /// The column with the numbers that the checkpoints' names have, or one less: epoch+1 [default: epoch, step or the like]
     #[arg(long, value_name = "COLUMN", requires = "metrics", help_heading = "By results")]
     pub metrics_number: Option<String>,
 }

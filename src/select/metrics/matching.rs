@@ -66,7 +66,7 @@ pub(super) fn matched(
     metric: usize,
     paths: &[PathBuf],
     by: &ByResults,
-    numbers: impl FnOnce(&[PathBuf]) -> Result<Vec<u64>>,
+    numbers: impl FnOnce(&[PathBuf]) -> Result<(Vec<u64>, bool)>,
     notes: &mut Vec<String>,
 ) -> Result<Matched> {
     // Rows without the metric are of no interest: Lightning logs training and validation in lines of their own.
@@ -80,9 +80,24 @@ pub(super) fn matched(
             (column, (0..paths.len()).map(Key::File).collect::<Vec<_>>(), of_rows)
         }
         None => {
-            let numbers = numbers(paths)?;
-            let column = super::clear(table, counter(table, &rows, &numbers, by)?, by)?;
-            let key = |&row: &usize| number(table, row, column).map(Key::Number);
+            let (numbers, is_named) = numbers(paths)?;
+            let (column, given) = counter(table, &rows, &numbers, by)?;
+            let column = super::clear(table, column, by)?;
+            let of_rows: Vec<u64> =
+                rows.iter().filter_map(|&row| number(table, row, column)).collect();
+            let offset = match given {
+                Some(offset) => offset,
+                None if !is_named => 0,
+                None => offset(&of_rows, &numbers, paths, &table.columns()[column], by)?,
+            };
+            if given.is_none() && offset > 0 {
+                notes.push(format!(
+                    "`{}`: Keras counts from 0 in it and from 1 in names: its epoch 0 is that of number 1",
+                    by.file.display()
+                ));
+            }
+            let number = |row| number(table, row, column)?.checked_add(offset);
+            let key = |&row: &usize| number(row).map(Key::Number);
             let of_rows = rows.iter().map(key).collect();
             (column, numbers.into_iter().map(Key::Number).collect(), of_rows)
         }
@@ -176,11 +191,58 @@ fn number(table: &Table, row: usize, column: usize) -> Option<u64> {
     is_whole.then_some(number as u64)
 }
 
-/// The column that holds the checkpoints' numbers: the one that is named, or the one of the known names in which most
-/// of them are found.
-fn counter(table: &Table, rows: &[usize], numbers: &[u64], by: &ByResults) -> Result<usize> {
+/// What is to be added to the rows' numbers: 1 where they count from 0, and names from 1, as Keras's `CSVLogger` and its
+/// `ModelCheckpoint` do.
+///
+/// # Errors
+/// `Usage` where it looks like that for another trainer's.
+fn offset(
+    rows: &[u64],
+    numbers: &[u64],
+    paths: &[PathBuf],
+    column: &str,
+    by: &ByResults,
+) -> Result<u64> {
+    let (last, smallest) = (rows.iter().max(), numbers.iter().min());
+    let (Some(&last), Some(1..), true) = (last, smallest, rows.contains(&0)) else { return Ok(0) };
+    let ends = ["keras", "h5"];
+    let is_keras = |path: &PathBuf| {
+        path.extension().is_some_and(|own| ends.iter().any(|end| own.eq_ignore_ascii_case(end)))
+    };
+    if column == "epoch" && paths.iter().all(is_keras) {
+        return Ok(1);
+    }
+    match numbers.contains(&(last + 1)) && !numbers.iter().any(|&number| number > last + 1) {
+        false => Ok(0),
+        true => Err(Error::usage(format!(
+            "`{column}` goes from 0 to {last}, and a checkpoint has the number {}: do these count from 1?",
+            last + 1
+        ))
+        .at(&by.file)
+        .remedy(format!(
+            "say so with {} '{column}+1', or leave that checkpoint out",
+            setting!("metrics_number")
+        ))),
+    }
+}
+
+/// The column that holds the checkpoints' numbers: the one that is named, with what is to be added to them (`epoch+1`), or
+/// the one of the known names in which most of them are found.
+fn counter(
+    table: &Table,
+    rows: &[usize],
+    numbers: &[u64],
+    by: &ByResults,
+) -> Result<(usize, Option<u64>)> {
     if let Some(name) = &by.number_column {
-        return table.column(name).ok_or_else(|| {
+        let with_offset = || {
+            let (name, offset) = name.rsplit_once('+')?;
+            Some((table.column(name)?, offset.parse().ok()?))
+        };
+        if let Some((column, offset)) = with_offset().filter(|_| table.column(name).is_none()) {
+            return Ok((column, Some(offset)));
+        }
+        return table.column(name).map(|column| (column, Some(0))).ok_or_else(|| {
             let what = format!("has no column `{name}`");
             Error::input(what)
                 .at(&by.file)
@@ -237,5 +299,5 @@ fn counter(table: &Table, rows: &[usize], numbers: &[u64], by: &ByResults) -> Re
         let what = format!("{} could all be the checkpoints' numbers", named(&best));
         return Err(Error::usage(what).at(&by.file).remedy(remedy));
     }
-    Ok(best[0].0)
+    Ok((best[0].0, None))
 }

@@ -105,7 +105,7 @@ pub enum Reason {
     },
 }
 
-/// Chooses among checkpoints in natural order. `numbers` gives the number of each.
+/// Chooses among checkpoints in natural order. `numbers` gives the number of each, and whether it stands in its name.
 ///
 /// # Errors
 /// Those of reading the file; `Input` if it is none of the known kinds or holds no such results; `NoMatch` if no row
@@ -113,7 +113,7 @@ pub enum Reason {
 pub(super) fn choose(
     paths: Vec<PathBuf>,
     by: &ByResults,
-    numbers: impl FnOnce(&[PathBuf]) -> Result<Vec<u64>>,
+    numbers: impl FnOnce(&[PathBuf]) -> Result<(Vec<u64>, bool)>,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<PathBuf>, Chosen)> {
     let table = read(&by.file, notes)?;
