@@ -104,6 +104,14 @@ pub fn shell_word(path: &Path) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.into_owned()
+    } else if printable(&text) != text {
+        // What would move the cursor or begin a line, as bash, zsh and ksh read it.
+        let escaped = |c: char| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if printable(c.encode_utf8(&mut [0; 4])) == c.to_string() => c.into(),
+            c => c.encode_utf8(&mut [0; 4]).bytes().map(|b| format!("\\x{b:02x}")).collect(),
+        };
+        format!("$'{}'", text.chars().map(escaped).collect::<String>())
     } else {
         format!("'{}'", text.replace('\'', "'\\''"))
     }
@@ -145,6 +153,19 @@ mod tests {
             ("folder", "folder_bn"),
         ] {
             assert_eq!(with_suffix(Path::new(from), "_bn"), Path::new(to));
+        }
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_a_line() {
+        for (name, word) in [
+            ("a/b-1.pth", "a/b-1.pth"),
+            ("it's", r"'it'\''s'"),
+            ("a\nb", r"$'a\x0ab'"),
+            ("a'\\\u{1b}é", r"$'a\'\\\x1bé'"),
+            ("\u{202e}x", r"$'\xe2\x80\xaex'"),
+        ] {
+            assert_eq!(shell_word(Path::new(name)), word);
         }
     }
 }

@@ -97,6 +97,11 @@ impl Preset {
     /// `Usage` where the preset is for another number of channels.
     pub fn transform(&self, channels: usize) -> Result<Transform> {
         let any = self.name == NONE;
+        if ![1, 3].contains(&channels) {
+            let what =
+                format!("the network takes {channels} channels, and images are read as 1 or 3");
+            return Err(Error::usage(what).remedy("evaluate it with a program of your own"));
+        }
         if !any && self.mean.len() != channels {
             let (name, found) = (self.name, self.mean.len());
             let what =
@@ -149,5 +154,7 @@ mod tests {
     fn channels_must_fit() {
         let error = Preset::named("fashion-mnist").unwrap().transform(3).unwrap_err().to_string();
         assert!(error.contains("has 1 channels, the network takes 3"), "{error}");
+        let error = Preset::named("none").unwrap().transform(4).unwrap_err().to_string();
+        assert!(error.starts_with("the network takes 4 channels, and images are read as 1 or 3"));
     }
 }

@@ -295,7 +295,11 @@ fn what_makes_no_picture_is_refused() {
     fails(plane(dir.path()).args(out).args(["--grid", "100000"]), 6, &["more than 1000000 points"]);
     fails(plane(dir.path()).args(out).args(["--margin=-1"]), 2, &["--margin -1"]);
     fails(plane(dir.path()).args(out).args(["--wd", "nan"]), 2, &["--wd NaN"]);
-    fails(plane(dir.path()).args(out).args(["--precision", "bf16"]), 2, &["possible values: fp32, tf32"]);
+    fails(
+        plane(dir.path()).args(out).args(["--precision", "bf16"]),
+        2,
+        &["possible values: fp32, tf32"],
+    );
     fs::write(path("out.svg"), "mine").unwrap();
     fails(plane(dir.path()).args(out), 2, &["out.svg"]);
     assert_eq!(fs::read_to_string(path("out.svg")).unwrap(), "mine");

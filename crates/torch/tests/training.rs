@@ -337,6 +337,14 @@ fn what_a_run_left_is_checked_before_it_goes_on() {
         scene.swa("run").assert().success();
         same(scene.files("run"), &expected);
     }
+    // What lacks a snapshot is not trained again, and that is said.
+    let bytes = fs::read(&fifth).unwrap();
+    fs::remove_file(&fifth).unwrap();
+    let said = scene.swa("run").output().unwrap();
+    assert!(said.status.success());
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("ckpt_0005.safetensors`: is missing: the run wrote it"), "{said}");
+    fs::write(&fifth, bytes).unwrap();
     let log = scene.path("run/results/log.jsonl");
     let lines = fs::read_to_string(&log).unwrap();
     fs::remove_file(&log).unwrap();

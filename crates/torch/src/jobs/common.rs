@@ -30,6 +30,6 @@ pub(super) fn open(
     let take = &data.networks.take;
     let checkpoints: Vec<Checkpoint> =
         models.iter().map(|path| Checkpoint::open_with(path, take)).collect::<Result<_>>()?;
-    swa_tools::jobs::say_taken(progress, &checkpoints);
+    swa_tools::jobs::say_taken(progress, &checkpoints, false);
     Ok(checkpoints)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use swa_data::{Classes, Dataset, Transform};
 use swa_tools::checkpoint::{Checkpoint, digest};
 use swa_tools::output::write_safetensors;
+use swa_tools::text::marked;
 use swa_tools::{Error, Kind, Progress, Result, Unit, look, setting};
 
 use super::common::since;
@@ -224,9 +225,15 @@ fn run(
     let there = results.iter().map(|file| look::exists(file)).collect::<Result<Vec<_>>>()?;
     let lacks_average = !state.snapshots.is_empty() && there.contains(&false);
     let is_finished = state.epochs == epochs && !lacks_average;
-    // A graft has checked them; where everything is there, nothing is averaged any more.
-    if !folder.is_new && !is_finished {
-        folder.check_snapshots(&state.snapshots)?;
+    // A graft has checked them.
+    if !folder.is_new {
+        match folder.check_snapshots(&state.snapshots) {
+            // Where everything is there, nothing is averaged any more, but for what others do with them.
+            Err(error) if is_finished && error.kind() == Kind::Mismatch => {
+                progress.note(&format!("note: {}", error.message(&marked)));
+            }
+            other => other?,
+        }
     }
     let is_next = !folder.is_new && state.epochs < epochs && schedule.collects(state.epochs);
     folder.check_no_others(&state, is_next.then_some(state.epochs + 1))?;

@@ -119,7 +119,7 @@ impl<'a> ModelFile<'a> {
         output: Option<&'a Output>,
     ) -> Result<Self> {
         let checkpoints = [Checkpoint::open_with(model, take)?];
-        swa_tools::jobs::say_taken(progress, &checkpoints);
+        swa_tools::jobs::say_taken(progress, &checkpoints, false);
         let like = output.and_then(|output| output.like.as_ref());
         let like = like.map(|like| Checkpoint::open_with(like, take)).transpose()?;
         Ok(ModelFile { checkpoints, like, output })

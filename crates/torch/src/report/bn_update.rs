@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use swa_tools::report::table;
+use swa_tools::text::printable;
 
 use super::part::PaceReport;
 use crate::bn_update::{MIN_BATCHES, Movement};
@@ -114,9 +115,10 @@ impl BnUpdateReport {
 
     /// For people: what was written, and how far the statistics moved.
     pub fn text(&self) -> String {
-        let BnUpdateReport { output, images, batches, seconds, .. } = self;
+        let BnUpdateReport { images, batches, seconds, .. } = self;
+        let output = printable(&self.output);
         if let Some(why) = &self.unchanged {
-            let model = &self.model;
+            let model = printable(&self.model);
             return format!(
                 "`{model}` {why}: nothing to recompute\nwrote {output}: the same tensors"
             );

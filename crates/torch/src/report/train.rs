@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 use swa_base::setting;
-use swa_base::text::shell_word;
+use swa_base::text::{printable, shell_word};
 
 use crate::jobs::Trained;
 use crate::train::EpochLine;
@@ -34,7 +34,7 @@ impl<'a> TrainReport<'a> {
 
     /// For people.
     pub fn text(&self) -> String {
-        let run = self.run.display();
+        let run = printable(&self.run.to_string_lossy());
         let mut text = format!("trained {} in {run}: {} epochs", self.arch, self.epochs.len());
         if let (Some(first), Some(last)) = (self.snapshots.first(), self.snapshots.last()) {
             let n = self.snapshots.len();

@@ -50,13 +50,20 @@ pub(crate) fn graft(
         }
     }
     let Some((_, file)) = found else {
-        let what = format!(
-            "has no state in the epochs that this run has in common with it, the first {common}"
-        );
-        return Err(Error::new(Kind::NoMatch, what).at(from).remedy(concat!(
-            "wait until it has trained so many, or leave out ",
-            setting!("trunk")
-        )));
+        let what = match common {
+            0 => "has no epoch in common with this run: its rate is another from the first step"
+                .into(),
+            _ => format!(
+                "has no state in the epochs that this run has in common with it, the first {common}"
+            ),
+        };
+        // It keeps the state at the end of its first rate, and the last one.
+        let goes_on = State::read(&other.file(STATE))?.is_none_or(|state| state.epochs < common);
+        let remedy = match common > 0 && goes_on {
+            true => concat!("wait until it has trained so many, or leave out ", setting!("trunk")),
+            false => concat!("leave out ", setting!("trunk")),
+        };
+        return Err(Error::new(Kind::NoMatch, what).at(from).remedy(remedy));
     };
     // The other run may go on meanwhile: what was copied counts.
     let state = folder.file(STATE);
