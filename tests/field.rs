@@ -564,10 +564,25 @@ fn masks_are_no_diverged_training() {
     write("a_1.safetensors", 1.0, &[0.0, infinite, infinite]);
     write("a_2.safetensors", 3.0, &[0.0, infinite, infinite]);
     let inputs = ["a_1.safetensors", "a_2.safetensors", "-o", "x.safetensors", "--force"];
-    run.avg(&inputs).assert().success();
-    let out = load(&run.path("x.safetensors"));
-    assert_eq!(to_f32(&out["mask"]), [0.0, infinite, infinite]);
-    assert_eq!(to_f32(&out["w"]), [2.0]);
+    // At once, and one after the other.
+    let states = || {
+        drop(std::fs::remove_file(run.path("s")));
+        run.avg(&["a_1.safetensors", "--state", "s", "-o", "x.safetensors", "--force"])
+            .assert()
+            .success();
+        run.avg(&["a_2.safetensors", "--state", "s", "-o", "x.safetensors", "--force"])
+    };
+    for mask in [[0.0, infinite, infinite], [infinite, 1.0, -0.0]] {
+        write("a_1.safetensors", 1.0, &mask);
+        write("a_2.safetensors", 3.0, &mask);
+        for mut command in [run.avg(&inputs), states()] {
+            let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+            assert!(!said.contains("finite"), "{said}");
+            let out = load(&run.path("x.safetensors"));
+            assert_eq!((to_f32(&out["mask"]), to_f32(&out["w"])), (mask.to_vec(), vec![2.0]));
+        }
+    }
+    write("a_1.safetensors", 1.0, &[0.0, infinite, infinite]);
     let diverged = [
         vec![0.0, infinite, 1.0],
         vec![0.0, infinite, f32::INFINITY],
@@ -577,7 +592,10 @@ fn masks_are_no_diverged_training() {
     for mask in diverged {
         write("a_2.safetensors", 3.0, &mask);
         fails(&mut run.avg(&inputs), 3, &["tensor `mask`", "not finite"]);
+        fails(&mut states(), 3, &["tensor `mask`", "not finite"]);
     }
+    write("a_2.safetensors", 3.0, &[0.0; 3]);
+    fails(&mut states(), 3, &["tensor `mask`", "is finite where others are not"]);
     // Nor are they where they are NaN in all.
     for name in ["a_1.safetensors", "a_2.safetensors"] {
         write(name, name.len() as f32, &[0.0, f32::NAN, 0.0]);
@@ -751,6 +769,68 @@ fn what_lies_beside_the_weights_does_not_matter() {
         let file = fixture("beside-libraries").join(name);
         run.avg(&[file.to_str().unwrap(), "-o", "x.safetensors"]).assert().success();
     }
+}
+
+/// Names that are sorted by something else than what counts: the number that is named decides what comes after what.
+#[test]
+fn the_order_is_that_of_the_number_that_counts() {
+    let run = Run::new();
+    for (epoch, accuracy) in [0.5, 0.7, 0.6, 0.9, 0.8].iter().enumerate() {
+        write(
+            &run.path(&format!("d/acc={accuracy}-epoch={epoch}.safetensors")),
+            epoch as f32,
+            epoch as i64,
+        );
+    }
+    let value = |arguments: &[&str]| run.mean(arguments).0;
+    let number = ["--number", "epoch=([0-9]+)"];
+    let with = |arguments: &[&'static str]| value(&[arguments, &number].concat());
+    // (0 + 1)/16 + 2/8 + 3/4 + 4/2, as for sorted names.
+    assert_eq!(with(&["d", "--scheme", "ema:0.5"]), 3.0625);
+    assert_eq!(with(&["d", "--scheme", "window:2"]), 3.5);
+    assert_eq!(with(&["d", "--weights", "1,1,1,1,12"]), 3.375);
+    assert_eq!(with(&["d", "--last", "2"]), 3.5);
+    // What is not averaged is that of the last epoch.
+    run.avg(&["d", "-o", "x.safetensors"]).args(number).assert().success();
+    assert_eq!(load(&run.path("x.safetensors"))["n"], 4i64.to_le_bytes());
+    let state =
+        run.avg(&["d", "--state", "s", "-o", "y.safetensors"]).args(number).output().unwrap();
+    let said = String::from_utf8(state.stderr).unwrap();
+    assert!(
+        said.contains("epoch=3.safetensors`, the last by its path, not of `d/acc=0.8-epoch=4"),
+        "{said}"
+    );
+    // Without it they are not taken as they are sorted.
+    for arguments in [&["d", "--scheme", "ema:0.5"][..], &["d", "--last", "2"]] {
+        let parts =
+            ["as names are sorted: its epoch is smaller", "such as --number 'epoch=(\\d+)'"];
+        fails(run.avg(arguments).args(["-o", "z.safetensors"]), 2, &parts);
+    }
+    assert_eq!(value(&["d"]), 2.0);
+}
+
+/// Weights by names, of checkpoints that are called the same in folders of their own.
+#[test]
+fn weights_are_of_a_name_with_its_folder() {
+    let run = Run::new();
+    for i in 1..=2 {
+        write(&run.path(&format!("f/ep{i}/model.safetensors")), i as f32, i);
+    }
+    let weights = |text: &str| {
+        std::fs::write(run.path("weights"), text).unwrap();
+        ["f/ep1/model.safetensors", "f/ep2/model.safetensors", "--weights-file", "weights"]
+    };
+    for text in [
+        "ep1/model.safetensors 1\nep2/model.safetensors 3\n",
+        "ep2 3\nep1 1\n",
+        "\"f/ep1/model.safetensors\" 1\nf/ep2/model.safetensors 3\n",
+    ] {
+        assert_eq!(run.mean(&weights(text)).0, 1.75, "{text}");
+    }
+    let mut command = run.avg(&weights("model.safetensors 1\nep2 3\n"));
+    fails(command.args(["-o", "x"]), 3, &["may be `f/ep1/model.safetensors` or `", "its folder"]);
+    let mut command = run.avg(&weights("ep2 3\n"));
+    fails(command.args(["-o", "x"]), 3, &["has no weight for `ep1/model.safetensors`"]);
 }
 
 /// A process's file of DeepSpeed in the place of another's, and one of another step.

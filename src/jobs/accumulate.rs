@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, Take};
 use crate::output::{Format, check_targets};
 use crate::running::{RunningAverage, Wrote};
 use crate::schemes::Scheme;
-use crate::select::Criteria;
+use crate::select::{Criteria, order};
 use crate::{Error, Progress, Result, Unit, look, setting};
 
 /// What to add to a running average, and what to write of it.
@@ -104,7 +104,7 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     let force =
         options.force || !look::exists(&output.path)? || running.is_own_output(&output.path);
     check_targets(&places[1..], force, &[])?;
-    say_taken(progress, &inputs);
+    say_taken(progress, &inputs, true);
     say_averages(progress, &inputs);
     if let Some(last) = inputs.last() {
         left::say(progress, options.options.rest_of(last), &target);
@@ -126,7 +126,8 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     say_state(progress, &state);
     let inputs: Vec<PathBuf> =
         running.inputs().iter().map(|input| PathBuf::from(&input.path)).collect();
-    spelled_apart(&inputs).into_iter().for_each(|note| progress.note(&note));
+    let notes = [spelled_apart(&inputs), ordered_apart(&inputs, criteria)];
+    notes.iter().flatten().for_each(|note| progress.note(note));
     Ok(Accumulated {
         output: output.path.clone(),
         written,
@@ -140,6 +141,19 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
         bytes: wrote.bytes,
         batchnorm_layers: running.batchnorm_layers(),
         seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// What is the last by its path, where an expression says that it is another: a state knows no expression.
+pub(super) fn ordered_apart(inputs: &[PathBuf], criteria: &Criteria) -> Option<String> {
+    let places = order::of(inputs, criteria, false).ok()??;
+    let (last, meant) = (inputs.last()?, &inputs[*places.last()?]);
+    (last != meant).then(|| {
+        format!(
+            "note: what is not averaged, such as num_batches_tracked, is that of `{}`, the last by its path, not of `{}`",
+            last.display(),
+            meant.display()
+        )
     })
 }
 

@@ -12,7 +12,7 @@ use crate::checkpoint::{Checkpoint, Take};
 use crate::formats::shards::further_models;
 use crate::output::{Format, model_folders};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
-use crate::select::{Chosen, Criteria, Selection};
+use crate::select::{Chosen, Criteria, Selection, order};
 use crate::{Error, Progress, Result, Unit, setting};
 
 /// What to average, how, and into what.
@@ -175,8 +175,14 @@ pub(super) fn opened(
         progress.note(&format!("note: {same}: both count, with the weights given"));
     }
     opened.say_repeated(progress);
-    let (selection, inputs) = (opened.selection, opened.inputs);
-    say_taken(progress, &inputs);
+    let (mut selection, mut inputs) = (opened.selection, opened.inputs);
+    let is_needed = options.outputs.iter().any(|output| output.scheme.is_ordered());
+    if let Some(places) = order::of(&selection.paths, criteria, is_needed)? {
+        let mut all: Vec<_> = selection.paths.into_iter().zip(inputs).map(Some).collect();
+        let sorted = places.iter().filter_map(|&place| all[place].take());
+        (selection.paths, inputs) = sorted.unzip();
+    }
+    say_taken(progress, &inputs, true);
     say_averages(progress, &inputs);
     Ok((selection, inputs))
 }

@@ -37,9 +37,10 @@ fn say_selected(progress: &dyn Progress, selection: &Selection) {
 use average::say_averages;
 
 /// Says where the weights were taken from, where that is not all there is to take: once, if it is the
-/// same in all.
-pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint]) {
+/// same in all. `are_averaged`: they are, and written under names without what wrappers put there.
+pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint], are_averaged: bool) {
     let mut said: Vec<String> = vec![];
+    let taken = |input: &Checkpoint| taken(input, are_averaged);
     for input in inputs {
         let Some(line) = taken(input) else { continue };
         if !said.contains(&line) {
@@ -53,21 +54,22 @@ pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint]) {
     }
 }
 
-fn taken(input: &Checkpoint) -> Option<String> {
+fn taken(input: &Checkpoint, are_averaged: bool) -> Option<String> {
     let Taken { key, is_average, has_average, .. } = input.taken();
     let mut parts = vec![];
     if !key.is_empty() {
         parts.push(format!("weights from `{key}`"));
     }
     if *is_average {
-        parts.push("an average that the trainer made: the result is an average of averages".into());
+        let result = if are_averaged { ": the result is an average of averages" } else { "" };
+        parts.push(format!("an average that the trainer made{result}"));
     }
     if *has_average {
         let ema = crate::setting!("ema");
         parts.push(format!("it holds averaged weights as well, which {ema} takes"));
     }
     let stripped = input.stripped();
-    if !stripped.is_empty() {
+    if are_averaged && !stripped.is_empty() {
         let list = stripped.join("`, `");
         parts.push(format!("names without `{list}`, which wrappers put there"));
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{parts, several};
+use super::{parts, series, several};
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
 use crate::store::names::{UNFINISHED, base_name, natural};
@@ -11,7 +11,7 @@ use crate::{Error, Kind, Result};
 
 /// Whether a file is something else that trainers keep beside the weights: the state of an optimizer, a schedule, a
 /// random generator, numbered or not.
-fn is_other_state(name: &str) -> bool {
+pub(super) fn is_other_state(name: &str) -> bool {
     const NAMES: [&str; 18] = [
         "grad_scaler",
         "lr_scheduler",
@@ -58,12 +58,20 @@ pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
 pub(super) fn named(argument: &Path) -> Result<Named> {
     if !is_pattern(argument)? {
         let found = checkpoints(argument)?;
+        series::refuse(argument, &found)?;
         return match found.is_empty() {
             true => Err(holds_none(argument)),
             false => Ok(vec![(argument.to_path_buf(), found)]),
         };
     }
-    matches(&argument.to_string_lossy())
+    let named = matches(&argument.to_string_lossy())?;
+    series::refuse(argument, &flat(&named))?;
+    Ok(named)
+}
+
+/// The checkpoints alone.
+pub(super) fn flat(named: &Named) -> Vec<PathBuf> {
+    named.iter().flat_map(|(_, found)| found.iter().cloned()).collect()
 }
 
 /// Whether it is not the name of something that is there.
@@ -74,7 +82,7 @@ pub(super) fn is_pattern(argument: &Path) -> Result<bool> {
 /// All checkpoints of what was named, where they can be those of one model.
 pub(super) fn together(named: Named) -> Result<Vec<PathBuf>> {
     several::refuse(&named)?;
-    let paths: Vec<PathBuf> = named.into_iter().flat_map(|(_, found)| found).collect();
+    let paths = flat(&named);
     parts::refuse(&paths)?;
     Ok(paths)
 }
@@ -106,9 +114,14 @@ fn matches(pattern: &str) -> Result<Named> {
 
 fn holds_none(folder: &Path) -> Error {
     let error = Error::new(Kind::NoMatch, "holds no checkpoints (files or model folders)");
-    let remedy = match below(folder) {
-        Some(inner) => format!("name the folder that does: `{}`", inner.display()),
-        None => format!(
+    let remedy = match &below(folder)[..] {
+        [inner] => format!("name the folder that does: `{}`", inner.display()),
+        several @ [_, ..] => {
+            let outer = glob::Pattern::escape(&folder.to_string_lossy());
+            let inner = common_pattern(several);
+            format!("name the folders that do: '{}/{inner}'", outer.trim_end_matches('/'))
+        }
+        [] => format!(
             "name checkpoint files (*.{}) or their folder",
             endings().collect::<Vec<_>>().join(", *.")
         ),
@@ -116,14 +129,16 @@ fn holds_none(folder: &Path) -> Error {
     error.at(folder).remedy(remedy)
 }
 
-/// A folder right below one that has checkpoints.
-fn below(folder: &Path) -> Option<PathBuf> {
-    let mut inner = store::list(folder).ok()?;
+/// The folders right below one that have checkpoints.
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let mut inner = store::list(folder).unwrap_or_default();
     inner.retain(|path| {
         !base_name(path).starts_with('.') && store::is_folder(path).unwrap_or(false)
     });
     inner.sort_by(|a, b| natural(&base_name(a), &base_name(b)));
-    inner.into_iter().find(|path| in_folder(path).is_ok_and(|found| !found.is_empty()))
+    // Those that are refused, such as pipelines, say why when they are named.
+    inner.retain(|path| !in_folder(path).is_ok_and(|found| found.is_empty()));
+    inner
 }
 
 /// The checkpoints that one path names: itself, or those in a folder, if any.

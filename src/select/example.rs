@@ -18,16 +18,20 @@ pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> String {
             && !pattern.contains('\'')
     };
     // By the word before the number, or else by what surrounds it.
-    let after_word = name.texts.iter().zip(&name.runs).filter_map(|(text, run)| {
-        let word = text.trim_start_matches(|c: char| !c.is_alphabetic());
-        (!word.is_empty()).then(|| (format!(r"{}(\d+)", regex::escape(word)), *run))
-    });
+    let after_word =
+        (0..name.runs.len()).filter_map(|run| Some((of_run(name, run)?, name.runs[run])));
     let between = name.texts.windows(2).zip(&name.runs).map(|(texts, run)| {
         (format!(r"{}(\d+){}", regex::escape(texts[0]), regex::escape(texts[1])), *run)
     });
     let mut patterns = after_word.chain(between);
     let found = patterns.find(|(pattern, run)| does(pattern, run));
     found.map_or(r"epoch=(\d+)".into(), |(pattern, _)| pattern)
+}
+
+/// An expression that finds a run of digits by the word before it; None if there is no word.
+pub(super) fn of_run(name: &Name, run: usize) -> Option<String> {
+    let word = name.texts[run].trim_start_matches(|c: char| !c.is_alphabetic());
+    (!word.is_empty()).then(|| format!(r"{}(\d+)", regex::escape(word)))
 }
 
 #[cfg(test)]

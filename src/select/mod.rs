@@ -1,7 +1,7 @@
 //! Which checkpoints the arguments name, which of them to use, and in which order.
 //!
 //! `arguments` finds them; `numbers` gives each the number in its name, which `name_parts` reads; `criteria`
-//! narrows them down by it, and by a trainer's results, which `metrics` reads.
+//! narrows them down by it, and by a trainer's results, which `metrics` reads; `order` tells which comes after which.
 
 mod arguments;
 mod criteria;
@@ -9,7 +9,10 @@ mod example;
 mod metrics;
 mod name_parts;
 mod numbers;
+pub(crate) mod order;
 mod parts;
+mod passed_over;
+mod series;
 mod several;
 mod so_far;
 
@@ -55,6 +58,7 @@ pub fn select(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
 /// All that the arguments name, before the criteria narrow them down.
 pub(crate) fn find(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
     let mut paths = arguments::expand(arguments)?;
+    let notes = passed_over::look(arguments, &paths)?;
     // Names that are not Unicode may look alike: then their bytes decide, not the order of the listing.
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
@@ -62,7 +66,7 @@ pub(crate) fn find(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selecti
         true => (paths, vec![]),
         false => without_repetitions(paths),
     };
-    Ok(Selection { paths, repeated, ..Selection::default() })
+    Ok(Selection { paths, repeated, notes, ..Selection::default() })
 }
 
 impl Selection {

@@ -19,8 +19,9 @@ pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
         }
         let own = names_of_models(found);
         for (other, its) in &seen {
-            let common: Vec<&String> = own.intersection(its).collect();
-            let [one, _, ..] = common[..] else { continue };
+            let common: Vec<&String> = own.iter().filter(|name| its.contains(*name)).collect();
+            let [.., _, _] = common[..] else { continue };
+            let Some(one) = common.iter().find(|name| tells_a_model(name)) else { continue };
             if other == &folder {
                 continue;
             }
@@ -41,9 +42,18 @@ pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
     Ok(())
 }
 
-/// The names of some checkpoints that tell models, not steps: no other differs from them in nothing but its numbers, and there
-/// is a word in them that says more than that it is a checkpoint.
+/// The names of some checkpoints that more than a number tells apart.
 fn names_of_models(checkpoints: &[PathBuf]) -> BTreeSet<String> {
+    let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
+    let plain = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let mut like: HashMap<String, usize> = HashMap::new();
+    names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
+    let is_alone = |name: &String| like[&plain(name)] == 1 && name.contains(char::is_alphabetic);
+    names.into_iter().filter(is_alone).collect()
+}
+
+/// Whether there is a word in a name that says more than that it is a checkpoint, and which of several.
+fn tells_a_model(name: &str) -> bool {
     const STEPS: [&str; 13] = [
         "best",
         "checkpoint",
@@ -59,16 +69,9 @@ fn names_of_models(checkpoints: &[PathBuf]) -> BTreeSet<String> {
         "step",
         "weights",
     ];
-    let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
-    let plain = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
-    let mut like: HashMap<String, usize> = HashMap::new();
-    names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
-    let tells = |name: &String| {
-        let words = plain(without_extensions(name)).to_ascii_lowercase();
-        let mut words = words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        like[&plain(name)] == 1 && words.any(|word| !STEPS.contains(&word))
-    };
-    names.into_iter().filter(tells).collect()
+    let stem = without_extensions(name).to_ascii_lowercase();
+    let mut words = stem.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
+    words.any(|word| !STEPS.contains(&word))
 }
 
 /// A pipeline of several models (Diffusers) is no set of checkpoints, and an average of one of them is no pipeline.
@@ -142,6 +145,11 @@ mod tests {
             files.iter().flat_map(|f| ["a", "b"].map(|d| format!("{d}/{f}"))).collect();
         let runs = Runs::new(&all.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(runs.select(&["a", "b"]).len(), 10);
+        // A second set of weights beside each snapshot.
+        let runs = Runs::new(&["a/model.pt", "a/ema.pt", "b/model.pt", "b/ema.pt"]);
+        let error = runs.fails(&["a", "b"]);
+        assert!(error.contains("b`: holds `ema.pt` and `model.pt`, and so does `"), "{error}");
+        assert!(error.contains("/a/ema.pt` and `") && error.contains("/b/ema.pt`;"), "{error}");
         // Snapshots of two runs have numbers.
         let all = ["a/s-1", "a/s-2", "b/s-1", "b/s-2"].map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));

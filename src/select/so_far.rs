@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::arguments::{self, Named};
 use super::numbers::{numbers, unnumbered};
-use super::{Criteria, natural, without_repetitions};
+use super::{Criteria, natural, series, without_repetitions};
 use crate::formats::marker;
 use crate::formats::shards::is_shard;
 use crate::store::{self, names::base_name};
@@ -114,6 +114,7 @@ fn growing(argument: &Path) -> Result<Named> {
             named.push((path, found));
         }
     }
+    series::refuse(argument, &arguments::flat(&named))?;
     Ok(named)
 }
 
@@ -177,9 +178,9 @@ fn without_unnumbered(
     paths
 }
 
-/// The number of the last of some checkpoints, if their names have numbers that can be told.
+/// The largest number of some checkpoints, if their names have numbers that can be told.
 pub fn last_number(paths: &[PathBuf], number: Option<&Regex>) -> Option<u64> {
-    numbers(paths, number).ok()??.pop()
+    numbers(paths, number).ok()??.into_iter().max()
 }
 
 /// The folders in which a checkpoint that an argument names can appear: one that is named, or the first part of a

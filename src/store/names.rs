@@ -6,7 +6,8 @@ use std::path::Path;
 /// What follows the name of an output's folder until it is finished.
 pub const UNFINISHED: &str = ".partial";
 
-/// Numbers in names sort as numbers: `epoch_9` before `epoch_010`, and `step_500` before `step_1k`.
+/// Numbers in names sort as numbers: `epoch_9` before `epoch_010`, and `step_500` before `step_1k`. A name
+/// comes before longer ones that begin with it, whatever its ending: `last.ckpt` before `last-v1.ckpt`.
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut x, mut y) = (a, b);
     loop {
@@ -24,7 +25,8 @@ pub fn natural(a: &str, b: &str) -> Ordering {
             match (x.chars().next(), y.chars().next()) {
                 (Some(c), Some(d)) => {
                     (x, y) = (&x[c.len_utf8()..], &y[d.len_utf8()..]);
-                    c.cmp(&d)
+                    // An ending is no part of what tells a name from a longer one.
+                    (c != '.', c).cmp(&(d != '.', d))
                 }
                 (None, None) => return a.cmp(b),
                 (c, d) => return c.cmp(&d),
@@ -69,6 +71,12 @@ mod tests {
             names,
             ["a", "epoch_09", "epoch_9", "epoch_9b", "epoch_010", "step_10", "step_100"]
         );
+    }
+
+    #[test]
+    fn a_name_comes_before_longer_ones() {
+        assert_eq!(natural("epoch=5-step=600.ckpt", "epoch=5-step=600-v1.ckpt"), Ordering::Less);
+        assert_eq!(natural("m (1).pt", "m.pt"), Ordering::Greater);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct Follower<'f> {
     sum: Sum,
     /// What need not be looked at again: counted, or known to be repeated.
     settled: HashSet<PathBuf>,
-    /// Of files that this job counted, how they were then.
+    /// Of files that were counted, how they were then.
     counted_as: HashMap<PathBuf, Stamp>,
     waiting: BTreeMap<PathBuf, Waiting>,
     /// Parts of models that are not whole, by folder.

@@ -77,6 +77,7 @@ impl Follower<'_> {
             let stamp = Stamp::of(&checkpoint);
             if matches!(&self.sum, Sum::Running(running) if running.has(&checkpoint)) {
                 self.waiting.remove(&path);
+                self.counted_as.insert(path.clone(), stamp);
                 self.settled.insert(path);
                 continue;
             }

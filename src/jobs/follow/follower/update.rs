@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use super::{Follower, Sum, Waiting, in_a_line, may_pass};
 use crate::checkpoint::Checkpoint;
-use crate::jobs::accumulate::{say_repeated, say_state, say_wrote, spelled_apart, target};
+use crate::jobs::accumulate::{
+    ordered_apart, say_repeated, say_state, say_wrote, spelled_apart, target,
+};
 use crate::jobs::follow::{Follow, Update, command};
 use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
 use crate::running::Stamp;
 use crate::schemes::Profiles;
-use crate::select::{Criteria, base_name, last_number, natural};
+use crate::select::{Criteria, base_name, last_number, natural, order};
 use crate::{Error, Kind, Result, Unit, look};
 
 /// Pauses before an update that failed for lack of space is tried again.
@@ -73,7 +75,7 @@ impl Follower<'_> {
             }
         }
         if self.updates == 0 {
-            say_taken(progress, &inputs);
+            say_taken(progress, &inputs, true);
             say_averages(progress, &inputs);
         }
         let (added, written, inside, state) = match &mut self.sum {
@@ -104,6 +106,11 @@ impl Follower<'_> {
                 {
                     progress.note(&note);
                 }
+                if let Some(note) = ordered_apart(&inside, &self.options.criteria)
+                    && self.said.insert("order".into())
+                {
+                    progress.note(&note);
+                }
                 for path in settled {
                     self.waiting.remove(&path);
                     self.settled.insert(path.clone());
@@ -127,15 +134,19 @@ impl Follower<'_> {
                     }
                 }
                 drop(inputs);
-                let Criteria { last, allow_duplicates, .. } = self.options.criteria;
+                let Criteria { last, allow_duplicates, number, .. } = &self.options.criteria;
+                if number.is_none() {
+                    order::check(&there)?;
+                }
                 let averaged = average(
                     &Average {
                         checkpoints: there,
-                        // What is followed is in order by its names, whatever is in them.
+                        // Without an expression it is in order by its names, whatever is in them.
                         criteria: Criteria {
-                            last,
-                            allow_duplicates,
-                            by_position: true,
+                            last: *last,
+                            allow_duplicates: *allow_duplicates,
+                            by_position: number.is_none(),
+                            number: number.clone(),
                             ..Criteria::default()
                         },
                         take: take.clone(),
