@@ -10,8 +10,10 @@ mod joined;
 mod json;
 mod label_column;
 mod labels;
+mod one_class;
 mod resolve;
 mod table;
+mod value;
 mod words;
 
 use std::path::{Path, PathBuf};

@@ -10,7 +10,8 @@ use std::path::Path;
 use super::images::{self, Images};
 use super::label_column::Seen;
 use super::table::Table;
-use super::words::{self, Value};
+use super::value::Value;
+use super::words;
 use crate::options::LabelForm;
 use crate::split::Split;
 use swa_base::text::printable;
@@ -202,8 +203,9 @@ fn has_headings(table: &Table, images: &Images, image: usize, form: &LabelForm) 
         return Ok(false);
     }
     let is_above_numbers = |column: usize| {
-        let mut below = table.column(column).skip(1).map(Value::of);
-        let is_number = |value: Value| matches!(value, Value::Whole(_) | Value::Fraction(_));
+        let mut below = table.column(column).skip(1).map(Value::of_flag);
+        let is_number =
+            |value| matches!(value, Value::Whole(_) | Value::Fraction(_) | Value::Unclear);
         table.rows() > 1
             && matches!(Value::of(first[column]), Value::Word(_))
             && below.all(is_number)

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::columns::{Label, SHOWN, by_name, short};
 use super::table::Table;
-use super::words::{self, Value, first_word, is_wnid};
+use super::value::Value;
+use super::words::{self, first_word, is_wnid};
 use crate::split::Split;
 use swa_base::text::printable;
 use swa_base::{Error, Result, setting};
@@ -81,8 +82,11 @@ impl Seen<'_> {
     }
 
     pub fn label(&self, part: Option<usize>) -> Result<Label> {
-        let others: Vec<usize> =
-            (0..self.table.width).filter(|&c| c != self.image && Some(c) != part).collect();
+        // A comma at the end of every line makes a column of nothing.
+        let is_blank = |c: usize| self.heading(c).is_empty() && self.table.is_blank(c);
+        let others: Vec<usize> = (0..self.table.width)
+            .filter(|&c| c != self.image && Some(c) != part && !is_blank(c))
+            .collect();
         if others.is_empty() {
             return Err(Error::input("it names images, but has no column of labels"));
         }
@@ -187,7 +191,7 @@ impl Seen<'_> {
 
     /// Whether all cells are numbers from 0 to 1.
     fn looks_one_hot(&self, columns: &[usize]) -> bool {
-        let in_range = |cell| match Value::of(cell) {
+        let in_range = |cell| match Value::of_flag(cell) {
             Value::Whole(n) => n == 0 || n == 1,
             Value::Fraction(x) => (0.0..=1.0).contains(&x),
             _ => false,
@@ -204,7 +208,7 @@ impl Seen<'_> {
         for row in 0..table.rows() {
             let mut ones = vec![];
             for &column in columns {
-                match Value::of(table.cell(row, column)) {
+                match Value::of_flag(table.cell(row, column)) {
                     Value::Whole(0) => {}
                     Value::Whole(1) => ones.push(column),
                     _ => {

@@ -13,8 +13,10 @@ use std::path::Path;
 use super::columns::{self, Asked, Columns, Label};
 use super::images::Images;
 use super::joined;
+use super::one_class::{check_one_class, check_one_name, values};
 use super::table::{self, Separator, Table};
-use super::words::{self, Value, first_word, is_wnid};
+use super::value::Value;
+use super::words;
 use crate::options::LabelForm;
 use crate::split::Split;
 use swa_base::text::printable;
@@ -101,19 +103,18 @@ fn of_text(text: &str, images: &Images, asked: &Asked) -> Result<Labelled> {
     if table::lines(text).next().is_none() {
         return Err(Error::input("it holds no labels"));
     }
-    let mut refused = None;
-    for separator in Separator::ALL {
+    let said = table::said_separator(text);
+    let tried = Separator::ALL.into_iter().filter(|tried| said.is_none_or(|said| said == *tried));
+    for separator in tried {
         let Ok(mut table) = Table::of_text(text, separator) else { continue };
-        match columns::find(&mut table, images, asked) {
-            Ok(Some(columns)) => return of_table(&table, columns, images),
-            Ok(None) => {}
-            Err(error) => {
-                refused.get_or_insert(error);
+        // The first table that names images is the file's. If it is refused, a way to split lines that makes fewer
+        // columns of them would put a fold or a score into the names of classes.
+        if let Some(columns) = columns::find(&mut table, images, asked)? {
+            if separator == Separator::LastBlanks && columns.image + 1 == table.width {
+                check_one_name(&table)?;
             }
+            return of_table(&table, columns, images);
         }
-    }
-    if let Some(refused) = refused {
-        return Err(refused);
     }
     if let Some(mut table) = joined::read(text, asked.path)?
         && let Some(columns) = columns::find(&mut table, images, asked)?
@@ -207,11 +208,15 @@ fn of_table(table: &Table, columns: Columns, images: &Images) -> Result<Labelled
         });
     }
     let labels = match &columns.label {
-        Label::Column(column) => values(table, *column)?,
+        Label::Column(column) => {
+            let heading = columns.headings.as_ref().map_or("", |headings| &headings[*column]);
+            check_one_class(table, *column, heading)?;
+            values(table, *column)?
+        }
         Label::OneHot(several) => {
             let class = |row: usize| {
                 let is_one =
-                    |&&column: &&usize| Value::of(table.cell(row, column)) == Value::Whole(1);
+                    |&&column: &&usize| Value::of_flag(table.cell(row, column)) == Value::Whole(1);
                 several.iter().position(|column| is_one(&column)).unwrap_or(0) as u32
             };
             let names = columns.headings.as_ref();
@@ -237,68 +242,5 @@ fn taken(table: &Table, columns: &Columns) -> Option<String> {
             let (first, last) = (several[0], several[several.len() - 1]);
             Some(format!("one column a class, `{}` to `{}`", title(first), title(last)))
         }
-    }
-}
-
-/// The labels in a column: all numbers, or all words.
-fn values(table: &Table, column: usize) -> Result<Labels> {
-    let at = |row: usize, what: String| match table.lines[row] {
-        0 => Error::input(what),
-        line => Error::input(format!("line {line}: {what}")),
-    };
-    let first = table.cell(0, column);
-    let are_numbers = matches!(Value::of(first), Value::Whole(_));
-    let (mut numbers, mut words) = (vec![], vec![]);
-    for row in 0..table.rows() {
-        let cell = table.cell(row, column);
-        let shown: String = printable(&cell.chars().take(60).collect::<String>());
-        match Value::of(cell) {
-            Value::Empty if cell.is_empty() => return Err(at(row, "it has no label".into())),
-            Value::Empty => {
-                return Err(at(row, format!("the label {shown} says that there is none")).remedy(
-                    "leave the line out; if it is a class, write another word or its number",
-                ));
-            }
-            Value::Fraction(_) => {
-                let what =
-                    format!("the label {shown}: a fraction is a score or a measure, no class");
-                return Err(at(row, what).remedy(concat!(
-                    "give the file of the true classes, or choose another column: ",
-                    setting!("label_column", "NAME")
-                )));
-            }
-            Value::Nested => {
-                return Err(at(row, format!("the label {shown}, not one class"))
-                    .remedy("give a file with one class an image"));
-            }
-            Value::Whole(n) if are_numbers => {
-                let expected = if n < 0 { "0 or more" } else { "a class's number" };
-                let wrong = |_| at(row, format!("the label {shown}, expected {expected}"));
-                numbers.push(u32::try_from(n).map_err(wrong)?);
-            }
-            Value::Word(_) if !are_numbers => words.push(word(cell).map_err(|what| at(row, what))?),
-            _ => {
-                let what =
-                    format!("the label `{shown}`, where the first is `{}`", printable(first));
-                return Err(at(row, what));
-            }
-        }
-    }
-    Ok(if are_numbers { Labels::Numbers(numbers) } else { Labels::Words(words) })
-}
-
-/// A class's name. A wnid may be followed by boxes, each with its wnid.
-fn word(cell: &str) -> std::result::Result<String, String> {
-    let wnid = first_word(cell);
-    if is_wnid(wnid) {
-        let other = cell.split_whitespace().find(|word| is_wnid(word) && *word != wnid);
-        return match other {
-            Some(other) => Err(format!("two labels, `{wnid}` and `{other}`")),
-            None => Ok(wnid.to_string()),
-        };
-    }
-    match cell.contains('|') {
-        true => Err(format!("the label `{}`: several classes between bars", printable(cell))),
-        false => Ok(cell.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! A label file as a table: rows of cells, all of one length.
 //!
 //! Text is split at tabs, commas, semicolons, bars or blanks; the first of them that splits every line into as many
-//! cells, one of which names an image, is the file's. Quotation marks hold a cell together, as RFC 4180 has it.
+//! cells, one of which names an image, is the file's, unless the first line says another (`sep=;`). Quotation marks hold a cell together, as RFC 4180 has it.
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 
@@ -123,6 +123,11 @@ impl Table {
         }
     }
 
+    /// Whether no cell of a column holds anything.
+    pub fn is_blank(&self, column: usize) -> bool {
+        self.column(column).all(str::is_empty)
+    }
+
     /// # Errors
     /// `Input` where the rows differ in length or a line has a single cell, unless that is what is asked for.
     pub fn of_text(text: &str, separator: Separator) -> Result<Self> {
@@ -140,10 +145,10 @@ impl Table {
                             table.push(number, cells.into_iter().flatten())?;
                         }
                         _ => {
-                            let cells = first_and_wnid(line).ok_or_else(|| {
+                            let (name, wnids) = first_and_wnids(line).ok_or_else(|| {
                                 Error::input(format!("line {number}: no name and wnid"))
                             })?;
-                            table.push(number, cells.into_iter())?;
+                            table.push(number, [name, &wnids].into_iter())?;
                         }
                     }
                 }
@@ -180,10 +185,23 @@ impl Table {
     }
 }
 
-/// The bytes of the lines at the start that begin with `#`.
+/// The separator that the first line names, as Excel has it: `sep=;`.
+pub(super) fn said_separator(text: &str) -> Option<Separator> {
+    let line = text.split('\n').next()?.trim_end_matches('\r').trim_matches('"');
+    let said = line.get(..4).filter(|said| said.eq_ignore_ascii_case("sep="))?;
+    match &line.as_bytes()[said.len()..] {
+        [byte] => Some(Separator::Byte(*byte)),
+        _ => None,
+    }
+}
+
+/// The bytes of the lines at the start that are no rows: one that names the separator, and those that begin with `#`.
 fn comments(text: &str) -> usize {
-    let mut end = 0;
-    for line in text.split_inclusive('\n') {
+    let mut end = match said_separator(text) {
+        Some(_) => text.split_inclusive('\n').next().map_or(0, str::len),
+        None => 0,
+    };
+    for line in text[end..].split_inclusive('\n') {
         if !line.starts_with('#') {
             break;
         }
@@ -217,12 +235,16 @@ fn words(line: &str) -> Vec<&str> {
     found
 }
 
-/// A name, then a wnid, then anything.
-fn first_and_wnid(line: &str) -> Option<[&str; 2]> {
+/// A name, then a wnid, then anything: the name, and all wnids.
+fn first_and_wnids(line: &str) -> Option<(&str, String)> {
     let (name, rest) = line.split_once(|c: char| c == ',' || c.is_whitespace())?;
-    let rest = rest.trim_start_matches(|c: char| c == ',' || c == '"' || c.is_whitespace());
-    let wnid = rest.split(|c: char| c == ',' || c == '"' || c.is_whitespace()).next()?;
-    is_wnid(wnid).then_some([bare(name), wnid])
+    let mut words = rest
+        .split(|c: char| c == ',' || c == '"' || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .peekable();
+    words.peek().filter(|word| is_wnid(word))?;
+    let wnids: Vec<&str> = words.filter(|word| is_wnid(word)).collect();
+    Some((bare(name), wnids.join(" ")))
 }
 
 /// Without blanks and quotation marks around it.

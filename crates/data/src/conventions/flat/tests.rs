@@ -7,6 +7,7 @@ use crate::{Dataset, LabelForm, Options};
 
 mod read;
 mod refused;
+mod tables;
 
 /// Six images: `a.png` to `f.png`.
 const IMAGES: [&str; 6] = ["a.png", "b.png", "c.png", "d.png", "e.png", "f.png"];

@@ -213,6 +213,16 @@ const OTHERS: &[&str] = &[
     "probability",
     "probabilities",
     "logit",
+    "prediction",
+    "predictions",
+    "pred",
+    "preds",
+    "predicted",
+    "predictedlabel",
+    "predictedclass",
+    "predlabel",
+    "predclass",
+    "ypred",
     "weight",
     "weights",
     "sampleweight",
@@ -278,6 +288,14 @@ pub(super) fn is_label(heading: &str) -> bool {
     LABELS.contains(&&plain(heading)[..])
 }
 
+/// Whether a heading of labels says that a cell may hold several.
+pub(super) fn is_plural(heading: &str) -> bool {
+    let heading = plain(heading);
+    is_label(&heading)
+        && heading.ends_with('s')
+        && !["class", "cls", "species", "diagnosis"].contains(&&heading[..])
+}
+
 pub(super) fn is_other(heading: &str) -> bool {
     OTHERS.contains(&&plain(heading)[..])
 }
@@ -316,74 +334,9 @@ pub(super) fn first_word(cell: &str) -> &str {
     cell.split_whitespace().next().unwrap_or_default()
 }
 
-/// What a cell holds, as far as labels are concerned.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
-    Empty,
-    /// A whole number, also written as `3.0`.
-    Whole(i64),
-    Fraction(f64),
-    /// A list or an object of JSON.
-    Nested,
-    Word(&'a str),
-}
-
-impl<'a> Value<'a> {
-    pub fn of(cell: &'a str) -> Self {
-        let first = cell.bytes().next();
-        match first {
-            None => return Value::Empty,
-            Some(b'[' | b'{') => return Value::Nested,
-            Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'n' | b'N') => {}
-            Some(_) => return Value::Word(cell),
-        }
-        if ["nan", "na", "n/a", "null", "none"].iter().any(|empty| cell.eq_ignore_ascii_case(empty))
-        {
-            return Value::Empty;
-        }
-        let digits = cell.strip_prefix(['-', '+']).unwrap_or(cell);
-        if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-            // What does not fit is larger than any number of classes.
-            return Value::Whole(cell.parse().unwrap_or(i64::MAX));
-        }
-        let number = digits.bytes().all(|b| b.is_ascii_digit() || b".eE+-".contains(&b));
-        match cell.parse::<f64>() {
-            Ok(x) if number && x.fract() == 0.0 && x.abs() < 2f64.powi(53) => {
-                Value::Whole(x as i64)
-            }
-            Ok(x) if number => Value::Fraction(x),
-            _ => Value::Word(cell),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn values_are_what_they_look_like() {
-        for (cell, value) in [
-            ("", Value::Empty),
-            ("NaN", Value::Empty),
-            ("N/A", Value::Empty),
-            ("7", Value::Whole(7)),
-            ("-2", Value::Whole(-2)),
-            ("3.0", Value::Whole(3)),
-            ("1e0", Value::Whole(1)),
-            ("0.25", Value::Fraction(0.25)),
-            ("99999999999999999999", Value::Whole(i64::MAX)),
-            ("747-200", Value::Word("747-200")),
-            ("n01440764", Value::Word("n01440764")),
-            ("nv", Value::Word("nv")),
-            ("red fox", Value::Word("red fox")),
-            ("[1, 2]", Value::Nested),
-            ("-", Value::Word("-")),
-            ("inf", Value::Word("inf")),
-        ] {
-            assert_eq!(Value::of(cell), value, "{cell}");
-        }
-    }
 
     #[test]
     fn headings_are_told_by_what_is_in_use() {
