@@ -345,7 +345,11 @@ fn parquet_without_what_is_needed_is_refused() {
     case(
         Kind::Unsupported,
         "words.parquet",
-        &["the column `label` is BYTE_ARRAY, expected whole numbers"],
+        &[
+            "the column `label` is BYTE_ARRAY, expected whole numbers",
+            "if it holds numbers, cast it: `dataset.cast_column(\"label\", datasets.Value(\"int64\"))`",
+            "if words, encode it: `dataset.class_encode_column(\"label\")`",
+        ],
     );
     case(Kind::Input, "hidden.parquet", &["a label is -1", "`split` val"]);
     case(Kind::Input, "null.parquet", &["a row has no label"]);

@@ -15,7 +15,7 @@ use crate::decode;
 use crate::image::Image;
 use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden, is_litter};
 use crate::options::Options;
-use crate::text::grouped;
+use crate::text::{grouped, numbered_otherwise};
 use swa_base::text::printable;
 use swa_base::{Error, Result, panics};
 
@@ -183,10 +183,11 @@ impl Dataset for ImageFolder {
 
     fn describe(&self) -> String {
         format!(
-            "ImageFolder `{}`, {} images, {} classes",
+            "ImageFolder `{}`, {} images, {} classes{}",
             printable(&self.dir.to_string_lossy()),
             grouped(self.images.len()),
-            grouped(self.classes.len())
+            grouped(self.classes.len()),
+            numbered_otherwise(&self.classes)
         )
     }
 }

@@ -24,7 +24,7 @@ use crate::image::Image;
 use crate::listing::Listing;
 use crate::options::Options;
 use crate::split::Split;
-use crate::text::grouped;
+use crate::text::{grouped, numbered_otherwise};
 use file::{File, Page, PageId};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, setting};
@@ -200,10 +200,11 @@ impl Dataset for Parquet {
             Classes::AtLeast(n) => format!("at least {}", grouped(n)),
         };
         format!(
-            "parquet `{}`, {} images in {} files, {classes} classes",
+            "parquet `{}`, {} images in {} files, {classes} classes{}",
             self.dir,
             grouped(self.len()),
-            grouped(self.files.len())
+            grouped(self.files.len()),
+            numbered_otherwise(self.names.as_deref().unwrap_or_default())
         )
     }
 }

@@ -36,6 +36,9 @@ fn classes_are_sorted_as_strings() {
         names(&["2/a.png", "10/a.png", "B/a.png", "a/a.png"]),
         ["0 10/a.png", "1 2/a.png", "2 B/a.png", "3 a/a.png"]
     );
+    let dir = folder(&["2/a.png", "10/a.png"]);
+    let data = crate::open(dir.path(), Split::Train, None).unwrap();
+    assert!(data.describe().ends_with("not of numbers: class 0 is `10`"), "{}", data.describe());
 }
 
 #[test]

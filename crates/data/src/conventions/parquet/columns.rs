@@ -110,11 +110,19 @@ fn label(
     let column = columns[found];
     match column.physical_type() {
         Type::INT32 | Type::INT64 => Ok(found),
-        other => Err(Error::new(
-            Kind::Unsupported,
-            format!("the column `{}` is {other}, expected whole numbers", column.path().string()),
-        )
-        .remedy("encode it: `dataset.class_encode_column(NAME)`")),
+        other => {
+            let name = printable(&column.path().string());
+            let what = format!("the column `{name}` is {other}, expected whole numbers");
+            // Encoded as classes, numbers are sorted as text: 10 comes before 2.
+            let cast = format!("`dataset.cast_column(\"{name}\", datasets.Value(\"int64\"))`");
+            let remedy = match other {
+                Type::BYTE_ARRAY => format!(
+                    "if it holds numbers, cast it: {cast}; if words, encode it: `dataset.class_encode_column(\"{name}\")`"
+                ),
+                _ => format!("cast it: {cast}"),
+            };
+            Err(Error::new(Kind::Unsupported, what).remedy(remedy))
+        }
     }
 }
 
