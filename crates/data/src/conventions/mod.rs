@@ -90,7 +90,7 @@ pub fn open(dir: &Path, split: Split, format: Option<Format>) -> Result<Box<dyn 
 impl Options {
     /// Opens the dataset in `dir` or below it. If all sub-folders are named after parts (`train`, `val`,
     /// `test`), the one that `split` names is opened. If there is a single sub-folder, that is opened, provided
-    /// its files are recognised by their names.
+    /// it holds parts or its files are recognised by their names.
     ///
     /// # Errors
     /// `Usage` where `dir` is no directory or an option does not fit what it holds; `Input` where no known
@@ -156,8 +156,9 @@ impl Options {
             return Ok(Some(Found { dir: dir.to_path_buf(), listing, convention }));
         }
         if depth > 0 {
+            // The name of a part says what is in it, whoever named the folder above it.
             if let Some(part) = self.part(dir, &listing)? {
-                return self.locate(&part, format, nested, depth - 1);
+                return self.locate(&part, format, false, depth - 1);
             }
             if let [only] = &listing.folders[..]
                 && let Some(found) = self.locate(&dir.join(only), format, true, depth - 1)?
@@ -199,20 +200,27 @@ impl Options {
             let mut kinds: Vec<Split> = named.iter().map(|(part, _)| *part).collect();
             kinds.sort();
             kinds.dedup();
-            // A class may be called `train`.
-            if kinds.len() < 2 {
+            // A class may be called `train`, and all may be classes where that is said. A table may be for images in any
+            // folders.
+            let is_flat = self.labels.is_some() || self.format == Some(Format::Flat);
+            if self.format == Some(Format::ImageFolder)
+                || kinds == [Split::Train]
+                || (kinds.len() < 2 && is_flat)
+            {
                 return Ok(None);
             }
             let names: Vec<String> =
                 parts.iter().map(|name| format!("`{}`", name.display())).collect();
             let what = format!(
-                "{} seem to be parts of the data, but `{}` holds images, too: are they classes?",
+                "{} {} of the data, but `{}` holds images, too: are they classes?",
                 names.join(" and "),
+                if names.len() == 1 { "seems to be a part" } else { "seem to be parts" },
                 other.display()
             );
-            return Err(Error::input(what)
-                .at(dir)
-                .remedy("give the folder of the part that is meant"));
+            return Err(Error::input(what).at(dir).remedy(concat!(
+                "give the folder of the part that is meant, or, if all are classes, ",
+                setting!("format", "imagefolder")
+            )));
         }
         let chosen = self.split.of(dir, parts, |name| part(name))?;
         match chosen[..] {

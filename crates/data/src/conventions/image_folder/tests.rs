@@ -1,6 +1,6 @@
 use swa_base::Kind;
 
-use crate::{Format, Split};
+use crate::{Format, Options, Split};
 
 /// A folder with these (empty) files.
 fn folder(files: &[&str]) -> tempfile::TempDir {
@@ -116,6 +116,57 @@ fn parts_are_known_by_other_names() {
 }
 
 #[test]
+fn parts_among_classes_are_classes_where_that_is_said() {
+    let files = ["bus/1.png", "car/2.png", "train/3.png", "val/4.png"];
+    let text = refusal(&files, Split::Train);
+    assert!(text.contains("`train` and `val` seem to be parts of the data, but `bus`"), "{text}");
+    let dir = folder(&files);
+    let data = crate::open(dir.path(), Split::Train, Some(Format::ImageFolder)).unwrap();
+    assert_eq!(data.class_names().unwrap(), ["bus", "car", "train", "val"]);
+    // Without other classes they are parts.
+    let dir =
+        folder(&["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png", "meta/x.txt"]);
+    let data = crate::open(dir.path(), Split::Train, Some(Format::ImageFolder)).unwrap();
+    assert_eq!(data.class_names().unwrap(), ["a", "b"]);
+    // One alone is no class either, unless it is a train.
+    for part in ["val", "Test", "dev"] {
+        let text = refusal(&[&format!("{part}/a/1.png"), "images/1.png"], Split::HeldOut);
+        let what =
+            format!("`{part}` seems to be a part of the data, but `images` holds images, too");
+        assert!(text.contains(&what), "{text}");
+    }
+    // A table may be for the images of all folders.
+    let dir = folder(&["val/a.png", "images/b.png", "table"]);
+    let labels = dir.path().join("table");
+    std::fs::write(&labels, "a.png 0\nb.png 1\n").unwrap();
+    let data = Options { labels: Some(labels), ..Options::default() }.open(dir.path()).unwrap();
+    assert_eq!(data.len(), 2);
+}
+
+#[test]
+fn parts_below_a_single_folder_are_parts() {
+    let files = [
+        "archive/train/a/1.png",
+        "archive/train/b/1.png",
+        "archive/val/a/1.png",
+        "archive/val/b/1.png",
+    ];
+    for (files, below) in [
+        ([&files[..], &["__MACOSX/"]].concat(), "archive/"),
+        (files.map(|file| file.trim_start_matches("archive/")).to_vec(), ""),
+    ] {
+        let dir = folder(&files);
+        for (split, part) in [(Split::Train, "train"), (Split::HeldOut, "val")] {
+            let data = crate::open(dir.path(), split, None).unwrap();
+            assert_eq!(data.class_names().unwrap(), ["a", "b"]);
+            assert!(data.describe().contains(&format!("{below}{part}`, 2 images")));
+        }
+    }
+    let text = refusal(&["archive/train/a/1.png", "archive/train/b/1.png"], Split::Test);
+    assert!(text.contains("archive`: no test part, found `train`"), "{text}");
+}
+
+#[test]
 fn a_class_of_that_name_is_a_class() {
     let files = ["bullet_train/1.png", "tram/1.png", "test tube/1.png"];
     assert_eq!(names(&files), ["0 bullet_train/1.png", "1 test tube/1.png", "2 tram/1.png"]);
@@ -185,7 +236,12 @@ fn what_lies_beside_train_and_val_is_no_class() {
         ),
         "{text}"
     );
-    assert!(text.ends_with("give the folder of the part that is meant"), "{text}");
+    assert!(
+        text.ends_with(
+            "give the folder of the part that is meant, or, if all are classes, `format` imagefolder"
+        ),
+        "{text}"
+    );
     // And beside classes.
     assert_eq!(
         names(&["a/1.png", "b/1.png", "__MACOSX/a/._1.png", "a/__MACOSX/x.png"]),
