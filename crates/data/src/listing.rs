@@ -81,6 +81,13 @@ pub(crate) fn image_stem(name: &OsStr) -> Option<&[u8]> {
     EXTENSIONS.iter().any(|e| ending.eq_ignore_ascii_case(e.as_bytes())).then_some(&name[..dot])
 }
 
+/// Whether what failed is a link that leads nowhere, or to itself.
+pub(crate) fn is_dead_link(path: &Path, failed: &std::io::Error) -> bool {
+    // What nobody may look at may well be there.
+    let is_hidden = failed.kind() == std::io::ErrorKind::PermissionDenied;
+    !is_hidden && look::leads_nowhere(failed) && path.is_symlink()
+}
+
 /// Whether a name begins with a dot.
 pub(crate) fn is_hidden(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")

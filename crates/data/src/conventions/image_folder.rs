@@ -13,7 +13,9 @@ use super::flat;
 use crate::dataset::{Classes, Dataset};
 use crate::decode;
 use crate::image::Image;
-use crate::listing::{EXTENSIONS, Listing, image_stem, is_hidden, is_litter};
+use crate::listing::{
+    EXTENSIONS, Listing, any_image_stem, image_stem, is_dead_link, is_hidden, is_litter,
+};
 use crate::options::Options;
 use crate::text::{grouped, numbered_otherwise};
 use swa_base::text::printable;
@@ -64,9 +66,15 @@ impl ImageFolder {
         let endings = EXTENSIONS.map(|ending| format!(".{ending}")).join(" ");
         if images.is_empty() {
             let what = format!("no images below its {} folders", grouped(without.len()));
-            return Err(Error::input(what)
-                .at(&dir)
-                .remedy(format!("images end with one of {endings}, in any case")));
+            let mut remedy = format!("images end with one of {endings}, in any case");
+            for class in &listing.folders {
+                // By another ending than those above, it can only be this.
+                if !images_below(&dir, class, any_image_stem)?.is_empty() {
+                    remedy += "; there are .gif files, which torchvision's ImageFolder passes over";
+                    break;
+                }
+            }
+            return Err(Error::input(what).at(&dir).remedy(remedy));
         }
         if !without.is_empty() {
             let what = format!("{} class folders hold no image", grouped(without.len()));
@@ -136,8 +144,7 @@ fn walked(dir: &Path, class: &OsStr, stem: fn(&OsStr) -> Option<&[u8]>) -> Resul
 
 /// Whether it is a link that leads nowhere.
 fn is_dangling(path: &Path, error: &walkdir::Error) -> bool {
-    let missing = error.io_error().is_some_and(|io| io.kind() == std::io::ErrorKind::NotFound);
-    missing && path.is_symlink()
+    error.io_error().is_some_and(|io| is_dead_link(path, io))
 }
 
 fn unlisted(dir: &Path, error: walkdir::Error) -> Error {

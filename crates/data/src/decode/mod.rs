@@ -18,6 +18,7 @@ mod webp;
 use std::path::Path;
 
 use crate::image::{Image, MAX_PIXELS};
+use crate::listing::is_dead_link;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, panics};
 
@@ -44,14 +45,14 @@ const REFUSED: &[(usize, &[u8], &str)] = &[
 /// `Io` where the file cannot be read, `BadImage` for a link that leads nowhere, `Limit` above [`MAX_FILE`], otherwise
 /// those of [`decode`].
 pub fn read(path: &Path) -> Result<Image> {
-    let failed = |source: std::io::Error| match source.kind() {
-        std::io::ErrorKind::NotFound if path.is_symlink() => {
+    let failed = |source: std::io::Error| match is_dead_link(path, &source) {
+        true => {
             let to = std::fs::read_link(path).unwrap_or_default();
             let what =
                 format!("a link that leads nowhere, to `{}`", printable(&to.to_string_lossy()));
             Error::new(Kind::BadImage, what).at(path).remedy("mend or remove it")
         }
-        _ => Error::io(path, "read", source),
+        false => Error::io(path, "read", source),
     };
     let length = std::fs::metadata(path).map_err(failed)?.len();
     if length > MAX_FILE {

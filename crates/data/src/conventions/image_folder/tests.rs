@@ -181,6 +181,11 @@ fn folders_without_images_are_refused() {
         text.contains("2 class folders hold no image") && text.ends_with("\n  `b`\n  `c`"),
         "{text}"
     );
+    let text = refusal(&["a/1.gif", "b/2.GIF"], Split::Train);
+    assert!(
+        text.ends_with("there are .gif files, which torchvision's ImageFolder passes over"),
+        "{text}"
+    );
     let dir = folder(&["1.png"]);
     let text = crate::open(dir.path(), Split::Train, Some(Format::ImageFolder)).err().unwrap();
     assert!(text.to_string().contains("no class folders, only 1 files"), "{text}");
@@ -273,9 +278,12 @@ fn a_link_that_leads_nowhere_is_a_bad_image_or_a_missing_class() {
     );
     assert_eq!(error.kind(), Kind::Input);
     std::fs::remove_file(dir.path().join("b/notes")).unwrap();
+    std::os::unix::fs::symlink("3.png", dir.path().join("b/3.png")).unwrap();
     let data = crate::open(dir.path(), Split::Train, None).unwrap();
-    assert_eq!((data.len(), data.name(0)), (3, "a/0.png".to_string()));
-    assert_eq!(data.image(0).unwrap_err().kind(), Kind::BadImage);
+    assert_eq!((data.len(), data.name(0)), (4, "a/0.png".to_string()));
+    for image in [0, 3] {
+        assert_eq!(data.image(image).unwrap_err().kind(), Kind::BadImage);
+    }
     std::os::unix::fs::symlink("/nowhere", dir.path().join("aa")).unwrap();
     let text = crate::open(dir.path(), Split::Train, None).err().unwrap().to_string();
     assert!(text.contains("aa`: a link that leads nowhere: a class would be missing"), "{text}");
