@@ -288,9 +288,21 @@ fn samples_that_are_not_whole_are_refused() {
     case(Kind::Input, &[("a.jpg", &photo), ("a.cls", b"-1")], &["expected a class's number"]);
     case(
         Kind::Input,
-        &[("a.jpg", &photo), ("a.json", b"{\"label\": \"cat\"}")],
+        &[("a.jpg", &photo), ("a.json", b"{\"caption\": \"cat\"}")],
         &["no label, only jpg, json"],
     );
+    for label in ["cat", "3"] {
+        case(
+            Kind::Input,
+            &[("a.jpg", &photo), ("a.json", format!("{{\"label\": \"{label}\"}}").as_bytes())],
+            &[&format!("sample `a` is the string `{label}`, not a number"), "without quotation"],
+        );
+    }
+    // Compressed, whatever it is called.
+    for start in [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00\x00"] {
+        let dir = folder(&[("a-0.tar", start)]);
+        says(&refused(dir.path(), Split::Train), &["a-0.tar`: a compressed shard", "gunzip"]);
+    }
     let dir = folder(&[("a-0.tar", &tar(&[]))]);
     says(&refused(dir.path(), Split::Train), &["no samples in its shards"]);
     for files in

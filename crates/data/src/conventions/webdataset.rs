@@ -23,7 +23,7 @@ use crate::split::Split;
 use crate::text::grouped;
 use shard::Shard;
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result};
+use swa_base::{Error, Result};
 use swa_tools::select::natural;
 
 pub(super) const HOLDS: &str = "a folder with tar shards (WebDataset)";
@@ -54,12 +54,7 @@ fn is_compressed(name: &OsString) -> bool {
 
 pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
     if let Some(name) = listing.files.iter().find(|name| is_compressed(name)) {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "a compressed shard, which cannot be read from the middle",
-        )
-        .at(&dir.join(name))
-        .remedy("unpack the compression (gunzip), not the tar file"));
+        return Err(shard::compressed().at(&dir.join(name)));
     }
     let names: Vec<&OsString> = listing.files.iter().filter(|name| is_shard(name)).collect();
     if names.is_empty() {

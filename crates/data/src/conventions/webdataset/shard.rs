@@ -24,6 +24,10 @@ const MAX_HEADER: u64 = 1 << 20;
 /// Largest label, in bytes: `cls` is a number, `json` may describe the image.
 const MAX_LABEL: u64 = 1 << 20;
 
+/// The first bytes of gzip, zstd, xz and LZ4. A tar file begins with a name.
+const COMPRESSED: [&[u8]; 4] =
+    [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"\x04\x22\x4d\x18"];
+
 pub(super) struct Sample {
     /// Where its image lies in the shard.
     at: u64,
@@ -81,7 +85,15 @@ struct Open {
     /// Name, place and size.
     image: Option<(String, u64, u64)>,
     cls: Option<u32>,
-    json: Option<u32>,
+    json: Option<InJson>,
+}
+
+/// A label in a description.
+#[derive(Debug, PartialEq, Eq)]
+enum InJson {
+    Number(u32),
+    /// No number, as its text shows.
+    Text(String),
 }
 
 impl Index<'_> {
@@ -89,6 +101,11 @@ impl Index<'_> {
         let size = self.source.size();
         if size == 0 {
             return Err(Error::new(Kind::Truncated, "the file is empty"));
+        }
+        let mut scratch = Vec::new();
+        let start = self.source.read(0..size.min(6), &mut scratch)?;
+        if COMPRESSED.iter().any(|magic| start.starts_with(magic)) {
+            return Err(compressed());
         }
         let mut archive = Archive::new(Cursor { source: self.source, at: 0, read: 0 });
         let mut open: Option<Open> = None;
@@ -132,15 +149,20 @@ impl Index<'_> {
             return Err(Error::new(Kind::Damaged, format!("it holds `{name}` twice")));
         }
         match kind.as_str() {
-            "cls" => open.cls = Some(self.label(name, at, size, |text| text.trim().parse().ok())?),
-            // A description need not hold a label; nothing else of it is used.
-            "json" => {
-                open.json = match self.label(name, at, size, in_json) {
-                    Ok(label) => Some(label),
-                    Err(error) if matches!(error.kind(), Kind::Input | Kind::Limit) => None,
-                    Err(error) => return Err(error),
-                }
+            "cls" => {
+                let text = self.text(name, at, size)?;
+                let label = text.trim().parse().map_err(|_| {
+                    let start = printable(&text.chars().take(20).collect::<String>());
+                    Error::input(format!("`{name}`: expected a class's number, found `{start}`"))
+                })?;
+                open.cls = Some(label);
             }
+            // A description need not hold a label; nothing else of it is used.
+            "json" => match self.text(name, at, size) {
+                Ok(text) => open.json = in_json(&text),
+                Err(error) if error.kind() == Kind::Limit => {}
+                Err(error) => return Err(error),
+            },
             kind if EXTENSIONS.contains(&kind) || kind == GIF => {
                 if let Some((other, ..)) = &open.image {
                     let what = format!("a sample has two images, `{other}` and `{name}`");
@@ -154,23 +176,14 @@ impl Index<'_> {
         Ok(())
     }
 
-    fn label(
-        &self,
-        name: &str,
-        at: u64,
-        size: u64,
-        read: impl Fn(&str) -> Option<u32>,
-    ) -> Result<u32> {
+    /// What a member with a label holds.
+    fn text(&self, name: &str, at: u64, size: u64) -> Result<String> {
         if size > MAX_LABEL {
             return Err(Error::limit(format!("`{name}` has {size} bytes, above {MAX_LABEL}")));
         }
         let mut scratch = Vec::new();
         let text = self.source.read(at..at + size, &mut scratch)?;
-        let text = String::from_utf8_lossy(text);
-        read(&text).ok_or_else(|| {
-            let start: String = text.chars().take(20).collect();
-            Error::input(format!("`{name}`: expected a class's number, found `{start}`"))
-        })
+        Ok(String::from_utf8_lossy(text).into_owned())
     }
 
     /// Records a complete sample.
@@ -183,7 +196,18 @@ impl Index<'_> {
                 Error::input(what).remedy(format!("images end with .{}", EXTENSIONS.join(", .")))
             );
         };
-        let Some(label) = open.cls.or(open.json) else {
+        let label = match (open.cls, open.json) {
+            (Some(label), _) | (None, Some(InJson::Number(label))) => Some(label),
+            (None, Some(InJson::Text(text))) => {
+                let what = format!(
+                    "the label in the JSON of the sample `{key}` is the string `{text}`, not a number"
+                );
+                return Err(Error::input(what)
+                    .remedy("write the class's number from 0, without quotation marks"));
+            }
+            (None, None) => None,
+        };
+        let Some(label) = label else {
             let what = format!("the sample `{key}` has no label, only {}", open.kinds.join(", "));
             return Err(Error::input(what)
                 .remedy("a label is `KEY.cls` with a number, or `label` in `KEY.json`"));
@@ -228,9 +252,19 @@ fn key_and_kind(name: &str) -> Option<(&str, String)> {
 }
 
 /// The label in a description.
-fn in_json(text: &str) -> Option<u32> {
+fn in_json(text: &str) -> Option<InJson> {
     let value = json::parse(text).ok()?;
-    value.get("label").or_else(|| value.get("cls"))?.as_u64()?.try_into().ok()
+    let label = value.get("label").or_else(|| value.get("cls"))?;
+    match label.as_str() {
+        Some(text) => Some(InJson::Text(printable(&text.chars().take(40).collect::<String>()))),
+        None => Some(InJson::Number(label.as_u64()?.try_into().ok()?)),
+    }
+}
+
+/// The error for a shard that would have to be unpacked as a whole to find an image.
+pub(super) fn compressed() -> Error {
+    Error::new(Kind::Unsupported, "a compressed shard, which cannot be read from the middle")
+        .remedy("unpack the compression (gunzip), not the tar file")
 }
 
 fn again(error: Error) -> Error {
@@ -318,8 +352,12 @@ mod tests {
 
     #[test]
     fn a_label_in_json_is_a_number() {
-        assert_eq!(in_json(r#"{"label": 7, "caption": "x"}"#), Some(7));
-        for text in ["{", "[]", r#"{"label": "cat"}"#, r#"{"label": -1}"#, r#"{"id": 7}"#] {
+        assert_eq!(in_json(r#"{"label": 7, "caption": "x"}"#), Some(InJson::Number(7)));
+        for label in ["cat", "3"] {
+            let text = format!(r#"{{"label": "{label}"}}"#);
+            assert_eq!(in_json(&text), Some(InJson::Text(label.into())));
+        }
+        for text in ["{", "[]", r#"{"label": -1}"#, r#"{"id": 7}"#] {
             assert_eq!(in_json(text), None, "{text}");
         }
     }
