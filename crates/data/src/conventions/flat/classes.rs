@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::words::is_wnid;
+use super::words::{self, is_wnid};
 use crate::listing::Listing;
 use crate::text::grouped;
+use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, look, setting, text_file};
 use swa_tools::json;
 
@@ -63,6 +64,11 @@ impl ClassList {
     fn from_lines(text: &str) -> Result<Self> {
         let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let is_separator = |c: char| c.is_whitespace() || c == ',';
+        let mut cells = lines.first().map_or("", |line| line).split(is_separator);
+        if lines.len() > 1 && cells.all(|cell| cell.is_empty() || words::is_class_heading(cell)) {
+            let what = format!("line 1: `{}` is a heading, no class", printable(lines[0]));
+            return Err(Error::input(what).remedy("remove the line"));
+        }
         let number = |word: &str| word.parse::<u32>().ok();
         // A number and a name, or a name and a number: of all lines or of none, as in `n02123045 1 tabby` among
         // `n02123394 Persian`.

@@ -288,6 +288,12 @@ pub(super) fn is_label(heading: &str) -> bool {
     LABELS.contains(&&plain(heading)[..])
 }
 
+/// Whether it is a heading of a list of classes: of names or of numbers.
+pub(crate) fn is_class_heading(heading: &str) -> bool {
+    const OF_LISTS: [&str; 7] = ["name", "id", "index", "idx", "number", "output", "outputid"];
+    is_label(heading) || OF_LISTS.contains(&&plain(heading)[..])
+}
+
 /// Whether a heading of labels says that a cell may hold several.
 pub(super) fn is_plural(heading: &str) -> bool {
     let heading = plain(heading);
@@ -324,13 +330,13 @@ pub(super) fn is_known(heading: &str) -> bool {
 }
 
 /// Such as `n01440764`: a class of WordNet.
-pub(super) fn is_wnid(word: &str) -> bool {
+pub(crate) fn is_wnid(word: &str) -> bool {
     let digits = word.strip_prefix('n').unwrap_or_default();
     digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Up to the first blank.
-pub(super) fn first_word(cell: &str) -> &str {
+pub(crate) fn first_word(cell: &str) -> &str {
     cell.split_whitespace().next().unwrap_or_default()
 }
 

@@ -217,6 +217,11 @@ fn a_list_of_classes_in_an_order_of_its_own_is_refused() {
             "{error}"
         );
     }
+    for heading in ["class", "id,name", "Label", "wnid\tclass_name"] {
+        let error = open(&format!("{heading}\n{sorted}")).err().unwrap().to_string();
+        let what = format!("line 1: `{}` is a heading, no class", heading.replace('\t', "\\t"));
+        assert!(error.contains(&what), "{error}");
+    }
     for list in ["", "\n\n"] {
         assert!(open(list).err().unwrap().to_string().contains("it names no classes"));
     }
