@@ -9,15 +9,16 @@
 //! | JSON object, output → class (`id2label`, Keras's `imagenet_class_index.json`) | `"0": "n01440764"`, `"0": ["n01440764", "tench"]` |
 //! | JSON array of classes in the order of the outputs | `"n01440764"` |
 //! | text, a class and its output a line | `n01440764 0`, also with a comma or a tab between; `-` leaves the class's images out |
-//! | text, a class a line in the order of the outputs (timm) | `n01440764` |
+//! | text, an output and its class a line | `0 n01440764`, `0: tench`, `0,tench` |
+//! | text, a class a line in the order of the outputs (timm, `LOC_synset_mapping.txt`) | `n01440764`, `n01440764 tench, Tinca tinca` |
 //!
-//! Empty lines and lines that begin with `#` are skipped. Entries name classes; if no entry is the name of a class
+//! A line of headings (`wnid,index`) may stand above classes with numbers, and quotation marks around a class. Empty lines and lines that begin with `#` are skipped. Entries name classes; if no entry is the name of a class
 //! of the data, they are taken as class numbers. Every class of the data needs an entry; entries of other classes
 //! do no harm, so that one file serves every subset.
 
 mod parse;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,13 +46,14 @@ impl ClassMap {
     /// have; `Input` where it has none of the forms, names a class twice or gives two the same output.
     pub fn read(path: &Path, dataset: &dyn Dataset) -> Result<Self> {
         let text = text_file::read(path)?;
-        let entries = parse(&text).map_err(|what| {
+        let names = dataset.class_names().map(<[String]>::to_vec);
+        let known: HashSet<&str> = names.iter().flatten().map(|name| name.as_str()).collect();
+        let entries = parse(&text, &|name| known.contains(name)).map_err(|what| {
             Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
         })?;
         let count = match dataset.classes() {
             Classes::Exactly(n) | Classes::AtLeast(n) => n,
         };
-        let names = dataset.class_names().map(<[String]>::to_vec);
         let outputs = resolve(&entries, count, names.as_deref()).map_err(|e| e.at(path))?;
         Ok(ClassMap { path: path.to_path_buf(), outputs, names })
     }

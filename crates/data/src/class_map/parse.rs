@@ -3,11 +3,14 @@
 use serde_json::{Map, Value};
 use swa_tools::json;
 
+use crate::conventions::flat::words::{first_word, is_class_heading, is_wnid};
+
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);
 
-/// The entries in the order of the file; an error says what is wrong, without the file.
-pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
+/// The entries in the order of the file; an error says what is wrong, without the file. `is_class`: whether the data have a
+/// class of that name.
+pub(super) fn parse(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, String> {
     let text = text.trim();
     let entries = if text.starts_with(['{', '[']) {
         match json::parse(text).map_err(|error| json::what(&error, 1))? {
@@ -15,7 +18,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, String> {
             list => in_order(serde_json::from_value(list).map_err(|error| error.to_string())?),
         }
     } else {
-        lines(text)?
+        lines(text, is_class)?
     };
     if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
 }
@@ -73,23 +76,93 @@ fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
     }
 }
 
-/// Where every line ends with a number or a dash, classes with outputs; else classes in order.
-fn lines(text: &str) -> Result<Vec<Entry>, String> {
+/// Where every line ends with a number or a dash, classes with outputs; where each begins with one, outputs with classes;
+/// else classes in order.
+fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, String> {
     let lines = text.lines().map(str::trim);
     let lines: Vec<&str> = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
-    let is_separator = |c: char| c == ',' || c.is_whitespace();
-    let pair = |line: &&str| -> Option<(String, Option<u32>)> {
-        let (name, last) = line.rsplit_once(is_separator)?;
-        let output = if last == "-" { None } else { Some(last.parse().ok()?) };
-        Some((name.trim_end_matches(is_separator).to_string(), output))
-    };
-    match lines.iter().map(pair).collect() {
-        Some(pairs) => Ok(pairs),
-        // A few lines of another form among many are a mistake.
-        None if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() => {
-            let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
-            Err(format!("`{odd}`: expected a class and the number of its output"))
-        }
-        None => Ok(in_order(lines.into_iter().map(str::to_string).collect())),
+    let lines = without_headings(&lines, is_class)?;
+    if let Some(pairs) = lines.iter().map(|line| pair(line)).collect() {
+        return Ok(pairs);
     }
+    // A few lines of another form among many are a mistake.
+    if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() {
+        let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
+        return Err(format!("`{odd}`: expected a class and the number of its output"));
+    }
+    if lines.iter().any(|line| is_class(line)) {
+        return Ok(in_order(lines.iter().map(|line| line.to_string()).collect()));
+    }
+    // `map_clsloc.txt`.
+    if let Some(line) = lines.first().filter(|_| lines.iter().all(|line| has_kit_id(line))) {
+        return Err(format!(
+            "`{line}`: numbers of its own, those of ImageNet's development kit, which are not outputs"
+        ));
+    }
+    let numbered: Option<Vec<(u32, &str)>> = lines.iter().map(|line| number_first(line)).collect();
+    if let Some(mut numbered) = numbered {
+        numbered.sort();
+        if !numbered.iter().map(|(output, _)| *output).eq(0..lines.len() as u32) {
+            return Err("lines begin with numbers that are not those of outputs, from 0 on".into());
+        }
+        return Ok(in_order(numbered.into_iter().map(|(_, name)| class(name)).collect()));
+    }
+    Ok(in_order(lines.iter().map(|line| class(line)).collect()))
+}
+
+/// The class of a line without its output: a wnid, which more names of it may follow, or all of the line.
+fn class(line: &str) -> String {
+    let first = first_word(line).trim_end_matches(',');
+    let first = first.split(',').next().unwrap_or_default();
+    if is_wnid(first) { first.into() } else { unquoted(line) }
+}
+
+fn is_separator(c: char) -> bool {
+    c == ',' || c.is_whitespace()
+}
+
+/// A class, then its output.
+fn pair(line: &str) -> Option<Entry> {
+    let (name, last) = line.rsplit_once(is_separator)?;
+    let output = if last == "-" { None } else { Some(last.parse().ok()?) };
+    Some((unquoted(name.trim_end_matches(is_separator)), output))
+}
+
+/// An output, then its class.
+fn number_first(line: &str) -> Option<(u32, &str)> {
+    let (number, name) = line.split_once(|c| c == ':' || is_separator(c))?;
+    Some((number.parse().ok()?, name.trim_start_matches(is_separator)))
+}
+
+/// A wnid, a number, and more.
+fn has_kit_id(line: &str) -> bool {
+    let mut words = line.split(is_separator).filter(|word| !word.is_empty());
+    let [wnid, number] = [words.next(), words.next()].map(Option::unwrap_or_default);
+    is_wnid(wnid) && number.parse::<u32>().is_ok() && words.next().is_some()
+}
+
+/// Without the quotation marks of CSV around it.
+fn unquoted(name: &str) -> String {
+    let inner = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+    inner.map_or_else(|| name.to_string(), |inner| inner.replace("\"\"", "\""))
+}
+
+/// The lines without one of headings above classes and outputs. Above a list in order it may be a class that the data lack.
+fn without_headings<'l>(
+    lines: &'l [&'l str],
+    is_class: &dyn Fn(&str) -> bool,
+) -> Result<&'l [&'l str], String> {
+    let [first, rest @ ..] = lines else { return Ok(lines) };
+    let mut cells = first.split(is_separator).filter(|cell| !cell.is_empty());
+    let are_headings = cells.all(|cell| is_class_heading(cell.trim_matches('"')));
+    if !are_headings || is_class(first) || rest.is_empty() {
+        return Ok(lines);
+    }
+    let have_numbers = |form: &dyn Fn(&str) -> bool| rest.iter().all(|line| form(line));
+    if have_numbers(&|line| pair(line).is_some())
+        || have_numbers(&|line| number_first(line).is_some())
+    {
+        return Ok(rest);
+    }
+    Err(format!("`{first}` is a heading, no class; remove the line"))
 }

@@ -83,6 +83,46 @@ fn every_form_says_the_same() {
 }
 
 #[test]
+fn lists_with_more_than_classes_say_the_same() {
+    let data = named(&["n01440764", "n01443537", "n01484850"]);
+    for text in [
+        // Kaggle's LOC_synset_mapping.txt, WordNet's words.txt.
+        "n01484850 great white shark, white shark\nn01440764 tench, Tinca tinca\nn01443537 goldfish\n",
+        "n01484850\tgreat white shark\nn01440764\ttench, Tinca tinca\nn01443537\tgoldfish\n",
+        "n01484850,shark\nn01440764,\"tench, Tinca tinca\"\nn01443537,goldfish\n",
+        "wnid,index\nn01440764,1\nn01443537,2\nn01484850,0\n",
+        "\"index\",\"wnid\"\n1,n01440764\n2,n01443537\n0,n01484850\n",
+        "1 n01440764 tench, Tinca tinca\n2 n01443537 goldfish\n0 n01484850 shark\n",
+    ] {
+        assert_eq!(map(text, &data).unwrap().outputs(), [1, 2, 0], "{text}");
+    }
+    let data = named(&["goldfish", "great \"white\"", "tench, Tinca tinca"]);
+    for text in [
+        "\"tench, Tinca tinca\",1\ngoldfish,2\n\"great \"\"white\"\"\",0\n",
+        "class,output\n\"tench, Tinca tinca\",1\ngoldfish,2\n\"great \"\"white\"\"\",0\n",
+        "1: tench, Tinca tinca\n2: goldfish\n0: great \"white\"\n",
+        "index,name\n0,\"great \"\"white\"\"\"\n1,\"tench, Tinca tinca\"\n2,goldfish\n",
+        "great \"white\"\ntench, Tinca tinca\ngoldfish\n",
+    ] {
+        assert_eq!(map(text, &data).unwrap().outputs(), [2, 0, 1], "{text}");
+    }
+    // A class may be called as a heading is.
+    assert_eq!(map("name\ncat\n", &named(&["cat", "name"])).unwrap().outputs(), [1, 0]);
+}
+
+#[test]
+fn numbers_that_are_no_outputs_are_refused() {
+    use Kind::Input;
+    let data = named(&["n02119789", "n02100735"]);
+    let kit = "n02119789 1 kit_fox\nn02100735 2 English_setter\n";
+    let what = "`n02119789 1 kit_fox`: numbers of its own, those of ImageNet's development kit";
+    refused(Input, kit, &data, &[what]);
+    refused(Input, "1 n02119789\n2 n02100735\n", &data, &["not those of outputs, from 0 on"]);
+    let data = named(&["cat", "dog"]);
+    refused(Input, "class\ncat\ndog\n", &data, &["`class` is a heading, no class; remove"]);
+}
+
+#[test]
 fn classes_without_names_go_by_number() {
     let data = Data(None, 3);
     for text in [r#"{"0": 5, "1": 2, "2": 0, "3": 7}"#, "0 5\n1 2\n2 0\n"] {

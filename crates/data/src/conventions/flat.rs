@@ -14,7 +14,7 @@ mod one_class;
 mod resolve;
 mod table;
 mod value;
-mod words;
+pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
 

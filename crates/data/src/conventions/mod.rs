@@ -1,7 +1,7 @@
 //! The directory conventions: one file each, and the table that [`Options::open`] goes by.
 
 mod cifar;
-mod flat;
+pub(crate) mod flat;
 mod idx;
 mod image_folder;
 mod parquet;
