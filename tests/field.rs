@@ -823,12 +823,14 @@ fn weights_are_of_a_name_with_its_folder() {
     for text in [
         "ep1/model.safetensors 1\nep2/model.safetensors 3\n",
         "ep2 3\nep1 1\n",
-        "\"f/ep1/model.safetensors\" 1\nf/ep2/model.safetensors 3\n",
+        "\"f/ep1/model.safetensors\" 1\n./f/ep2/model.safetensors 3\n",
     ] {
         assert_eq!(run.mean(&weights(text)).0, 1.75, "{text}");
     }
     let mut command = run.avg(&weights("model.safetensors 1\nep2 3\n"));
     fails(command.args(["-o", "x"]), 3, &["may be `f/ep1/model.safetensors` or `", "its folder"]);
+    let mut command = run.avg(&weights("ep1 1\n0.5\n"));
+    fails(command.args(["-o", "x"]), 3, &["`0.5` has no name"]);
     let mut command = run.avg(&weights("ep2 3\n"));
     fails(command.args(["-o", "x"]), 3, &["has no weight for `ep1/model.safetensors`"]);
 }

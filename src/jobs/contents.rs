@@ -6,7 +6,7 @@ use super::{inputs, say_selected};
 use crate::average::{self, Rule, rule};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::programs::Program;
-use crate::select::{Criteria, select};
+use crate::select::{Criteria, select_any};
 use crate::store;
 use crate::{Progress, Result, choices};
 
@@ -65,7 +65,7 @@ pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
             (opened.inputs, vec![])
         }
         false => {
-            let selection = select(checkpoints, criteria)?;
+            let selection = select_any(checkpoints, criteria)?;
             say_selected(progress, &selection);
             let (mut checkpoints, mut programs) = (vec![], vec![]);
             for path in selection.paths {

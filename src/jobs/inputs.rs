@@ -30,7 +30,8 @@ pub(super) fn open(
     insist: bool,
     progress: &dyn Progress,
 ) -> Result<Opened> {
-    let mut found = find(arguments, criteria)?;
+    let mut found = find(arguments, criteria, true)?;
+    let notes = found.notes.clone();
     let mut repeated: Vec<(PathBuf, PathBuf)> = vec![];
     if !criteria.allow_duplicates && criteria.is_narrow() {
         let others = copies(&found.paths, criteria, take)?;
@@ -49,7 +50,8 @@ pub(super) fn open(
             break (selection, inputs, own.into_iter().next());
         }
         // What has moved up takes the places of those that go.
-        found = Selection { paths: all, repeated: selection.repeated, ..Selection::default() };
+        let (repeated_files, notes) = (selection.repeated, notes.clone());
+        found = Selection { paths: all, repeated: repeated_files, notes, ..Selection::default() };
         leave_out(&mut found, &own);
         repeated.extend(own);
     };

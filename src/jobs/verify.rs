@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::say_selected;
 use crate::checkpoint::{Checkpoint, Take};
-use crate::select::{Criteria, select};
+use crate::select::{Criteria, select_any};
 use crate::{Error, Progress, Result, Unit};
 
 /// Which files to compare with the checksums in them.
@@ -43,7 +43,7 @@ pub struct VerifiedFile {
 /// # Errors
 /// `Damaged` where bytes do not match; `Input` where a file has no checksums; and those of opening.
 pub fn verify(options: &Verify, progress: &dyn Progress) -> Result<Verified> {
-    let selection = select(&options.checkpoints, &options.criteria)?;
+    let selection = select_any(&options.checkpoints, &options.criteria)?;
     say_selected(progress, &selection);
     // What SWAG keeps beside the weights is to be whole as well.
     let take = Take { moments: !options.take.ema, ..options.take.clone() };

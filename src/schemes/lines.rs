@@ -1,5 +1,6 @@
 //! Text files with numbers for checkpoints: a line each in natural order, or in any order with names before the numbers.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use swa_base::text_file;
@@ -33,54 +34,99 @@ pub(super) fn read(
     if !lines.iter().any(|line| line.contains(char::is_whitespace)) {
         return lines.iter().map(|line| Ok(vec![number(line)?])).collect();
     }
-    let is_known = |name: &str| !called(name, paths).is_empty();
+    let names = Names::of(paths);
+    let is_known = |name: &str| !names.called(name).is_empty();
     let mut all: Vec<Option<Vec<f64>>> = vec![None; paths.len()];
-    let mut unknown = None;
     for line in lines {
         let (name, numbers) = parse(line, most, &is_known, &number)?;
         let name = unquoted(name);
-        match called(name, paths)[..] {
-            [] => unknown = unknown.or(Some(name)),
-            [place] => {
+        if name.is_empty() {
+            let what = format!("`{line}` has no name, and other lines have");
+            return Err(Error::input(what).at(file));
+        }
+        let found = names.called(name);
+        // What is named twice has two lines.
+        let free = found.iter().find(|place| all[**place].is_none());
+        match (free.or(found.first()), &found[..]) {
+            (Some(&place), [first, others @ ..])
+                if others.iter().all(|other| paths[*other] == paths[*first]) =>
+            {
                 if all[place].replace(numbers).is_some() {
                     return Err(Error::input(format!("names `{name}` twice")).at(file));
                 }
             }
-            [one, other, ..] => {
-                let (one, other) = (paths[one].display(), paths[other].display());
+            (_, [one, other, ..]) => {
+                let (one, other) = (paths[*one].display(), paths[*other].display());
                 return Err(Error::input(format!("`{name}` may be `{one}` or `{other}`"))
                     .at(file)
                     .remedy("write the name with its folder"));
             }
+            _ => {
+                let what = format!("`{name}` is not one of the checkpoints");
+                return Err(Error::input(what).at(file));
+            }
         }
     }
     if let Some(place) = all.iter().position(Option::is_none) {
-        // The shortest name that tells it from the others.
-        let mut name = PathBuf::from(base_name(&paths[place]));
-        for folder in paths[place].ancestors().skip(1).map(base_name) {
-            if called(&name.to_string_lossy(), paths).len() > 1 {
-                name = Path::new(&folder).join(name);
-            }
-        }
-        let what = format!("has no {what} for `{}`", name.display());
+        let what = format!("has no {what} for `{}`", names.shortest(place));
         return Err(Error::input(what).at(file));
     }
-    match unknown {
-        Some(name) => Err(Error::input(format!("`{name}` is not one of the checkpoints")).at(file)),
-        None => Ok(all.into_iter().flatten().collect()),
-    }
+    Ok(all.into_iter().flatten().collect())
 }
 
-/// The places of the checkpoints that a name may mean: theirs with as many folders as one likes, or that of the folder in
-/// which one lies.
-fn called(name: &str, paths: &[PathBuf]) -> Vec<usize> {
-    let name = Path::new(unquoted(name));
-    let places = |is: &dyn Fn(&Path) -> bool| -> Vec<usize> {
-        (0..paths.len()).filter(|&place| is(&paths[place])).collect()
-    };
-    match &places(&|path| path.ends_with(name))[..] {
-        [] => places(&|path| path.parent().is_some_and(|folder| folder.ends_with(name))),
-        found => found.to_vec(),
+/// What checkpoints may be called: by their names with as many folders as one likes, or by those of the folders in which
+/// they lie.
+struct Names<'p> {
+    paths: &'p [PathBuf],
+    absolute: Vec<PathBuf>,
+    /// The places by the last part of what they may be called.
+    own: HashMap<String, Vec<usize>>,
+    folders: HashMap<String, Vec<usize>>,
+}
+
+impl<'p> Names<'p> {
+    fn of(paths: &'p [PathBuf]) -> Self {
+        // It asks no file system.
+        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let absolute: Vec<PathBuf> = paths.iter().map(whole).collect();
+        let (mut own, mut folders) = (HashMap::new(), HashMap::new());
+        for (place, path) in absolute.iter().enumerate() {
+            let push = |names: &mut HashMap<String, Vec<usize>>, path: &Path| {
+                names.entry(base_name(path)).or_default().push(place);
+            };
+            push(&mut own, path);
+            path.parent().into_iter().for_each(|folder| push(&mut folders, folder));
+        }
+        Names { paths, absolute, own, folders }
+    }
+
+    /// The places that a name may mean.
+    fn called(&self, name: &str) -> Vec<usize> {
+        let name = Path::new(unquoted(name));
+        let name = name.strip_prefix(".").unwrap_or(name);
+        let is = |path: &Path| !name.as_os_str().is_empty() && path.ends_with(name);
+        let among = |names: &HashMap<String, Vec<usize>>| {
+            names.get(&base_name(name)).cloned().unwrap_or_default()
+        };
+        let mut found = among(&self.own);
+        found.retain(|&place| is(&self.absolute[place]));
+        if found.is_empty() {
+            found = among(&self.folders);
+            found.retain(|&place| self.absolute[place].parent().is_some_and(is));
+        }
+        found
+    }
+
+    /// The shortest name that tells one from the others.
+    fn shortest(&self, place: usize) -> String {
+        let mut name = PathBuf::from(base_name(&self.paths[place]));
+        for folder in self.absolute[place].ancestors().skip(1).map(base_name) {
+            if self.called(&name.to_string_lossy()).len() < 2 {
+                break;
+            }
+            name = Path::new(&folder).join(name);
+        }
+        name.to_string_lossy().into_owned()
     }
 }
 

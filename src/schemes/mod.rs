@@ -84,7 +84,11 @@ pub struct Weighted {
 impl Scheme {
     /// Whether it depends on which checkpoint comes after which.
     pub fn is_ordered(&self) -> bool {
-        !matches!(self, Scheme::Mean | Scheme::Weights(Weights::File(_)))
+        match self {
+            Scheme::Mean | Scheme::Weights(Weights::File(_)) => false,
+            Scheme::Weights(Weights::Each(weights)) => weights.iter().any(|own| *own != weights[0]),
+            _ => true,
+        }
     }
 
     /// The weights of each output of the scheme: one, or for [`Scheme::Prefix`] as many as there are

@@ -42,36 +42,41 @@ pub(super) fn is_other_state(name: &str) -> bool {
         || lower.ends_with(".optimizer.npz")
 }
 
-/// What an argument names, each path with its checkpoints.
-pub(super) type Named = Vec<(PathBuf, Vec<PathBuf>)>;
+/// What an argument names.
+pub(super) struct Named {
+    /// A file, a folder or a pattern.
+    pub argument: PathBuf,
+    /// The argument itself or what it matches, each with its checkpoints.
+    pub found: Vec<(PathBuf, Vec<PathBuf>)>,
+}
 
-/// All checkpoints that the arguments name, in their order.
-pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for argument in arguments {
-        all.extend(named(argument)?);
+impl Named {
+    /// The checkpoints alone.
+    pub fn checkpoints(&self) -> impl Iterator<Item = &PathBuf> {
+        self.found.iter().flat_map(|(_, found)| found)
     }
-    together(all)
+}
+
+/// All that the arguments name, in their order.
+pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<Named>> {
+    let all = arguments.iter().map(|argument| named(argument)).collect::<Result<Vec<_>>>()?;
+    parts::refuse(&flat(&all))?;
+    Ok(all)
 }
 
 /// What an argument names.
 pub(super) fn named(argument: &Path) -> Result<Named> {
-    if !is_pattern(argument)? {
-        let found = checkpoints(argument)?;
-        series::refuse(argument, &found)?;
-        return match found.is_empty() {
-            true => Err(holds_none(argument)),
-            false => Ok(vec![(argument.to_path_buf(), found)]),
-        };
-    }
-    let named = matches(&argument.to_string_lossy())?;
-    series::refuse(argument, &flat(&named))?;
-    Ok(named)
-}
-
-/// The checkpoints alone.
-pub(super) fn flat(named: &Named) -> Vec<PathBuf> {
-    named.iter().flat_map(|(_, found)| found.iter().cloned()).collect()
+    let found = match is_pattern(argument)? {
+        true => matches(&argument.to_string_lossy())?,
+        false => {
+            let found = checkpoints(argument)?;
+            if found.is_empty() {
+                return Err(holds_none(argument));
+            }
+            vec![(argument.to_path_buf(), found)]
+        }
+    };
+    Ok(Named { argument: argument.to_path_buf(), found })
 }
 
 /// Whether it is not the name of something that is there.
@@ -79,16 +84,22 @@ pub(super) fn is_pattern(argument: &Path) -> Result<bool> {
     Ok(argument.to_string_lossy().contains(['*', '?', '[']) && !store::exists(argument)?)
 }
 
-/// All checkpoints of what was named, where they can be those of one model.
-pub(super) fn together(named: Named) -> Result<Vec<PathBuf>> {
-    several::refuse(&named)?;
-    let paths = flat(&named);
-    parts::refuse(&paths)?;
-    Ok(paths)
+/// The checkpoints alone.
+pub(super) fn flat(all: &[Named]) -> Vec<PathBuf> {
+    all.iter().flat_map(Named::checkpoints).cloned().collect()
+}
+
+/// Fails for checkpoints that cannot be those of one model.
+///
+/// # Errors
+/// `Mismatch`.
+pub(super) fn refuse_several(all: &[Named]) -> Result<()> {
+    several::refuse(all)?;
+    all.iter().try_for_each(series::refuse)
 }
 
 /// What a pattern matches, and the checkpoints of each. Folders without any, as `runs/logs` for `runs/*`, are skipped.
-fn matches(pattern: &str) -> Result<Named> {
+fn matches(pattern: &str) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     let (mut named, mut empty) = (Vec::new(), None);
     for path in store::of(Path::new(pattern)).matches(pattern)? {
         let checkpoints = checkpoints(&path)?;
@@ -221,7 +232,7 @@ fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The ending of a file's name, if it is one of checkpoints.
-fn extension(path: &Path) -> Option<&'static str> {
+pub(super) fn extension(path: &Path) -> Option<&'static str> {
     let own = path.extension()?;
     endings().find(|known| own.eq_ignore_ascii_case(known))
 }

@@ -11,7 +11,7 @@ use super::name_parts::{Name, find};
 pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> String {
     let does = |pattern: &str, run: &str| {
         let Ok(regex) = Regex::new(pattern) else { return false };
-        let number = |path: &Path| find(&regex, &path.to_string_lossy())?.parse::<u64>().ok();
+        let number = |path: &Path| find(&regex, &path.to_string_lossy())?.0.parse::<u64>().ok();
         let found: Option<HashSet<u64>> = paths.iter().map(|path| number(path)).collect();
         found.is_some_and(|found| found.len() > 1 || paths.len() == 1)
             && number(&paths[shown]) == run.parse().ok()

@@ -15,6 +15,7 @@ mod passed_over;
 mod series;
 mod several;
 mod so_far;
+mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -50,15 +51,32 @@ pub struct Selection {
 ///
 /// # Errors
 /// `Usage` for arguments that are ambiguous or name a shard, `NoMatch` where they or the criteria leave nothing,
-/// `Io` where a folder cannot be read. With results also `Input` where their file does not hold them.
+/// `Io` where a folder cannot be read, `Mismatch` where they are of several models. With results also `Input` where their file
+/// does not hold them.
 pub fn select(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
-    find(arguments, criteria)?.narrowed(criteria)
+    find(arguments, criteria, true)?.narrowed(criteria)
 }
 
-/// All that the arguments name, before the criteria narrow them down.
-pub(crate) fn find(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
-    let mut paths = arguments::expand(arguments)?;
-    let notes = passed_over::look(arguments, &paths)?;
+/// The same of checkpoints that need not be of one model.
+pub(crate) fn select_any(arguments: &[PathBuf], criteria: &Criteria) -> Result<Selection> {
+    find(arguments, criteria, false)?.narrowed(criteria)
+}
+
+/// All that the arguments name, before the criteria narrow them down. `of_one_model`: they are averaged.
+///
+/// # Errors
+/// Those of [`select`], and `Mismatch` for checkpoints that cannot be those of one model.
+pub(crate) fn find(
+    arguments: &[PathBuf],
+    criteria: &Criteria,
+    of_one_model: bool,
+) -> Result<Selection> {
+    let named = arguments::expand(arguments)?;
+    if of_one_model {
+        arguments::refuse_several(&named)?;
+    }
+    let mut paths = arguments::flat(&named);
+    let notes = passed_over::notes(&named, &paths)?;
     // Names that are not Unicode may look alike: then their bytes decide, not the order of the listing.
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));

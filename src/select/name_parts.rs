@@ -79,10 +79,12 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     own
 }
 
-/// What an expression finds in a text: the first group of the first match, or all of it if there is no group.
-pub(super) fn find<'a>(regex: &Regex, text: &'a str) -> Option<&'a str> {
+/// What an expression finds in a text: the first group of the first match, or all of it if there is no group; and what
+/// follows it.
+pub(super) fn find<'a>(regex: &Regex, text: &'a str) -> Option<(&'a str, &'a str)> {
     let found = regex.captures(text)?;
-    found.get(1).or(found.get(0)).map(|m| m.as_str())
+    let found = found.get(1).or(found.get(0))?;
+    Some((found.as_str(), &text[found.end()..]))
 }
 
 /// `epoch_3` for `epoch_3.pth.tar`; the `.5` of `model_0.5` is not an extension.

@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::example;
 use super::name_parts::{Name, find, names};
+use crate::store::names::in_thousands;
 use crate::{Error, Result, setting};
 
 /// The number of each path, by its name or by what the expression finds in it; None if no name has one.
@@ -93,7 +94,7 @@ pub(super) fn different_words(paths: &[PathBuf]) -> Option<[&Path; 2]> {
 /// The number that the expression finds in a path.
 fn matched(path: &Path, regex: &Regex) -> Result<u64> {
     let text = path.to_string_lossy();
-    let Some(found) = find(regex, &text) else {
+    let Some((found, rest)) = find(regex, &text) else {
         return Err(Error::usage(format!(
             "{} '{regex}' matches nothing in its path",
             setting!("number")
@@ -101,7 +102,9 @@ fn matched(path: &Path, regex: &Regex) -> Result<u64> {
         .at(path)
         .remedy("use one that matches every checkpoint, or leave this one out"));
     };
-    found.parse().map_err(|e: ParseIntError| {
+    let unit = if in_thousands(rest) { 1000 } else { 1 };
+    let number = found.parse::<u64>().map(|number| number.saturating_mul(unit));
+    number.map_err(|e: ParseIntError| {
         let large = *e.kind() == IntErrorKind::PosOverflow;
         let why = if large { "too large a number" } else { "no number" };
         Error::usage(format!("{} '{regex}' finds `{found}`, {why}", setting!("number")))
@@ -120,7 +123,10 @@ fn counting_run(names: &[Name]) -> Option<usize> {
     if names.iter().any(|n| n.runs.len() != first.runs.len() || n.between() != first.between()) {
         return None;
     }
-    let value = |name: &Name, run: usize| name.runs[run].trim_start_matches('0').to_string();
+    let value = |name: &Name, run: usize| {
+        let is_in_thousands = in_thousands(name.texts[run + 1]);
+        (name.runs[run].trim_start_matches('0').to_string(), is_in_thousands)
+    };
     let varies = |run: &usize| names.iter().any(|name| value(name, *run) != value(first, *run));
     let mut varying = (0..first.runs.len()).filter(varies);
     varying.next().filter(|_| varying.next().is_none())
@@ -154,6 +160,9 @@ mod tests {
         assert_eq!(numbered(&["/r1/epoch_3.safetensors", "/r2/swa-12.pt"]), [3, 12]);
         assert_eq!(numbered(&["/r/7"]), [7]);
         assert_eq!(numbered(&["/r/500.pt", "/r/1k.pt", "/r/2K_ema.pt"]), [500, 1000, 2000]);
+        assert_eq!(numbered(&["/r/r50_s_1.pt", "/r/r50_s_1k.pt"]), [1, 1000]);
+        let found = by(r"s_(\d+)", &["/r/e1_s_500.pt", "/r/e2_s_1k.pt"]).unwrap();
+        assert_eq!(found, Some(vec![500, 1000]));
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! The order of checkpoints, for what depends on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::name_parts::{Name, names};
+use super::words::COUNTED;
 use super::{Criteria, example, numbers};
 use crate::{Error, Result, setting};
-
-/// Words before the number of an epoch or a step.
-const WORDS: [&str; 8] = ["ckpt", "checkpoint", "ep", "epoch", "it", "iter", "iteration", "step"];
 
 /// The places of checkpoints by the numbers that an expression finds in them; None where their own order counts: there is no
 /// expression, or not all have a number and `is_needed` is false.
@@ -35,39 +33,51 @@ pub(crate) fn of(
     }
 }
 
-/// Fails if the names are sorted by something else than the epochs or steps in them: `val_acc=0.9-epoch=3`.
+/// Fails if the names are sorted by a measure and not by the epochs or steps after it: `val_acc=0.9-epoch=3`. What whole
+/// numbers before them say is taken as meant: dates, stages, seeds.
 ///
 /// # Errors
 /// `Usage`.
 pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
     let names = names(paths);
     let names: Vec<Name> = names.iter().map(|name| Name::of(name)).collect();
-    let Some(first) = names.first() else { return Ok(()) };
-    let Some(run) = (0..first.runs.len()).find(|&run| WORDS.contains(&&*word(first, run))) else {
-        return Ok(());
-    };
-    let is_like = |name: &Name| name.texts.get(..=run) == first.texts.get(..=run);
-    let like = || (0..).zip(&names).filter(|(_, name)| name.runs.len() > run && is_like(name));
-    let number = |name: &Name| name.number(run).unwrap_or(u64::MAX);
-    // Another folder is another run.
-    let is_beside = |a: usize, b: usize| paths[a].parent() == paths[b].parent();
-    let falls = like()
-        .zip(like().skip(1))
-        .find(|&((i, a), (j, b))| is_beside(i, j) && number(a) > number(b));
-    let Some(((before, _), (after, name))) = falls else { return Ok(()) };
-    let shown = setting!("number");
-    Err(Error::usage(format!(
-        "comes after `{}`, as names are sorted: its {} is smaller",
-        paths[before].display(),
-        word(name, run),
-    ))
-    .at(&paths[after])
-    .remedy(format!(
-        "say which number counts with {}, such as {shown} '{}', or take them as they are with {}",
-        setting!("number", "REGEX"),
-        example::of_run(name, run).unwrap_or_default(),
-        setting!("by_position"),
-    )))
+    let counted =
+        |name: &Name| (0..name.runs.len()).find(|&run| COUNTED.contains(&&*word(name, run)));
+    let mut before: Option<(usize, usize)> = None;
+    for (place, name) in names.iter().enumerate() {
+        let Some(run) = counted(name) else { continue };
+        let Some((other, _)) = before.replace((place, run)).filter(|(_, other)| *other == run)
+        else {
+            continue;
+        };
+        let is_alike = name.texts[..=run] == names[other].texts[..=run];
+        let numbers = (names[other].number(run), name.number(run));
+        let differs = (0..run).find(|&i| name.runs[i] != names[other].runs[i]);
+        let by_measure = differs.is_some_and(|i| name.texts[i] == "." || name.texts[i + 1] == ".");
+        if !is_alike || !by_measure || !is_beside(paths, place, other) || numbers.0 <= numbers.1 {
+            continue;
+        }
+        let what = format!(
+            "comes after `{}`, as names are sorted: its {} is smaller",
+            paths[other].display(),
+            word(name, run),
+        );
+        let shown = setting!("number");
+        return Err(Error::usage(what).at(&paths[place]).remedy(format!(
+            "say which number counts with {}, such as {shown} '{}', or take them as they are with {}",
+            setting!("number", "REGEX"),
+            example::of_run(name, run).unwrap_or_default(),
+            setting!("by_position"),
+        )));
+    }
+    Ok(())
+}
+
+/// Whether two names are those of one folder's: of files, or of folders with a file of one name.
+fn is_beside(paths: &[PathBuf], a: usize, b: usize) -> bool {
+    let (a, b) = (&paths[a], &paths[b]);
+    let above = |path: &PathBuf| path.parent().and_then(Path::parent).map(Path::to_path_buf);
+    a.parent() == b.parent() || a.file_name() == b.file_name() && above(a) == above(b)
 }
 
 /// The last word before a run of digits.
@@ -115,17 +125,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sorted_by_epochs_and_steps_is_in_order() {
+    fn whole_numbers_before_epochs_are_meant() {
         for names in [
             &["/r/epoch=0-step=90.ckpt", "/r/epoch=1-step=30.ckpt"][..],
-            &["/r/2026-01-31_epoch_3.pt", "/r/2026-02-01_epoch_4.pt"],
+            &["/r/2026-01-31_epoch_3.pt", "/r/2026-02-01_epoch_1.pt"],
+            &["/r/stage1_epoch_9.pt", "/r/stage2_epoch_1.pt"],
+            &["/r/lr1e-4_wd0.1_epoch30.pt", "/r/lr1e-5_wd0.1_epoch10.pt"],
             &["/r/epoch_1.pt", "/r/epoch_2_b.pt", "/r/last.pt"],
             &["/r/a_epoch_9.pt", "/r/b_epoch_1.pt"],
-            &["/a/epoch_9.pt", "/b/epoch_1.pt"],
+            &["/a/0.1_epoch_9.pt", "/b/0.2_epoch_1.pt"],
             &["/r/0.9.pt", "/r/1.2.pt"],
             &[],
         ] {
             check(&paths(names)).unwrap();
         }
+        // Whatever stands before them, and whatever has the name.
+        let first =
+            ["/r/best.pt", "/r/checkpoint_0.60_epoch_3.pt", "/r/checkpoint_0.70_epoch_1.pt"];
+        let inner = ["/r/0.60_epoch_3/model.pt", "/r/0.70_epoch_1/model.pt"];
+        assert!(check(&paths(&first)).is_err() && check(&paths(&inner)).is_err());
     }
 }

@@ -1,110 +1,128 @@
 //! What a folder or a pattern holds beside the checkpoints that are taken: never fewer of them than there are, in silence.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::arguments::{checkpoints, is_other_state, is_pattern};
+use super::arguments::{Named, extension, is_other_state, is_pattern};
+use crate::Result;
+use crate::formats::marker;
 use crate::store::names::{UNFINISHED, base_name};
 use crate::store::{self, EntryKind};
-use crate::{Error, Result};
 
-/// Remarks about folders and files that look like checkpoints and were passed over.
+/// Remarks about folders and files that look like checkpoints and are none of those taken.
 ///
 /// # Errors
-/// `Usage` for a folder without a complete model beside some that differ from it by their numbers alone: a save was interrupted.
-pub(super) fn look(arguments: &[PathBuf], taken: &[PathBuf]) -> Result<Vec<String>> {
+/// `Io` where a folder cannot be read.
+pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
     let taken: HashSet<&Path> = taken.iter().map(|path| path.components().as_path()).collect();
     let is_taken = |path: &Path| taken.contains(path.components().as_path());
     let mut notes = vec![];
-    for argument in arguments {
-        let is_pattern = is_pattern(argument)?;
-        let all = match is_pattern {
-            true => store::of(argument).matches(&argument.to_string_lossy())?,
-            false if store::is_folder(argument)? && !is_taken(argument) => store::list(argument)?,
-            false => continue,
+    for Named { argument, .. } in all {
+        let (entries, is_folder) = match is_pattern(argument)? {
+            true => (store::of(argument).matches(&argument.to_string_lossy())?, false),
+            false if is_taken(argument) || !store::is_folder(argument)? => continue,
+            false => (store::list(argument)?, true),
         };
-        let (mut folders, mut files) = (vec![], vec![]);
-        for path in all {
-            let name = base_name(&path);
-            if name.starts_with('.') || name.ends_with(UNFINISHED) {
+        let mut whole: HashMap<String, &Path> = HashMap::new();
+        let mut others: Vec<&PathBuf> = vec![];
+        for path in &entries {
+            let name = base_name(path);
+            match without_digits(&name) {
+                Some(plain) if is_taken(path) => drop(whole.insert(plain, path)),
+                _ if is_taken(path) || name.starts_with('.') || name.ends_with(UNFINISHED) => {}
+                _ => others.push(path),
+            }
+        }
+        // Files that a pattern matches are taken, or a trainer's other states.
+        let files = others.iter().filter(|path| is_folder && is_bare(&base_name(path)));
+        notes.extend(note(files, "without an ending"));
+        let (mut broken, mut deeper) = (vec![], vec![]);
+        for path in others {
+            let beside = without_digits(&base_name(path)).and_then(|plain| whole.get(&plain));
+            // Few look like one; the others are not looked at twice.
+            if (beside.is_none() && extension(path).is_some()) || !is_a_folder(path)? {
                 continue;
             }
-            match store::of(&path).look(&path)?.and_then(|entry| entry.kind) {
-                Some(EntryKind::Folder) => folders.push(path),
-                _ if !is_pattern && !is_taken(&path) => files.push(path),
+            match (holds_checkpoints(path)?, beside) {
+                (true, _) if is_folder => deeper.push(path),
+                (false, Some(whole)) => broken.push((path, whole)),
                 _ => {}
             }
         }
-        let (whole, others): (Vec<PathBuf>, Vec<PathBuf>) =
-            folders.into_iter().partition(|path| is_taken(path));
-        let mut deeper = vec![];
-        for folder in others {
-            // What cannot be looked at further is said where it is named.
-            let has_checkpoints = !checkpoints(&folder).is_ok_and(|found| found.is_empty());
-            if has_checkpoints && is_pattern {
-                continue;
-            }
-            let name = plain(&folder);
-            if let Some(beside) = whole.iter().find(|path| name.1 && plain(path) == name)
-                && !has_checkpoints
-            {
-                let what = format!("holds no whole model, and `{}` does", beside.display());
-                return Err(Error::usage(what).at(&folder).remedy(
-                    "it may have been interrupted: remove it or save it again, or name the others",
-                ));
-            }
-            if has_checkpoints {
-                deeper.push(folder);
-            }
+        if let Some((_, whole)) = broken.first() {
+            let why = format!(
+                "without a whole model, as `{}` has: was a save interrupted?",
+                whole.display()
+            );
+            notes.extend(note(broken.iter().map(|(path, _)| path), &why));
         }
-        notes.extend(note(&deeper, "holds checkpoints as well, one folder deeper"));
-        files.retain(|path| {
-            let name = base_name(path);
-            let numbered = plain(path).1;
-            numbered && !name.contains('.') && !is_other_state(&name)
-        });
-        notes.extend(note(&files, "has no ending"));
+        notes.extend(note(deeper.iter(), "with checkpoints one folder deeper"));
     }
     Ok(notes)
 }
 
-/// A name without its digits, and whether it has any.
-fn plain(path: &Path) -> (String, bool) {
-    let name = base_name(path);
+/// A name without its digits; None if it has none.
+fn without_digits(name: &str) -> Option<String> {
     let rest = name.replace(|c: char| c.is_ascii_digit(), "");
-    let has = rest.len() < name.len();
-    (rest, has)
+    (rest.len() < name.len()).then_some(rest)
 }
 
-fn note(paths: &[PathBuf], what: &str) -> Option<String> {
-    let [first, more @ ..] = paths else { return None };
-    let more = match more.len() {
-        0 => String::new(),
-        n => format!(", and so do {n} more"),
-    };
-    Some(format!("`{}` {what}{more}: passed over, name what is meant", first.display()))
+/// Whether a name may be that of a checkpoint's file without an ending: `epoch_3`.
+fn is_bare(name: &str) -> bool {
+    let has_words = name.contains(char::is_alphabetic);
+    has_words && without_digits(name).is_some() && !name.contains('.') && !is_other_state(name)
+}
+
+fn is_a_folder(path: &Path) -> Result<bool> {
+    let kind = store::of(path).look(path)?.and_then(|entry| entry.kind);
+    Ok(kind == Some(EntryKind::Folder))
+}
+
+/// Whether a folder is a model, or there is a file in it that is called as a checkpoint. No file is looked at.
+fn holds_checkpoints(folder: &Path) -> Result<bool> {
+    if marker(folder)?.is_some() {
+        return Ok(true);
+    }
+    let is_one = |path: &PathBuf| extension(path).is_some() && !is_other_state(&base_name(path));
+    Ok(store::list(folder).is_ok_and(|all| all.iter().any(is_one)))
+}
+
+fn note<'p>(mut paths: impl Iterator<Item = &'p &'p PathBuf>, what: &str) -> Option<String> {
+    let first = paths.next()?.display();
+    Some(match paths.count() {
+        0 => format!("passed over, {what}: `{first}`"),
+        n => format!("passed over, {what}: `{first}` and {n} more"),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::select;
     use super::super::tests::Runs;
-    use crate::select::Criteria;
+    use crate::select::{Criteria, select};
+
+    fn notes(runs: &Runs, argument: &str) -> Vec<String> {
+        let found = select(&[runs.path(argument)], &Criteria::default()).unwrap();
+        let folder = format!("{}/", runs.path("").display().to_string().trim_end_matches('/'));
+        found.notes.iter().map(|note| note.replace(&folder, "")).collect()
+    }
 
     #[test]
-    fn a_save_that_was_interrupted_is_named() {
+    fn a_save_that_was_interrupted_is_said() {
         let model = "model.safetensors";
         let runs = Runs::new(&[
             &format!("c-100/{model}"),
             &format!("c-200/{model}"),
             "c-300/optimizer.pt",
+            "c-400/optimizer.pt",
+            "logs-1/x.txt",
             "logs/x.txt",
         ]);
-        for arguments in [&[""][..], &["c-*"], &["*"]] {
-            let error = runs.fails(arguments);
-            assert!(error.contains("c-300`: holds no whole model, and `"), "{error}");
+        for argument in ["", "c-*", "*"] {
+            let [note] = &notes(&runs, argument)[..] else { panic!("{argument}") };
+            assert!(note.starts_with("passed over, without a whole model, as `c-"), "{note}");
+            assert!(note.ends_with("was a save interrupted?: `c-300` and 1 more"), "{note}");
         }
-        assert_eq!(runs.select(&["c-1*", "c-200"]).len(), 2);
+        assert!(notes(&runs, "c-[12]*").is_empty());
     }
 
     #[test]
@@ -112,15 +130,13 @@ mod tests {
         let model = "model.safetensors";
         let runs = Runs::new(&[
             &format!("best/{model}"),
-            &format!("step-1/unet/{model}"),
-            &format!("step-2/unet/{model}"),
+            &format!("swa/{model}.pt"),
+            "step-1/epoch_1.pth",
             "logs/x.txt",
         ]);
-        let notes = |runs: &Runs| select(&[runs.path("")], &Criteria::default()).unwrap().notes;
-        let [note] = &notes(&runs)[..] else { panic!() };
-        assert!(note.contains("step-1` holds checkpoints as well, one folder deeper, and so do 1"));
-        let runs = Runs::new(&["best.pth", "epoch_0", "epoch_1", "LICENSE", "rng_state_0"]);
-        let [note] = &notes(&runs)[..] else { panic!() };
-        assert!(note.contains("epoch_0` has no ending, and so do 1 more: passed over"), "{note}");
+        let expected = "passed over, with checkpoints one folder deeper: `step-1` and 1 more";
+        assert_eq!(notes(&runs, ""), [expected]);
+        let runs = Runs::new(&["best.pth", "epoch_0", "epoch_1", "LICENSE", "rng_state_0", "42"]);
+        assert_eq!(notes(&runs, ""), ["passed over, without an ending: `epoch_0` and 1 more"]);
     }
 }

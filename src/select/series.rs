@@ -3,39 +3,51 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use super::arguments::Named;
 use super::name_parts::{Name, without_extensions};
+use super::words::telling;
 use crate::store::names::base_name;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// How many numbers two series have in common at least: one may be chance.
 const COMMON: usize = 2;
 
-/// Fails if the same numbers stand in names with different words: `student_1`, `student_2`, `teacher_1`, `teacher_2`. For what a
+/// Words before numbers that count no epochs: a model each, which may be meant.
+const RUNS: [&str; 6] = ["fold", "run", "seed", "trial", "try", "version"];
+
+/// Fails if the same numbers stand in names with other words: `student_1`, `student_2`, `teacher_1`, `teacher_2`. For what a
 /// folder or a pattern names; who names each file means it.
-pub(super) fn refuse(place: &Path, checkpoints: &[PathBuf]) -> Result<()> {
+pub(super) fn refuse(named: &Named) -> Result<()> {
+    let mut checkpoints: Vec<&PathBuf> = named.checkpoints().collect();
+    checkpoints.sort();
     let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
-    let names: Vec<Name> = names.iter().map(|name| Name::of(without_extensions(name))).collect();
-    let mut words: HashMap<(Option<&Path>, &[&str]), usize> = HashMap::new();
-    let mut pairs: HashMap<(&[&str], &[&str]), usize> = HashMap::new();
-    let mut places: Vec<usize> = (0..names.len()).filter(|&i| !names[i].runs.is_empty()).collect();
-    places.sort_by_key(|&i| &checkpoints[i]);
-    for i in places {
-        let name = &names[i];
-        let first = *words.entry((checkpoints[i].parent(), &name.runs)).or_insert(i);
-        let texts = &names[first].texts[..];
-        if texts == name.texts {
+    let mut first: HashMap<(Option<&Path>, Vec<&str>), usize> = HashMap::new();
+    let mut pairs: HashMap<(Vec<String>, Vec<String>), usize> = HashMap::new();
+    for (i, name) in names.iter().enumerate() {
+        let stem = without_extensions(name);
+        let Name { texts, runs } = Name::of(stem);
+        let is_run = |text: &&str| telling(text).last().is_some_and(|last| RUNS.contains(&&**last));
+        if runs.is_empty() || texts.iter().any(is_run) {
             continue;
         }
-        let (one, other) = (texts.min(&name.texts), texts.max(&name.texts));
-        let common = pairs.entry((one, other)).or_default();
+        let other = *first.entry((checkpoints[i].parent(), runs)).or_insert(i);
+        let words = (telling(without_extensions(&names[other])), telling(stem));
+        if words.0 == words.1 {
+            continue;
+        }
+        let common = pairs.entry(words).or_default();
         *common += 1;
         if *common == COMMON {
-            let (one, other) = (checkpoints[first].display(), checkpoints[i].display());
-            let what = format!("holds `{one}` and `{other}`, and more such pairs: two models");
-            let example = example(&checkpoints[first], &checkpoints[i])
+            let (one, other) = (checkpoints[other], checkpoints[i]);
+            let what = format!(
+                "holds `{}` and `{}`, and more such pairs: two models",
+                one.display(),
+                other.display()
+            );
+            let example = example(one, other)
                 .map_or(String::new(), |pattern| format!(", such as '{pattern}'"));
-            return Err(Error::usage(what)
-                .at(place)
+            return Err(Error::new(Kind::Mismatch, what)
+                .at(&named.argument)
                 .remedy(format!("name the files of one{example}; for the mean of all name each")));
         }
     }
@@ -46,22 +58,19 @@ pub(super) fn refuse(place: &Path, checkpoints: &[PathBuf]) -> Result<()> {
 fn example(one: &Path, other: &Path) -> Option<String> {
     let pattern = |path: &Path| {
         let name = base_name(path);
-        let mut text = String::new();
-        for part in name.split_inclusive(|c: char| c.is_ascii_digit()) {
-            let plain = part.trim_end_matches(|c: char| c.is_ascii_digit());
-            text += &glob::Pattern::escape(plain);
-            if plain.len() < part.len() && !text.ends_with('*') {
-                text.push('*');
-            }
-        }
-        let folder = path.parent().map_or(String::new(), |folder| folder.to_string_lossy().into());
-        let folder = glob::Pattern::escape(&folder);
-        if folder.is_empty() { text } else { format!("{}/{text}", folder.trim_end_matches('/')) }
+        let Name { texts, .. } = Name::of(&name);
+        let (last, before) = texts.split_last()?;
+        let before: Vec<String> = before.iter().map(|text| glob::Pattern::escape(text)).collect();
+        // No more than a number stands before what follows it.
+        let name = format!("{}*[0-9]{}", before.join("*"), glob::Pattern::escape(last));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let within = |folder: &Path| glob::Pattern::escape(&folder.to_string_lossy());
+        Some(folder.map_or(name.clone(), |folder| format!("{}/{name}", within(folder))))
     };
     let tells = |of: &Path, from: &Path| {
-        let pattern = pattern(of);
-        let matches = glob::Pattern::new(&pattern).ok()?.matches_path(from);
-        (!matches).then_some(pattern)
+        let pattern = pattern(of)?;
+        let parsed = glob::Pattern::new(&pattern).ok()?;
+        (parsed.matches_path(of) && !parsed.matches_path(from)).then_some(pattern)
     };
     tells(one, other).or_else(|| tells(other, one))
 }
@@ -80,10 +89,10 @@ mod tests {
                     "teacher_epoch_0.pt",
                     "teacher_epoch_1.pt",
                 ],
-                "student_epoch_*.pt",
+                "student_epoch_*[0-9].pt",
             ),
-            (["e_1.pth", "e_1_ema.pth", "e_2.pth", "e_2_ema.pth"], "e_*_ema.pth"),
-            (["D_10.pt", "D_11.pt", "G_10.pt", "G_11.pt"], "D_*.pt"),
+            (["e_1.pth", "e_1_ema.pth", "e_2.pth", "e_2_ema.pth"], "e_*[0-9].pth"),
+            (["D_10.pt", "D_11.pt", "G_10.pt", "G_11.pt"], "D_*[0-9].pt"),
         ] {
             let runs = Runs::new(&files);
             for argument in ["", "*"] {
@@ -102,6 +111,14 @@ mod tests {
             ["a1_e1.pt", "a2_e1.pt", "a1_e2.pt"],
         ] {
             assert_eq!(Runs::new(&files).select(&[""]).len(), 3);
+        }
+        // Nor are copies of the best, and seeds.
+        for files in [
+            ["best_model_100.pt", "best_model_300.pt", "checkpoint_100.pt", "checkpoint_300.pt"],
+            ["mixup_seed0.pt", "mixup_seed1.pt", "cutmix_seed0.pt", "cutmix_seed1.pt"],
+            ["best-v1.pt", "best-v2.pt", "last-v1.pt", "last-v2.pt"],
+        ] {
+            assert_eq!(Runs::new(&files).select(&[""]).len(), 4);
         }
     }
 }

@@ -1,43 +1,50 @@
 //! Folders with several models, which are no snapshots of one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::arguments::Named;
 use super::name_parts::without_extensions;
+use super::words::telling;
 use crate::store::{self, names::base_name};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 
 /// Fails if two folders hold the same several models, files or folders, by their names: the adapters `de` and `en` of two
 /// steps are not four snapshots of one model.
-pub(super) fn refuse(named: &[(PathBuf, Vec<PathBuf>)]) -> Result<()> {
-    let mut seen: Vec<(&Path, BTreeSet<String>)> = vec![];
-    for (argument, found) in named {
+pub(super) fn refuse(all: &[Named]) -> Result<()> {
+    // Of each name the first folder that holds it.
+    let mut first: HashMap<String, &Path> = HashMap::new();
+    for (named, found) in all.iter().flat_map(|named| &named.found) {
         // Those that were named by their folder alone.
         let Some(folder) = found.first().and_then(|path| path.parent()) else { continue };
-        if folder != argument || found.len() < 2 {
+        if folder != named || found.len() < 2 {
             continue;
         }
         let own = names_of_models(found);
-        for (other, its) in &seen {
-            let common: Vec<&String> = own.iter().filter(|name| its.contains(*name)).collect();
-            let [.., _, _] = common[..] else { continue };
-            let Some(one) = common.iter().find(|name| tells_a_model(name)) else { continue };
-            if other == &folder {
-                continue;
-            }
+        let mut common: BTreeMap<&Path, Vec<&String>> = BTreeMap::new();
+        for name in &own {
+            let other = first.get(name).filter(|other| **other != folder);
+            other.into_iter().for_each(|other| common.entry(other).or_default().push(name));
+        }
+        for (other, names) in common {
+            let tells = |name: &&&String| !telling(without_extensions(name)).is_empty();
+            let (Some(one), 2..) = (names.iter().find(tells), names.len()) else { continue };
+            let list: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
             let what = format!(
                 "holds `{}`, and so does `{}`: are these snapshots of one model, or several models?",
-                common.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("` and `"),
+                list.join("` and `"),
                 other.display()
             );
             let (own, other) = (folder.join(one), other.join(one));
-            return Err(Error::usage(what).at(folder).remedy(format!(
+            return Err(Error::new(Kind::Mismatch, what).at(folder).remedy(format!(
                 "name those of one model, such as `{}` and `{}`; for the mean of all name each",
                 other.display(),
                 own.display()
             )));
         }
-        seen.push((folder, own));
+        for name in own {
+            first.entry(name).or_insert(folder);
+        }
     }
     Ok(())
 }
@@ -50,28 +57,6 @@ fn names_of_models(checkpoints: &[PathBuf]) -> BTreeSet<String> {
     names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
     let is_alone = |name: &String| like[&plain(name)] == 1 && name.contains(char::is_alphabetic);
     names.into_iter().filter(is_alone).collect()
-}
-
-/// Whether there is a word in a name that says more than that it is a checkpoint, and which of several.
-fn tells_a_model(name: &str) -> bool {
-    const STEPS: [&str; 13] = [
-        "best",
-        "checkpoint",
-        "checkpoints",
-        "ckpt",
-        "end",
-        "epoch",
-        "final",
-        "last",
-        "latest",
-        "model",
-        "snapshot",
-        "step",
-        "weights",
-    ];
-    let stem = without_extensions(name).to_ascii_lowercase();
-    let mut words = stem.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
-    words.any(|word| !STEPS.contains(&word))
 }
 
 /// A pipeline of several models (Diffusers) is no set of checkpoints, and an average of one of them is no pipeline.

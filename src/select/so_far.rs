@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::arguments::{self, Named};
 use super::numbers::{numbers, unnumbered};
-use super::{Criteria, natural, series, without_repetitions};
+use super::{Criteria, natural, parts, without_repetitions};
 use crate::formats::marker;
 use crate::formats::shards::is_shard;
 use crate::store::{self, names::base_name};
@@ -47,7 +47,7 @@ impl Criteria {
 /// and `best` anew all the time.
 ///
 /// # Errors
-/// Those of [`select`](super::select) but `NoMatch`, and `Usage` where names have no number that criteria need.
+/// Those of [`select`](super::select) but `NoMatch`; `Mismatch` will not pass; and `Usage` where names have no number that criteria need.
 pub fn so_far(
     arguments: &[PathBuf],
     criteria: &Criteria,
@@ -60,12 +60,14 @@ pub fn so_far(
             continue;
         }
         match growing(argument) {
-            Ok(found) => named.extend(found),
+            Ok(found) => named.push(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
         }
     }
-    let mut paths = arguments::together(named)?;
+    arguments::refuse_several(&named)?;
+    let mut paths = arguments::flat(&named);
+    parts::refuse(&paths)?;
     paths.retain(|path| !is_shard(&base_name(path)));
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
@@ -107,15 +109,14 @@ fn growing(argument: &Path) -> Result<Named> {
     if !arguments::is_pattern(argument)? {
         return arguments::named(argument);
     }
-    let mut named = vec![];
+    let mut found = vec![];
     for path in store::of(argument).matches(&argument.to_string_lossy())? {
         if !store::is_folder(&path)? || marker(&path)?.is_some() {
-            let found = arguments::checkpoints(&path)?;
-            named.push((path, found));
+            let own = arguments::checkpoints(&path)?;
+            found.push((path, own));
         }
     }
-    series::refuse(argument, &arguments::flat(&named))?;
-    Ok(named)
+    Ok(Named { argument: argument.to_path_buf(), found })
 }
 
 /// Folders that hold parts of a model and not what makes them one, an index or `.metadata`: it is still being written, or its

@@ -19,7 +19,7 @@ pub struct SchemeArgs {
     #[arg(long, value_name = "SCHEME", conflicts_with_all = ["weights", "weights_file"], help_heading = "How to average")]
     scheme: Option<String>,
 
-    /// One weight for each checkpoint in natural order, of any scale; they are divided by their sum
+    /// One weight for each checkpoint in natural order, or that of --number, of any scale; they are divided by their sum
     #[arg(
         long,
         value_name = "W,...",

@@ -195,7 +195,7 @@ fn number(table: &Table, row: usize, column: usize) -> Option<u64> {
 /// `ModelCheckpoint` do.
 ///
 /// # Errors
-/// `Usage` where it looks like that for another trainer's.
+/// `Usage` where that is not clear.
 fn offset(
     rows: &[u64],
     numbers: &[u64],
@@ -203,27 +203,29 @@ fn offset(
     column: &str,
     by: &ByResults,
 ) -> Result<u64> {
-    let (last, smallest) = (rows.iter().max(), numbers.iter().min());
-    let (Some(&last), Some(1..), true) = (last, smallest, rows.contains(&0)) else { return Ok(0) };
+    let Some(last) = rows.iter().max() else { return Ok(0) };
+    // The last row is of the last name, or both begin with 0.
+    let is_after = numbers.iter().max() == Some(&(last + 1));
     let ends = ["keras", "h5"];
     let is_keras = |path: &PathBuf| {
         path.extension().is_some_and(|own| ends.iter().any(|end| own.eq_ignore_ascii_case(end)))
     };
-    if column == "epoch" && paths.iter().all(is_keras) {
+    let are_keras = column == "epoch" && paths.iter().all(is_keras);
+    if numbers.contains(&0) || !(are_keras || is_after && rows.contains(&0)) {
+        return Ok(0);
+    }
+    if are_keras && is_after {
         return Ok(1);
     }
-    match numbers.contains(&(last + 1)) && !numbers.iter().any(|&number| number > last + 1) {
-        false => Ok(0),
-        true => Err(Error::usage(format!(
-            "`{column}` goes from 0 to {last}, and a checkpoint has the number {}: do these count from 1?",
-            last + 1
-        ))
+    let smallest = rows.iter().min().unwrap_or(last);
+    let (from, to) = (numbers.iter().min().unwrap_or(last), numbers.iter().max().unwrap_or(last));
+    let what = format!(
+        "`{column}` goes from {smallest} to {last}, the checkpoints from {from} to {to}: do these count from 1, and `{column}` from 0?"
+    );
+    let flag = setting!("metrics_number");
+    Err(Error::usage(what)
         .at(&by.file)
-        .remedy(format!(
-            "say so with {} '{column}+1', or leave that checkpoint out",
-            setting!("metrics_number")
-        ))),
-    }
+        .remedy(format!("if so, say {flag} '{column}+1', else {flag} '{column}'")))
 }
 
 /// The column that holds the checkpoints' numbers: the one that is named, with what is to be added to them (`epoch+1`), or

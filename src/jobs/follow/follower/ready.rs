@@ -23,6 +23,8 @@ impl Follower<'_> {
         let counted = self.counted();
         let found = match so_far(checkpoints, criteria, &counted) {
             Ok(found) => found,
+            // Those of several models do not become those of one.
+            Err(e) if e.kind() == Kind::Mismatch => return Err(e),
             // A name may tell its number only beside another; later ones may be those of something else.
             Err(e)
                 if e.kind() == Kind::Io

@@ -13,7 +13,8 @@ use crate::jobs::{Average, StateSize, average, say_averages, say_taken};
 use crate::running::Stamp;
 use crate::schemes::Profiles;
 use crate::select::{Criteria, base_name, last_number, natural, order};
-use crate::{Error, Kind, Result, Unit, look};
+use crate::text::marked;
+use crate::{Error, Kind, Result, Unit, look, setting};
 
 /// Pauses before an update that failed for lack of space is tried again.
 const RETRY: u32 = 15;
@@ -135,8 +136,14 @@ impl Follower<'_> {
                 }
                 drop(inputs);
                 let Criteria { last, allow_duplicates, number, .. } = &self.options.criteria;
-                if number.is_none() {
-                    order::check(&there)?;
+                if let (None, Err(e)) = (number, order::check(&there))
+                    && self.said.insert("order".into())
+                {
+                    progress.note(&format!(
+                        "note: {}; {} says which number counts",
+                        e.cause(&marked),
+                        setting!("number", "REGEX")
+                    ));
                 }
                 let averaged = average(
                     &Average {
