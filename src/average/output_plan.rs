@@ -42,6 +42,10 @@ pub struct OutputPlan<'a> {
 
 const ABSENT: u32 = u32::MAX;
 
+fn is_float(dtype: Dtype) -> bool {
+    super::Float::of(dtype).is_some()
+}
+
 impl<'a> OutputPlan<'a> {
     /// Fails with one report of every name, shape and dtype in which the inputs differ. The column has an
     /// entry for each of `all`.
@@ -95,6 +99,14 @@ impl<'a> OutputPlan<'a> {
         }
         if plan.tensors.is_empty() {
             return Err(Error::input("no tensor is left to average").at(first.path()));
+        }
+        // One alone is copied.
+        let is_copied = |planned: &Planned| planned.rule == Rule::Last && !is_float(planned.dtype);
+        if plan.inputs.len() > 1 && plan.tensors.iter().all(is_copied) {
+            let what = "holds integers alone: there is no mean of them";
+            return Err(Error::input(what).at(first.path()).remedy(
+                "name checkpoints with floating-point weights; of quantised ones, those that were quantised",
+            ));
         }
         let number = |input: &Checkpoint, planned: &Planned| {
             input.position(&plan.info_of(planned).name).map_or(ABSENT, |i| i as u32)

@@ -3,10 +3,14 @@
 //!
 //! They are told by their form: a tensor of integers or of 8 bits and less, and a tensor beside it by whose name it is
 //! scaled. Names are those of bitsandbytes, LLM.int8, GPTQ, AWQ, HQQ, EXL2, AQLM, Quanto, torchao, compressed-tensors,
-//! MXFP4, and of weights in F8 with scales. Integers alone are what they are: counters, positions, masks.
+//! MXFP4, and of weights in F8 with scales. A matrix of integers by the name of a weight, beside floating-point tensors of
+//! its module, is one of codes as well, whatever those are called. Other integers are what they are: counters, positions,
+//! masks.
+
+use std::collections::HashMap;
 
 use crate::checkpoint::{Checkpoint, Dtype, TensorInfo};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, setting};
 
 /// What follows the whole name of a tensor of codes.
 const AFTER: [&str; 13] = [
@@ -26,7 +30,7 @@ const AFTER: [&str; 13] = [
 ];
 
 /// The end of the name of codes, and what stands in its place in the name of scales.
-const PAIRS: [(&str, &[&str]); 13] = [
+const PAIRS: [(&str, &[&str]); 15] = [
     ("qweight", &["scales", "qzeros", "scale"]),
     ("weight_packed", &["weight_scale"]),
     ("W_q", &["scale", "zero"]),
@@ -40,7 +44,15 @@ const PAIRS: [(&str, &[&str]); 13] = [
     ("CB", &["SCB"]),
     ("float8_data", &["scale"]),
     ("packed_weight", &["scales", "scale"]),
+    // VPTQ and Marlin.
+    ("indices", &["centroids.weight", "centroids"]),
+    (".B", &[".s"]),
 ];
+
+/// The last part of names under which integers are codes of weights, beside others of weights: SqueezeLLM, QuIP#, EXL3,
+/// AQT. See also [`may_be_weight`].
+const CODES: [&str; 7] =
+    ["weight", "kernel", "qweight", "packed_weight", "qvalue", "Qidxs", "trellis"];
 
 /// Names of weights.
 const WEIGHTS: [&str; 3] = ["weight", "kernel", "embedding"];
@@ -111,23 +123,67 @@ fn scale<'a>(input: &'a Checkpoint, codes: &TensorInfo) -> Option<&'a str> {
     BESIDE.iter().filter(|_| is_weight).find_map(|other| found(path(other)).filter(is_float))
 }
 
+/// Whether a tensor of integers has the name and the form of a weight.
+fn may_be_weight(info: &TensorInfo) -> bool {
+    let last = info.name.rsplit('.').next().unwrap_or_default();
+    let is_named =
+        CODES.contains(&last) || last.ends_with("_packed") && !last.ends_with("mask_packed");
+    is_named && is_integer(info.dtype) && info.shape.len() > 1 && info.len() > 1
+}
+
+fn is_integer(dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::U8 | Dtype::I8 | Dtype::U16 | Dtype::I16)
+        || matches!(dtype, Dtype::U32 | Dtype::I32 | Dtype::U64 | Dtype::I64)
+}
+
+/// The first floating-point tensor of each module, directly in it or one level below.
+fn floats(input: &Checkpoint) -> HashMap<&str, &str> {
+    let mut found = HashMap::new();
+    for info in input.tensors() {
+        if !matches!(info.dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            continue;
+        }
+        let own = module(&info.name);
+        found.entry(own).or_insert(info.name.as_str());
+        if !own.is_empty() {
+            found.entry(module(own)).or_insert(info.name.as_str());
+        }
+    }
+    found
+}
+
+/// What stands before the last part of a name.
+fn module(name: &str) -> &str {
+    name.rsplit_once('.').map_or("", |(module, _)| module)
+}
+
 /// Fails if a tensor that would be in the average is one of codes; `selects` tells by its name.
 pub(super) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
-    let wanted = input.tensors().iter().filter(|info| selects(&info.name));
-    let mut found = wanted.filter_map(|info| Some((info, scale(input, info)?)));
-    let Some((codes, scale)) = found.next() else { return Ok(()) };
+    let wanted = || input.tensors().iter().filter(|info| selects(&info.name));
+    let floats = if wanted().any(may_be_weight) { floats(input) } else { HashMap::new() };
+    let beside = |info: &TensorInfo| match may_be_weight(info) {
+        true => floats.get(module(&info.name)).copied(),
+        false => None,
+    };
+    let mut found = wanted().filter_map(|info| {
+        let scaled = scale(input, info).map(|scale| format!("mean something with `{scale}` alone"));
+        let beside = || {
+            let float = beside(info)?;
+            Some(format!("would be the last checkpoint's beside the mean of `{float}`"))
+        };
+        Some((info, scaled.or_else(beside)?))
+    });
+    let Some((codes, why)) = found.next() else { return Ok(()) };
     let more = match found.count() {
         0 => String::new(),
-        n => format!(", and so are {n} more"),
+        n => format!(" (and {n} more such tensors)"),
     };
-    let what = format!(
-        "it holds quantised values: {:?} codes, which mean something with `{scale}` alone{more}",
-        codes.dtype
-    );
-    Err(Error::new(Kind::Unsupported, what).at(input.path()).tensor(&codes.name).remedy(
+    let what = format!("it holds quantised values: {:?} codes{more}, which {why}", codes.dtype);
+    Err(Error::new(Kind::Unsupported, what).at(input.path()).tensor(&codes.name).remedy(concat!(
         "average the checkpoints that were quantised, or dequantise these and save them as \
-         floating-point weights first",
-    ))
+         floating-point weights first; what is no code is left out with ",
+        setting!("exclude")
+    )))
 }
 
 #[cfg(test)]
@@ -136,12 +192,18 @@ mod tests {
     use crate::checkpoint::Take;
     use crate::{average, average::Options};
 
-    /// A checkpoint of tensors with three values each.
-    fn file(folder: &std::path::Path, name: &str, tensors: &[(&str, Dtype)]) -> std::path::PathBuf {
+    /// A checkpoint of tensors with three values each, in a row or below each other.
+    fn file(
+        folder: &std::path::Path,
+        name: &str,
+        tensors: &[(&str, Dtype)],
+        shape: &[usize],
+    ) -> std::path::PathBuf {
         let bytes = [0; 64];
         let view = |(name, dtype): &(&str, Dtype)| {
             let size = 3 * dtype.bitsize() / 8;
-            let view = safetensors::tensor::TensorView::new(*dtype, vec![3], &bytes[..size]);
+            let shape = shape.to_vec();
+            let view = safetensors::tensor::TensorView::new(*dtype, shape, &bytes[..size]);
             (name.to_string(), view.unwrap())
         };
         let path = folder.join(name);
@@ -151,8 +213,13 @@ mod tests {
     }
 
     fn plan(tensors: &[(&str, Dtype)], options: Options) -> Result<()> {
+        plan_of(tensors, &[3], options)
+    }
+
+    fn plan_of(tensors: &[(&str, Dtype)], shape: &[usize], options: Options) -> Result<()> {
         let folder = tempfile::tempdir().unwrap();
-        let paths = ["a.safetensors", "b.safetensors"].map(|n| file(folder.path(), n, tensors));
+        let paths = ["a", "b"]
+            .map(|name| file(folder.path(), &format!("{name}.safetensors"), tensors, shape));
         let inputs = Checkpoint::open_all(&paths, &Take::default())?;
         average::Plan::new(&inputs, [average::mean(2)?], options).map(drop)
     }
@@ -161,7 +228,7 @@ mod tests {
     fn codes_are_refused_by_name_with_their_scales() {
         use Dtype::*;
         // Names as the libraries write them.
-        let cases: [(&str, &[(&str, Dtype)]); 18] = [
+        let cases: [(&str, &[(&str, Dtype)]); 20] = [
             ("l.weight.absmax", &[("l.weight", U8), ("l.weight.absmax", F32)]),
             ("l.weight.absmax", &[("l.weight", U8), ("l.weight.absmax", U8)]),
             ("l.SCB", &[("l.weight", I8), ("l.SCB", F32)]),
@@ -180,6 +247,8 @@ mod tests {
             ("l.weight._scale", &[("l.weight._data", I8), ("l.weight._scale", F32)]),
             ("kernel_scale", &[("kernel", I8), ("kernel_scale", F32)]),
             ("e.gate_scale", &[("e.gate", F8_E4M3), ("e.gate_scale", F32)]),
+            ("l.centroids.weight", &[("l.indices", I32), ("l.centroids.weight", F16)]),
+            ("l.s", &[("l.B", I32), ("l.s", F16)]),
         ];
         for (scale, tensors) in cases {
             let options = || Options { dtype: Some(average::Float::F32), ..Options::default() };
@@ -191,7 +260,32 @@ mod tests {
             let exclude = regex::Regex::new(&format!("^{}$", regex::escape(tensors[0].0))).unwrap();
             let options = Options { exclude: Some(exclude), ..options() };
             let left = plan(tensors, options).map_err(|e| e.to_string());
-            assert!(left.is_ok() || left.as_ref().unwrap_err().contains("no tensor"), "{left:?}");
+            let is_empty = |text: &String| text.contains("no tensor") || text.contains("alone:");
+            assert!(left.as_ref().err().is_none_or(is_empty), "{left:?}");
+        }
+    }
+
+    #[test]
+    fn matrices_of_integers_in_the_place_of_weights_are_refused() {
+        use Dtype::*;
+        let cases: [(&str, &[(&str, Dtype)]); 10] = [
+            ("l.lookup_table", &[("l.qweight", I32), ("l.lookup_table", F16)]),
+            ("l.SU", &[("l.Qidxs", I16), ("l.SU", F16), ("l.SV", F16)]),
+            ("l.SU", &[("l.Qidxs", I64), ("l.SU", F16)]),
+            ("l.suh", &[("l.trellis", I16), ("l.suh", F16)]),
+            ("l.wscales", &[("l.qweight", I8), ("l.wscales", F16)]),
+            ("l.qkernel.scale", &[("l.qkernel.qvalue", I8), ("l.qkernel.scale", F32)]),
+            ("l.scales_and_zeros", &[("l.weight", I32), ("l.scales_and_zeros", F16)]),
+            ("l.weight_quantizer.scale", &[("l.weight", U8), ("l.weight_quantizer.scale", F32)]),
+            ("l.bias", &[("l.weight", I8), ("l.bias", F32)]),
+            ("l.norm", &[("l.gate_packed", U8), ("l.norm", F32)]),
+        ];
+        for (beside, tensors) in cases {
+            let text = plan_of(tensors, &[3, 1], Options::default()).unwrap_err().to_string();
+            let parts = [tensors[0].0, &format!("the mean of `{beside}`"), "`exclude`"];
+            parts.iter().for_each(|part| assert!(text.contains(part), "{text}"));
+            let exclude = Some(regex::Regex::new(&format!("^{}$", tensors[0].0)).unwrap());
+            plan_of(tensors, &[3, 1], Options { exclude, ..Options::default() }).unwrap();
         }
     }
 
@@ -212,6 +306,21 @@ mod tests {
         ];
         for tensors in cases {
             plan(tensors, Options::default()).unwrap();
+        }
+        // Whatever their form is.
+        let cases: [&[(&str, Dtype)]; 8] = [
+            &[("a.relative_position_index", I32), ("a.weight", F32)],
+            &[("buf.image", U8), ("buf.mean", F32)],
+            &[("attn.mask", U8), ("attn.scale", F32)],
+            &[("attn.mask_packed", U8), ("attn.scale", F32)],
+            &[("l.weight_mask", U8), ("l.weight_orig", F32)],
+            &[("g.idx", I32), ("g.weight", F32)],
+            &[("e.token_type_ids", I64), ("e.weight", F32)],
+            // Of a module of its own.
+            &[("binomial.weight", I64), ("l.weight", F32)],
+        ];
+        for tensors in cases {
+            plan_of(tensors, &[3, 1], Options::default()).unwrap();
         }
     }
 }
