@@ -1,7 +1,7 @@
 //! What people's files held that was read as something else than it is, or left out without a word: each kind, by small
 //! inputs of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use swa_testing::*;
@@ -30,6 +30,55 @@ impl Run {
         assert!(done.status.success(), "{notes}");
         notes
     }
+
+    /// Two PyTorch files of a dict, `a_1.pth` and `a_2.pth`, whose values are 1 and 2.
+    fn pair(&self, items: &[(&str, Vec<u8>)]) -> [&'static str; 2] {
+        torch_file(&self.path("a_1.pth"), 1.0, &dict(items));
+        torch_file(&self.path("a_2.pth"), 2.0, &dict(items));
+        ["a_1.pth", "a_2.pth"]
+    }
+}
+
+fn text_of(text: &str) -> Vec<u8> {
+    [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
+}
+
+/// A dict, in instructions of a pickle.
+fn dict(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let items = items.iter().map(|(key, value)| [text_of(key), value.clone()].concat());
+    [b"}(", &items.collect::<Vec<_>>().concat()[..], b"u"].concat()
+}
+
+/// A dict of tensors of two values each, from a place of the file's storage on.
+fn tensors(from: u8, names: &[&str]) -> Vec<u8> {
+    let tensor = |number: usize| {
+        let class = b"ctorch\nFloatStorage\n";
+        let id = [&b"("[..], &text_of("storage"), class, &text_of("0"), &text_of("cpu")].concat();
+        let offset = from + 2 * number as u8;
+        let rest = [b"K\x40tQK", &[offset][..], b"K\x02\x85K\x01\x85\x89}tR"].concat();
+        [b"ctorch._utils\n_rebuild_tensor_v2\n(", &id[..], &rest].concat()
+    };
+    let items: Vec<_> = names.iter().enumerate().map(|(i, name)| (*name, tensor(i))).collect();
+    dict(&items)
+}
+
+/// A PyTorch file of one storage with 64 values.
+fn torch_file(path: &Path, value: f32, root: &[u8]) {
+    let pickle = [b"\x80\x02", root, b"."].concat();
+    let data: Vec<u8> = (0..64).flat_map(|i| (value + i as f32).to_le_bytes()).collect();
+    let (mut file, mut directory) = (vec![], vec![]);
+    for (name, bytes) in [("x/data.pkl", &pickle), ("x/data/0", &data)] {
+        let at = (file.len() as u32).to_le_bytes();
+        let size = (bytes.len() as u32).to_le_bytes();
+        let sizes =
+            [&[0; 4], &size[..], &size, &(name.len() as u16).to_le_bytes(), &[0; 2]].concat();
+        file.extend([b"PK\x03\x04", &[0; 10][..], &sizes, name.as_bytes(), bytes].concat());
+        directory
+            .extend([b"PK\x01\x02", &[0; 12][..], &sizes, &[0; 10], &at, name.as_bytes()].concat());
+    }
+    let end = [(directory.len() as u32).to_le_bytes(), (file.len() as u32).to_le_bytes()].concat();
+    file.extend([&directory[..], b"PK\x05\x06\0\0\0\0\x02\0\x02\0", &end, &[0; 2]].concat());
+    std::fs::write(path, file).unwrap();
 }
 
 /// A matrix of integers.
@@ -88,4 +137,71 @@ fn integers_alone_have_no_mean() {
     let parts = ["`q_1.safetensors`: holds integers alone", "floating-point"];
     fails(&mut run.avg(&["q_1.safetensors", "q_2.safetensors", "-o", "x.safetensors"]), 3, &parts);
     run.notes(&["q_1.safetensors", "-o", "copy.safetensors"]);
+}
+
+#[test]
+fn optimizers_are_known_by_their_words() {
+    let run = Run::new();
+    let state = || dict(&[("state", tensors(20, &["momentum_buffer"]))]);
+    for name in ["optimizer_state", "optim_d", "gen_optimizer_state_dict", "optimizerG"] {
+        let files = run.pair(&[
+            ("network_weights", tensors(0, &["l.weight"])),
+            (name, state()),
+            ("lr_scheduler_state", tensors(30, &["last.lr"])),
+        ]);
+        let notes = run.notes(&[files[0], files[1], "-o", "out.safetensors"]);
+        assert_eq!(load(&run.path("out.safetensors")).len(), 1, "{notes}");
+        assert!(!notes.contains(name), "{notes}");
+    }
+}
+
+#[test]
+fn averages_are_known_by_their_words() {
+    let run = Run::new();
+    let average = |run: &Run, items: &[(&str, Vec<u8>)]| {
+        let items = [&[("model", tensors(0, &["l.weight"]))], items].concat();
+        let files = run.pair(&items);
+        let notes = run.notes(&[files[0], files[1], "-o", "raw.safetensors"]);
+        assert!(notes.contains("holds averaged weights as well, which --ema"), "{notes}");
+        assert_eq!(to_f32(&load(&run.path("raw.safetensors"))["l.weight"])[0], 1.5);
+        run.avg(&[files[0], files[1], "--ema", "--force", "-o", "out.safetensors"])
+    };
+    let weights = || tensors(10, &["l.weight"]);
+    let decay = || ("decay", b"K\x09".to_vec());
+    for items in [
+        ("averaged_model", weights()),
+        ("swa_model", weights()),
+        ("teacher_model", weights()),
+        ("polyak", weights()),
+        ("ema_0.999", weights()),
+        ("ema", dict(&[decay(), ("shadow", weights())])),
+        ("callbacks", dict(&[("EMACallback", dict(&[("ema_state_dict", weights())]))])),
+        ("callbacks", dict(&[("EMA", dict(&[("ema_weights", weights())]))])),
+    ] {
+        average(&run, &[items]).assert().success();
+        assert_eq!(to_f32(&load(&run.path("out.safetensors"))["l.weight"])[0], 11.5);
+    }
+    // Several: one has to be named.
+    let two = [("ema_0.9", weights()), ("ema_0.999", tensors(20, &["l.weight"]))];
+    let parts = ["holds several averages (EMA)", "--weights-key", "ema_0.999: 1 tensor"];
+    fails(&mut average(&run, &two), 3, &parts);
+    // In lists.
+    let list = [&b"]("[..], &weights(), b"e"].concat();
+    let files = run.pair(&[("net", tensors(0, &["l.weight"])), ("ema", list)]);
+    let parts = ["its averaged (EMA) weights, `ema`, are a list of 1", "a dict of its own"];
+    fails(&mut run.avg(&[files[0], files[1], "--ema", "-o", "x.pth"]), 3, &parts);
+}
+
+#[test]
+fn averages_among_the_weights_are_said_to_be_there() {
+    let run = Run::new();
+    for prefix in ["model_ema", "teacher", "ema_model"] {
+        let names = ["model.l.weight", &format!("{prefix}.lweight")];
+        let files = run.pair(&[("state_dict", tensors(0, &names))]);
+        let parts = ["among the others", &format!("`{prefix}.…`"), "leave out --ema", "--include"];
+        fails(&mut run.avg(&[files[0], files[1], "--ema", "-o", "x.pth"]), 3, &parts);
+        let only = format!("^{prefix}[.]");
+        run.notes(&[files[0], files[1], "--include", &only, "-o", "x.safetensors"]);
+        assert_eq!(load(&run.path("x.safetensors")).len(), 1);
+    }
 }

@@ -1,6 +1,7 @@
 //! Where in a checkpoint the weights are: at the root or under the key that its trainer writes, as trained or
 //! averaged. docs/formats.md lists what the trainers write.
 
+mod elsewhere;
 pub(crate) mod names;
 mod trainers;
 pub(crate) mod tree;
@@ -11,8 +12,9 @@ use std::rc::Rc;
 use crate::error::LISTED;
 use crate::text::counted;
 use crate::{Error, Kind, Result, setting};
+use elsewhere::{average_among, no_average, unnamed_average};
 pub(crate) use trainers::OTHER;
-use trainers::{AVERAGED, RAW, WeightSet, has_any};
+use trainers::{AVERAGED, RAW, WeightSet, has_any, is_averaged, is_other};
 use tree::{Node, short};
 pub(crate) use variables::find_variables;
 
@@ -81,7 +83,8 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     {
         return Err(error);
     }
-    let Choice { place: WeightSet { key, node, prefix }, is_average, has_average } = choice;
+    let Choice { place, is_average, has_average } = choice;
+    let WeightSet { key, node, prefix } = place;
     let (mut tensors, mut rest) = (vec![], vec![]);
     collect(&node, prefix, !key.is_empty(), "", &mut tensors, &mut rest)?;
     let is_average = !take.moments && trainers::take_means(&mut tensors) || is_average;
@@ -91,7 +94,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
             .list(candidates(root)));
     }
     if take.ema && !is_average {
-        return Err(no_average(root));
+        return Err(average_among(&tensors).unwrap_or_else(|| no_average(root)));
     }
     let first = key.split('.').next().unwrap_or_default();
     let is_other = |(name, node): &&(Rc<str>, Shared<T>)| match key.is_empty() {
@@ -101,42 +104,6 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (short(name), node.describe())).collect();
     Ok((tensors, Taken { key, is_average, has_average, others, rest }))
-}
-
-fn no_average<T>(root: &Shared<T>) -> Error {
-    Error::input("holds no averaged (EMA) weights")
-        .remedy(concat!(
-            "leave out ",
-            setting!("ema"),
-            ", or name them with ",
-            setting!("weights_key")
-        ))
-        .list(candidates(root))
-}
-
-/// The error where the average is there, but in a list.
-fn unnamed_average<T>(root: &Shared<T>) -> Option<Error> {
-    // torch_ema keeps the parameters in a list, in the order of the model's.
-    let is_list =
-        |node: &Shared<T>| matches!(&**node, Node::List(all) if all.iter().any(|n| n.is_tensor()));
-    let listed = |(key, node): &(Rc<str>, Shared<T>)| {
-        if is_list(node) && AVERAGED.contains(&&**key) {
-            return Some(short(key));
-        }
-        let (inner, _) = node.items().iter().find(|(name, node)| {
-            matches!(&**name, "shadow_params" | "shadow" | "ema_params" | "params") && is_list(node)
-        })?;
-        Some(format!("{}.{inner}", short(key)))
-    };
-    let own =
-        root.get("shadow_params").filter(|node| is_list(node)).map(|_| "shadow_params".into());
-    if let Some(key) = own.or_else(|| root.items().iter().find_map(listed)) {
-        let what = format!("its averaged (EMA) weights, `{key}`, are a list without names");
-        return Some(Error::input(what).remedy(
-            "copy them into the model (ema.copy_to(model.parameters()) in torch_ema) and save its state_dict()",
-        ));
-    }
-    None
 }
 
 /// The dict that keys lead to. They are joined by dots, and may contain dots themselves.
@@ -176,34 +143,38 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
     if raw.len() > 1 {
         return Err(ambiguous(root));
     }
-    let averaged = trainers::averaged(start);
+    let mut averaged = trainers::averaged(start);
     if raw.first().is_some_and(|set| set.key.is_empty()) && !has_parameters(start) {
         match averaged {
             Some(_) => raw.clear(),
             None => refuse_others(start)?,
         }
     }
-    let has_average = averaged.is_some();
-    match (raw.pop(), averaged) {
-        (Some(place), None) => {
-            Ok(Choice { place: full(place), is_average: false, has_average: false })
+    // Beside weights that are known, or where it is asked for, a key is taken by its word.
+    if averaged.is_none() && (ema || !raw.is_empty()) {
+        let mut called = trainers::called_averages(start);
+        if ema && called.len() > 1 {
+            return Err(several(root, "holds several averages (EMA)"));
         }
-        (Some(place), Some(_)) if !ema => {
-            Ok(Choice { place: full(place), is_average: false, has_average })
-        }
-        (_, Some(place)) => Ok(Choice { place: full(place), is_average: true, has_average: false }),
+        averaged = called.pop();
+    }
+    let (raw, averaged) = (raw.pop().map(full), averaged.map(full));
+    let has_average = !ema && raw.is_some() && averaged.is_some();
+    let (place, is_average) = match (raw, averaged) {
+        (Some(place), None) => (place, false),
+        (Some(place), Some(_)) if !ema => (place, false),
+        (_, Some(place)) => (place, true),
         (None, None) => match only_candidate(root)? {
-            Some((key, node)) => {
-                let place = WeightSet { key, node, prefix: "" };
-                Ok(Choice { place, is_average: false, has_average: false })
-            }
+            Some((key, node)) => (WeightSet { key, node, prefix: "" }, false),
             None => {
-                Err(Error::new(Kind::NotACheckpoint, "holds no weights: no dict of tensors in it")
+                let what = "holds no weights: no dict of tensors in it";
+                return Err(Error::new(Kind::NotACheckpoint, what)
                     .remedy("save model.state_dict()")
-                    .list(candidates(root)))
+                    .list(candidates(root)));
             }
         },
-    }
+    };
+    Ok(Choice { place, is_average, has_average })
 }
 
 /// Whether a dict directly holds parts of modules, which have dots in their names. Tensors without may be a network's,
@@ -216,7 +187,7 @@ fn has_parameters<T>(root: &Node<T>) -> bool {
 fn refuse_others<T>(root: &Node<T>) -> Result<()> {
     let is_usual = |name: &str| RAW.contains(&name) || AVERAGED.contains(&name);
     let may_be = |name: &str, node: &Node<T>| match node {
-        Node::Dict(_) | Node::List(_) if OTHER.contains(&name) || is_extra(name) => false,
+        Node::Dict(_) | Node::List(_) if is_other(name) || is_extra(name) => false,
         Node::Dict(_) | Node::List(_) => {
             node.all_tensors(MAX_DEPTH) > 0 || is_usual(name) && node.has_objects(MAX_DEPTH)
         }
@@ -263,7 +234,11 @@ fn only_candidate<T>(root: &Shared<T>) -> Result<Option<(String, Shared<T>)>> {
 }
 
 fn ambiguous<T>(root: &Shared<T>) -> Error {
-    Error::input("holds several sets of weights")
+    several(root, "holds several sets of weights")
+}
+
+fn several<T>(root: &Shared<T>, what: &str) -> Error {
+    Error::input(what)
         .remedy(concat!("name the one that is meant with ", setting!("weights_key")))
         .list(candidates(root))
 }
@@ -291,7 +266,7 @@ fn walk<'a, T>(
         return visit(keys, node);
     }
     for (name, inner) in node.items() {
-        if depth > 0 && !OTHER.contains(&&**name) {
+        if depth > 0 && !inner.items().is_empty() && !is_other(name) {
             keys.push(name);
             walk(inner, keys, depth - 1, visit);
             keys.pop();
@@ -357,9 +332,7 @@ fn collect<T: Clone>(
                 collect(value, "", nested, &full, tensors, rest)?;
             }
             Node::Dict(_)
-                if value.all_tensors(DEPTH) > 0
-                    && !OTHER.contains(&&**name)
-                    && !AVERAGED.contains(&&**name) =>
+                if value.all_tensors(DEPTH) > 0 && !is_other(name) && !is_averaged(name) =>
             {
                 return Err(Error::input("it is a dict of tensors beside tensors")
                     .tensor(&full)

@@ -63,6 +63,45 @@ pub const OTHER: [&str; 19] = [
     "train_state",
 ];
 
+/// Words of a key; none of a very long one.
+fn words(key: &str) -> impl Iterator<Item = &str> {
+    const LONGEST: usize = 200;
+    let key = if key.len() > LONGEST { "" } else { key };
+    key.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+}
+
+fn is_in(word: &str, list: &[&str]) -> bool {
+    list.iter().any(|other| other.eq_ignore_ascii_case(word))
+}
+
+/// Whether what stands under a key is an optimizer, a schedule and the like, and never weights: by the list above, or by
+/// the word that its name begins or ends with (`optimizer_state`, `optimizerG`, `grad_scaler_state`).
+pub fn is_other(key: &str) -> bool {
+    const END: [&str; 5] = ["dict", "dicts", "state", "states", "sd"];
+    const LAST: [&str; 4] = ["scheduler", "schedulers", "scaler", "scalers"];
+    let is_optimizer = |word: &str| {
+        let begins = word.get(..9).is_some_and(|w| is_in(w, &["optimizer", "optimiser"]));
+        begins || is_in(word, &["optim"])
+    };
+    let mut words: Vec<&str> = words(key).collect();
+    while words.len() > 1 && words.last().is_some_and(|word| is_in(word, &END)) {
+        words.pop();
+    }
+    OTHER.contains(&key)
+        || words.first().is_some_and(|word| is_optimizer(word))
+        || words.last().is_some_and(|word| is_optimizer(word) || is_in(word, &LAST))
+}
+
+/// Whether a key says that what stands under it is an average: by the list above, or by its words (`ema_0.999`,
+/// `swa_model`, `averaged_model`, `polyak`).
+pub fn is_averaged(key: &str) -> bool {
+    const WORDS: [&str; 6] = ["averaged", "ema", "polyak", "shadow", "swa", "teacher"];
+    const SHORT: [&str; 2] = ["average", "avg"];
+    const OF: [&str; 5] = ["model", "net", "params", "state", "weights"];
+    let has = |list: &[&str]| words(key).any(|word| is_in(word, list));
+    AVERAGED.contains(&key) || (has(&WORDS) || has(&SHORT) && has(&OF)) && !is_other(key)
+}
+
 /// Weights, and where they are.
 pub struct WeightSet<T> {
     /// The keys that lead to them.
@@ -88,7 +127,34 @@ pub fn raw<T>(start: &Shared<T>) -> Vec<WeightSet<T>> {
     vec![WeightSet { key: String::new(), node: start.clone(), prefix }]
 }
 
-/// The average that the trainer kept.
+/// The averages whose keys are not those of a known trainer, but say what they are.
+pub fn called_averages<T>(start: &Shared<T>) -> Vec<WeightSet<T>> {
+    // Of what is within, where the same may be within many.
+    const MOST: usize = 20;
+    let mut found: Vec<WeightSet<T>> = vec![];
+    let mut add = |key: String, node: &Shared<T>| {
+        if node.tensors() > 0 {
+            found.push(WeightSet { key, node: node.clone(), prefix: "" });
+        }
+    };
+    let is_one = |(key, node): &&(Rc<str>, Shared<T>)| !node.items().is_empty() && is_averaged(key);
+    for (key, node) in start.items().iter().filter(is_one) {
+        add(key.to_string(), node);
+        // With its decay, as in `{"ema": {"decay": 0.9, "shadow": …}}`.
+        let within = if node.tensors() == 0 { node.items() } else { &[] };
+        let within = within.iter().take(MOST).filter(is_one);
+        within.for_each(|(inner, node)| add(format!("{key}.{inner}"), node));
+    }
+    // Callbacks keep theirs.
+    let callbacks = start.get("callbacks").map_or(&[][..], |node| node.items());
+    for (name, callback) in callbacks.iter().take(MOST * MOST) {
+        let within = callback.items().iter().take(MOST).filter(is_one);
+        within.for_each(|(inner, node)| add(format!("callbacks.{name}.{inner}"), node));
+    }
+    found
+}
+
+/// The average that a known trainer kept.
 pub fn averaged<T>(start: &Shared<T>) -> Option<WeightSet<T>> {
     match composer(start) {
         Some((_, true)) => return under(start, "model"),

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::trainers::OTHER;
+use super::trainers::is_other;
 use super::tree::Node;
 use super::{Shared, Take, Taken, candidates, collect, find, no_average};
 use crate::{Error, Kind, Result};
@@ -30,7 +30,7 @@ pub fn find_variables<T: Clone>(
     }
     let is_taken = |key: &str, node: &Shared<T>| match has_params {
         // Single arrays beside collections are counters and random keys.
-        true => is_dict(&node) && !OTHER.contains(&key) && !AVERAGED.contains(&key),
+        true => is_dict(&node) && !is_other(key) && !AVERAGED.contains(&key),
         false => true,
     };
     let (mut taken, mut others) = (vec![], vec![]);
@@ -49,5 +49,6 @@ pub fn find_variables<T: Clone>(
         return Err(Error::new(Kind::NotACheckpoint, "holds no arrays").list(candidates(root)));
     }
     let has_average = averaged.is_some() && !take.ema;
-    Ok((tensors, Taken { key: String::new(), is_average: take.ema, has_average, others, rest }))
+    let is_average = take.ema;
+    Ok((tensors, Taken { is_average, has_average, others, rest, ..Taken::default() }))
 }
