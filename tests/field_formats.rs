@@ -156,6 +156,40 @@ fn optimizers_are_known_by_their_words() {
 }
 
 #[test]
+fn further_dicts_of_weights_are_said() {
+    let run = Run::new();
+    for (key, other, names) in [
+        ("model", "generator", &["0.weight", "0.bias"][..]),
+        ("model", "head", &["weight", "bias"]),
+        ("state_dict", "criterion", &["arc.weight"]),
+        ("net", "net2", &["l.weight"]),
+        ("model_state_dict", "projector_state_dict", &["0.weight"]),
+    ] {
+        let files = run.pair(&[
+            (key, tensors(0, &["l.weight", "l.bias"])),
+            (other, tensors(10, names)),
+            ("optimizer", dict(&[("state", tensors(20, &["0.momentum"]))])),
+            ("ema", tensors(30, &["l.weight", "l.bias"])),
+            ("meters", tensors(40, &["loss"])),
+        ]);
+        let notes = run.notes(&[files[0], files[1], "-o", "out.pth"]);
+        let (count, verb) =
+            if names.len() == 1 { ("1 tensor", "is") } else { ("2 tensors", "are") };
+        let said = format!("`{other}` holds {count} as well, which {verb} not averaged");
+        assert!(notes.contains(&said), "{notes}");
+        assert!(notes.contains(&format!("--weights-key {other} takes")), "{notes}");
+        let silent = ["`optimizer`", "`ema`", "`meters`"];
+        silent.iter().for_each(|name| assert!(!notes.contains(name), "{notes}"));
+        let notes = run.notes(&[files[0], files[1], "--like", files[1], "-o", "like.pth"]);
+        let said = format!("the tensors of `{other}` in the output are those of `a_2.pth`");
+        assert!(notes.contains(&said), "{notes}");
+        // Who names the weights knows them.
+        let notes = run.notes(&[files[0], files[1], "--weights-key", other, "-o", "out.pth"]);
+        assert!(!notes.contains("as well"), "{notes}");
+    }
+}
+
+#[test]
 fn averages_are_known_by_their_words() {
     let run = Run::new();
     let average = |run: &Run, items: &[(&str, Vec<u8>)]| {

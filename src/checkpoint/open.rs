@@ -52,7 +52,7 @@ fn of_read(
     like: Option<&Checkpoint>,
 ) -> Result<Checkpoint> {
     let (mut contents, template) = match (read, like) {
-        (Read::Contents { contents, template }, _) => (contents, template),
+        (Read::Contents { contents, template }, _) => (*contents, template),
         (Read::Same { template, metadata }, Some(like)) => {
             let mut opened = like.sharing(path.to_path_buf(), container, files, template);
             if let Some(metadata) = metadata.filter(|metadata| *metadata != *opened.metadata) {

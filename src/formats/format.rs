@@ -116,7 +116,7 @@ pub(crate) type Opened = (Vec<Source>, Read);
 /// What reading a checkpoint's headers yields.
 pub(crate) enum Read {
     Contents {
-        contents: Contents,
+        contents: Box<Contents>,
         template: Option<Template>,
     },
     /// The checkpoint holds what [`Request::like`] does, values aside; and so do its metadata, if they are None.
@@ -128,6 +128,6 @@ pub(crate) enum Read {
 
 impl From<Contents> for Read {
     fn from(contents: Contents) -> Self {
-        Read::Contents { contents, template: None }
+        Read::Contents { contents: Box::new(contents), template: None }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn read(files: &[Source], request: &Request) -> Result<Read> {
     }
     let contents = own.read(files)?;
     let contents = within(contents, request.take)?;
-    Ok(Read::Contents { contents, template: Some(Template::Headers(own)) })
+    Ok(Read::Contents { contents: Box::new(contents), template: Some(Template::Headers(own)) })
 }
 
 /// Most tensors in a file: ten times what the largest models have.

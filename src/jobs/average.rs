@@ -279,8 +279,15 @@ fn note_weights(progress: &dyn Progress, plan: &Plan, schemes: &[Scheme]) {
     }
 }
 
-/// Says what is not in the copy of a folder.
+/// Says what is not in the copy of a folder, and which weights in that of a file are no averages.
 fn note_like(progress: &dyn Progress, target: &Target) {
+    if let Target::Like { model, .. } = target {
+        for (key, _) in &model.taken().further {
+            let path = model.path().display();
+            progress
+                .note(&format!("note: the tensors of `{key}` in the output are those of `{path}`"));
+        }
+    }
     let Target::LikeFolder { model, .. } = target else { return };
     let (folder, given) = (model.folder().display(), model.model().path());
     if model.folder() != given {

@@ -24,6 +24,7 @@ pub use verify::{Verified, VerifiedFile, Verify, verify};
 use crate::Progress;
 use crate::checkpoint::{Checkpoint, Taken};
 use crate::select::Selection;
+use crate::text::counted;
 
 /// Remarks about what was selected.
 fn say_selected(progress: &dyn Progress, selection: &Selection) {
@@ -55,7 +56,7 @@ pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint], are_averaged: b
 }
 
 fn taken(input: &Checkpoint, are_averaged: bool) -> Option<String> {
-    let Taken { key, is_average, has_average, .. } = input.taken();
+    let Taken { key, is_average, has_average, further, .. } = input.taken();
     let mut parts = vec![];
     if !key.is_empty() {
         parts.push(format!("weights from `{key}`"));
@@ -67,6 +68,14 @@ fn taken(input: &Checkpoint, are_averaged: bool) -> Option<String> {
     if *has_average {
         let ema = crate::setting!("ema");
         parts.push(format!("it holds averaged weights as well, which {ema} takes"));
+    }
+    for (other, tensors) in further {
+        let (count, key) = (counted(*tensors, "tensor"), crate::setting!("weights_key"));
+        let (verb, them) = if *tensors == 1 { ("is", "it") } else { ("are", "them") };
+        let fate = if are_averaged { "averaged" } else { "taken" };
+        parts.push(format!(
+            "`{other}` holds {count} as well, which {verb} not {fate}: {key} {other} takes {them}"
+        ));
     }
     let stripped = input.stripped();
     if are_averaged && !stripped.is_empty() {

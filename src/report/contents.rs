@@ -93,7 +93,7 @@ impl ContentsReport {
 impl CheckpointReport {
     fn of(contents: &Contents) -> Self {
         let Contents { checkpoint: input, fates } = contents;
-        let Taken { key, is_average, has_average, others, rest } = input.taken();
+        let Taken { key, is_average, has_average, others, rest, .. } = input.taken();
         let tensors = input.tensors().iter().zip(fates).enumerate();
         CheckpointReport {
             path: input.path().display().to_string(),

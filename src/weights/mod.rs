@@ -50,6 +50,9 @@ pub struct Taken {
     pub has_average: bool,
     /// What else is at the file's root: key and description.
     pub others: Vec<(String, String)>,
+    /// Other dicts of parameters in the file, which are no average of these: the keys that lead to them, joined by dots,
+    /// and how many tensors each holds. Not where `key` was asked for; the first ten.
+    pub further: Vec<(String, usize)>,
     /// What stands among them and is no tensor, in their order.
     pub rest: Vec<Rest>,
 }
@@ -74,6 +77,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
             place: WeightSet { key: key.clone(), node: descend(root, key)?, prefix: "" },
             is_average: false,
             has_average: false,
+            further: vec![],
         },
         None => choose(root, take.ema)?,
     };
@@ -83,7 +87,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     {
         return Err(error);
     }
-    let Choice { place, is_average, has_average } = choice;
+    let Choice { place, is_average, has_average, further } = choice;
     let WeightSet { key, node, prefix } = place;
     let (mut tensors, mut rest) = (vec![], vec![]);
     collect(&node, prefix, !key.is_empty(), "", &mut tensors, &mut rest)?;
@@ -103,7 +107,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     };
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (short(name), node.describe())).collect();
-    Ok((tensors, Taken { key, is_average, has_average, others, rest }))
+    Ok((tensors, Taken { key, is_average, has_average, others, further, rest }))
 }
 
 /// The dict that keys lead to. They are joined by dots, and may contain dots themselves.
@@ -126,6 +130,8 @@ struct Choice<T> {
     place: WeightSet<T>,
     is_average: bool,
     has_average: bool,
+    /// See [`Taken`].
+    further: Vec<(String, usize)>,
 }
 
 fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
@@ -160,6 +166,7 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
     }
     let (raw, averaged) = (raw.pop().map(full), averaged.map(full));
     let has_average = !ema && raw.is_some() && averaged.is_some();
+    let known: Vec<String> = raw.iter().chain(&averaged).map(|set| set.key.clone()).collect();
     let (place, is_average) = match (raw, averaged) {
         (Some(place), None) => (place, false),
         (Some(place), Some(_)) if !ema => (place, false),
@@ -174,7 +181,36 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
             }
         },
     };
-    Ok(Choice { place, is_average, has_average })
+    // Without the weights of an average nothing tells them from others.
+    let further = if is_average && known.len() < 2 { vec![] } else { further(root, &known) };
+    Ok(Choice { place, is_average, has_average, further })
+}
+
+/// The dicts of parameters beside those that are known.
+fn further<T>(root: &Shared<T>, known: &[String]) -> Vec<(String, usize)> {
+    const MOST: usize = 10;
+    let mut found = vec![];
+    walk(root, &mut vec![], DEPTH, &mut |keys, node: &Shared<T>| {
+        if known.is_empty() || found.len() == MOST || keys.iter().any(|key| is_averaged(key)) {
+            return;
+        }
+        let is_parameter = |name: &str| name.contains('.') || name == "weight" || name == "bias";
+        let is_one =
+            || node.items().iter().any(|(name, node)| node.is_tensor() && is_parameter(name));
+        if keys.iter().map(|key| key.len()).sum::<usize>() > MAX_NAME || !is_one() {
+            return;
+        }
+        let key = keys.join(".");
+        // What is within the weights is one of them.
+        let is_known = known.iter().any(|known| {
+            let rest = key.strip_prefix(known.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        if !is_known {
+            found.push((short(&key), node.tensors()));
+        }
+    });
+    found
 }
 
 /// Whether a dict directly holds parts of modules, which have dots in their names. Tensors without may be a network's,

@@ -64,7 +64,7 @@ fn read_one(candidate: Candidate, request: &Request) -> Result<Read> {
     // What another file has in their place is not known from its layout.
     let is_template = request.like.is_none() && !has_values;
     let template = is_template.then_some(Template::Archive(archive));
-    Ok(Read::Contents { contents, template })
+    Ok(Read::Contents { contents: Box::new(contents), template })
 }
 
 /// Reads all files of a checkpoint.
