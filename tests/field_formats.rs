@@ -239,3 +239,18 @@ fn averages_among_the_weights_are_said_to_be_there() {
         assert_eq!(load(&run.path("x.safetensors")).len(), 1);
     }
 }
+
+#[test]
+fn files_in_no_format_are_said_to_be_none() {
+    let run = Run::new();
+    let noise: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(n ^ 2654435) >> 9) as u8).collect();
+    for (name, bytes, parts) in [
+        ("a.pth", &noise[..], ["is in no format that is read", "torch.save"]),
+        ("b.ckpt", &[0; 5000], ["zeros alone", "save or copy it again"]),
+        ("c.safetensors", &noise, ["not a safetensors file", "save or copy it again"]),
+        ("counter.ckpt", b"3", ["1 byte(s), too few for a checkpoint", "name the file"]),
+    ] {
+        std::fs::write(run.path(name), bytes).unwrap();
+        fails(&mut run.avg(&[name, "-o", "x.pth"]), 3, &parts);
+    }
+}

@@ -112,9 +112,11 @@ fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
         }
         if candidate.is_zip() {
             packages::refuse(candidate.archive()?)?;
+            strangers::refuse_zipped(candidate.archive()?)?;
             fallback = Container::Torch; // its reader says what is missing
         } else {
             strangers::refuse(&candidate.head)?;
+            strangers::unknown(candidate.file.path(), &candidate.head)?;
         }
     } else {
         return Err(Error::new(Kind::NotACheckpoint, "the file is empty")

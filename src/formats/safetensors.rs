@@ -145,7 +145,8 @@ pub(super) fn parse(header: &[u8], size: u64) -> Result<Parsed> {
     let Header(mut parsed) = serde_json::from_slice(header).map_err(|e| {
         let what = printable(&e.to_string());
         match what.strip_prefix(LIMIT) {
-            Some(_) => Error::limit(format!("its header has {what}")),
+            Some(_) => Error::limit(format!("its header has {what}"))
+                .remedy("split the model into several files, or save without what is no weight"),
             None => Error::new(Kind::Damaged, format!("bad safetensors header: {what}")),
         }
     })?;
@@ -159,6 +160,7 @@ pub(super) fn parse(header: &[u8], size: u64) -> Result<Parsed> {
 
 fn not_safetensors(why: String) -> Error {
     Error::new(Kind::NotACheckpoint, format!("not a safetensors file: {why}"))
+        .remedy("save or copy it again")
 }
 
 /// Orders the tensors by their bytes and checks that these cover the data, each byte once.

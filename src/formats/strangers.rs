@@ -1,5 +1,10 @@
 //! Files that are often found in the place of weights: they are refused as what they are.
 
+use std::path::Path;
+
+use super::zip::Archive;
+use crate::store;
+use crate::store::names::base_name;
 use crate::{Error, Kind, Result, setting};
 
 /// Fails if a file's first bytes are those of something else than weights.
@@ -53,6 +58,15 @@ pub(super) fn refuse(head: &[u8]) -> Result<()> {
         (b"\x7fELF", EMPTY, "a program", NAME),
         (b"MZ", EMPTY, "a program", NAME),
         (b"<?xml", EMPTY, "an XML file", NAME),
+        (b"\0\0\0\0\x02\0\0\0\x05\0\0\0", OTHER, "weights of Darknet", SAVE),
+        (b"MATLAB", EMPTY, "a MATLAB file", NAME),
+        (b"RIFF", EMPTY, "a RIFF file: sound, video or a WebP image", NAME),
+        (
+            b"Salted__",
+            EMPTY,
+            "an encrypted file",
+            "decrypt it first, and name the checkpoint in it",
+        ),
         (b"ftrt", OTHER, "a TensorRT engine, made for inference", SOURCES),
         (b"ptrt", OTHER, "a TensorRT engine, made for inference", SOURCES),
         (b"\xd0\xcf\x11\xe0", EMPTY, "an Office document", NAME),
@@ -66,6 +80,12 @@ pub(super) fn refuse(head: &[u8]) -> Result<()> {
         None if head.get(4..8) == Some(b"TFL3") => {
             Err(Error::new(OTHER, "a TensorFlow Lite model, made for inference").remedy(SOURCES))
         }
+        None if head.get(4..8) == Some(b"ftyp") => {
+            Err(Error::new(EMPTY, "a video or an image (MP4)").remedy(NAME))
+        }
+        None if head.get(1..4) == Some(b"\r\r\n") => {
+            Err(Error::new(EMPTY, "compiled Python code").remedy(NAME))
+        }
         None if starts_onnx(head) => {
             let what = "an ONNX model, which holds a graph, not a state dict";
             Err(Error::new(OTHER, what).remedy(SOURCES))
@@ -78,6 +98,76 @@ pub(super) fn refuse(head: &[u8]) -> Result<()> {
 }
 
 const NAME: &str = "name the checkpoint itself";
+
+/// The error for a file that no format knows. One that is called safetensors is read as that, and it is said where it is
+/// damaged.
+pub(super) fn unknown(path: &Path, head: &[u8]) -> Result<()> {
+    let name = base_name(path).to_ascii_lowercase();
+    if name.ends_with(".safetensors") {
+        return Ok(());
+    }
+    let error = |what: &str| Error::new(Kind::NotACheckpoint, what);
+    // The length of a header of safetensors: nothing with weights is shorter.
+    if head.len() <= 8 {
+        let what = format!("has {} byte(s), too few for a checkpoint", head.len());
+        let model =
+            path.with_file_name("model").with_extension(path.extension().unwrap_or_default());
+        return Err(error(&what).remedy(match store::exists(&model)? {
+            true => format!("name the weights, `{}` beside it", base_name(&model)),
+            false => "name the file with the weights, or save it again".into(),
+        }));
+    }
+    if head.iter().all(|&byte| byte == 0) {
+        return Err(error("begins with zeros alone: it was not written or copied to its end")
+            .remedy("save or copy it again"));
+    }
+    let is_tensorflow = name.ends_with(".index") || name.contains(".data-0");
+    if is_tensorflow || head.starts_with(b"\x08\x01\x12") || starts_protobuf(head) {
+        let what = match is_tensorflow {
+            true => "a part of a TensorFlow checkpoint",
+            false => "a protocol buffer, as TensorFlow and Caffe write them",
+        };
+        return Err(Error::new(Kind::Unsupported, what).remedy(
+            "load it with its own program and save the weights as safetensors, or with torch.save",
+        ));
+    }
+    if is_utf16(head) || is_text_of_bytes(head) {
+        return Err(error("a text file, not weights").remedy(NAME));
+    }
+    Err(error("is in no format that is read").remedy(
+        "name a checkpoint in safetensors, of torch.save, npz, Keras or Flax, or save the state dict with torch.save or as safetensors",
+    ))
+}
+
+/// Fails if a zip file that torch.save did not write holds checkpoints.
+pub(super) fn refuse_zipped(archive: &Archive) -> Result<()> {
+    let is_one = |name: &&str| {
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        super::endings().any(|known| known == ending)
+    };
+    let mut names = archive.entries.iter().map(|entry| &*entry.name);
+    let Some(name) = names.find(is_one) else { return Ok(()) };
+    let what = format!("a zip archive of files, such as `{}`", crate::text::printable(name));
+    Err(Error::new(Kind::Unsupported, what).remedy("unpack it, and name the checkpoints in it"))
+}
+
+/// A protocol buffer whose first field is a name, as in Caffe's models.
+fn starts_protobuf(head: &[u8]) -> bool {
+    let &[0x0a, length @ 1..=100, ..] = head else { return false };
+    head.get(2..2 + usize::from(length))
+        .is_some_and(|name| name.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '))
+}
+
+/// A mark of the order of bytes, and a first character of most languages of Europe.
+fn is_utf16(head: &[u8]) -> bool {
+    matches!(head, [0xff, 0xfe, _, 0, ..] | [0xfe, 0xff, 0, _, ..])
+}
+
+/// Whether bytes may be text in an encoding like Latin-1, GBK or Shift JIS: nothing below a blank but breaks.
+fn is_text_of_bytes(head: &[u8]) -> bool {
+    let is_text = |&byte: &u8| matches!(byte, b'\n' | b'\r' | b'\t' | 0x20..=0x7e | 0x80..=0xfe);
+    head.iter().all(is_text) && head.iter().any(|&byte| byte == b'\n' || byte == b' ')
+}
 
 /// ONNX is a protocol buffer: the version of its form, then who wrote it, or the graph.
 fn starts_onnx(head: &[u8]) -> bool {

@@ -58,6 +58,48 @@ fn strangers_are_named() {
 }
 
 #[test]
+fn what_no_format_knows_is_said_to_be_none_or_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let source = Source::open(&path).unwrap();
+        recognise(&Candidate::of(&source).unwrap()).map(|(container, _)| container)
+    };
+    let with = |start: &[u8]| [start, &[0; 60]].concat();
+    let noise: Vec<u8> = (1..200u8).map(|n| n.wrapping_mul(151)).collect();
+    let cases: [(&str, Vec<u8>, &str); 16] = [
+        ("saved_model.pb", with(b"\x08\x01\x12\xa0\x06\n8\n\x05Const"), "a protocol buffer"),
+        ("x.caffemodel", with(b"\n\x07AlexNet"), "a protocol buffer"),
+        ("ckpt-1.index", with(b"\0\0\x1a\x08\x01"), "a TensorFlow checkpoint"),
+        ("yolo.weights", with(b"\0\0\0\0\x02\0\0\0\x05\0\0\0\x80"), "weights of Darknet"),
+        ("x.mat", with(b"MATLAB 5.0 MAT-file"), "a MATLAB file"),
+        ("x.mp4", with(b"\0\0\0\x18ftypisom"), "a video"),
+        ("x.wav", with(b"RIFF\0\0\0\0WAVEfmt "), "a RIFF file"),
+        ("x.pyc", with(b"\xa7\r\r\n"), "compiled Python"),
+        ("x.txt", b"\xff\xfel\0e\0a\0r\0n\0".to_vec(), "a text file"),
+        ("y.txt", b"Gr\xf6\xdfe: f\xfcnf\n".repeat(2), "a text file"),
+        ("z.txt", b"\xd1\xa7\xcf\xb0\xc2\xca: 5\n".repeat(2), "a text file"),
+        ("a.pth", noise.clone(), "is in no format that is read; name a checkpoint in"),
+        ("b.ckpt", vec![0; 5000], "zeros alone"),
+        ("counter.ckpt", b"3".to_vec(), "1 byte(s), too few for a checkpoint; name the file"),
+        ("x.zip", npz::tests::zip(&[("model.pth", vec![])]), "such as `model.pth`; unpack it"),
+        ("noise", noise.clone(), "is in no format that is read"),
+    ];
+    for (name, bytes, expected) in cases {
+        let error = error(name, &bytes).unwrap_err();
+        assert!(error.to_string().contains(expected), "{name}: {error}");
+        assert!(matches!(error.kind(), Kind::NotACheckpoint | Kind::Unsupported), "{error}");
+    }
+    // SpeechBrain's folder.
+    std::fs::write(folder.path().join("model.ckpt"), "").unwrap();
+    let text = error("counter.ckpt", b"3").unwrap_err().to_string();
+    assert!(text.contains("name the weights, `model.ckpt` beside it"), "{text}");
+    // Its own reader says what is wrong with what is called safetensors.
+    assert_eq!(error("a.safetensors", &noise).unwrap(), Container::Safetensors);
+}
+
+#[test]
 fn formats_are_told_by_their_first_bytes() {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.\x80";
     assert_eq!(format(magic).unwrap(), Container::TorchLegacy);
