@@ -241,6 +241,30 @@ fn averages_among_the_weights_are_said_to_be_there() {
 }
 
 #[test]
+fn what_an_output_cannot_hold_is_not_promised_for_it() {
+    let run = Run::new();
+    let with = |state: &[u8]| {
+        let weights = tensors(0, &["l.weight"]);
+        let open = weights[..weights.len() - 1].to_vec();
+        [open, text_of("l._extra_state"), state.to_vec(), b"u".to_vec()].concat()
+    };
+    for (state, can) in [
+        (&b"]K\x01a"[..], true),
+        (b"cmine\nState\n)\x81", false),
+        (b"ctorch\nfloat16\n", false),
+        (b"\x8a\x0b\0\0\0\0\0\0\0\0\0\0\x01", false),
+    ] {
+        let files = run.pair(&[("model", with(state))]);
+        let notes = run.notes(&[files[0], files[1], "-o", "out.safetensors"]);
+        assert!(notes.contains("is no tensor and not in the output"), "{notes}");
+        assert!(notes.contains("--like"), "{notes}");
+        assert_eq!(notes.contains("ends in .pth"), can, "{notes}");
+        let notes = run.notes(&[files[0], files[1], "-o", "out.pth"]);
+        assert_eq!(notes.contains("is no tensor"), !can, "{notes}");
+    }
+}
+
+#[test]
 fn files_in_no_format_are_said_to_be_none() {
     let run = Run::new();
     let noise: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(n ^ 2654435) >> 9) as u8).collect();

@@ -19,21 +19,27 @@ pub(super) fn say<'a>(
         return;
     }
     let is_torch = matches!(target, Target::File { format: Format::Torch, .. });
-    let lost = rest.filter(|(_, rest)| !(is_torch && rest.pickle.is_some()));
-    let lost: Vec<String> = lost.map(|(name, rest)| format!("`{name}` ({})", rest.what)).collect();
-    if lost.is_empty() {
+    let (plain, others): (Vec<_>, Vec<_>) = rest.partition(|(_, rest)| rest.pickle.is_some());
+    if !is_torch {
+        let like = setting!("like");
+        note(progress, &plain, &format!("an output that ends in .pth, or {like}, can hold it"));
+    }
+    // No output of these tools can hold what is no plain value, or is very large.
+    note(progress, &others, &format!("{} keeps what a PyTorch file holds", setting!("like")));
+}
+
+fn note(progress: &dyn Progress, lost: &[(String, &Rest)], remedy: &str) {
+    let list: Vec<String> =
+        lost.iter().take(SHOWN).map(|(name, rest)| format!("`{name}` ({})", rest.what)).collect();
+    if list.is_empty() {
         return;
     }
     let more = match lost.len().saturating_sub(SHOWN) {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    let shown = lost[..lost.len().min(SHOWN)].join(", ");
-    let verb = if lost.len() == 1 { "is no tensor" } else { "are no tensors" };
-    let remedy = match is_torch {
-        true => format!("{} keeps what a PyTorch file holds", setting!("like")),
-        false => format!("an output that ends in .pth, or {}, can hold it", setting!("like")),
-    };
+    let (shown, verb) =
+        (list.join(", "), if lost.len() == 1 { "is no tensor" } else { "are no tensors" });
     progress.note(&format!(
         "note: {shown}{more} among the weights {verb} and not in the output: {remedy}"
     ));
