@@ -265,6 +265,25 @@ fn what_an_output_cannot_hold_is_not_promised_for_it() {
 }
 
 #[test]
+fn functions_that_act_by_their_names_are_refused_and_others_are_not() {
+    let run = Run::new();
+    let called = |name: &str| {
+        let (module, name) = name.rsplit_once(' ').unwrap();
+        let parts = [b"c", module.as_bytes(), b"\n", name.as_bytes(), b"\n(", &text_of("x"), b"tR"];
+        parts.concat()
+    };
+    for name in ["yaml unsafe_load", "yaml load", "jsonpickle decode", "hydra.utils instantiate"] {
+        let files = run.pair(&[("model", tensors(0, &["l.weight"])), ("config", called(name))]);
+        let parts = [&name.replace(' ', "."), "code that acts", "nothing of it was run"];
+        fails(&mut run.avg(&[files[0], files[1], "-o", "x.pth"]), 3, &parts);
+    }
+    for name in ["pytz _p", "mine.tables _load_table", "mine Loader", "mine build"] {
+        let files = run.pair(&[("model", tensors(0, &["l.weight"])), ("config", called(name))]);
+        run.notes(&[files[0], files[1], "-o", "x.pth"]);
+    }
+}
+
+#[test]
 fn files_in_no_format_are_said_to_be_none() {
     let run = Run::new();
     let noise: Vec<u8> = (0..5000u32).map(|n| (n.wrapping_mul(n ^ 2654435) >> 9) as u8).collect();

@@ -12,7 +12,7 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
     let in_classes = before.iter().all(|part| is_class(part));
     let top = known_as(name);
     if is_own(name) {
-        return in_classes && !ACTIONS.contains(&last);
+        return in_classes && !acts(last, is_new);
     }
     if is_standard(top) {
         return match before {
@@ -38,7 +38,7 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
     }
     let is_known = LIBRARIES.contains(&top);
     match before {
-        _ if ACTIONS.contains(&last) => false,
+        _ if acts(last, is_new) => false,
         [] if is_class(last) || is_new => true,
         [] if is_known => {
             REBUILDING.iter().any(|part| last.contains(part)) || is_rebuilder(name.path)
@@ -49,6 +49,11 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
         _ if !in_classes => false,
         _ => is_class(last) || MAKERS.contains(&last) || !is_known,
     }
+}
+
+/// Whether a function or class acts by its name, in whatever package. What rebuilds a value has other names.
+fn acts(name: &str, is_new: bool) -> bool {
+    ACTIONS.contains(&name) || !is_new && VERBS.iter().any(|verb| name.starts_with(verb))
 }
 
 /// The first part of a module's name, as Python 3 has it.
@@ -281,17 +286,24 @@ const MAKERS: [&str; 9] = [
     "__new__", "_make", "_unpickle", "from_bytes", "fromhex", "fromisoformat", "fromkeys", "fromordinal", "maketrans",
 ];
 
+/// How names of functions begin that act: they read files or texts that may ask for more, or run something.
+#[rustfmt::skip]
+const VERBS: [&str; 10] = [
+    "download_", "exec_", "execute_", "import_", "install_", "launch_", "load_", "run_", "spawn_", "unsafe_",
+];
+
 /// Names of functions and classes that act, in packages of all kinds: their own, or imported ones.
 #[rustfmt::skip]
-const ACTIONS: [&str; 64] = [
-    "CDLL", "FileHandler", "FileStore", "Popen", "ProcessPoolExecutor", "PyTorchFileReader",
-    "PyTorchFileWriter", "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "call",
-    "call_subprocess", "check_call", "check_output", "compile", "dump", "eval", "exec", "execfile", "execl",
-    "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe", "fork", "getoutput",
-    "getstatusoutput", "import_module", "import_string", "loads", "makedirs", "mkdir", "open", "popen",
-    "remove", "removedirs", "rename", "resolve_name", "rmtree", "run", "run_cmd", "run_command", "run_module",
-    "run_path", "save", "shell", "spawn", "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp", "startfile",
-    "system", "unlink", "urlopen", "urlretrieve", "write", "write_bytes", "write_text",
+const ACTIONS: [&str; 75] = [
+    "CDLL", "FileHandler", "FileStore", "Popen", "ProcessPoolExecutor", "PyTorchFileReader", "PyTorchFileWriter",
+    "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "call", "call_subprocess", "check_call",
+    "check_output", "clone_from", "cmdexec", "compile", "cython_inline", "decode", "dump", "eval", "evaluate", "exec",
+    "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe", "fork", "from_file",
+    "fromfile", "full_load", "getoutput", "getstatusoutput", "hf_hub_download", "import_module", "import_string",
+    "instantiate", "load", "loads", "makedirs", "mkdir", "open", "popen", "remove", "removedirs", "rename",
+    "resolve_name", "rmtree", "run", "run_cmd", "run_command", "run_module", "run_path", "save", "shell", "spawn",
+    "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp", "startfile", "system", "unlink", "urlopen", "urlretrieve",
+    "write", "write_bytes", "write_text",
 ];
 
 #[cfg(test)]
@@ -315,6 +327,14 @@ mod tests {
             ("torch.Tensor.apply_", "torch"),
             ("PIL.Image.Image.save", "PIL.Image"),
             ("mine.tools.check_output", "mine.tools"),
+            ("yaml.load", "yaml"),
+            ("yaml.unsafe_load", "yaml"),
+            ("jsonpickle.decode", "jsonpickle"),
+            ("hydra.utils.instantiate", "hydra.utils"),
+            ("numexpr.evaluate", "numexpr"),
+            ("timm.models.load_checkpoint", "timm.models"),
+            ("mmengine.config.Config.fromfile", "mmengine.config"),
+            ("omegaconf.OmegaConf.load", "omegaconf"),
         ] {
             assert!(!makes_a_value(path(name, module), false), "{name}");
         }
@@ -326,6 +346,15 @@ mod tests {
             ("torch._utils._rebuild_tensor_v2", "torch._utils"),
             ("mine.make", "mine"),
             ("mine.Config.make", "mine"),
+            // What rebuilds values in libraries that are not known.
+            ("pytz._p", "pytz"),
+            ("pyarrow.lib._reconstruct_table", "pyarrow.lib"),
+            ("jax._src.array._reconstruct_array", "jax._src.array"),
+            ("spacy.vocab.unpickle_vocab", "spacy.vocab"),
+            ("faiss.deserialize_index", "faiss"),
+            ("shapely.from_wkb", "shapely"),
+            ("mine._load_tables", "mine"),
+            ("mine.Loader", "mine"),
         ] {
             assert!(makes_a_value(path(name, module), false), "{name}");
         }
