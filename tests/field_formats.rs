@@ -283,6 +283,54 @@ fn functions_that_act_by_their_names_are_refused_and_others_are_not() {
     }
 }
 
+/// A file of one tensor.
+fn model(path: &Path, value: f32) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    save(path, &[f32s("l.weight", &[value])]);
+}
+
+#[test]
+fn folders_of_loras_and_of_one_type_give_folders() {
+    let run = Run::new();
+    let lora = "pytorch_lora_weights.safetensors";
+    let half = "diffusion_pytorch_model.fp16.safetensors";
+    for (name, config) in [(lora, "adapter_config.json"), (half, "config.json")] {
+        for n in 1..3u8 {
+            model(&run.path(&format!("{config}s/step-{n}/{name}")), f32::from(n));
+            std::fs::write(run.path(&format!("{config}s/step-{n}/{config}")), "{}").unwrap();
+        }
+        run.notes(&[&format!("{config}s/step-1"), &format!("{config}s/step-2"), "-o", name]);
+        // The name ends in safetensors: a file. Without, a folder.
+        assert!(run.path(name).is_file());
+        run.notes(&[&format!("{config}s"), "-o", &format!("{config}.out")]);
+        let mut expected = [name.to_string(), config.to_string()];
+        expected.sort();
+        assert_eq!(listing(&run.path(&format!("{config}.out"))), expected);
+    }
+}
+
+#[test]
+fn other_weights_in_a_models_folder_are_said() {
+    let run = Run::new();
+    for n in 1..3u8 {
+        let value = f32::from(n);
+        model(&run.path(&format!("llava/checkpoint-{n}/adapter_model.safetensors")), value);
+        let beside = format!("llava/checkpoint-{n}/non_lora_trainables.bin");
+        torch_file(&run.path(&beside), value, &tensors(0, &["mm_projector.weight"]));
+        model(&run.path(&format!("sbert/checkpoint-{n}/model.safetensors")), value);
+        model(&run.path(&format!("sbert/checkpoint-{n}/2_Dense/model.safetensors")), value);
+        // Checkpoints of its own training are no part of a model.
+        model(&run.path(&format!("hf/{n}/model.safetensors")), value);
+        model(&run.path(&format!("hf/{n}/checkpoint-500/model.safetensors")), value);
+    }
+    let notes = run.notes(&["llava", "-o", "a"]);
+    assert!(notes.contains("holds `non_lora_trainables.bin` as well"), "{notes}");
+    let notes = run.notes(&["sbert", "-o", "b"]);
+    assert!(notes.contains("holds a model in `2_Dense` as well, which is not averaged"), "{notes}");
+    let notes = run.notes(&["hf", "-o", "c"]);
+    assert!(!notes.contains("as well"), "{notes}");
+}
+
 #[test]
 fn files_in_no_format_are_said_to_be_none() {
     let run = Run::new();

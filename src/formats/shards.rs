@@ -70,12 +70,13 @@ pub(crate) struct Model {
 }
 
 /// Names that models have in folders without endings, in the order in which they are taken: Transformers, then
-/// adapters (PEFT), components of pipelines (Diffusers), OpenCLIP, Mistral.
-const STEMS: [(&str, Kind); 9] = [
+/// adapters (PEFT, Diffusers), components of pipelines (Diffusers), OpenCLIP, Mistral.
+const STEMS: [(&str, Kind); 10] = [
     (MODEL, Kind::Safetensors),
     ("pytorch_model", Kind::Torch),
     ("adapter_model", Kind::Safetensors),
     ("adapter_model", Kind::Torch),
+    ("pytorch_lora_weights", Kind::Safetensors),
     ("diffusion_pytorch_model", Kind::Safetensors),
     ("diffusion_pytorch_model", Kind::Torch),
     ("open_clip_model", Kind::Safetensors),
@@ -127,19 +128,47 @@ pub(crate) fn model(folder: &Path) -> Result<Option<Model>> {
 /// `Io` where the folder cannot be read.
 pub(crate) fn further_models(folder: &Path) -> Result<Vec<String>> {
     let Some(own) = model(folder)?.map(|model| base_name(&model.path)) else { return Ok(vec![]) };
-    let is_numbered = |stem: &str| {
+    // Of PyTorch's files those that LLaVA writes beside an adapter, and Accelerate's.
+    let is_further = |stem: &str| {
         let number = stem.strip_prefix("pytorch_model_");
         number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            || matches!(stem, "non_lora_trainables" | "mm_projector")
     };
     let mut names: Vec<String> = store::list(folder)?.iter().map(|path| base_name(path)).collect();
     names.retain(|name| {
         let is_model = match name.rsplit_once('.') {
             Some((_, "safetensors")) => !is_shard(name),
-            Some((stem, "bin")) => is_numbered(stem),
+            Some((stem, "bin")) => is_further(stem),
             _ => false,
         };
         is_model && *name != own && !name.starts_with('.')
     });
+    names.sort();
+    Ok(names)
+}
+
+/// Names of folders in the folder of a model that hold further models, such as `2_Dense` of sentence-transformers.
+/// Checkpoints of its own training are none.
+///
+/// # Errors
+/// `Io` where a folder cannot be read.
+pub(crate) fn further_folders(folder: &Path) -> Result<Vec<String>> {
+    const CHECKPOINTS: [&str; 5] = ["checkpoint", "ckpt", "epoch", "global_step", "step"];
+    let mut names = vec![];
+    if model(folder)?.is_none() {
+        return Ok(names);
+    }
+    for path in store::list(folder)? {
+        let name = base_name(&path);
+        let is_checkpoint = CHECKPOINTS.iter().any(|start| name.to_lowercase().starts_with(start));
+        if !name.starts_with('.')
+            && !is_checkpoint
+            && store::is_folder(&path)?
+            && model(&path)?.is_some()
+        {
+            names.push(name);
+        }
+    }
     names.sort();
     Ok(names)
 }
@@ -172,9 +201,9 @@ fn by_form(folder: &Path) -> Result<Option<Model>> {
             return Ok(Some(Model { path, is_index: true, kind }));
         }
     }
-    // A number is a snapshot's: the folder holds snapshots.
+    // A number is a snapshot's: the folder holds snapshots. That of a type (`model.fp16.safetensors`) is none.
     let is_model = |path: &Path| {
-        let name = base_name(path);
+        let name = base_name(path).replace(".fp16.", ".").replace(".bf16.", ".");
         name.contains("model") && !name.contains(|c: char| c.is_ascii_digit())
     };
     Ok(match <[_; 1]>::try_from(weights) {

@@ -9,7 +9,7 @@ use super::outputs::{Output, Planned};
 use super::{inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
-use crate::formats::shards::further_models;
+use crate::formats::shards::{further_folders, further_models};
 use crate::output::{Format, model_folders};
 use crate::schemes::{Fit, Profiles, Scheme, Snapshots};
 use crate::select::{Chosen, Criteria, Selection, order};
@@ -312,6 +312,12 @@ fn note_beside(progress: &dyn Progress, outputs: &[OutputPlan], targets: &[Targe
         if let Some(first) = further_models(last).unwrap_or_default().first() {
             progress.note(&format!(
                 "note: `{}` holds `{first}` as well, which is not averaged: name these files for the mean of them",
+                last.display()
+            ));
+        }
+        if let Some(first) = further_folders(last).unwrap_or_default().first() {
+            progress.note(&format!(
+                "note: `{}` holds a model in `{first}` as well, which is not averaged: name these folders for the mean of them",
                 last.display()
             ));
         }
