@@ -168,7 +168,9 @@ fn every_dtype_has_its_rule() {
             _ => vec![i; size],
         };
         for i in 0..2 {
-            save(&dir.path().join(format!("{i}")), &[("t", dtype, vec![4], values(i))]);
+            // Of integers alone there is no mean.
+            let tensors = [("t", dtype, vec![4], values(i)), f32s("w", &[f32::from(i)])];
+            save(&dir.path().join(format!("{i}")), &tensors);
         }
         let mut command = swa_avg();
         command.current_dir(&dir).args(["0", "1", "-o", "out"]);

@@ -106,7 +106,8 @@ fn matrices_of_codes_are_refused_whatever_their_scales_are_called() {
         let files = ["q_1.safetensors", "q_2.safetensors", "-o", "out.safetensors"];
         let parts = [codes, "quantised", beside, "dequantise", "--exclude"];
         fails(&mut run.avg(&files), 3, &parts);
-        assert!(!run.path("out.safetensors").exists());
+        fails(&mut run.avg(&[&files[..], &["--state", "state"]].concat()), 3, &parts);
+        assert!(!run.path("out.safetensors").exists() && !run.path("state").exists());
         // Whoever insists leaves them out; one alone is copied.
         run.notes(&[&files[..], &["--exclude", &format!("^{codes}$")]].concat());
         run.notes(&[files[0], "-o", "copy.safetensors"]);
@@ -135,7 +136,9 @@ fn integers_alone_have_no_mean() {
         save(&run.path(&format!("q_{n}.safetensors")), &[codes, i64s("steps", &[i64::from(n)])]);
     }
     let parts = ["`q_1.safetensors`: holds integers alone", "floating-point"];
-    fails(&mut run.avg(&["q_1.safetensors", "q_2.safetensors", "-o", "x.safetensors"]), 3, &parts);
+    let files = ["q_1.safetensors", "q_2.safetensors", "-o", "x.safetensors"];
+    fails(&mut run.avg(&files), 3, &parts);
+    fails(&mut run.avg(&[&files[..], &["--state", "state"]].concat()), 3, &parts);
     run.notes(&["q_1.safetensors", "-o", "copy.safetensors"]);
 }
 

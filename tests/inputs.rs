@@ -79,7 +79,7 @@ fn weights_come_from_a_file_by_line_or_by_name() {
         assert_eq!(value(), 17.5, "{line:?}");
     }
     fails(&mut run(",\n"), 3, &["`,` is not a number"]);
-    fails(&mut run("1 2 3\n"), 3, &["no weight for `ckpt_10.safetensors`"]);
+    fails(&mut run("1 2 3\n"), 3, &["`1 2` is not one of the checkpoints"]);
 }
 
 #[test]

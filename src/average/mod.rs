@@ -88,7 +88,7 @@ mod output_plan;
 mod output_state;
 mod plan;
 pub(crate) mod provenance;
-mod quantised;
+pub(crate) mod quantised;
 mod share;
 mod stream;
 mod swag;

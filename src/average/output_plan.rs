@@ -103,10 +103,7 @@ impl<'a> OutputPlan<'a> {
         // One alone is copied.
         let is_copied = |planned: &Planned| planned.rule == Rule::Last && !is_float(planned.dtype);
         if plan.inputs.len() > 1 && plan.tensors.iter().all(is_copied) {
-            let what = "holds integers alone: there is no mean of them";
-            return Err(Error::input(what).at(first.path()).remedy(
-                "name checkpoints with floating-point weights; of quantised ones, those that were quantised",
-            ));
+            return Err(quantised::integers_alone(first));
         }
         let number = |input: &Checkpoint, planned: &Planned| {
             input.position(&plan.info_of(planned).name).map_or(ABSENT, |i| i as u32)

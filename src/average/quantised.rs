@@ -158,7 +158,7 @@ fn module(name: &str) -> &str {
 }
 
 /// Fails if a tensor that would be in the average is one of codes; `selects` tells by its name.
-pub(super) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
+pub(crate) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
     let wanted = || input.tensors().iter().filter(|info| selects(&info.name));
     let floats = if wanted().any(may_be_weight) { floats(input) } else { HashMap::new() };
     let beside = |info: &TensorInfo| match may_be_weight(info) {
@@ -184,6 +184,13 @@ pub(super) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Resu
          floating-point weights first; what is no code is left out with ",
         setting!("exclude")
     )))
+}
+
+/// The error for a checkpoint without a tensor of floating-point numbers.
+pub(crate) fn integers_alone(input: &Checkpoint) -> Error {
+    Error::input("holds integers alone: there is no mean of them").at(input.path()).remedy(
+        "name checkpoints with floating-point weights; of quantised ones, those that were quantised",
+    )
 }
 
 #[cfg(test)]

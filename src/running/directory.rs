@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use swa_base::Choice;
 
-use crate::average::{BnStats, Float, Keys, Options, Rule, rule};
+use crate::average::{BnStats, Float, Keys, Options, Rule, quantised, rule};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
 use crate::select::natural;
 use crate::text::marked;
@@ -302,8 +302,14 @@ impl Directory {
         if tensors.is_empty() {
             return Err(Error::input("no tensor is left to average").at(input.path()));
         }
+        quantised::refuse(input, &|name| options.selects(name))?;
+        let mut is_any_float = false;
         for info in &tensors {
             rule(info, options).map_err(|e| e.at(input.path()))?;
+            is_any_float |= Float::of(info.dtype).is_some();
+        }
+        if !is_any_float {
+            return Err(quantised::integers_alone(input));
         }
         tensors.sort_by(|a, b| a.name.cmp(&b.name));
         self.tensors = tensors.into_iter().map(Tensor::of).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::arguments::{Named, extension, is_other_state, is_pattern};
 use crate::Result;
 use crate::formats::marker;
-use crate::store::names::{UNFINISHED, base_name};
+use crate::store::names::{UNFINISHED, base_name, natural};
 use crate::store::{self, EntryKind};
 
 /// Remarks about folders and files that look like checkpoints and are none of those taken.
@@ -33,14 +33,18 @@ pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
                 _ => others.push(path),
             }
         }
-        // Files that a pattern matches are taken, or a trainer's other states.
-        let files = others.iter().filter(|path| is_folder && is_bare(&base_name(path)));
-        notes.extend(note(files, "without an ending"));
-        let (mut broken, mut deeper) = (vec![], vec![]);
+        others.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
+        let (mut bare, mut broken, mut deeper) = (vec![], vec![], vec![]);
         for path in others {
-            let beside = without_digits(&base_name(path)).and_then(|plain| whole.get(&plain));
+            let name = base_name(path);
+            let beside = without_digits(&name).and_then(|plain| whole.get(&plain));
             // Few look like one; the others are not looked at twice.
-            if (beside.is_none() && extension(path).is_some()) || !is_a_folder(path)? {
+            if beside.is_none() && extension(path).is_some() {
+                continue;
+            }
+            if !is_a_folder(path)? {
+                // Files that a pattern matches are taken, or a trainer's other states.
+                bare.extend((is_folder && is_bare(&name)).then_some(path));
                 continue;
             }
             match (holds_checkpoints(path)?, beside) {
@@ -57,6 +61,7 @@ pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
             notes.extend(note(broken.iter().map(|(path, _)| path), &why));
         }
         notes.extend(note(deeper.iter(), "with checkpoints one folder deeper"));
+        notes.extend(note(bare.iter(), "without an ending"));
     }
     Ok(notes)
 }

@@ -105,7 +105,11 @@ fn epochs_that_two_runs_have_in_common_are_trained_once() {
     let other = ["--epochs", "5", "--trunk", "swa", "--momentum", "0.8"];
     fails(&mut scene.command("other", &other), 3, &["`swa`", "momentum: 0.9 there, 0.8 asked for"]);
     let none = ["--epochs", "5", "--trunk", "swa", "--schedule", "cosine", "--cycle", "5"];
-    fails(&mut scene.command("none", &none), 2, &["`swa`", "no state", "the first 0"]);
+    fails(
+        &mut scene.command("none", &none),
+        2,
+        &["`swa`", "no epoch in common", "leave out --trunk"],
+    );
 }
 
 #[test]
