@@ -803,10 +803,29 @@ fn the_order_is_that_of_the_number_that_counts() {
     // Without it they are not taken as they are sorted.
     for arguments in [&["d", "--scheme", "ema:0.5"][..], &["d", "--last", "2"]] {
         let parts =
-            ["as names are sorted: its epoch is smaller", "such as --number 'epoch=(\\d+)'"];
+            ["as names are sorted, and its number 1 is smaller", "such as --number 'epoch=(\\d+)'"];
         fails(run.avg(arguments).args(["-o", "z.safetensors"]), 2, &parts);
     }
     assert_eq!(value(&["d"]), 2.0);
+}
+
+/// Of copies the one counts whose name tells when it was; names without a number have no place in an order.
+#[test]
+fn copies_of_the_best_and_names_without_a_number_have_no_place_of_their_own() {
+    let run = Run::new();
+    for epoch in 1..=3 {
+        write(&run.path(&format!("d/epoch_{epoch}.safetensors")), epoch as f32, epoch);
+    }
+    write(&run.path("d/best_coco_mAP_epoch_3.safetensors"), 3.0, 3);
+    let (value, said) = run.mean(&["d", "--scheme", "ema:0.5"]);
+    assert_eq!(value, 2.25);
+    assert!(said.contains("best_coco_mAP_epoch_3.safetensors` has the same weights as"), "{said}");
+    write(&run.path("d/init.safetensors"), 0.0, 0);
+    for more in [&["--scheme", "ema:0.5"][..], &["--weights", "1,2,3,4"]] {
+        let mut command = run.avg(&[&["d", "-o", "x"], more].concat());
+        fails(&mut command, 2, &["init.safetensors`: has no number in its name"]);
+    }
+    assert_eq!(run.mean(&["d"]).0, 1.5);
 }
 
 /// Weights by names, of checkpoints that are called the same in folders of their own.

@@ -281,7 +281,7 @@ class FollowUpdate(Loads, Report):
     added: tuple[str, ...]
     """Those that this update added, in natural order."""
     newest: str
-    """The number in the name of the last one in natural order, or that name if it has none."""
+    """The largest number in their names, or the name of the last one if they have none."""
     bytes: int
     """Size of the output in bytes."""
     state: State | None

@@ -300,11 +300,11 @@ impl Walk<'_> {
 
     /// A value that is no array.
     fn plain(&mut self, text: String) -> Tree {
-        // There are more numbers than are worth a table.
         if let Some(known) = self.plain.get(&text) {
             return known.clone();
         }
         let node: Tree = Node::Plain(text.clone()).into();
+        // There are more numbers than are worth a table.
         if self.plain.len() < MAX_PLAIN {
             self.plain.insert(text, node.clone());
         }

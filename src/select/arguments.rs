@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::words::without_counts;
 use super::{parts, series, several};
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker};
@@ -34,8 +35,10 @@ pub(super) fn is_other_state(name: &str) -> bool {
     ];
     let lower = name.to_ascii_lowercase();
     let stem = lower.split('.').next().unwrap_or_default();
-    let number = |c: char| c.is_ascii_digit() || matches!(c, '_' | '-');
-    NAMES.contains(&stem.trim_end_matches(number))
+    // Guided diffusion's optimizers.
+    let is_opt = |number: &str| number.len() > 5 && number.bytes().all(|b| b.is_ascii_digit());
+    NAMES.contains(&&*without_counts(stem))
+        || stem.strip_prefix("opt").is_some_and(is_opt)
         || lower.starts_with("rng_state")
         || lower.ends_with("optim_states.pt")
         // Marian's optimizer.

@@ -7,8 +7,9 @@ use regex::Regex;
 
 use super::name_parts::{Name, find};
 
-/// An expression that finds a number in the `shown` name, and different ones in the others: `epoch=(\d+)`.
-pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> String {
+/// An expression that finds a number in the `shown` name, and different ones in the others: `epoch=(\d+)`; None if none of
+/// those that are tried does.
+pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> Option<String> {
     let does = |pattern: &str, run: &str| {
         let Ok(regex) = Regex::new(pattern) else { return false };
         let number = |path: &Path| find(&regex, &path.to_string_lossy())?.0.parse::<u64>().ok();
@@ -24,8 +25,7 @@ pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> String {
         (format!(r"{}(\d+){}", regex::escape(texts[0]), regex::escape(texts[1])), *run)
     });
     let mut patterns = after_word.chain(between);
-    let found = patterns.find(|(pattern, run)| does(pattern, run));
-    found.map_or(r"epoch=(\d+)".into(), |(pattern, _)| pattern)
+    patterns.find(|(pattern, run)| does(pattern, run)).map(|(pattern, _)| pattern)
 }
 
 /// An expression that finds a run of digits by the word before it; None if there is no word.
@@ -40,7 +40,7 @@ mod tests {
 
     fn example(paths: &[&str], name: &str) -> String {
         let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
-        regex(&paths, 0, &Name::of(name))
+        regex(&paths, 0, &Name::of(name)).unwrap_or_default()
     }
 
     #[test]
@@ -63,6 +63,6 @@ mod tests {
     #[test]
     fn an_example_that_would_not_do_is_not_given() {
         assert_eq!(example(&["it's3_4", "x5_6"], "it's3_4"), r"_(\d+)");
-        assert_eq!(example(&["a3b4", "c5d6"], "a3b4"), r"epoch=(\d+)");
+        assert_eq!(example(&["a3b4", "c5d6"], "a3b4"), "");
     }
 }

@@ -98,9 +98,11 @@ impl Selection {
 }
 
 /// How telling a name is, the most telling first: `best` and `last` may be other names of `epoch_2`, which has the
-/// number.
-pub(crate) fn standing(path: &Path) -> (bool, bool) {
-    (store::is_link(path), !base_name(path).contains(|c: char| c.is_ascii_digit()))
+/// number, and so may `best_auc_epoch_2`, which has it, too.
+pub(crate) fn standing(path: &Path) -> (bool, bool, usize) {
+    let name = base_name(path);
+    let has_number = name.contains(|c: char| c.is_ascii_digit());
+    (store::is_link(path), !has_number, words::further(name_parts::without_extensions(&name)))
 }
 
 /// Each file once, under the most telling of its names; and the other names, each with the one that was kept.

@@ -31,11 +31,16 @@ pub fn numbers(paths: &[PathBuf], number: Option<&Regex>) -> Result<Option<Vec<u
         let (all, example) = (names[i].runs.join(", "), example::regex(paths, i, &names[i]));
         return Err(Error::usage(format!("has several numbers in its name ({all})"))
             .at(&paths[i])
-            .remedy(format!(
-                "pick one with {}, such as {} '{example}'",
-                setting!("number", "REGEX"),
-                setting!("number")
-            )));
+            .remedy(match example {
+                Some(example) => format!(
+                    "pick one with {}, such as {} '{example}'",
+                    setting!("number", "REGEX"),
+                    setting!("number")
+                ),
+                None => {
+                    concat!("leave it out, or pick one with ", setting!("number", "REGEX")).into()
+                }
+            }));
     };
     let parse = |(path, name): (&PathBuf, &Name)| {
         name.number(run).ok_or_else(|| {

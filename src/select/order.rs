@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::name_parts::{Name, names};
+use super::numbers::{check_numbered, numbers};
 use super::words::COUNTED;
-use super::{Criteria, example, numbers};
+use super::{Criteria, example};
 use crate::{Error, Result, setting};
 
 /// The places of checkpoints by the numbers that an expression finds in them; None where their own order counts: there is no
@@ -19,7 +20,10 @@ pub(crate) fn of(
 ) -> Result<Option<Vec<usize>>> {
     let Criteria { number, by_position, .. } = criteria;
     match number.as_ref().filter(|_| !by_position) {
-        None if is_needed && !by_position => check(paths).map(|()| None),
+        None if is_needed && !by_position => {
+            check_numbered(paths)?;
+            check(paths).map(|()| None)
+        }
         None => Ok(None),
         Some(number) => match numbers(paths, Some(number)) {
             Ok(found) => Ok(found.map(|numbers| {
@@ -41,8 +45,14 @@ pub(crate) fn of(
 pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
     let names = names(paths);
     let names: Vec<Name> = names.iter().map(|name| Name::of(name)).collect();
-    let counted =
-        |name: &Name| (0..name.runs.len()).find(|&run| COUNTED.contains(&&*word(name, run)));
+    let is_fraction =
+        |name: &Name, run: usize| name.texts[run] == "." || name.texts[run + 1] == ".";
+    // By the word before it, or else the last number, as in Keras's `model-0.90-01`.
+    let counted = |name: &Name| {
+        let mut all = 0..name.runs.len();
+        let by_word = all.clone().find(|&run| COUNTED.contains(&&*word(name, run)));
+        by_word.or_else(|| all.next_back().filter(|&run| !is_fraction(name, run)))
+    };
     let mut before: Option<(usize, usize)> = None;
     for (place, name) in names.iter().enumerate() {
         let Some(run) = counted(name) else { continue };
@@ -53,20 +63,20 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
         let is_alike = name.texts[..=run] == names[other].texts[..=run];
         let numbers = (names[other].number(run), name.number(run));
         let differs = (0..run).find(|&i| name.runs[i] != names[other].runs[i]);
-        let by_measure = differs.is_some_and(|i| name.texts[i] == "." || name.texts[i + 1] == ".");
+        let by_measure = differs.is_some_and(|i| is_fraction(name, i));
         if !is_alike || !by_measure || !is_beside(paths, place, other) || numbers.0 <= numbers.1 {
             continue;
         }
         let what = format!(
-            "comes after `{}`, as names are sorted: its {} is smaller",
+            "comes after `{}`, as names are sorted, and its number {} is smaller",
             paths[other].display(),
-            word(name, run),
+            name.runs[run],
         );
         let shown = setting!("number");
         return Err(Error::usage(what).at(&paths[place]).remedy(format!(
             "say which number counts with {}, such as {shown} '{}', or take them as they are with {}",
             setting!("number", "REGEX"),
-            example::of_run(name, run).unwrap_or_default(),
+            example::of_run(name, run).unwrap_or_else(|| r"(\d+)\D*$".into()),
             setting!("by_position"),
         )));
     }
@@ -105,7 +115,7 @@ mod tests {
         let error = check(&by_accuracy).unwrap_err().to_string();
         assert_eq!(
             error,
-            "`/r/acc=0.7-epoch=1.ckpt`: comes after `/r/acc=0.6-epoch=2.ckpt`, as names are sorted: its epoch is \
+            "`/r/acc=0.7-epoch=1.ckpt`: comes after `/r/acc=0.6-epoch=2.ckpt`, as names are sorted, and its number 1 is \
              smaller; say which number counts with `number` REGEX, such as `number` 'epoch=(\\d+)', or take them as they \
              are with `by_position`"
         );
@@ -143,6 +153,7 @@ mod tests {
         let first =
             ["/r/best.pt", "/r/checkpoint_0.60_epoch_3.pt", "/r/checkpoint_0.70_epoch_1.pt"];
         let inner = ["/r/0.60_epoch_3/model.pt", "/r/0.70_epoch_1/model.pt"];
-        assert!(check(&paths(&first)).is_err() && check(&paths(&inner)).is_err());
+        let last = ["/r/model-0.60-03.pt", "/r/model-0.70-01.pt"];
+        assert!([&first[..], &inner, &last].iter().all(|names| check(&paths(names)).is_err()));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::arguments::{Named, extension, is_other_state, is_pattern};
+use super::words::is_checkpoints;
 use crate::Result;
 use crate::formats::marker;
 use crate::store::names::{UNFINISHED, base_name, natural};
@@ -74,8 +75,8 @@ fn without_digits(name: &str) -> Option<String> {
 
 /// Whether a name may be that of a checkpoint's file without an ending: `epoch_3`.
 fn is_bare(name: &str) -> bool {
-    let has_words = name.contains(char::is_alphabetic);
-    has_words && without_digits(name).is_some() && !name.contains('.') && !is_other_state(name)
+    let is_named = is_checkpoints(name) && without_digits(name).is_some();
+    is_named && !name.contains('.') && !is_other_state(name)
 }
 
 fn is_a_folder(path: &Path) -> Result<bool> {
@@ -141,7 +142,8 @@ mod tests {
         ]);
         let expected = "passed over, with checkpoints one folder deeper: `step-1` and 1 more";
         assert_eq!(notes(&runs, ""), [expected]);
-        let runs = Runs::new(&["best.pth", "epoch_0", "epoch_1", "LICENSE", "rng_state_0", "42"]);
+        let runs =
+            Runs::new(&["best.pth", "epoch_0", "epoch_1", "LICENSE", "rng_state_0", "job_1"]);
         assert_eq!(notes(&runs, ""), ["passed over, without an ending: `epoch_0` and 1 more"]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Named;
 use super::name_parts::{Name, without_extensions};
-use super::words::telling;
+use super::words::{is_best, telling};
 use crate::store::names::base_name;
 use crate::{Error, Kind, Result};
 
@@ -27,7 +27,8 @@ pub(super) fn refuse(named: &Named) -> Result<()> {
         let stem = without_extensions(name);
         let Name { texts, runs } = Name::of(stem);
         let is_run = |text: &&str| telling(text).last().is_some_and(|last| RUNS.contains(&&**last));
-        if runs.is_empty() || texts.iter().any(is_run) {
+        // The best ones are often copies, and there are measures of all names.
+        if runs.is_empty() || is_best(stem) || texts.iter().any(is_run) {
             continue;
         }
         let other = *first.entry((checkpoints[i].parent(), runs)).or_insert(i);
@@ -115,6 +116,7 @@ mod tests {
         // Nor are copies of the best, and seeds.
         for files in [
             ["best_model_100.pt", "best_model_300.pt", "checkpoint_100.pt", "checkpoint_300.pt"],
+            ["best_auc_epoch_2.pt", "best_auc_epoch_4.pt", "epoch_2.pt", "epoch_4.pt"],
             ["mixup_seed0.pt", "mixup_seed1.pt", "cutmix_seed0.pt", "cutmix_seed1.pt"],
             ["best-v1.pt", "best-v2.pt", "last-v1.pt", "last-v2.pt"],
         ] {

@@ -81,7 +81,7 @@ pub(super) fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
     if !is_pipeline || names.is_empty() {
         return Ok(());
     }
-    let (mut names, first) = (names, models[0].display());
+    let (mut names, first) = (names, models.iter().min().unwrap_or(&models[0]).display());
     names.sort();
     Err(Error::usage(format!("is a pipeline of several models: `{}`", names.join("`, `")))
         .at(folder)

@@ -1,42 +1,84 @@
 //! Words in the names of checkpoints.
 
 /// Words before the number of an epoch or a step.
-pub(super) const COUNTED: [&str; 10] =
-    ["ep", "epoch", "epochs", "it", "iter", "iters", "iteration", "iterations", "step", "steps"];
+pub(super) const COUNTED: [&str; 16] = [
+    "batch",
+    "batches",
+    "ep",
+    "epoch",
+    "epochs",
+    "it",
+    "iter",
+    "iters",
+    "iteration",
+    "iterations",
+    "round",
+    "rounds",
+    "step",
+    "steps",
+    "update",
+    "updates",
+];
 
-/// Words that say no more than that it is a checkpoint, which one of a run, or how good.
-const OTHERS: [&str; 23] = [
-    "acc",
-    "best",
+/// Words for a checkpoint.
+const CHECKPOINT: [&str; 10] = [
     "checkpoint",
     "checkpoints",
     "chkpt",
     "ckpt",
     "ckpts",
-    "end",
-    "final",
     "global",
-    "init",
-    "initial",
-    "last",
-    "latest",
-    "loss",
     "model",
-    "net",
-    "score",
     "snapshot",
     "state",
-    "val",
-    "valid",
     "weights",
 ];
 
-/// The words of a name, in lower case, that tell one model from another; without digits, and without what numbers a version.
-pub(super) fn telling(stem: &str) -> Vec<String> {
+/// Words that say which one of a run it is, or how good.
+const OTHERS: [&str; 13] = [
+    "acc", "best", "end", "final", "init", "initial", "last", "latest", "loss", "net", "score",
+    "val", "valid",
+];
+
+/// The words of a name without digits, in lower case.
+fn words(stem: &str) -> Vec<String> {
     let lower = stem.to_lowercase();
     let words = lower.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty());
-    let tells = |word: &&str| !COUNTED.contains(word) && !OTHERS.contains(word) && *word != "v";
-    words.filter(tells).map(str::to_string).collect()
+    words.map(str::to_string).collect()
+}
+
+fn is_usual(word: &str) -> bool {
+    COUNTED.contains(&word) || CHECKPOINT.contains(&word)
+}
+
+/// Whether a word of a name is one for checkpoints, epochs or steps.
+pub(super) fn is_checkpoints(stem: &str) -> bool {
+    words(stem).iter().any(|word| is_usual(word))
+}
+
+/// How many words a name has beside those: `best_auc_epoch_2` may be a copy of `epoch_2`.
+pub(super) fn further(stem: &str) -> usize {
+    words(stem).iter().filter(|word| !is_usual(word)).count()
+}
+
+/// What is left of a name without digits, and without words for epochs and steps.
+pub(super) fn without_counts(stem: &str) -> String {
+    let parts = stem.split(|c: char| !c.is_alphanumeric());
+    let parts = parts.map(|part| part.trim_matches(|c: char| c.is_ascii_digit()));
+    let kept: Vec<&str> =
+        parts.filter(|part| !part.is_empty() && !COUNTED.contains(part)).collect();
+    kept.join("_")
+}
+
+/// Whether a name is that of the best one so far.
+pub(super) fn is_best(stem: &str) -> bool {
+    words(stem).iter().any(|word| word == "best")
+}
+
+/// The words of a name, in lower case, that tell one model from another; without digits, and without what numbers a version.
+pub(super) fn telling(stem: &str) -> Vec<String> {
+    let tells = |word: &String| !is_usual(word) && !OTHERS.contains(&&**word) && word != "v";
+    words(stem).into_iter().filter(tells).collect()
 }
 
 #[cfg(test)]
@@ -49,5 +91,9 @@ mod tests {
         assert_eq!(telling("Model_best-v2"), [""; 0]);
         assert_eq!(telling("t5_de-step=9"), ["t", "de"]);
         assert_eq!(telling("iter_80000"), [""; 0]);
+        assert_eq!((further("best_auc_epoch_2"), further("epoch_2")), (2, 0));
+        assert_eq!(without_counts("epoch_3_optimizer"), "optimizer");
+        assert_eq!(without_counts("random_states_0"), "random_states");
+        assert_eq!(without_counts("opt-125m"), "opt_m");
     }
 }

@@ -59,7 +59,7 @@ pub struct Update {
     pub count: usize,
     /// Those that this update added, in natural order.
     pub added: Vec<PathBuf>,
-    /// The number in the name of the last one in natural order, or that name if it has none.
+    /// The largest number in their names, or the name of the last one if they have none.
     pub newest: String,
     /// Size of the output.
     pub bytes: u64,

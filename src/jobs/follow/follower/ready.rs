@@ -24,7 +24,14 @@ impl Follower<'_> {
         let found = match so_far(checkpoints, criteria, &counted) {
             Ok(found) => found,
             // Those of several models do not become those of one.
-            Err(e) if e.kind() == Kind::Mismatch => return Err(e),
+            Err(e) if e.kind() == Kind::Mismatch => {
+                if !counted.is_empty() {
+                    self.progress.note(
+                        "note: what was counted before that was seen may be of both: begin anew with one of them",
+                    );
+                }
+                return Err(e);
+            }
             // A name may tell its number only beside another; later ones may be those of something else.
             Err(e)
                 if e.kind() == Kind::Io
