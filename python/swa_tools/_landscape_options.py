@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from ._options import Common, Device, Path, Pixels, Resume, Take
+from ._options import Common, Path, Pixels, Place, Resume, Take
 
 
 class Picture(TypedDict, total=False):
@@ -23,7 +23,7 @@ class Part(TypedDict, total=False):
     force: bool  # overwrite the part if it exists
 
 
-class Landscape(Take, Pixels, Device, Resume, total=False):
+class Landscape(Take, Pixels, Place, Resume, total=False):
     """Of every landscape: the images, and what is done at each point."""
 
     test: Path | None  # the folder of test images, if they are elsewhere
@@ -34,6 +34,7 @@ class Landscape(Take, Pixels, Device, Resume, total=False):
     test_samples: int | None  # test images of the test error
     seed: int | None  # of which images these are, and of directions
     batch_size: int | None  # images per batch
+    precision: Literal["fp32", "tf32"] | None  # what the network computes in
     bn: Literal["recompute", "keep"] | None  # where batchnorm's statistics come from
     bn_samples: int | None  # training images that statistics are recomputed from at each point
     memory: int | str | None  # for images and forward passes ("4GB")

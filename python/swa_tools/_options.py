@@ -105,10 +105,15 @@ class Pixels(TypedDict, total=False):
     interpolation: Literal["bilinear", "bicubic"] | None  # how resizing interpolates
 
 
-class Device(TypedDict, total=False):
+class Place(TypedDict, total=False):
     """Where networks run."""
 
     device: str | None  # "auto", "cpu", "cuda" or "cuda:N"
+
+
+class Device(Place, total=False):
+    """Where networks run, and how."""
+
     precision: Literal["fp32", "tf32", "bf16", "fp16"] | None  # what the network computes in
 
 
