@@ -140,3 +140,26 @@ fn every_way_of_averaging_counts_snapshots() {
         tensors(line, 5);
     }
 }
+
+/// With a state as without: what is left out of the average makes no other snapshot.
+#[test]
+fn weights_that_are_left_out_do_not_tell_snapshots_apart() {
+    let run = Run::new();
+    let tensors = |value: f32, loss: f32| [f32s("loss", &[loss]), f32s("w", &[value, 2.0 * value])];
+    for n in 0..3 {
+        save(&run.path(&format!("e_{n}.safetensors")), &tensors(n as f32, n as f32));
+    }
+    save(&run.path("last.safetensors"), &tensors(2.0, 5.0));
+    let value = |flags: &str| {
+        let files = "e_0.safetensors e_1.safetensors e_2.safetensors last.safetensors";
+        let (notes, _) = run.done(&format!("{files} --force{flags}"));
+        (to_f32(&load(&run.path("out.safetensors"))["w"])[0], notes)
+    };
+    assert_eq!(value("").0, 1.25);
+    for line in [" --exclude loss", " --include w", " --exclude loss --state state"] {
+        let (mean, notes) = value(line);
+        assert_eq!(mean, 1.0, "{line}: {notes}");
+        assert!(notes.contains("last.safetensors` has the"), "{notes}");
+    }
+    assert_eq!(value(" --exclude loss --allow-duplicates").0, 1.25);
+}

@@ -27,31 +27,37 @@ pub(crate) fn is_weight(info: &TensorInfo) -> bool {
     !is_integer || info.len() > 1
 }
 
-fn weights(input: &Checkpoint) -> Vec<usize> {
-    let is_one = |&i: &usize| !input.is_counter(i) && is_weight(&input.tensors()[i]);
+/// Whether a tensor of this name is averaged: what is not makes no other checkpoint.
+type Selects<'a> = &'a dyn Fn(&str) -> bool;
+
+fn weights(input: &Checkpoint, selects: Selects) -> Vec<usize> {
+    let is_one = |&i: &usize| {
+        let info = &input.tensors()[i];
+        !input.is_counter(i) && is_weight(info) && selects(&info.name)
+    };
     (0..input.tensors().len()).filter(is_one).collect()
 }
 
-/// For each checkpoint that has the weights of one before it, which that is: the first.
+/// For each checkpoint that has the weights of one before it, of those that are selected, which that is: the first.
 ///
 /// # Errors
 /// `Changed` if a file has become shorter, `Io` where reading fails.
-pub(crate) fn repeated(inputs: &[&Checkpoint]) -> Result<Vec<Option<usize>>> {
+pub(crate) fn repeated(inputs: &[&Checkpoint], selects: Selects) -> Result<Vec<Option<usize>>> {
     let mut first = vec![None; inputs.len()];
     // Only those with the same names, types and shapes can be alike; other models may be among them.
     let mut models = BTreeMap::<Vec<(&str, Dtype, &[usize])>, Vec<usize>>::new();
     for (number, input) in inputs.iter().enumerate().filter(|_| inputs.len() > 1) {
-        models.entry(header(input)).or_default().push(number);
+        models.entry(header(input, selects)).or_default().push(number);
     }
     for numbers in models.into_values().filter(|numbers| numbers.len() > 1) {
-        find_repeated(inputs, numbers, &mut first)?;
+        find_repeated(inputs, selects, numbers, &mut first)?;
     }
     Ok(first)
 }
 
 /// Name, type and shape of what counts.
-fn header(input: &Checkpoint) -> Vec<(&str, Dtype, &[usize])> {
-    let infos = weights(input).into_iter().map(|i| &input.tensors()[i]);
+fn header<'a>(input: &'a Checkpoint, selects: Selects) -> Vec<(&'a str, Dtype, &'a [usize])> {
+    let infos = weights(input, selects).into_iter().map(|i| &input.tensors()[i]);
     let mut header: Vec<_> =
         infos.map(|info| (info.name.as_str(), info.dtype, &info.shape[..])).collect();
     header.sort();
@@ -61,12 +67,13 @@ fn header(input: &Checkpoint) -> Vec<(&str, Dtype, &[usize])> {
 /// The same for checkpoints, by their numbers, that have the same tensors.
 fn find_repeated(
     inputs: &[&Checkpoint],
+    selects: Selects,
     numbers: Vec<usize>,
     first: &mut [Option<usize>],
 ) -> Result<()> {
     let example = inputs[numbers[0]];
     let mut names: Vec<&TensorInfo> =
-        weights(example).into_iter().map(|i| &example.tensors()[i]).collect();
+        weights(example, selects).into_iter().map(|i| &example.tensors()[i]).collect();
     names.sort_by(|a, b| (b.size(), &a.name).cmp(&(a.size(), &b.name)));
     let Some(largest) = names.first().map(|info| info.name.as_str()) else { return Ok(()) };
     let glances =
@@ -88,7 +95,7 @@ fn find_repeated(
             let mut kinds: Vec<usize> = vec![];
             'next: for number in alike {
                 for &kind in &kinds {
-                    if are_equal(inputs[kind], inputs[number])? {
+                    if are_equal(inputs[kind], inputs[number], selects)? {
                         first[number] = Some(kind);
                         continue 'next;
                     }
@@ -132,9 +139,9 @@ fn glance(input: &Checkpoint, name: &str) -> Result<Option<Vec<u8>>> {
 }
 
 /// Whether two have the same weights, bit for bit, under the same names.
-fn are_equal(a: &Checkpoint, b: &Checkpoint) -> Result<bool> {
-    let mut own = weights(a);
-    if own.len() != weights(b).len() {
+fn are_equal(a: &Checkpoint, b: &Checkpoint, selects: Selects) -> Result<bool> {
+    let mut own = weights(a, selects);
+    if own.len() != weights(b, selects).len() {
         return Ok(false);
     }
     // What is small is read quickly, and training changes it as well.

@@ -91,7 +91,8 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     let (inputs, mut repeated) = match checkpoints.is_empty() {
         true => (vec![], vec![]),
         false => {
-            let opened = inputs::open(checkpoints, criteria, take, false, progress)?;
+            let opened =
+                inputs::open(checkpoints, criteria, take, &options.options, false, progress)?;
             (opened.inputs, opened.repeated)
         }
     };

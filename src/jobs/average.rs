@@ -161,7 +161,7 @@ pub(super) fn opened(
     let is_given = |output: &Output| matches!(output.scheme, Scheme::Weights(_));
     let insist = options.outputs.iter().any(is_given);
     let Average { checkpoints, criteria, take, .. } = options;
-    let opened = inputs::open(checkpoints, criteria, take, insist, progress)?;
+    let opened = inputs::open(checkpoints, criteria, take, &options.options, insist, progress)?;
     if let Some((copy, kept)) = &opened.equal {
         let (copy, kept) = (copy.display(), kept.display());
         let same = format!("`{copy}` has the same weights as `{kept}`");

@@ -60,7 +60,8 @@ pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
     // What is chosen from is chosen as for averaging; else all are looked into.
     let (inputs, programs) = match criteria.is_narrow() {
         true => {
-            let opened = inputs::open(checkpoints, criteria, take, false, progress)?;
+            let opened =
+                inputs::open(checkpoints, criteria, take, &options.options, false, progress)?;
             opened.say_repeated(progress);
             (opened.inputs, vec![])
         }

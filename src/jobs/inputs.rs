@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::say_selected;
+use crate::average::Options;
 use crate::checkpoint::{Checkpoint, Take, same};
 use crate::select::{Criteria, Selection, find, standing, unnumbered};
 use crate::{Progress, Result, setting};
@@ -19,7 +20,7 @@ pub(super) struct Opened {
 }
 
 /// Selects and opens checkpoints. Of those with the same weights one counts, that with the most telling name, and
-/// that is said. `insist`: each is meant, as where each has a weight of its own.
+/// that is said; of weights the tensors count that `options` select. `insist`: each is meant, as where each has a weight of its own.
 ///
 /// # Errors
 /// Those of [`select`](crate::select::select) and of [`Checkpoint::open_all`]; `Io` where weights cannot be compared.
@@ -27,6 +28,7 @@ pub(super) fn open(
     arguments: &[PathBuf],
     criteria: &Criteria,
     take: &Take,
+    options: &Options,
     insist: bool,
     progress: &dyn Progress,
 ) -> Result<Opened> {
@@ -34,7 +36,7 @@ pub(super) fn open(
     let notes = found.notes.clone();
     let mut repeated: Vec<(PathBuf, PathBuf)> = vec![];
     if !criteria.allow_duplicates && criteria.is_narrow() {
-        let others = copies(&found.paths, criteria, take)?;
+        let others = copies(&found.paths, criteria, take, options)?;
         leave_out(&mut found, &others);
         repeated.extend(others);
     }
@@ -45,7 +47,7 @@ pub(super) fn open(
         if criteria.allow_duplicates {
             break (selection, inputs, None);
         }
-        let own = pairs(&inputs.iter().collect::<Vec<_>>())?;
+        let own = pairs(&inputs.iter().collect::<Vec<_>>(), options)?;
         if own.is_empty() || insist {
             break (selection, inputs, own.into_iter().next());
         }
@@ -74,7 +76,12 @@ impl Opened {
 
 /// Names without a number that are copies of numbered ones: these are told from what else has no number before the
 /// criteria ask for it.
-fn copies(paths: &[PathBuf], criteria: &Criteria, take: &Take) -> Result<Vec<(PathBuf, PathBuf)>> {
+fn copies(
+    paths: &[PathBuf],
+    criteria: &Criteria,
+    take: &Take,
+    options: &Options,
+) -> Result<Vec<(PathBuf, PathBuf)>> {
     let without = unnumbered(paths, criteria.number.as_ref());
     if without.is_empty() || without.len() == paths.len() {
         return Ok(vec![]);
@@ -83,14 +90,14 @@ fn copies(paths: &[PathBuf], criteria: &Criteria, take: &Take) -> Result<Vec<(Pa
     let open = |path: &PathBuf| Checkpoint::open_with(path, take).ok();
     let opened: Vec<Checkpoint> = paths.iter().filter_map(open).collect();
     let without: HashSet<&Path> = without.into_iter().map(|i| paths[i].as_path()).collect();
-    let mut found = pairs(&opened.iter().collect::<Vec<_>>())?;
+    let mut found = pairs(&opened.iter().collect::<Vec<_>>(), options)?;
     found.retain(|(copy, _)| without.contains(copy.as_path()));
     Ok(found)
 }
 
 /// Those with the weights of another, each with the one that is kept.
-fn pairs(inputs: &[&Checkpoint]) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let first = same::repeated(inputs)?;
+fn pairs(inputs: &[&Checkpoint], options: &Options) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let first = same::repeated(inputs, &|name| options.selects(name))?;
     let mut kept: Vec<usize> = (0..inputs.len()).collect();
     for (i, first) in first.iter().enumerate() {
         if let Some(first) = first
