@@ -128,6 +128,35 @@ fn matrices_of_codes_are_refused_whatever_their_scales_are_called() {
     }
 }
 
+/// The mean of what a network makes of weights and masks is not what it makes of their means, unless the masks are one.
+#[test]
+fn weights_that_are_pruned_in_different_places_are_refused() {
+    let run = Run::new();
+    let files = ["p_1.safetensors", "p_2.safetensors", "-o", "out.safetensors"];
+    let write = |name: &str, value: f32, mask: &[f32]| {
+        let weight = [value, value, value];
+        save(&run.path(name), &[f32s("l.weight_orig", &weight), f32s("l.weight_mask", mask)]);
+    };
+    write("p_1.safetensors", 1.0, &[1.0, 0.0, 1.0]);
+    write("p_2.safetensors", 2.0, &[0.0, 0.0, 1.0]);
+    let parts = ["p_2.safetensors", "l.weight_mask", "`p_1.safetensors`", "prune.remove"];
+    fails(&mut run.avg(&files), 3, &parts);
+    write("p_2.safetensors", 2.0, &[1.0, 0.0, 1.0]);
+    run.notes(&files);
+    let mean = load(&run.path("out.safetensors"));
+    assert_eq!(to_f32(&mean["l.weight_orig"]), [1.5; 3]);
+    assert_eq!(to_f32(&mean["l.weight_mask"]), [1.0, 0.0, 1.0]);
+    // A state sees one after the other.
+    let state = [&files[..], &["--state", "state", "--force"]].concat();
+    fails(&mut run.avg(&state), 3, &["l.weight_mask", "state", "prune.remove"]);
+    // Masks of something else are buffers.
+    for n in [1.0, 2.0] {
+        let tensors = [f32s("attn_mask", &[n]), f32s("w", &[n])];
+        save(&run.path(&format!("m_{n}.safetensors")), &tensors);
+    }
+    run.notes(&["m_1.safetensors", "m_2.safetensors", "-o", "masks.safetensors"]);
+}
+
 #[test]
 fn integers_alone_have_no_mean() {
     let run = Run::new();

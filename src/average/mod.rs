@@ -88,6 +88,7 @@ mod output_plan;
 mod output_state;
 mod plan;
 pub(crate) mod provenance;
+pub(crate) mod pruned;
 pub(crate) mod quantised;
 mod share;
 mod stream;

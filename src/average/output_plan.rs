@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::differences::{Differences, differences};
 use super::options::{Keys, Options, Rule, rule};
-use super::quantised;
 use super::{Coefficients, Column, provenance};
+use super::{pruned, quantised};
 use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo};
 use crate::formats::shards::is_shard;
 use crate::select::base_name;
@@ -60,6 +60,7 @@ impl<'a> OutputPlan<'a> {
             let unlike = inputs.iter().skip(1).filter(|input| !input.is_like(first));
             let mut all = std::iter::once(&first).chain(unlike);
             all.try_for_each(|input| quantised::refuse(input, &|name| options.selects(name)))?;
+            pruned::refuse(&inputs, &|name| options.selects(name))?;
         }
         let strict = options.keys == Keys::Strict;
         let names = if strict { &absent[..] } else { &[] };

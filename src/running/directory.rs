@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use swa_base::Choice;
 
-use crate::average::{BnStats, Float, Keys, Options, Rule, quantised, rule};
+use crate::average::{BnStats, Float, Keys, Options, Rule, pruned, quantised, rule};
 use crate::checkpoint::{Checkpoint, Take, TensorInfo};
 use crate::select::natural;
 use crate::text::marked;
@@ -303,6 +303,7 @@ impl Directory {
             return Err(Error::input("no tensor is left to average").at(input.path()));
         }
         quantised::refuse(input, &|name| options.selects(name))?;
+        pruned::refuse_any(input, &|name| options.selects(name))?;
         let mut is_any_float = false;
         for info in &tensors {
             rule(info, options).map_err(|e| e.at(input.path()))?;
