@@ -38,6 +38,7 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
     }
     let is_known = LIBRARIES.contains(&top);
     match before {
+        _ if COMPILED.contains(&name.path) => true,
         _ if acts(last, is_new) => false,
         [] if is_class(last) || is_new => true,
         [] if is_known => {
@@ -53,7 +54,9 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
 
 /// Whether a function or class acts by its name, in whatever package. What rebuilds a value has other names.
 fn acts(name: &str, is_new: bool) -> bool {
-    ACTIONS.contains(&name) || !is_new && VERBS.iter().any(|verb| name.starts_with(verb))
+    ACTIONS.contains(&name)
+        || ACTIONS.contains(&name.trim_start_matches('_')) && !is_new
+        || !is_new && VERBS.iter().any(|verb| name.starts_with(verb))
 }
 
 /// The first part of a module's name, as Python 3 has it.
@@ -227,6 +230,9 @@ const REBUILDERS: [&str; 55] = [
     "torch.serialization._get_layout", "torch.storage._load_from_bytes",
 ];
 
+/// Functions that rebuild a value, by the names of ones that act: compiled patterns.
+const COMPILED: [&str; 2] = ["_regex.compile", "regex._regex.compile"];
+
 /// Functions that call an argument, which, and whether only its `__new__`. Those of `builtins` stand without it.
 #[rustfmt::skip]
 const CALLERS: [(&str, usize, bool); 34] = [
@@ -288,21 +294,27 @@ const MAKERS: [&str; 9] = [
 
 /// How names of functions begin that act: they read files or texts that may ask for more, or run something.
 #[rustfmt::skip]
-const VERBS: [&str; 10] = [
-    "download_", "exec_", "execute_", "import_", "install_", "launch_", "load_", "run_", "spawn_", "unsafe_",
+const VERBS: [&str; 16] = [
+    "download_", "exec_", "execute_", "import_", "install_", "launch_", "load_", "open_", "read_", "run_", "save_",
+    "send_", "spawn_", "start_", "unsafe_", "write_",
 ];
 
 /// Names of functions and classes that act, in packages of all kinds: their own, or imported ones.
 #[rustfmt::skip]
-const ACTIONS: [&str; 75] = [
-    "CDLL", "FileHandler", "FileStore", "Popen", "ProcessPoolExecutor", "PyTorchFileReader", "PyTorchFileWriter",
-    "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "call", "call_subprocess", "check_call",
-    "check_output", "clone_from", "cmdexec", "compile", "cython_inline", "decode", "dump", "eval", "evaluate", "exec",
-    "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe", "fork", "from_file",
-    "fromfile", "full_load", "getoutput", "getstatusoutput", "hf_hub_download", "import_module", "import_string",
-    "instantiate", "load", "loads", "makedirs", "mkdir", "open", "popen", "remove", "removedirs", "rename",
-    "resolve_name", "rmtree", "run", "run_cmd", "run_command", "run_module", "run_path", "save", "shell", "spawn",
-    "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp", "startfile", "system", "unlink", "urlopen", "urlretrieve",
+const ACTIONS: [&str; 120] = [
+    "CDLL", "CreateObject", "FileHandler", "FileStore", "Fire", "Popen", "ProcessPoolExecutor", "PyTorchFileReader",
+    "PyTorchFileWriter", "ShellExecute", "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "bash",
+    "cached_file", "call", "call_subprocess", "check_call", "check_output", "client", "clone_from", "cmdexec",
+    "compile", "connect", "create_engine", "cython_inline", "decode", "delayed", "download", "dump", "eval",
+    "evaluate", "exec", "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe",
+    "fork", "from_env", "from_file", "fromfile", "full_load", "get_class_from_dynamic_module", "get_ipython",
+    "get_method", "getoutput", "getstatusoutput", "hf_hub_download", "import_module", "import_string", "imread",
+    "imwrite", "init", "inline", "install", "instantiate", "jit", "load", "loads", "local", "locate", "login", "main",
+    "makedirs", "makegateway", "mkdir", "namedAny", "open", "pipeline", "popen", "process", "prompt", "pure_callback",
+    "py_function", "query", "read", "remote", "remove", "removedirs", "rename", "request", "resolve", "resolve_name",
+    "resource", "restore_checkpoint", "rmtree", "run", "run_cmd", "run_command", "run_module", "run_path", "save",
+    "savefig", "send", "shell", "snapshot_download", "spawn", "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp",
+    "sql", "startJVM", "startfile", "symbol_by_name", "system", "typewrite", "unlink", "urlopen", "urlretrieve",
     "write", "write_bytes", "write_text",
 ];
 
@@ -335,6 +347,12 @@ mod tests {
             ("timm.models.load_checkpoint", "timm.models"),
             ("mmengine.config.Config.fromfile", "mmengine.config"),
             ("omegaconf.OmegaConf.load", "omegaconf"),
+            ("transformers.pipeline", "transformers"),
+            ("IPython.get_ipython", "IPython"),
+            ("mine._load", "mine"),
+            ("hydra._internal.utils._locate", "hydra._internal.utils"),
+            ("cv2.imwrite", "cv2"),
+            ("polars.read_csv", "polars"),
         ] {
             assert!(!makes_a_value(path(name, module), false), "{name}");
         }
@@ -348,6 +366,9 @@ mod tests {
             ("mine.Config.make", "mine"),
             // What rebuilds values in libraries that are not known.
             ("pytz._p", "pytz"),
+            ("pyarrow.lib.type_for_alias", "pyarrow.lib"),
+            ("pyrsistent._pmap.pmap", "pyrsistent._pmap"),
+            ("regex._regex.compile", "regex._regex"),
             ("pyarrow.lib._reconstruct_table", "pyarrow.lib"),
             ("jax._src.array._reconstruct_array", "jax._src.array"),
             ("spacy.vocab.unpickle_vocab", "spacy.vocab"),
