@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::dataset::{Classes, Dataset};
 use crate::image::Image;
 use crate::text::grouped;
-use parse::{Entry, parse};
+use parse::{Entry, Parsed, parse};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, text_file};
 
@@ -36,6 +36,8 @@ pub struct ClassMap {
     /// One a class; None: its images are left out.
     outputs: Vec<Option<u32>>,
     names: Option<Vec<String>>,
+    /// Of a list in the order of the outputs, how many it has.
+    listed: Option<usize>,
 }
 
 impl ClassMap {
@@ -48,21 +50,35 @@ impl ClassMap {
         let text = text_file::read(path)?;
         let names = dataset.class_names().map(<[String]>::to_vec);
         let known: HashSet<&str> = names.iter().flatten().map(|name| name.as_str()).collect();
-        let entries = parse(&text, &|name| known.contains(name)).map_err(|what| {
-            Error::input(what).at(path).remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
-        })?;
+        let Parsed { entries, is_list } =
+            parse(&text, &|name| known.contains(name)).map_err(|what| {
+                Error::input(what)
+                    .at(path)
+                    .remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
+            })?;
         let count = match dataset.classes() {
             Classes::Exactly(n) | Classes::AtLeast(n) => n,
         };
         let outputs = resolve(&entries, count, names.as_deref()).map_err(|e| e.at(path))?;
-        Ok(ClassMap { path: path.to_path_buf(), outputs, names })
+        let listed = is_list.then_some(entries.len());
+        Ok(ClassMap { path: path.to_path_buf(), outputs, names, listed })
     }
 
-    /// Checks that every output is below `heads`, the number of outputs of the model in the file `model`.
+    /// Checks that every output is below `heads`, the number of outputs of the model in the file `model`, and that a list
+    /// has an entry for each.
     ///
     /// # Errors
     /// `Mismatch`, naming the class.
     pub fn check(&self, heads: usize, model: &Path) -> Result<()> {
+        if let Some(n) = self.listed.filter(|&n| n < heads) {
+            let model = model.display();
+            let what = format!(
+                "it lists {n} classes in the order of the outputs, of which `{model}` has {heads}"
+            );
+            return Err(Error::new(Kind::Mismatch, what)
+                .at(&self.path)
+                .remedy("list all of them, or write the number of its output behind each class"));
+        }
         let beyond = |output: &Option<u32>| output.is_some_and(|output| output as usize >= heads);
         match self.outputs.iter().position(beyond) {
             None => Ok(()),

@@ -8,19 +8,32 @@ use crate::conventions::flat::words::{first_word, is_class_heading, is_wnid};
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);
 
-/// The entries in the order of the file; an error says what is wrong, without the file. `is_class`: whether the data have a
+/// What a file holds.
+pub(super) struct Parsed {
+    /// In the order of the file.
+    pub entries: Vec<Entry>,
+    /// Whether they are a list in the order of the outputs, without numbers: one for each output.
+    pub is_list: bool,
+}
+
+/// Reads the entries; an error says what is wrong, without the file. `is_class`: whether the data have a
 /// class of that name.
-pub(super) fn parse(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, String> {
+pub(super) fn parse(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Parsed, String> {
     let text = text.trim();
-    let entries = if text.starts_with(['{', '[']) {
+    let parsed = if text.starts_with(['{', '[']) {
         match json::parse(text).map_err(|error| json::what(&error, 1))? {
-            Value::Object(object) => of_object(object)?,
+            Value::Object(object) => numbered(of_object(object)?),
             list => in_order(serde_json::from_value(list).map_err(|error| error.to_string())?),
         }
     } else {
         lines(text, is_class)?
     };
-    if entries.is_empty() { Err("it holds no classes".into()) } else { Ok(entries) }
+    if parsed.entries.is_empty() { Err("it holds no classes".into()) } else { Ok(parsed) }
+}
+
+/// Entries with numbers of their own.
+fn numbered(entries: Vec<Entry>) -> Parsed {
+    Parsed { entries, is_list: false }
 }
 
 fn of_object(mut object: Map<String, Value>) -> Result<Vec<Entry>, String> {
@@ -52,8 +65,10 @@ fn of_object(mut object: Map<String, Value>) -> Result<Vec<Entry>, String> {
     }
 }
 
-fn in_order(names: Vec<String>) -> Vec<Entry> {
-    names.into_iter().zip(0..).map(|(name, output)| (name, Some(output))).collect()
+/// A list in the order of the outputs.
+fn in_order(names: Vec<String>) -> Parsed {
+    let entries = names.into_iter().zip(0..).map(|(name, output)| (name, Some(output))).collect();
+    Parsed { entries, is_list: true }
 }
 
 fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
@@ -78,12 +93,12 @@ fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
 
 /// Where every line ends with a number or a dash, classes with outputs; where each begins with one, outputs with classes;
 /// else classes in order.
-fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, String> {
+fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Parsed, String> {
     let lines = text.lines().map(str::trim);
     let lines: Vec<&str> = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
     let lines = without_headings(&lines, is_class)?;
     if let Some(pairs) = lines.iter().map(|line| pair(line)).collect() {
-        return Ok(pairs);
+        return Ok(numbered(pairs));
     }
     // A few lines of another form among many are a mistake.
     if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() {
@@ -99,13 +114,14 @@ fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Vec<Entry>, Stri
             "`{line}`: numbers of its own, those of ImageNet's development kit, which are not outputs"
         ));
     }
-    let numbered: Option<Vec<(u32, &str)>> = lines.iter().map(|line| number_first(line)).collect();
-    if let Some(mut numbered) = numbered {
-        numbered.sort();
-        if !numbered.iter().map(|(output, _)| *output).eq(0..lines.len() as u32) {
+    let outputs: Option<Vec<(u32, &str)>> = lines.iter().map(|line| number_first(line)).collect();
+    if let Some(mut outputs) = outputs {
+        outputs.sort();
+        if !outputs.iter().map(|(output, _)| *output).eq(0..lines.len() as u32) {
             return Err("lines begin with numbers that are not those of outputs, from 0 on".into());
         }
-        return Ok(in_order(numbered.into_iter().map(|(_, name)| class(name)).collect()));
+        let entry = |(output, name)| (class(name), Some(output));
+        return Ok(numbered(outputs.into_iter().map(entry).collect()));
     }
     Ok(in_order(lines.iter().map(|line| class(line)).collect()))
 }

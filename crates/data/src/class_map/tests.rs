@@ -200,6 +200,23 @@ fn outputs_beyond_the_head_are_named() {
 }
 
 #[test]
+fn a_list_has_an_entry_for_each_output() {
+    let data = named(&["cat", "dog"]);
+    for (list, numbered) in [
+        (r#"["dog", "cat"]"#, r#"{"0": "dog", "1": "cat"}"#),
+        ("dog\ncat", "0 dog\n1 cat"),
+        ("dog\ncat", "dog 0\ncat 1"),
+    ] {
+        map(list, &data).unwrap().check(2, Path::new("m")).unwrap();
+        let error = map(list, &data).unwrap().check(1000, Path::new("m")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Mismatch);
+        let said = "it lists 2 classes in the order of the outputs, of which `m` has 1000";
+        assert!(error.to_string().contains(said), "{error}");
+        map(numbered, &data).unwrap().check(1000, Path::new("m")).unwrap();
+    }
+}
+
+#[test]
 fn what_is_no_text_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("map");
