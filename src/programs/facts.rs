@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::graph::{Argument, Counted, Named, Node, Op};
+use super::probabilities;
 use super::targets::is_random;
 
 /// See the accessors of [`Program`](super::Program).
@@ -15,6 +16,8 @@ pub struct Facts {
     pub random: Vec<Counted>,
     pub unread_statistics: Vec<usize>,
     pub unreached: Vec<String>,
+    /// For each output.
+    pub probabilities: Vec<bool>,
 }
 
 /// Operators that are random while training, and the argument that says so.
@@ -138,7 +141,7 @@ fn counted(counts: HashMap<String, usize>) -> Vec<Counted> {
 }
 
 /// Looks at the nodes; those of an export in training mode drop nothing out from here on.
-pub fn of(nodes: &mut [Node], tensors: &[Named]) -> Facts {
+pub fn of(nodes: &mut [Node], tensors: &[Named], outputs: &[Argument]) -> Facts {
     if is_training(nodes) {
         turn_off(nodes);
     }
@@ -171,5 +174,6 @@ pub fn of(nodes: &mut [Node], tensors: &[Named]) -> Facts {
             facts.unreached.push(layer.to_string());
         }
     }
+    facts.probabilities = probabilities::of(nodes, outputs);
     facts
 }

@@ -17,6 +17,7 @@ mod liveness;
 mod names;
 mod open;
 mod output_names;
+mod probabilities;
 mod refusals;
 mod schema;
 mod signature;
@@ -112,6 +113,12 @@ impl Program {
     /// an only one.
     pub fn outputs(&self) -> &[String] {
         &self.outputs
+    }
+
+    /// Whether the output of this name is the result of a softmax over the classes: probabilities, no logits.
+    pub fn gives_probabilities(&self, output: &str) -> bool {
+        let position = self.outputs.iter().position(|name| name == output);
+        position.is_some_and(|number| self.facts.probabilities[number])
     }
 
     /// How many nodes call operators, in blocks too; arithmetic on sizes and what is skipped do not count.

@@ -85,7 +85,7 @@ fn program(path: &Path, source: &Source, archive: &Archive, layout: &Layout) -> 
     tensors.iter_mut().for_each(|tensor| tensor.slot = tensor.slot.filter(|&slot| used[slot]));
     constants.retain(|constant| used[constant.slot]);
 
-    let facts = facts::of(&mut nodes, &tensors);
+    let facts = facts::of(&mut nodes, &tensors, &outputs);
     let graph = Graph { slots: builder.slots(), nodes, outputs };
     let calls = &read.graph_module.module_call_graph;
     let call =

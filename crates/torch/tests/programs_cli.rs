@@ -85,6 +85,23 @@ fn three_commands_and_what_they_record() {
     assert!(notes(swa_avg().arg("--list").arg(&pth)).is_empty());
 }
 
+/// The softmax of what a network gives has the logits' order, and their loss once it is known for what it is.
+#[test]
+fn a_program_that_ends_in_a_softmax_is_evaluated_as_one() {
+    let folder = Folder::new();
+    let (model, program) = folder.network("plain");
+    let served = folder.program("probabilities");
+    let evaluated = |program: &Path| json(&mut eval(&[&model], &[program], &[]));
+    let (expected, found) = (evaluated(&program), evaluated(&served));
+    for field in ["top1", "top5", "nll", "ece"] {
+        let of = |value: &Value| value["models"][0][field].as_f64().unwrap();
+        let (expected, found) = (of(&expected), of(&found));
+        assert!((expected - found).abs() < 1e-5, "{field}: {expected}, {found}");
+    }
+    let said = notes(&mut eval(&[&model], &[&served], &[]));
+    assert!(said.contains("ends in a softmax"), "{said}");
+}
+
 #[test]
 fn prefixes_on_either_side_do_not_matter() {
     let folder = Folder::new();

@@ -83,7 +83,14 @@ impl<'a> Recognised<'a> {
         let (programs, path) = (&candidates.programs, checkpoint.path());
         let network = candidates.network.as_deref();
         let refusal = match of_program(checkpoint, programs, network, freeze) {
-            Ok(Ok(recognised)) => return Ok(recognised),
+            Ok(Ok(mut recognised)) => {
+                if let Constructor::Program(prepared) = &recognised.constructor
+                    && !candidates.headless
+                {
+                    recognised.notes.extend(used_program::evaluation_note(prepared.program()));
+                }
+                return Ok(recognised);
+            }
             Ok(Err(refusal)) => refusal,
             Err(error) if error.file().is_none() => return Err(error.at(path)),
             Err(error) => return Err(error),

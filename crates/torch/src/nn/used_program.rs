@@ -115,6 +115,15 @@ impl UsedProgram {
     }
 }
 
+/// What is said of a program whose outputs are to be evaluated.
+pub(crate) fn evaluation_note(program: &Program) -> Option<String> {
+    let is_one = program.outputs().iter().any(|name| program.gives_probabilities(name));
+    is_one.then(|| {
+        let file = base_name(program.path());
+        format!("note: `{file}` ends in a softmax: the logarithms of its output count as logits")
+    })
+}
+
 /// The architecture's name of a model that runs it: `program model.pt2 (175 operators, torch 2.11.0)`.
 pub(crate) fn title(program: &Program) -> String {
     let (file, operators) = (base_name(program.path()), program.operators());

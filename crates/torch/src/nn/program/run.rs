@@ -165,7 +165,8 @@ impl Programmed {
 
 impl Network for Programmed {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Result<Tensor> {
-        logits(self.outputs(x, pass)?, x)
+        let program = &self.prepared.program;
+        logits(self.outputs(x, pass)?, x, |name| program.gives_probabilities(name))
     }
 
     fn outputs(&self, x: &Tensor, pass: &mut Pass) -> Result<Outputs> {
@@ -190,10 +191,23 @@ fn copy_of(x: &Tensor) -> Result<Tensor> {
 }
 
 /// The logits among the outputs; an empty tensor, [images, 0], if there are none or it is not certain which they are.
-fn logits(mut outputs: Outputs, x: &Tensor) -> Result<Tensor> {
+/// Of probabilities the logarithms: their softmax is what they are.
+fn logits(
+    mut outputs: Outputs,
+    x: &Tensor,
+    are_probabilities: impl Fn(&str) -> bool,
+) -> Result<Tensor> {
     let images = x.size().first().copied().unwrap_or(0);
     match outputs::logits(&outputs, images) {
-        Some(number) => Ok(outputs.swap_remove(number).1),
+        Some(number) => {
+            let (name, values) = outputs.swap_remove(number);
+            if !are_probabilities(&name) {
+                return Ok(values);
+            }
+            // A zero has no logarithm.
+            let smallest = f64::from(f32::MIN_POSITIVE);
+            Ok(values.f_to_kind(Kind::Float)?.f_clamp_min(smallest)?.f_log()?)
+        }
         None => Ok(Tensor::f_zeros([images, 0], (Kind::Float, x.device()))?),
     }
 }
