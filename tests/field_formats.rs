@@ -221,6 +221,24 @@ fn further_dicts_of_weights_are_said() {
     }
 }
 
+/// StyleGAN's: nothing says which of the other two the average is of.
+#[test]
+fn models_beside_an_average_are_said() {
+    let run = Run::new();
+    let names = ["l.weight", "l.bias"];
+    let files = run.pair(&[
+        ("g", tensors(0, &names)),
+        ("d", tensors(10, &["l.weight"])),
+        ("g_ema", tensors(20, &names)),
+        ("g_optim", dict(&[("state", tensors(30, &["0.momentum"]))])),
+    ]);
+    let notes = run.notes(&[files[0], files[1], "-o", "out.pth"]);
+    for said in ["weights from `g_ema`", "--weights-key g takes", "`d` holds 1 tensor as well"] {
+        assert!(notes.contains(said), "{notes}");
+    }
+    assert!(!notes.contains("g_optim"), "{notes}");
+}
+
 #[test]
 fn averages_are_known_by_their_words() {
     let run = Run::new();

@@ -19,7 +19,7 @@ use crate::text::printable;
 use crate::{Error, Result};
 
 pub(super) const SAFETENSORS_FORMAT: Format = Format {
-    name: "safetensors, in shards",
+    name: "safetensors, in a folder",
     endings: &[],
     reader: Reader::Folder {
         marker: |folder| marker(folder, Kind::Safetensors),
@@ -28,7 +28,7 @@ pub(super) const SAFETENSORS_FORMAT: Format = Format {
 };
 
 pub(super) const TORCH_FORMAT: Format = Format {
-    name: "PyTorch zip, in shards",
+    name: "PyTorch zip, in a folder",
     endings: &[],
     reader: Reader::Folder {
         marker: |folder| marker(folder, Kind::Torch),

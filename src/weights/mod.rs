@@ -181,9 +181,7 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
             }
         },
     };
-    // Without the weights of an average nothing tells them from others.
-    let further = if is_average && known.len() < 2 { vec![] } else { further(root, &known) };
-    Ok(Choice { place, is_average, has_average, further })
+    Ok(Choice { place, is_average, has_average, further: further(root, &known) })
 }
 
 /// The dicts of parameters beside those that are known.
