@@ -1,5 +1,5 @@
-//! Weights that are pruned: `NAME_orig` and, in the places of 0, a mask `NAME_mask` (torch.nn.utils.prune). What the network
-//! uses is their product. Its mean is the product of the means only where all masks are the same.
+//! Weights of which only some are there: pruned ones (`NAME_orig` and a mask `NAME_mask`, torch.nn.utils.prune), sparse
+//! ones (values and their places). The mean of the values is that of the weights only where all have the same places.
 
 use rayon::prelude::*;
 
@@ -9,44 +9,64 @@ use crate::{Error, Kind, Result};
 /// Bytes that are compared at once.
 const BLOCK: u64 = 1 << 20;
 
-/// The masks of pruned weights among what is selected, by their numbers.
-fn masks<'a>(
+/// How names of values end, and what stands in its place in the names of their places: torch.nn.utils.prune, sparse tensors
+/// of PyTorch (COO, CSR, CSC), compressed-tensors' bitmasks, 2:4 sparsity.
+const PLACES: [(&str, &[&str]); 4] = [
+    ("_orig", &["_mask"]),
+    ("values", &["indices", "crow_indices", "col_indices", "ccol_indices", "row_indices"]),
+    (".compressed", &[".bitmask"]),
+    ("_packed", &["_meta"]),
+];
+
+/// The tensors that say where others' values are, among what is selected, by their numbers.
+fn places<'a>(
     input: &'a Checkpoint,
     selects: &'a dyn Fn(&str) -> bool,
 ) -> impl Iterator<Item = usize> + 'a {
-    let is_mask = move |name: &str| {
-        let weight = name.strip_suffix("_mask").filter(|_| selects(name));
-        weight.is_some_and(|weight| input.position(&format!("{weight}_orig")).is_some())
+    let has_values = move |name: &str| {
+        PLACES.iter().any(|(values, places)| {
+            let mut stems = places.iter().filter_map(|place| name.strip_suffix(place));
+            stems.any(|stem| input.position(&format!("{stem}{values}")).is_some())
+        })
     };
-    (0..input.tensors().len()).filter(move |&i| is_mask(&input.tensors()[i].name))
+    (0..input.tensors().len()).filter(move |&i| {
+        let name = &input.tensors()[i].name;
+        selects(name) && has_values(name)
+    })
 }
 
-/// Fails where the checkpoints' weights are pruned in different places; `selects` tells what is averaged by its name.
+/// Fails where the checkpoints have weights in different places; `selects` tells what is averaged by its name.
 ///
 /// # Errors
-/// `Unsupported`, with the mask; those of reading.
+/// `Unsupported`, with the tensor of places; those of reading.
 pub(super) fn refuse(inputs: &[&Checkpoint], selects: &dyn Fn(&str) -> bool) -> Result<()> {
     let Some((first, others)) = inputs.split_first() else { return Ok(()) };
-    for mask in masks(first, selects) {
-        let info = &first.tensors()[mask];
+    for place in places(first, selects) {
+        let name = &first.tensors()[place].name;
         for other in others {
-            let Some(same) = other.position(&info.name) else { continue };
-            if !are_equal((first, mask), (other, same))? {
-                return Err(differs(first, other, &info.name));
+            let Some(same) = other.position(name) else { continue };
+            if !are_equal((first, place), (other, same))? {
+                let first = first.path().display();
+                let what = format!(
+                    "it says where weights are that are pruned or sparse, and is not that of `{first}`: \
+                     the mean of values in different places is not that of the weights"
+                );
+                return Err(refused(what, other, name));
             }
         }
     }
     Ok(())
 }
 
-/// Fails where a checkpoint's weights are pruned: for what sees one checkpoint after the other.
+/// Fails where a checkpoint has such weights at all: for what sees one checkpoint after the other.
 ///
 /// # Errors
-/// `Unsupported`, with the mask.
+/// `Unsupported`, with the tensor of places.
 pub(crate) fn refuse_any(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
-    let Some(mask) = masks(input, selects).next() else { return Ok(()) };
-    let what = "it holds pruned weights, whose masks a state does not compare";
-    Err(remedied(Error::new(Kind::Unsupported, what), input, &input.tensors()[mask].name))
+    let Some(place) = places(input, selects).next() else { return Ok(()) };
+    let what =
+        "it says where weights are that are pruned or sparse, which a state does not compare";
+    Err(refused(what.into(), input, &input.tensors()[place].name))
 }
 
 fn are_equal((a, i): (&Checkpoint, usize), (b, j): (&Checkpoint, usize)) -> Result<bool> {
@@ -65,17 +85,8 @@ fn are_equal((a, i): (&Checkpoint, usize), (b, j): (&Checkpoint, usize)) -> Resu
     equal.try_reduce(|| true, |a, b| Ok(a && b))
 }
 
-fn differs(first: &Checkpoint, other: &Checkpoint, mask: &str) -> Error {
-    let what = format!(
-        "its weights are not pruned where those of `{}` are: the mean of masked weights is not the mean of \
-         the weights in the mean of the masks",
-        first.path().display()
-    );
-    remedied(Error::new(Kind::Unsupported, what), other, mask)
-}
-
-fn remedied(error: Error, input: &Checkpoint, mask: &str) -> Error {
-    error.at(input.path()).tensor(mask).remedy(
-        "make the pruning permanent in each model (torch.nn.utils.prune.remove), save these, and average them",
+fn refused(what: String, input: &Checkpoint, tensor: &str) -> Error {
+    Error::new(Kind::Unsupported, what).at(input.path()).tensor(tensor).remedy(
+        "save dense weights of each (after torch.nn.utils.prune.remove, or to_dense), and average these",
     )
 }

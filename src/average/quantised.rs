@@ -57,16 +57,36 @@ const CODES: [&str; 7] =
 /// Names of weights.
 const WEIGHTS: [&str; 3] = ["weight", "kernel", "embedding"];
 
+/// Words for weights, and for what is done to them, in names such as `quantized_weight` and `w_int8`.
+const OF_WEIGHTS: [&str; 4] = ["weight", "weights", "w", "kernel"];
+const QUANTISED: [&str; 12] = [
+    "q",
+    "quant",
+    "quantized",
+    "quantised",
+    "qint",
+    "int",
+    "int4",
+    "int8",
+    "uint8",
+    "int4pack",
+    "packed",
+    "codes",
+];
+
 /// Names of scales beside weights, of the same module.
-const BESIDE: [&str; 9] = [
+const BESIDE: [&str; 12] = [
     "SCB",
     "absmax",
     "scale",
     "scales",
     "scale_weight",
     "weight_scale",
+    "weight_scales",
     "weight_scale_inv",
     "weights_scale",
+    "w_scale",
+    "w_scales",
     "zero_point",
 ];
 
@@ -119,16 +139,40 @@ fn scale<'a>(input: &'a Checkpoint, codes: &TensorInfo) -> Option<&'a str> {
                 || matches!(info.dtype, Dtype::F8_E4M3 | Dtype::F8_E8M0)
         })
     };
-    let is_weight = WEIGHTS.contains(&last);
+    // Matrices of these types are little else, whatever they are called.
+    let is_narrow =
+        is_matrix(codes) && matches!(codes.dtype, Dtype::I8 | Dtype::F8_E4M3 | Dtype::F8_E5M2);
+    let is_weight = WEIGHTS.contains(&last) || is_quantised_weight(last) || is_narrow;
     BESIDE.iter().filter(|_| is_weight).find_map(|other| found(path(other)).filter(is_float))
+}
+
+/// Whether the last part of a name has a word for weights and one for what is done to them.
+fn is_quantised_weight(last: &str) -> bool {
+    let has = |words: &[&str]| last.split('_').any(|word| words.contains(&word));
+    has(&OF_WEIGHTS) && has(&QUANTISED)
+}
+
+fn is_matrix(info: &TensorInfo) -> bool {
+    info.shape.len() > 1 && info.len() > 1
 }
 
 /// Whether a tensor of integers has the name and the form of a weight.
 fn may_be_weight(info: &TensorInfo) -> bool {
-    let last = info.name.rsplit('.').next().unwrap_or_default();
-    let is_named =
-        CODES.contains(&last) || last.ends_with("_packed") && !last.ends_with("mask_packed");
-    is_named && is_integer(info.dtype) && info.shape.len() > 1 && info.len() > 1
+    let last = last(&info.name);
+    let is_packed = last.ends_with("_packed") && !last.ends_with("mask_packed");
+    let is_named = CODES.contains(&last) || is_quantised_weight(last) || is_packed;
+    is_named && is_integer(info.dtype) && is_matrix(info)
+}
+
+/// Whether a matrix is one of codes by its type and name, whatever is beside it: their scales may be elsewhere.
+fn is_narrow_weight(info: &TensorInfo) -> bool {
+    let is_named = matches!(last(&info.name), "weight" | "kernel");
+    is_named && matches!(info.dtype, Dtype::I8 | Dtype::U8) && is_matrix(info)
+}
+
+/// The last part of a name.
+fn last(name: &str) -> &str {
+    name.rsplit('.').next().unwrap_or_default()
 }
 
 fn is_integer(dtype: Dtype) -> bool {
@@ -162,6 +206,9 @@ pub(crate) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Resu
     let wanted = || input.tensors().iter().filter(|info| selects(&info.name));
     let floats = if wanted().any(may_be_weight) { floats(input) } else { HashMap::new() };
     let beside = |info: &TensorInfo| match may_be_weight(info) {
+        true if is_narrow_weight(info) => {
+            floats.get(module(&info.name)).or(floats.values().min()).copied()
+        }
         true => floats.get(module(&info.name)).copied(),
         false => None,
     };
@@ -275,13 +322,17 @@ mod tests {
     #[test]
     fn matrices_of_integers_in_the_place_of_weights_are_refused() {
         use Dtype::*;
-        let cases: [(&str, &[(&str, Dtype)]); 10] = [
+        let cases: [(&str, &[(&str, Dtype)]); 13] = [
+            ("l.bias", &[("l.quantized_weight", I32), ("l.bias", F32)]),
+            ("l.scaling", &[("l.w_int8", I8), ("l.scaling", F32)]),
+            ("l.zeros", &[("l.weight_int4pack", U8), ("l.zeros", F32)]),
+            // Its scale is in another module.
+            ("scales.l", &[("l.weight", I8), ("scales.l", F32)]),
             ("l.lookup_table", &[("l.qweight", I32), ("l.lookup_table", F16)]),
             ("l.SU", &[("l.Qidxs", I16), ("l.SU", F16), ("l.SV", F16)]),
             ("l.SU", &[("l.Qidxs", I64), ("l.SU", F16)]),
             ("l.suh", &[("l.trellis", I16), ("l.suh", F16)]),
             ("l.wscales", &[("l.qweight", I8), ("l.wscales", F16)]),
-            ("l.qkernel.scale", &[("l.qkernel.qvalue", I8), ("l.qkernel.scale", F32)]),
             ("l.scales_and_zeros", &[("l.weight", I32), ("l.scales_and_zeros", F16)]),
             ("l.weight_quantizer.scale", &[("l.weight", U8), ("l.weight_quantizer.scale", F32)]),
             ("l.bias", &[("l.weight", I8), ("l.bias", F32)]),
@@ -293,6 +344,28 @@ mod tests {
             parts.iter().for_each(|part| assert!(text.contains(part), "{text}"));
             let exclude = Some(regex::Regex::new(&format!("^{}$", tensors[0].0)).unwrap());
             plan_of(tensors, &[3, 1], Options { exclude, ..Options::default() }).unwrap();
+        }
+    }
+
+    #[test]
+    fn matrices_beside_a_scale_are_codes_by_their_type_or_name() {
+        use Dtype::*;
+        for (codes, dtype) in [
+            ("quantized_weight", I8),
+            ("int_weight", I8),
+            ("w_q", U8),
+            ("weight_codes", I32),
+            ("table", I8),
+            ("data", I8),
+            ("gate", F8_E4M3),
+        ] {
+            for scale in ["scale", "scales", "weight_scale", "weight_scales", "w_scale"] {
+                let [codes, scale] = [codes, scale].map(|name| format!("l.{name}"));
+                let tensors = [(codes.as_str(), dtype), (scale.as_str(), F32)];
+                let options = Options { dtype: Some(average::Float::F32), ..Options::default() };
+                let text = plan_of(&tensors, &[3, 1], options).unwrap_err().to_string();
+                assert!(text.contains(&codes) && text.contains(&format!("`{scale}`")), "{text}");
+            }
         }
     }
 
@@ -315,7 +388,10 @@ mod tests {
             plan(tensors, Options::default()).unwrap();
         }
         // Whatever their form is.
-        let cases: [&[(&str, Dtype)]; 8] = [
+        let cases: [&[(&str, Dtype)]; 11] = [
+            &[("a.index_table", U8), ("a.scale", F32)],
+            &[("a.lookup", I64), ("a.scale", F32)],
+            &[("a.class_weight", I64), ("a.scale", F32)],
             &[("a.relative_position_index", I32), ("a.weight", F32)],
             &[("buf.image", U8), ("buf.mean", F32)],
             &[("attn.mask", U8), ("attn.scale", F32)],

@@ -91,6 +91,23 @@ fn weights_that_are_pruned_in_different_places_are_refused() {
     // A state sees one after the other.
     let state = [&files[..], &["--state", "state", "--force"]].concat();
     fails(&mut run.avg(&state), 3, &["l.weight_mask", "state", "prune.remove"]);
+    // So with sparse weights and their places.
+    for (values, places) in [
+        ("l.values", "l.col_indices"),
+        ("l.weight.compressed", "l.weight.bitmask"),
+        ("l.weight_packed", "l.weight_meta"),
+    ] {
+        let write = |n: u8, place: u8| {
+            let tensors =
+                [f32s(values, &[f32::from(n)]), (places, Dtype::I16, vec![1], vec![place, 0])];
+            save(&run.path(&format!("p_{n}.safetensors")), &tensors);
+        };
+        write(1, 3);
+        write(2, 4);
+        fails(&mut run.avg(&files).arg("--force"), 3, &[places, "`p_1.safetensors`", "dense"]);
+        write(2, 3);
+        run.notes(&files);
+    }
     // Masks of something else are buffers.
     for n in [1.0, 2.0] {
         let tensors = [f32s("attn_mask", &[n]), f32s("w", &[n])];
