@@ -40,9 +40,13 @@ fn deflated(bytes: &[u8], level: u32) -> Vec<u8> {
 
 /// The same with members compressed, but for those that `stays` names.
 fn pack(file: &[u8], level: u32, stays: impl Fn(&str) -> bool) -> Vec<u8> {
+    pack_all(&members(file), level, stays)
+}
+
+/// A zip file of these members.
+fn pack_all(all: &[(String, Vec<u8>)], level: u32, stays: impl Fn(&str) -> bool) -> Vec<u8> {
     let (mut out, mut directory) = (vec![], vec![]);
-    let all = members(file);
-    for (name, bytes) in &all {
+    for (name, bytes) in all {
         let (method, packed) = match stays(name) {
             true => (0u16, bytes.clone()),
             false => (8, deflated(bytes, level)),
@@ -169,6 +173,31 @@ fn a_folder_of_a_compressed_file_and_arrays_are_read() {
         run.avg("a.npz -qo a.safetensors --force").assert().success();
         run.avg("b.npz -qo b.safetensors --force").assert().success();
         assert!(load(&run.path("a.safetensors")) == load(&run.path("b.safetensors")), "{file:?}");
+    }
+}
+
+#[test]
+fn a_pickle_that_grows_beyond_measure_is_refused() {
+    let run = Run::new();
+    let mut all = members(&run.read("s_0.pth"));
+    let pickle = &mut all.iter_mut().find(|(name, _)| name.ends_with("/data.pkl")).unwrap().1;
+    *pickle = [&b"\x80\x02("[..], &b"N2".repeat(1 << 20), b"t."].concat();
+    run.write("bomb.pth", &pack_all(&all, 9, |_| false));
+    let parts = ["bomb.pth", "its pickle grows from", "to 2097157 bytes", "torch.save"];
+    fails(&mut run.avg("bomb.pth -o out.safetensors"), 6, &parts);
+}
+
+/// PyTorch looks for members without regard to capital letters, and takes another one.
+#[test]
+fn members_that_differ_by_capital_letters_are_refused() {
+    let run = Run::new();
+    for (member, capital) in [("data.pkl", "DATA.pkl"), ("data/0", "Data/0")] {
+        let mut all = members(&run.read("s_0.pth"));
+        let twice = all.iter().find(|(name, _)| name.ends_with(member)).unwrap().clone();
+        all.push((twice.0.replace(member, capital), twice.1));
+        run.write("case.pth", &pack_all(&all, 0, |_| true));
+        let parts = ["case.pth", capital, "twice, but for capital letters"];
+        fails(&mut run.avg("case.pth -o out.safetensors"), 3, &parts);
     }
 }
 

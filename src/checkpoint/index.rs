@@ -2,7 +2,8 @@
 
 use crate::tensors::TensorInfo;
 use crate::tensors::contents::Location;
-use crate::weights::names;
+use crate::weights::tree::short;
+use crate::weights::{MAX_NAME, names};
 use crate::{Error, Kind, Result, setting};
 
 #[derive(Debug, Default)]
@@ -18,6 +19,11 @@ pub(super) struct Index {
 impl Index {
     /// Strips wrappers' parts from the names. Two tensors with one name are an error: nothing tells which is meant.
     pub fn new(mut tensors: Vec<TensorInfo>, locations: Vec<Location>) -> Result<Self> {
+        if let Some(info) = tensors.iter().find(|info| info.name.len() > MAX_NAME) {
+            let (start, n) = (short(&info.name), info.name.len());
+            let what = format!("its name has {n} bytes, the limit is {MAX_NAME}");
+            return Err(Error::limit(what).tensor(&start));
+        }
         let mut written: Option<Vec<Box<str>>> = None;
         if tensors.iter().any(|t| names::is_wrapped(&t.name)) {
             written = Some(tensors.iter().map(|t| t.name.as_str().into()).collect());

@@ -187,6 +187,16 @@ impl Archive {
 }
 
 impl Entry {
+    /// How many bytes it has in the file, and how many they become, if they are compressed.
+    pub fn growth(&self) -> Option<(u64, u64)> {
+        match &self.packing {
+            Packing::Deflated(bytes) => {
+                Some((self.data.end - self.data.start, bytes.end - bytes.start))
+            }
+            Packing::Stored | Packing::Other => None,
+        }
+    }
+
     /// The extent of its bytes in the file. Fails if they are compressed.
     pub fn stored(&self) -> Result<Range<u64>> {
         match self.packing {

@@ -25,7 +25,7 @@ const DEPTH: usize = 4;
 const MAX_DEPTH: usize = 256;
 
 /// Longest name of a tensor in bytes, including the keys of the dicts that it is in.
-const MAX_NAME: usize = 1000;
+pub(crate) const MAX_NAME: usize = 1000;
 
 /// Which of the weights in a file to take. By default the trained ones, where their trainer keeps them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

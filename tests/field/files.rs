@@ -100,6 +100,11 @@ fn what_a_header_counts_is_bounded() {
     write("more.safetensors", 2_000_000);
     let parts = ["more than 100000 entries of metadata"];
     fails(&mut run.avg(&["more.safetensors", "-o", "y.safetensors"]), 6, &parts);
+    let long = "l".repeat(60_000);
+    let header = format!(r#"{{"{long}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(run.path("long.safetensors"), file).unwrap();
+    fails(&mut run.avg(&["--list", "long.safetensors"]), 6, &["its name has 60000 bytes", "1000"]);
     std::fs::create_dir(run.path("m")).unwrap();
     let map: Vec<String> = (0..1_000_001).map(|i| format!(r#""k{i}":"a.safetensors""#)).collect();
     let index = format!(r#"{{"weight_map":{{{}}}}}"#, map.join(","));

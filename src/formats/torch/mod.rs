@@ -20,7 +20,7 @@ use crate::tensors::MAX_HEADER;
 use crate::tensors::TensorInfo;
 use crate::tensors::contents::{Contents, Location, NO_CHECKSUM, Region, StoredChecksums};
 use crate::tensors::view::{Located, Storage, View, dimensions, locate};
-use crate::weights::tree::Node;
+use crate::weights::tree::{Node, short};
 use crate::weights::{self, Take, Taken};
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
@@ -275,6 +275,7 @@ impl<'a> Described<'a> {
             metadata = Some(String::from_utf8_lossy(bytes).into_owned());
         }
         let pickle = entry("data.pkl").expect("the root was found by it");
+        check_growth(pickle)?;
         let byte_order = entry("byteorder");
         Ok(Described { root, pickle, byte_order, metadata })
     }
@@ -301,8 +302,42 @@ fn like(
     Ok(Some(metadata(described.metadata.as_deref())))
 }
 
+/// Fails if a compressed pickle becomes much larger than real ones do, which is six times: what it takes to read it would not
+/// be bounded by the file's size.
+fn check_growth(pickle: &Entry) -> Result<()> {
+    const MOST: u64 = 32;
+    const ALWAYS: u64 = 1 << 20;
+    match pickle.growth() {
+        Some((packed, bytes)) if bytes > ALWAYS.max(packed.saturating_mul(MOST)) => {
+            let what = format!(
+                "its pickle grows from {packed} to {bytes} bytes, the limit is {MOST} times"
+            );
+            Err(Error::limit(what).remedy("save it again with torch.save, which does not compress"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fails if the names of two entries differ by capital letters alone: PyTorch takes one for the other.
+fn check_case(archive: &Archive) -> Result<()> {
+    let is_plain = |entry: &Entry| !entry.name.bytes().any(|b| b.is_ascii_uppercase());
+    if archive.entries.iter().all(is_plain) {
+        return Ok(());
+    }
+    let mut met = HashSet::new();
+    match archive.entries.iter().find(|entry| !met.insert(entry.name.to_ascii_lowercase())) {
+        None => Ok(()),
+        Some(twice) => {
+            let what = format!("has `{}` twice, but for capital letters", short(&twice.name));
+            Err(Error::new(Kind::Damaged, what)
+                .remedy("which of them PyTorch reads is not certain: ask where the file came from"))
+        }
+    }
+}
+
 /// Reads a zip file as `torch.save` writes it.
 fn read_zip(source: &Source, archive: &Archive) -> Result<Saved> {
+    check_case(archive)?;
     let described = Described::read(source, archive)?;
     let mut scratch = vec![];
     let bytes = archive.read_entry(source, described.pickle, MAX_PICKLE as u64, &mut scratch)?;
