@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Instant;
 
-use super::{Output, inputs, left, say_averages, say_taken};
+use super::{Output, adapters, inputs, left, say_averages, say_taken};
 use crate::average::{self, Target};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::output::{Format, check_targets};
@@ -105,6 +105,7 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
     let force =
         options.force || !look::exists(&output.path)? || running.is_own_output(&output.path);
     check_targets(&places[1..], force, &[])?;
+    adapters::check(&inputs)?;
     say_taken(progress, &inputs, true);
     say_averages(progress, &inputs);
     if let Some(last) = inputs.last() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::accumulate::not_finite;
 use super::outputs::{Output, Planned};
-use super::{inputs, left, say_taken};
+use super::{adapters, inputs, left, say_taken};
 use crate::average::{self, Estimate, OutputPlan, Plan, Rule, SwagLayout, Target, Written};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::formats::shards::{further_folders, further_models};
@@ -182,6 +182,7 @@ pub(super) fn opened(
         let sorted = places.iter().filter_map(|&place| all[place].take());
         (selection.paths, inputs) = sorted.unzip();
     }
+    adapters::check(&inputs)?;
     say_taken(progress, &inputs, true);
     say_averages(progress, &inputs);
     Ok((selection, inputs))
@@ -204,7 +205,8 @@ pub(super) fn plan<'a>(
     plan.outputs().iter().for_each(|output| note_keys(progress, output));
     let outputs = plan.outputs().iter().zip(&planned.targets);
     outputs.for_each(|(output, target)| left::say(progress, output.rest(), target));
-    planned.targets.iter().for_each(|target| note_like(progress, target));
+    let outputs = plan.outputs().iter().zip(&planned.targets);
+    outputs.for_each(|(output, target)| note_like(progress, output, target));
     note_beside(progress, plan.outputs(), &planned.targets);
     Ok((plan, planned))
 }
@@ -280,8 +282,18 @@ fn note_weights(progress: &dyn Progress, plan: &Plan, schemes: &[Scheme]) {
 }
 
 /// Says what is not in the copy of a folder, and which weights in that of a file are no averages.
-fn note_like(progress: &dyn Progress, target: &Target) {
+fn note_like(progress: &dyn Progress, output: &OutputPlan, target: &Target) {
     if let Target::Like { model, .. } = target {
+        let names: BTreeSet<&str> = (0..output.tensors().len()).map(|t| output.name(t)).collect();
+        let is_left = |name: &&String| !names.contains(name.as_str());
+        let all = model.tensors().iter().enumerate().filter(|(i, _)| !model.is_counter(*i));
+        let mut left = all.map(|(_, info)| &info.name).filter(is_left);
+        if let Some(first) = left.next() {
+            let (n, path) = (1 + left.count(), model.path().display());
+            progress.note(&format!(
+                "note: {n} tensor(s) of `{path}`, such as `{first}`, are not in the average and stay as they are"
+            ));
+        }
         for (key, _) in &model.taken().further {
             let path = model.path().display();
             progress

@@ -2,6 +2,7 @@
 //! returns an outcome. Jobs print nothing; [`crate::report`] puts outcomes into words and JSON.
 
 mod accumulate;
+mod adapters;
 mod average;
 mod contents;
 mod finish;

@@ -91,6 +91,51 @@ fn folders_of_loras_and_of_one_type_give_folders() {
     }
 }
 
+/// PEFT multiplies what an adapter adds by lora_alpha / r.
+#[test]
+fn adapters_that_are_scaled_in_different_ways_have_no_mean() {
+    let run = Run::new();
+    let write = |name: &str, value: f32, config: &str| {
+        folder(
+            &run,
+            name,
+            &[("adapter_model.safetensors", value)],
+            &[("adapter_config.json", config)],
+        );
+    };
+    let average = ["a-1", "a-2", "-o", "out"];
+    write(
+        "a-1",
+        1.0,
+        r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "task_type": "CAUSAL_LM"}"#,
+    );
+    for (config, field) in [
+        (
+            r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16}"#,
+            "`lora_alpha` is 16, and 8 in `a-1`",
+        ),
+        (
+            r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "use_rslora": true}"#,
+            "`use_rslora` is true, and not there",
+        ),
+        (
+            r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "alpha_pattern": {"q": 4}}"#,
+            "`alpha_pattern` is",
+        ),
+    ] {
+        write("a-2", 2.0, config);
+        fails(&mut run.avg(&average), 3, &["a-2", field, "merge"]);
+        fails(&mut run.avg(&[&average[..], &["--state", "state"]].concat()), 3, &["a-2", field]);
+    }
+    // Versions write other fields, and what the task is does not matter.
+    write(
+        "a-2",
+        2.0,
+        r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "use_rslora": false, "alpha_pattern": {}, "corda_config": null}"#,
+    );
+    run.notes(&average);
+}
+
 #[test]
 fn other_weights_in_a_models_folder_are_said() {
     let run = Run::new();

@@ -2,7 +2,7 @@
 
 use swa_testing::*;
 
-use crate::pickle::{dict, item, tensor, tensors, weights_file};
+use crate::pickle::{dict, item, tensor, tensors, torch_file, weights_file};
 use crate::run::Run;
 
 #[test]
@@ -141,4 +141,22 @@ fn optimizers_are_known_by_their_words() {
         assert_eq!(load(&run.path("out.safetensors")).len(), 1, "{notes}");
         assert!(!notes.contains(name), "{notes}");
     }
+}
+
+/// A copy of another model's file would be of two models.
+#[test]
+fn weights_of_a_copied_file_that_are_not_averaged_are_said() {
+    let run = Run::new();
+    let one = ["l.weight"];
+    let files = run.pair(&[("model", tensors(0, &one))]);
+    torch_file(
+        &run.path("more.pth"),
+        3.0,
+        &dict(&[("model", tensors(0, &["l.weight", "z.weight"]))]),
+    );
+    let notes = run.notes(&[files[0], files[1], "--like", "more.pth", "-o", "out.pth"]);
+    let said = "1 tensor(s) of `more.pth`, such as `z.weight`, are not in the average and stay as they are";
+    assert!(notes.contains(said), "{notes}");
+    let notes = run.notes(&[files[0], files[1], "--like", files[1], "-o", "out.pth"]);
+    assert!(!notes.contains("stay as they are"), "{notes}");
 }
