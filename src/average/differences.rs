@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::options::is_state;
 use crate::checkpoint::{Checkpoint, TensorInfo};
 
 #[derive(Debug, Default)]
@@ -33,6 +34,7 @@ pub(super) fn differences(inputs: &[&Checkpoint], wanted: &dyn Fn(&str) -> bool)
         for (_, a) in own {
             match other.get(&a.name) {
                 None => found.absent.push(format!("`{path}`: tensor `{}`: missing", a.name)),
+                Some(_) if is_state(&a.name) => {}
                 Some(b) => compare(a, b, &path, &mut found.problems),
             }
         }
@@ -46,7 +48,7 @@ pub(super) fn differences(inputs: &[&Checkpoint], wanted: &dyn Fn(&str) -> bool)
             } else if wanted(name) {
                 // Compared with the first that has it.
                 let mut having = inputs[1..number].iter().filter_map(|input| input.get(name));
-                if let Some(a) = having.next() {
+                if let Some(a) = having.next().filter(|a| !is_state(&a.name)) {
                     compare(a, b, &path, &mut found.problems);
                 }
             }

@@ -96,6 +96,11 @@ impl Rule {
 /// Modules that keep something of their own under this name may store anything in it, whatever its type.
 const EXTRA_STATE: &str = "_extra_state";
 
+/// Whether a tensor is all that a module keeps of its own: it is the last checkpoint's, whatever its size.
+pub(super) fn is_state(name: &str) -> bool {
+    name == EXTRA_STATE || name.ends_with(&format!(".{EXTRA_STATE}"))
+}
+
 /// The rule for a tensor, and its type in the output.
 ///
 /// # Errors
@@ -123,7 +128,7 @@ pub fn rule(info: &TensorInfo, options: &Options) -> Result<(Rule, Dtype)> {
             }
         };
     };
-    if info.name == EXTRA_STATE || info.name.ends_with(&format!(".{EXTRA_STATE}")) {
+    if is_state(&info.name) {
         return Ok((Rule::Last, info.dtype));
     }
     let last = options.bn_stats == BnStats::Last && is_running_statistic(&info.name);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::differences::{Differences, differences};
-use super::options::{Keys, Options, Rule, rule};
+use super::options::{Keys, Options, Rule, is_state, rule};
 use super::{Coefficients, Column, provenance};
 use super::{pruned, quantised};
 use crate::checkpoint::{Checkpoint, Dtype, Rest, TensorInfo};
@@ -138,9 +138,22 @@ impl<'a> OutputPlan<'a> {
             self.left_out.push(info.name.clone());
             return Ok(());
         }
+        let (origin, info) = match is_state(&info.name) {
+            true => self.of_the_last(origin),
+            false => (origin, info),
+        };
         let (rule, dtype) = rule(info, &self.options).map_err(|e| e.at(input.path()))?;
         self.tensors.push(Planned { rule, dtype, origin, inputs: count as u32 });
         Ok(())
+    }
+
+    /// Where the last input that has a tensor of the name has it, if it is of another form there.
+    fn of_the_last(&self, origin: (u32, u32)) -> ((u32, u32), &'a TensorInfo) {
+        let info = &self.inputs[origin.0 as usize].tensors()[origin.1 as usize];
+        let of = |i: usize| Some((i as u32, self.inputs[i].position(&info.name)? as u32));
+        let last = (0..self.inputs.len()).rev().find_map(of).unwrap_or(origin);
+        let own = &self.inputs[last.0 as usize].tensors()[last.1 as usize];
+        if own == info { (origin, info) } else { (last, own) }
     }
 
     /// The weights of the inputs that have a tensor must add up to something.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::say_selected;
-use crate::average::Options;
+use crate::average::{Keys, Options};
 use crate::checkpoint::{Checkpoint, Take, same};
 use crate::select::{Criteria, Selection, find, standing, unnumbered};
 use crate::{Progress, Result, setting};
@@ -97,7 +97,10 @@ fn copies(
 
 /// Those with the weights of another, each with the one that is kept.
 fn pairs(inputs: &[&Checkpoint], options: &Options) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let first = same::repeated(inputs, &|name| options.selects(name))?;
+    let in_all = |name: &str| inputs.iter().all(|input| input.position(name).is_some());
+    let counts =
+        |name: &str| options.selects(name) && (options.keys != Keys::Intersection || in_all(name));
+    let first = same::repeated(inputs, &counts)?;
     let mut kept: Vec<usize> = (0..inputs.len()).collect();
     for (i, first) in first.iter().enumerate() {
         if let Some(first) = first

@@ -45,6 +45,29 @@ fn states_that_are_no_tensors_are_kept_or_said() {
     assert!(!String::from_utf8(done.stderr).unwrap().contains("no tensor"));
 }
 
+/// TransformerEngine's: bytes, as many as there are to keep.
+#[test]
+fn a_state_in_a_tensor_is_the_last_ones_whatever_its_size() {
+    let run = Run::new();
+    let write = |n: u8| {
+        let state = (
+            "l._extra_state",
+            safetensors::Dtype::U8,
+            vec![4 + n as usize],
+            vec![n; 4 + n as usize],
+        );
+        save(&run.path(&format!("t_{n}.safetensors")), &[state, f32s("l.w", &[f32::from(n)])]);
+    };
+    (1..4).for_each(write);
+    let files = ["t_1.safetensors", "t_2.safetensors", "t_3.safetensors"];
+    run.notes(&[&files[..], &["-o", "out.safetensors"]].concat());
+    let mean = load(&run.path("out.safetensors"));
+    assert_eq!((to_f32(&mean["l.w"]), &mean["l._extra_state"]), (vec![2.0], &vec![3; 7]));
+    run.notes(&[&files[..], &["-o", "out.pth"]].concat());
+    run.notes(&["out.pth", "-o", "again.safetensors"]);
+    assert_eq!(load(&run.path("again.safetensors"))["l._extra_state"], [3; 7]);
+}
+
 #[test]
 fn tensors_within_a_state_are_kept_in_it() {
     // {"calls": 3, "scale": "dynamic", "amax": tensor}, by PyTorch.
