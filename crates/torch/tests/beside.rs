@@ -169,6 +169,25 @@ fn what_may_belong_to_the_network_is_refused_by_name() {
             &["`normalize.mean` [1]: the network may normalise its images itself"],
         ),
         (
+            "a norm of colours",
+            [below("model.", network()), vec![tensor("input_norm.weight", &[3])]].concat(),
+            &["`input_norm.weight` [3]: it may change the images before the network"],
+        ),
+        (
+            "a shift of colours",
+            [below("model.", network()), vec![tensor("input_shift", &[1, 3])]].concat(),
+            &["`input_shift` [1, 3]: it may change the images"],
+        ),
+        (
+            "a mixture of colours",
+            [
+                below("model.", network()),
+                vec![tensor("color.weight", &[3, 3]), tensor("color.bias", &[3])],
+            ]
+            .concat(),
+            &["`color.weight` [3, 3]: it may change the images"],
+        ),
+        (
             "batchnorm in the head",
             [trunk(), vec![tensor("fc.0.weight", &[8, 64]), tensor("fc.1.running_mean", &[8])]]
                 .concat(),
@@ -180,11 +199,20 @@ fn what_may_belong_to_the_network_is_refused_by_name() {
             &["holds several networks, below `a.` and `b.`", "--network NAME"],
         ),
     ];
-    for (name, tensors, parts) in cases {
-        write(&model, &tensors);
+    for (name, tensors, parts) in &cases {
+        write(&model, tensors);
         fails(&mut update(&model, &out, &[]), 3, parts);
         assert!(!out.exists(), "{name}");
     }
+    // A head for three classes has their number, too; who names the network knows the rest.
+    let head = vec![tensor("head.weight", &[3, 64]), tensor("head.bias", &[3])];
+    write(&model, &[below("model.", network()), head].concat());
+    update(&model, &out, &[]).assert().success();
+    write(&model, &[below("model.", network()), vec![tensor("input_shift", &[3])]].concat());
+    update(&model, &out, &["--force", "--network", "model"]).assert().success();
+    fs::remove_file(&out).unwrap();
+    let (_, two, _) = cases.iter().find(|(name, ..)| *name == "two networks").unwrap();
+    write(&model, two);
     // The user may say which.
     update(&model, &out, &["--network", "b"]).assert().success();
     assert_eq!(statistics(&out, "a."), statistics(&model, "a."));
@@ -206,6 +234,7 @@ fn an_evaluation_needs_a_head_that_is_understood() {
         vec![tensor("criterion.weight", &[10])],
         vec![tensor("ema_decay_loss.weight", &[1]), tensor("test_acc.correct", &[])],
         below("teacher.", network()),
+        vec![tensor("_dummy", &[0])],
     ] {
         write(&model, &[below("model.", network()), beside].concat());
         assert_eq!(json(&mut eval(&model, &[]))["models"][0]["nll"], plain);

@@ -16,6 +16,7 @@ const BESIDE: &[&str] = &[
     "classweights",
     "posweight",
     "lossweights",
+    "logvars",
     // metrics
     "metric",
     "metrics",

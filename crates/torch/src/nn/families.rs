@@ -6,7 +6,8 @@
 //! | a loss, a metric, a copy (teacher, moving average), a profiler's counts | kept | kept |
 //! | vectors and matrices of other modules: heads | kept, no batchnorm layer comes after them | refused: which are applied? |
 //! | another head in the head's place, or none | the network runs without it | refused by name |
-//! | convolutions and batchnorm layers of other modules, means of colours | refused: they may come before a layer | refused |
+//! | a single integer, a tensor without values | kept | kept |
+//! | convolutions and batchnorm layers of other modules, what has the colours' number | refused: they may come before a layer | refused |
 //! | anything within the network's own modules | refused | refused |
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use super::network::Network;
 use super::scope::{Found, Scope, Setup, Weights};
 use super::shapes::{MAX_PREFIX, Shapes};
 use swa_base::{Error, Kind, Result, setting};
-use swa_tools::checkpoint::Checkpoint;
+use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 
 /// How to go on with a network that is not known.
 const WAY_OUT: &str = concat!(
@@ -278,6 +279,13 @@ impl<'a> Search<'_, 'a> {
                     "tensor `{name}` {:?}: the network may normalise its images itself",
                     info.shape
                 ));
+            } else if self.is_of_colours(info) && self.candidates.network.is_none() {
+                wrong.push(format!(
+                    "tensor `{name}` {:?}: it may change the images before the network",
+                    info.shape
+                ));
+            } else if own.is_none() && is_count(info) {
+                kept.push(name.clone());
             } else if own.is_none() && self.candidates.network.is_some()
                 || self.candidates.headless && is_head()
             {
@@ -292,6 +300,22 @@ impl<'a> Search<'_, 'a> {
             true => Ok(Judged { found, headless, kept, unknown }),
             false => Err((wrong, false)),
         }
+    }
+
+    /// Whether a tensor may scale, shift or mix the three colours of images: it has their number, and stands in no layer
+    /// that takes more than three values.
+    fn is_of_colours(&self, info: &TensorInfo) -> bool {
+        let is_wide =
+            |other: &TensorInfo| other.shape.len() > 1 && other.shape[1..].iter().any(|&n| n > 3);
+        let module = info.name.rsplit_once('.').map(|(module, _)| module);
+        let is_beside = |other: &&TensorInfo| {
+            module.is_some() && other.name.rsplit_once('.').map(|(module, _)| module) == module
+        };
+        let is_three = info.shape == [3, 3]
+            || info.shape.iter().product::<usize>() == 3 && !info.shape.is_empty();
+        is_three
+            && !is_wide(info)
+            && !self.checkpoint.tensors().iter().filter(is_beside).any(is_wide)
     }
 
     /// Why nothing was recognised.
@@ -321,7 +345,10 @@ impl<'a> Search<'_, 'a> {
                 unknown(format!(
                     "it is {arch} but for its head, which is not understood: it differs in {n} place(s)"
                 ))
-                .remedy(format!("{WAY_OUT}; recomputing statistics needs no head"))
+                .remedy(match self.candidates.headless {
+                    true => WAY_OUT.to_string(),
+                    false => format!("{WAY_OUT}; recomputing statistics needs no head"),
+                })
                 .list(problems)
             }
             (None, Some(Closest { arch, problems, .. })) => {
@@ -342,6 +369,12 @@ struct Judged {
     kept: Vec<String>,
     /// Tensors outside its prefix that may be a copy's, or anything.
     unknown: Vec<String>,
+}
+
+/// Whether a tensor is a counter, or has no values: no network does anything with it.
+fn is_count(info: &TensorInfo) -> bool {
+    let is_integer = matches!(info.dtype, Dtype::I64 | Dtype::I32);
+    info.len() == 0 || is_integer && info.len() == 1
 }
 
 /// Keeps the one with the fewest problems.
