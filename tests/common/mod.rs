@@ -54,6 +54,37 @@ pub fn save(path: &Path, tensors: &[Tensor]) {
     std::fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
 
+/// A PyTorch file of one tensor of two values, the second of which is zero.
+pub fn torch_file(path: &Path, tensor: &str, value: f32) {
+    let text = |s: &str| [b"X", &(s.len() as u32).to_le_bytes()[..], s.as_bytes()].concat();
+    let class = b"ctorch\nFloatStorage\n";
+    let id = [&b"("[..], &text("storage"), class, &text("0"), &text("cpu"), b"K\x02tQ"].concat();
+    let call = b"ctorch._utils\n_rebuild_tensor_v2\n(";
+    let rest = b"K\0K\x02\x85K\x01\x85\x89}tRs.";
+    let pickle = [&b"\x80\x02}"[..], &text(tensor), call, &id, rest].concat();
+    let data: Vec<u8> = [value, 0.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    std::fs::write(path, zip(&[("x/data.pkl", &pickle), ("x/data/0", &data)])).unwrap();
+}
+
+/// A zip file of stored entries, without their CRCs.
+pub fn zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let (mut file, mut directory) = (vec![], vec![]);
+    for (name, bytes) in entries {
+        let at = (file.len() as u32).to_le_bytes();
+        let size = (bytes.len() as u32).to_le_bytes();
+        let sizes =
+            [&[0; 4], &size[..], &size, &(name.len() as u16).to_le_bytes(), &[0; 2]].concat();
+        file.extend([b"PK\x03\x04", &[0; 10][..], &sizes, name.as_bytes(), bytes].concat());
+        directory
+            .extend([b"PK\x01\x02", &[0; 12][..], &sizes, &[0; 10], &at, name.as_bytes()].concat());
+    }
+    let count = (entries.len() as u16).to_le_bytes();
+    let end = [(directory.len() as u32).to_le_bytes(), (file.len() as u32).to_le_bytes()].concat();
+    let counts = [&[0; 4], &count[..], &count].concat();
+    file.extend([&directory[..], b"PK\x05\x06", &counts, &end, &[0; 2]].concat());
+    file
+}
+
 /// Read by the reference implementation: bytes of each tensor.
 pub fn load(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let file = std::fs::read(path).unwrap();

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use swa_testing::zip;
+
 pub fn text_of(text: &str) -> Vec<u8> {
     [b"X", &(text.len() as u32).to_le_bytes()[..], text.as_bytes()].concat()
 }
@@ -50,17 +52,5 @@ pub fn weights_file(path: &Path, value: f32, key: &str, more: &[u8]) {
 fn file_of(path: &Path, values: &[f32], root: &[u8]) {
     let pickle = [b"\x80\x02", root, b"."].concat();
     let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let (mut file, mut directory) = (vec![], vec![]);
-    for (name, bytes) in [("x/data.pkl", &pickle), ("x/data/0", &data)] {
-        let at = (file.len() as u32).to_le_bytes();
-        let size = (bytes.len() as u32).to_le_bytes();
-        let sizes =
-            [&[0; 4], &size[..], &size, &(name.len() as u16).to_le_bytes(), &[0; 2]].concat();
-        file.extend([b"PK\x03\x04", &[0; 10][..], &sizes, name.as_bytes(), bytes].concat());
-        directory
-            .extend([b"PK\x01\x02", &[0; 12][..], &sizes, &[0; 10], &at, name.as_bytes()].concat());
-    }
-    let end = [(directory.len() as u32).to_le_bytes(), (file.len() as u32).to_le_bytes()].concat();
-    file.extend([&directory[..], b"PK\x05\x06\0\0\0\0\x02\0\x02\0", &end, &[0; 2]].concat());
-    std::fs::write(path, file).unwrap();
+    std::fs::write(path, zip(&[("x/data.pkl", &pickle), ("x/data/0", &data)])).unwrap();
 }
