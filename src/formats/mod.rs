@@ -99,6 +99,18 @@ pub(crate) fn marker(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// The files that make a folder a model: several where one is kept in two formats, as by a trainer beside the states of
+/// DeepSpeed that it resumes from.
+pub(crate) fn markers(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = vec![];
+    for (_, format) in FORMATS {
+        if let Reader::Folder { marker, .. } = format.reader {
+            found.extend(marker(folder)?);
+        }
+    }
+    Ok(found)
+}
+
 /// Which format a file has.
 fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
     let mut fallback = Container::Safetensors;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::say_selected;
 use crate::average::{Keys, Options};
 use crate::checkpoint::{Checkpoint, Take, same};
-use crate::select::{Criteria, Selection, find, standing, unnumbered};
+use crate::select::{Criteria, Selection, find, may_be_copies, tells_more};
 use crate::{Progress, Result, setting};
 
 /// Checkpoints that are open, each snapshot once.
@@ -74,15 +74,15 @@ impl Opened {
     }
 }
 
-/// Names without a number that are copies of numbered ones: these are told from what else has no number before the
-/// criteria ask for it.
+/// Names without a number, and those of the best, that are copies of others: these are told from what else has no
+/// number, or has the number of another, before the criteria ask for it.
 fn copies(
     paths: &[PathBuf],
     criteria: &Criteria,
     take: &Take,
     options: &Options,
 ) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let without = unnumbered(paths, criteria.number.as_ref());
+    let without = may_be_copies(paths, criteria.number.as_ref());
     if without.is_empty() || without.len() == paths.len() {
         return Ok(vec![]);
     }
@@ -104,7 +104,7 @@ fn pairs(inputs: &[&Checkpoint], options: &Options) -> Result<Vec<(PathBuf, Path
     let mut kept: Vec<usize> = (0..inputs.len()).collect();
     for (i, first) in first.iter().enumerate() {
         if let Some(first) = first
-            && standing(inputs[i].path()) < standing(inputs[kept[*first]].path())
+            && tells_more(inputs[i].path(), inputs[kept[*first]].path())
         {
             kept[*first] = i;
         }

@@ -2,55 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use super::words::without_counts;
-use super::{parts, series, several};
+use super::others::{self, SetAside, is_other_state};
+use super::{parts, remedies, series, several};
 use crate::formats::shards::{is_shard, model};
-use crate::formats::{endings, marker};
-use crate::store::names::{UNFINISHED, base_name, natural};
+use crate::formats::{endings, marker, markers};
+use crate::store::names::{UNFINISHED, base_name};
 use crate::store::{self, EntryKind};
-use crate::{Error, Kind, Result};
-
-/// Whether a file is something else that trainers keep beside the weights: the state of an optimizer, a schedule, a
-/// random generator, numbered or not.
-pub(super) fn is_other_state(name: &str) -> bool {
-    const NAMES: [&str; 18] = [
-        "grad_scaler",
-        "lr_scheduler",
-        "optim",
-        "optimizer",
-        "optimizer_state",
-        "optimizer_states",
-        "random_state",
-        "random_states",
-        "recipe_state",
-        "rng",
-        "rng_state",
-        "rng_states",
-        "scaler",
-        "scheduler",
-        "scheduler_state",
-        "trainer_state",
-        "training_args",
-        "training_state",
-    ];
-    let lower = name.to_ascii_lowercase();
-    let stem = lower.split('.').next().unwrap_or_default();
-    // Guided diffusion's optimizers.
-    let is_opt = |number: &str| number.len() > 5 && number.bytes().all(|b| b.is_ascii_digit());
-    NAMES.contains(&&*without_counts(stem))
-        || stem.strip_prefix("opt").is_some_and(is_opt)
-        || lower.starts_with("rng_state")
-        || lower.ends_with("optim_states.pt")
-        // Marian's optimizer.
-        || lower.ends_with(".optimizer.npz")
-}
+use crate::{Error, Result};
 
 /// What an argument names.
 pub(super) struct Named {
     /// A file, a folder or a pattern.
     pub argument: PathBuf,
+    pub is_pattern: bool,
     /// The argument itself or what it matches, each with its checkpoints.
     pub found: Vec<(PathBuf, Vec<PathBuf>)>,
+    /// What a pattern matches, or a folder holds that is no model itself.
+    pub entries: Vec<PathBuf>,
+    /// What of that is no snapshot.
+    pub aside: SetAside,
 }
 
 impl Named {
@@ -62,24 +32,38 @@ impl Named {
 
 /// All that the arguments name, in their order.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<Named>> {
-    let all = arguments.iter().map(|argument| named(argument)).collect::<Result<Vec<_>>>()?;
+    let all = arguments.iter().map(|argument| named(argument, false));
+    let all = all.collect::<Result<Vec<_>>>()?;
     parts::refuse(&flat(&all))?;
     Ok(all)
 }
 
-/// What an argument names.
-pub(super) fn named(argument: &Path) -> Result<Named> {
-    let found = match is_pattern(argument)? {
-        true => matches(&argument.to_string_lossy())?,
-        false => {
-            let found = checkpoints(argument)?;
-            if found.is_empty() {
-                return Err(holds_none(argument));
-            }
-            vec![(argument.to_path_buf(), found)]
-        }
+/// What an argument names. `is_growing`: by now, of a run that is still going on.
+pub(super) fn named(argument: &Path, is_growing: bool) -> Result<Named> {
+    let is_pattern = is_pattern(argument)?;
+    let argument = argument.to_path_buf();
+    let (mut found, entries) = if is_pattern {
+        let entries = store::of(&argument).matches(&argument.to_string_lossy())?;
+        (matches(&argument, &entries, is_growing)?, entries)
+    } else if store::is_folder(&argument)? {
+        let entries = store::list(&argument)?;
+        let own = in_folder(&argument, &entries)?;
+        let is_model =
+            own.first().is_some_and(|first| first.components().eq(argument.components()));
+        let entries = if is_model { vec![] } else { entries };
+        (vec![(argument.clone(), own)], entries)
+    } else {
+        (vec![(argument.clone(), checkpoints(&argument)?)], vec![])
     };
-    Ok(Named { argument: argument.to_path_buf(), found })
+    if !is_pattern && found[0].1.is_empty() {
+        return Err(remedies::holds_none(&argument));
+    }
+    // A file or a model that is named is meant.
+    let aside = match entries.is_empty() {
+        true => SetAside::default(),
+        false => others::set_aside(&mut found, is_pattern.then_some(&argument), is_growing),
+    };
+    Ok(Named { argument, is_pattern, found, entries, aside })
 }
 
 /// Whether it is not the name of something that is there.
@@ -102,63 +86,35 @@ pub(super) fn refuse_several(all: &[Named]) -> Result<()> {
 }
 
 /// What a pattern matches, and the checkpoints of each. Folders without any, as `runs/logs` for `runs/*`, are skipped.
-fn matches(pattern: &str) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+/// Of a run that is still going on, a folder counts as a model alone: its files may be parts of one whose index is still
+/// to come.
+fn matches(
+    pattern: &Path,
+    entries: &[PathBuf],
+    is_growing: bool,
+) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     let (mut named, mut empty) = (Vec::new(), None);
-    for path in store::of(Path::new(pattern)).matches(pattern)? {
-        let checkpoints = checkpoints(&path)?;
+    for path in entries {
+        if is_growing && store::is_folder(path)? && marker(path)?.is_none() {
+            continue;
+        }
+        let checkpoints = checkpoints(path)?;
         match checkpoints.is_empty() {
             true => drop(empty.get_or_insert(path)),
-            false => named.push((path, checkpoints)),
+            false => named.push((path.clone(), checkpoints)),
         }
     }
     match empty {
-        _ if !named.is_empty() => Ok(named),
-        Some(folder) => Err(holds_none(&folder)),
-        None => {
-            let remedy = match pattern.contains('[') {
-                true => {
-                    "check the folder and the file names; in a pattern `[` begins a set of characters, `[[]` is the bracket itself"
-                }
-                false => "check the folder and the file names",
-            };
-            Err(Error::new(Kind::NoMatch, format!("no file matches `{pattern}`")).remedy(remedy))
-        }
+        _ if !named.is_empty() || is_growing => Ok(named),
+        Some(folder) => Err(remedies::holds_none(folder)),
+        None => Err(remedies::no_match(&pattern.to_string_lossy())),
     }
 }
 
-fn holds_none(folder: &Path) -> Error {
-    let error = Error::new(Kind::NoMatch, "holds no checkpoints (files or model folders)");
-    let remedy = match &below(folder)[..] {
-        [inner] => format!("name the folder that does: `{}`", inner.display()),
-        several @ [_, ..] => {
-            let outer = glob::Pattern::escape(&folder.to_string_lossy());
-            let inner = common_pattern(several);
-            format!("name the folders that do: '{}/{inner}'", outer.trim_end_matches('/'))
-        }
-        [] => format!(
-            "name checkpoint files (*.{}) or their folder",
-            endings().collect::<Vec<_>>().join(", *.")
-        ),
-    };
-    error.at(folder).remedy(remedy)
-}
-
-/// The folders right below one that have checkpoints.
-fn below(folder: &Path) -> Vec<PathBuf> {
-    let mut inner = store::list(folder).unwrap_or_default();
-    inner.retain(|path| {
-        !base_name(path).starts_with('.') && store::is_folder(path).unwrap_or(false)
-    });
-    inner.sort_by(|a, b| natural(&base_name(a), &base_name(b)));
-    // Those that are refused, such as pipelines, say why when they are named.
-    inner.retain(|path| !in_folder(path).is_ok_and(|found| found.is_empty()));
-    inner
-}
-
 /// The checkpoints that one path names: itself, or those in a folder, if any.
-pub(super) fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
+fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     if store::is_folder(path)? {
-        return in_folder(path);
+        return in_folder(path, &store::list(path)?);
     }
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -182,78 +138,55 @@ pub(super) fn checkpoints(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(vec![path.to_path_buf()])
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The checkpoints among what a folder holds, or itself.
+pub(super) fn in_folder(folder: &Path, entries: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let (mut files, mut models) = (Vec::new(), Vec::new());
-    for path in store::list(folder)? {
-        let name = base_name(&path);
-        if name.starts_with('.') || name.ends_with(UNFINISHED) {
+    for path in entries {
+        let name = base_name(path);
+        if name.starts_with('.') || name.ends_with(UNFINISHED) || is_other_state(&name) {
             continue;
         }
         // Were one that cannot be looked at passed over, there would be one less, in silence.
-        let entry = store::of(&path).look(&path)?;
+        let entry = store::of(path).look(path)?;
         if entry.is_some_and(|entry| entry.kind == Some(EntryKind::Folder)) {
-            if marker(&path)?.is_some() {
-                models.push(path);
+            if marker(path)?.is_some() {
+                models.push(path.clone());
             }
-        } else if extension(&path).is_some() && !is_other_state(&name) {
-            files.push(path);
+        } else if extension(path).is_some() {
+            files.push(path.clone());
         }
     }
     several::refuse_pipeline(folder, &models)?;
-    let pattern = |tail: &str| {
-        let folder = glob::Pattern::escape(&folder.to_string_lossy());
-        format!("'{}/{tail}'", folder.trim_end_matches('/'))
-    };
-    if let Some(own) = marker(folder)? {
-        // Accelerate and DeepSpeed keep the model one folder deeper.
-        if models.iter().all(|inner| own.parent() == Some(inner)) {
+    let own = markers(folder)?;
+    if let Some(first) = own.first() {
+        // Accelerate and DeepSpeed keep the model, or what belongs to it, one folder deeper.
+        let belongs = |inner: &PathBuf| own.iter().any(|own| own.parent() == Some(inner));
+        if models.iter().all(|inner| belongs(inner) || is_module(inner)) {
             // Without a trailing slash, which would follow a link.
             return Ok(vec![folder.components().as_path().to_path_buf()]);
         }
-        let snapshots = pattern(&common_pattern(&models));
-        let own = own.display();
-        return Err(Error::usage("holds a model, and folders with further ones")
-            .at(folder)
-            .remedy(format!("name {snapshots} for those in its folders, or `{own}` for its own")));
+        return Err(remedies::model_beside_others(folder, first, &models));
     }
     let mut kinds: Vec<&str> = endings().collect();
     kinds.retain(|kind| files.iter().any(|file| extension(file) == Some(kind)));
-    let mut patterns: Vec<String> =
-        kinds.iter().map(|kind| pattern(&format!("*.{kind}"))).collect();
-    if !models.is_empty() {
-        patterns.push(pattern(&common_pattern(&models)));
+    match kinds.len() + usize::from(!models.is_empty()) {
+        0 | 1 => Ok([files, models].concat()),
+        _ => Err(remedies::several_kinds(folder, &kinds, &models)),
     }
-    if patterns.len() < 2 {
-        return Ok([files, models].concat());
-    }
-    let what = match models.is_empty() {
-        true => "holds checkpoint files of several kinds",
-        false => "holds checkpoint files and model folders",
-    };
-    let remedy = format!("name one of them as a pattern: {}", patterns.join(" or "));
-    Err(Error::usage(what).at(folder).remedy(remedy))
+}
+
+/// Whether a folder in that of a model holds a layer of it, as Sentence Transformers calls them: `2_Dense`.
+fn is_module(folder: &Path) -> bool {
+    let name = base_name(folder);
+    let rest = name.trim_start_matches(|c: char| c.is_ascii_digit());
+    let after = rest.strip_prefix('_').filter(|_| rest.len() < name.len());
+    after.is_some_and(|word| word.starts_with(|c: char| c.is_ascii_uppercase()))
 }
 
 /// The ending of a file's name, if it is one of checkpoints.
 pub(super) fn extension(path: &Path) -> Option<&'static str> {
     let own = path.extension()?;
     endings().find(|known| own.eq_ignore_ascii_case(known))
-}
-
-/// `checkpoint-*/` for checkpoint-500 and checkpoint-1000, `*/` if the names have no common prefix.
-fn common_pattern(folders: &[PathBuf]) -> String {
-    let mut names: Vec<String> = folders.iter().map(|folder| base_name(folder)).collect();
-    names.sort_by(|a, b| natural(a, b));
-    let mut common = names[0].as_str();
-    for name in &names {
-        while !name.starts_with(common) {
-            let mut shorter = common.chars();
-            shorter.next_back();
-            common = shorter.as_str();
-        }
-    }
-    let common = common.trim_end_matches(|c: char| c.is_ascii_digit());
-    format!("{}*/", glob::Pattern::escape(common))
 }
 
 #[cfg(test)]
@@ -319,79 +252,6 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_files_and_model_folders_is_an_error() {
-        let runs =
-            Runs::new(&["e.safetensors", "c-50/model.safetensors", "c-51/model.safetensors"]);
-        let (path, error) = (runs.path(""), runs.fails(&[""]));
-        let path = path.to_str().unwrap().trim_end_matches('/');
-        assert!(error.contains("holds checkpoint files and model folders; name one"), "{error}");
-        assert!(error.ends_with(&format!("'{path}/*.safetensors' or '{path}/c-*/'")), "{error}");
-        // And what it says works.
-        assert_eq!(runs.select(&["*.safetensors"]), ["e.safetensors"]);
-        assert_eq!(runs.select(&["c-*/"]), ["c-50", "c-51"]);
-    }
-
-    #[test]
-    fn what_trainers_keep_beside_the_weights_is_passed_over() {
-        let runs = Runs::new(&[
-            "epoch_1.pt",
-            "epoch_2.pt",
-            "optimizer_1.pt",
-            "optim.pth",
-            "optimizer-2.pt",
-            "Scheduler.pth",
-            "rng_state_0.pth",
-            "recipe_state.pt",
-            "random_states_0.pkl",
-            "training_args.bin",
-            "config.json",
-        ]);
-        assert_eq!(runs.select(&[""]), ["epoch_1.pt", "epoch_2.pt"]);
-        // Whoever names one means it; and names that only begin so are checkpoints.
-        assert_eq!(runs.select(&["optim.pth"]), ["optim.pth"]);
-        let runs = Runs::new(&["optimized_1.pt", "scheduler_free_1.pt", "scaled_1.pt"]);
-        assert_eq!(runs.select(&[""]).len(), 3);
-    }
-
-    #[test]
-    fn the_folder_below_that_has_checkpoints_is_named() {
-        let runs = Runs::new(&["run/params.txt", "run/logs/x.txt", "run/checkpoints/epoch_1.pt"]);
-        let error = runs.fails(&["run"]);
-        assert!(error.contains("name the folder that does: `"), "{error}");
-        assert!(error.ends_with("run/checkpoints`"), "{error}");
-    }
-
-    #[test]
-    fn a_folder_without_checkpoints_is_an_error() {
-        let runs = Runs::new(&["logs/x.txt", "logs/.hidden.safetensors"]);
-        std::fs::create_dir(runs.path("empty")).unwrap();
-        for folder in ["", "logs", "empty"] {
-            let error = runs.fails(&[folder]);
-            let what = "holds no checkpoints (files or model folders);";
-            assert!(error.contains(what), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_model_beside_its_snapshots_is_ambiguous() {
-        let snapshots = ["checkpoint-500/model.safetensors", "checkpoint-50/model.safetensors"];
-        let runs = Runs::new(&[snapshots[0], snapshots[1], "model.safetensors"]);
-        let error = runs.fails(&[""]);
-        assert!(error.contains("/checkpoint-*/' for those"), "{error}");
-        assert!(error.contains("/model.safetensors` for its own"), "{error}");
-        assert_eq!(runs.select(&["checkpoint-*/"]), ["checkpoint-50", "checkpoint-500"]);
-        assert_eq!(runs.select(&["model.safetensors"]), ["model.safetensors"]);
-        // In shards, its index names it.
-        let index = "run/model.safetensors.index.json";
-        let runs = Runs::new(&["run/a/model.safetensors", "run/b/model.safetensors", index]);
-        let error = runs.fails(&["run"]);
-        assert!(error.contains("/run/*/' for those"), "{error}");
-        assert!(error.contains("/model.safetensors.index.json` for its own"), "{error}");
-        assert_eq!(runs.select(&["run/*/"]), ["run/a", "run/b"]);
-        assert_eq!(runs.select(&[index]), ["run"]);
-    }
-
-    #[test]
     fn a_shard_is_an_error() {
         let shard = "a/model-00001-of-00003.safetensors";
         let runs = Runs::new(&["a/model.safetensors.index.json", shard]);
@@ -421,14 +281,6 @@ mod tests {
         assert_eq!(runs.select(&["*"]).len(), 3);
         let runs = Runs::new(&["a/model.safetensors", "a/b/model.safetensors", "c/x.safetensors"]);
         assert!(runs.fails(&["*"]).contains("holds a model, and folders"));
-    }
-
-    #[test]
-    fn folders_named_like_patterns_are_folders() {
-        let runs = Runs::new(&["r[1]/e.safetensors", "r[1]/c/model.safetensors"]);
-        let error = runs.fails(&["r[1]"]);
-        assert!(error.contains("/r[[]1[]]/*.safetensors'"), "{error}");
-        assert_eq!(runs.select(&["r[[]1[]]/*/"]), ["r[1]/c"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An example of a regular expression that would find the numbers, for the error that asks for one.
+//! Examples for the errors that ask for one: a regular expression that would find the numbers, a pattern that would name some.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::name_parts::{Name, find};
+use crate::store::names::base_name;
 
 /// An expression that finds a number in the `shown` name, and different ones in the others: `epoch=(\d+)`; None if none of
 /// those that are tried does.
@@ -32,6 +33,22 @@ pub(super) fn regex(paths: &[PathBuf], shown: usize, name: &Name) -> Option<Stri
 pub(super) fn of_run(name: &Name, run: usize) -> Option<String> {
     let word = name.texts[run].trim_start_matches(|c: char| !c.is_alphabetic());
     (!word.is_empty()).then(|| format!(r"{}(\d+)", regex::escape(word)))
+}
+
+/// A pattern for the checkpoints that are called as one is but for their numbers, and for none of the others.
+pub(super) fn pattern(one: &Path, others: &[&PathBuf]) -> Option<String> {
+    let name = base_name(one);
+    let Name { texts, .. } = Name::of(&name);
+    let (last, before) = texts.split_last().filter(|(_, before)| !before.is_empty())?;
+    let before: Vec<String> = before.iter().map(|text| glob::Pattern::escape(text)).collect();
+    // No more than a number stands before what follows it.
+    let name = format!("{}*[0-9]{}", before.join("*"), glob::Pattern::escape(last));
+    let folder = one.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let within = |folder: &Path| glob::Pattern::escape(&folder.to_string_lossy());
+    let pattern = folder.map_or(name.clone(), |folder| format!("{}/{name}", within(folder)));
+    let parsed = glob::Pattern::new(&pattern).ok()?;
+    let tells = parsed.matches_path(one) && !others.iter().any(|other| parsed.matches_path(other));
+    (tells && !pattern.contains('\'')).then_some(pattern)
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ mod metrics;
 mod name_parts;
 mod numbers;
 pub(crate) mod order;
+mod others;
 mod parts;
 mod passed_over;
+mod remedies;
 mod series;
 mod several;
 mod so_far;
@@ -20,6 +22,8 @@ mod words;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use regex::Regex;
+
 use crate::Result;
 use crate::formats::shards::model;
 pub use crate::store::names::{base_name, natural};
@@ -27,7 +31,7 @@ use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
 pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
 pub use numbers::numbers;
-pub(crate) use numbers::unnumbered;
+use numbers::unnumbered;
 pub use so_far::{folder_of, last_number, so_far, unfinished};
 
 /// Inputs in natural order, and what became of the others.
@@ -97,12 +101,30 @@ impl Selection {
     }
 }
 
-/// How telling a name is, the most telling first: `best` and `last` may be other names of `epoch_2`, which has the
-/// number, and so may `best_auc_epoch_2`, which has it, too.
-pub(crate) fn standing(path: &Path) -> (bool, bool, usize) {
-    let name = base_name(path);
-    let has_number = name.contains(|c: char| c.is_ascii_digit());
-    (store::is_link(path), !has_number, words::further(name_parts::without_extensions(&name)))
+/// Whether the name of one of two equal checkpoints tells more: `best` and `last` may be other names of `epoch_2`, which
+/// has the number, and so may `best_auc_epoch_2`, which has it, too. Of `step-2/model.pth` and `final/model.pth` the
+/// folders tell.
+pub(crate) fn tells_more(one: &Path, other: &Path) -> bool {
+    let standing = |path: &Path, other: &Path| {
+        let mut parts = path.components().rev().zip(other.components().rev());
+        let own = parts.find(|(own, others)| own != others).map(|(own, _)| own);
+        let name = own.map_or_else(|| base_name(path), |own| base_name(own.as_ref()));
+        let has_number = name.contains(|c: char| c.is_ascii_digit());
+        (store::is_link(path), !has_number, words::further(name_parts::without_extensions(&name)))
+    };
+    standing(one, other) < standing(other, one)
+}
+
+/// Which checkpoints trainers write again and again, by their names: those without a number, and the best.
+pub(crate) fn may_be_copies(paths: &[PathBuf], number: Option<&Regex>) -> Vec<usize> {
+    let mut places = unnumbered(paths, number);
+    if places.len() < paths.len() {
+        let is_best = |i: &usize| words::is_best(&base_name(&paths[*i]));
+        let best: Vec<usize> = (0..paths.len()).filter(is_best).collect();
+        places.retain(|place| !best.contains(place));
+        places.extend(best);
+    }
+    places
 }
 
 /// Each file once, under the most telling of its names; and the other names, each with the one that was kept.
@@ -112,7 +134,7 @@ fn without_repetitions(paths: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<(PathBuf, Path
     for (path, id) in paths.iter().zip(&ids) {
         if let Some(id) = id {
             let kept = names.entry(*id).or_insert(path);
-            if standing(path) < standing(kept) {
+            if tells_more(path, kept) {
                 *kept = path;
             }
         }

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::words::is_checkpoints;
 use crate::store;
 use crate::store::names::{base_name, in_thousands};
 
 /// Extensions with a digit.
 const EXTENSIONS: [&str; 4] = ["h5", "hdf5", "pt2", "t7"];
+
+/// How many folders up a name that counts is looked for: `iter_500/mp_rank_00/model.pt`, `3/checkpoints/last.ckpt`.
+const MOST_ABOVE: usize = 3;
 
 /// A name split at its numbers: text, run, text, …, text.
 pub(super) struct Name<'a> {
@@ -46,7 +50,8 @@ impl<'a> Name<'a> {
 }
 
 /// What to look for numbers in: the names, without extensions. If no file's name has one
-/// (`checkpoint-500/model.safetensors`), that is the name of the folder, unless it holds several of the inputs.
+/// (`checkpoint-500/model.safetensors`), or all have the same that counts nothing (`iter_500/mp_rank_00`), it is the name
+/// of the folder, or of one further up, unless that holds several of the inputs.
 pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     // `.` and a bare file name have a folder, too. This does not ask the file system, and fails for the empty path
     // only.
@@ -59,24 +64,34 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
         let name = base_name(path);
         if is_dir { name } else { without_extensions(&name).to_string() }
     };
-    let has_digits = |name: &str| name.contains(|c: char| c.is_ascii_digit());
-    let mut own: Vec<String> = paths.iter().map(|(path, is_dir)| own(path, *is_dir)).collect();
-    let mut files = paths.iter().zip(&own).filter(|((_, is_dir), _)| !is_dir);
-    if files.any(|(_, name)| has_digits(name)) {
-        return own;
-    }
+    let own: Vec<String> = paths.iter().map(|(path, is_dir)| own(path, *is_dir)).collect();
+    let has_files = paths.iter().any(|(_, is_dir)| !is_dir);
     let mut below: HashMap<&Path, usize> = HashMap::new();
     for (path, _) in &paths {
         path.ancestors().skip(1).for_each(|folder| *below.entry(folder).or_default() += 1);
     }
-    for ((path, is_dir), name) in paths.iter().zip(&mut own) {
-        if let (false, Some(folder)) = (is_dir, path.parent())
-            && below[folder] == 1
-        {
-            *name = base_name(folder);
-        }
+    let has_digits = |name: &String| name.contains(|c: char| c.is_ascii_digit());
+    // What the folders so far up are called, where it stands for one input alone.
+    let above = |up: usize| -> Vec<String> {
+        let folder = |((path, is_dir), own): (&(PathBuf, bool), &String)| {
+            let folder = path.ancestors().nth(up).filter(|folder| below.get(folder) == Some(&1));
+            let is_named = *is_dir && has_files;
+            folder.filter(|_| !is_named).map_or_else(|| own.clone(), base_name)
+        };
+        paths.iter().zip(&own).map(folder).collect()
+    };
+    let is_alike = |names: &[String]| names.len() > 1 && names.iter().all(|n| *n == names[0]);
+    let counts = |names: &[String]| {
+        let files = paths.iter().zip(names).filter(|((_, is_dir), _)| !(*is_dir && has_files));
+        let mut files = files.map(|(_, name)| name);
+        files.any(has_digits) && (!is_alike(names) || is_checkpoints(&names[0]))
+    };
+    if counts(&own) {
+        return own;
     }
-    own
+    // Of a single input no more than its folder: that of a run may have any number.
+    let most = if paths.len() > 1 { MOST_ABOVE } else { 1 };
+    (1..=most).map(above).find(|names| counts(names)).unwrap_or(own)
 }
 
 /// What an expression finds in a text: the first group of the first match, or all of it if there is no group; and what
@@ -110,6 +125,19 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         std::fs::create_dir(&other).unwrap();
         assert_eq!(names(&[folder, other]), ["epoch.3.final", "epoch.4.5"]);
+    }
+
+    #[test]
+    fn the_folder_that_counts_may_be_further_up() {
+        let found = |paths: &[&str]| names(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+        let paths = ["/r/it_1/mp_rank_00/model.pt", "/r/it_2/mp_rank_00/model.pt"];
+        assert_eq!(found(&paths), ["it_1", "it_2"]);
+        assert_eq!(found(&["/r/c-5/unet", "/r/c-6/unet"]), ["c-5", "c-6"]);
+        // Two runs, an epoch of each.
+        assert_eq!(found(&["/r1/epoch_3.pt", "/r2/epoch_3.pt"]), ["epoch_3", "epoch_3"]);
+        // A folder that holds both says nothing of either, nor does that of a run.
+        assert_eq!(found(&["/r7/best.pt", "/r7/last.pt"]), ["best", "last"]);
+        assert_eq!(found(&["/r7/c/best.pt"]), ["best"]);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use regex::Regex;
 
 use super::example;
 use super::name_parts::{Name, find, names};
-use crate::store::names::in_thousands;
+use super::words::without_digits;
+use crate::store::names::{base_name, in_thousands};
 use crate::{Error, Result, setting};
 
 /// The number of each path, by its name or by what the expression finds in it; None if no name has one.
@@ -61,12 +62,28 @@ pub(super) fn check_numbered(paths: &[PathBuf]) -> Result<()> {
     let unnumbered = unnumbered(paths, None);
     match unnumbered.first() {
         Some(&i) if unnumbered.len() < paths.len() => {
-            Err(Error::usage("has no number in its name")
-                .at(&paths[i])
-                .remedy(concat!("leave it out, or count with ", setting!("by_position"))))
+            let example = numbered_pattern(paths, &unnumbered);
+            let example = example.map_or(String::new(), |found| format!(", as '{found}' does"));
+            Err(Error::usage("has no number in its name").at(&paths[i]).remedy(format!(
+                "leave it out{example}, or count with {}",
+                setting!("by_position")
+            )))
         }
         _ => Ok(()),
     }
+}
+
+/// A pattern for most of the numbered names, and for none of the others.
+fn numbered_pattern(paths: &[PathBuf], unnumbered: &[usize]) -> Option<String> {
+    let mut kinds: HashMap<(Option<&Path>, String), (usize, usize)> = HashMap::new();
+    for i in (0..paths.len()).filter(|i| !unnumbered.contains(i)) {
+        let kind = (paths[i].parent(), without_digits(&base_name(&paths[i]))?);
+        kinds.entry(kind).or_insert((0, i)).0 += 1;
+    }
+    // Of as many the first, whatever the map's order.
+    let (_, most) = kinds.into_values().max_by_key(|&(n, i)| (n, std::cmp::Reverse(i)))?;
+    let others: Vec<&PathBuf> = unnumbered.iter().map(|&i| &paths[i]).collect();
+    example::pattern(&paths[most], &others)
 }
 
 /// Which names have no number.
@@ -216,7 +233,8 @@ mod tests {
         let error = fails(of(&["/r/epoch_3.safetensors", "/r/last.safetensors"]));
         assert_eq!(
             error,
-            "`/r/last.safetensors`: has no number in its name; leave it out, or count with `by_position`"
+            "`/r/last.safetensors`: has no number in its name; leave it out, as '/r/epoch_*[0-9].safetensors' does, or \
+             count with `by_position`"
         );
     }
 

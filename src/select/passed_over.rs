@@ -3,8 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::arguments::{Named, extension, is_other_state, is_pattern};
-use super::words::is_checkpoints;
+use super::arguments::{Named, extension};
+use super::others::is_other_state;
+use super::words::{is_checkpoints, without_digits};
 use crate::Result;
 use crate::formats::marker;
 use crate::store::names::{UNFINISHED, base_name, natural};
@@ -18,19 +19,16 @@ pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
     let taken: HashSet<&Path> = taken.iter().map(|path| path.components().as_path()).collect();
     let is_taken = |path: &Path| taken.contains(path.components().as_path());
     let mut notes = vec![];
-    for Named { argument, .. } in all {
-        let (entries, is_folder) = match is_pattern(argument)? {
-            true => (store::of(argument).matches(&argument.to_string_lossy())?, false),
-            false if is_taken(argument) || !store::is_folder(argument)? => continue,
-            false => (store::list(argument)?, true),
-        };
+    for Named { is_pattern, entries, aside, .. } in all {
+        let is_folder = !is_pattern;
         let mut whole: HashMap<String, &Path> = HashMap::new();
         let mut others: Vec<&PathBuf> = vec![];
-        for path in &entries {
+        for path in entries {
             let name = base_name(path);
             match without_digits(&name) {
                 Some(plain) if is_taken(path) => drop(whole.insert(plain, path)),
                 _ if is_taken(path) || name.starts_with('.') || name.ends_with(UNFINISHED) => {}
+                _ if aside.unfinished.contains(path) || aside.no_snapshots.contains(path) => {}
                 _ => others.push(path),
             }
         }
@@ -63,14 +61,15 @@ pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
         }
         notes.extend(note(deeper.iter(), "with checkpoints one folder deeper"));
         notes.extend(note(bare.iter(), "without an ending"));
+        let name_it = "name it to count it";
+        notes.extend(note(
+            aside.no_snapshots.iter(),
+            &format!("by its name an average or what the run began with ({name_it})"),
+        ));
+        let unfinished = format!("by its name unfinished ({name_it})");
+        notes.extend(note(aside.unfinished.iter(), &unfinished));
     }
     Ok(notes)
-}
-
-/// A name without its digits; None if it has none.
-fn without_digits(name: &str) -> Option<String> {
-    let rest = name.replace(|c: char| c.is_ascii_digit(), "");
-    (rest.len() < name.len()).then_some(rest)
 }
 
 /// Whether a name may be that of a checkpoint's file without an ending: `epoch_3`.
@@ -93,8 +92,9 @@ fn holds_checkpoints(folder: &Path) -> Result<bool> {
     Ok(store::list(folder).is_ok_and(|all| all.iter().any(is_one)))
 }
 
-fn note<'p>(mut paths: impl Iterator<Item = &'p &'p PathBuf>, what: &str) -> Option<String> {
-    let first = paths.next()?.display();
+fn note<P: AsRef<Path>>(mut paths: impl Iterator<Item = P>, what: &str) -> Option<String> {
+    let first = paths.next()?;
+    let first = first.as_ref().display();
     Some(match paths.count() {
         0 => format!("passed over, {what}: `{first}`"),
         n => format!("passed over, {what}: `{first}` and {n} more"),

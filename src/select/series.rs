@@ -1,9 +1,10 @@
 //! Several series of checkpoints in one place, which are no snapshots of one model.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::arguments::Named;
+use super::example;
 use super::name_parts::{Name, without_extensions};
 use super::words::{is_best, telling};
 use crate::store::names::base_name;
@@ -21,59 +22,48 @@ pub(super) fn refuse(named: &Named) -> Result<()> {
     let mut checkpoints: Vec<&PathBuf> = named.checkpoints().collect();
     checkpoints.sort();
     let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
-    let mut first: HashMap<(Option<&Path>, Vec<&str>), usize> = HashMap::new();
-    let mut pairs: HashMap<(Vec<String>, Vec<String>), usize> = HashMap::new();
-    for (i, name) in names.iter().enumerate() {
-        let stem = without_extensions(name);
-        let Name { texts, runs } = Name::of(stem);
-        let is_run = |text: &&str| telling(text).last().is_some_and(|last| RUNS.contains(&&**last));
-        // The best ones are often copies, and there are measures of all names.
-        if runs.is_empty() || is_best(stem) || texts.iter().any(is_run) {
-            continue;
-        }
-        let other = *first.entry((checkpoints[i].parent(), runs)).or_insert(i);
+    let mut first: HashMap<(Option<&Path>, &[&str]), usize> = HashMap::new();
+    let mut pairs: HashMap<(Vec<String>, Vec<String>), HashSet<usize>> = HashMap::new();
+    let parts: Vec<Name> = names.iter().map(|name| Name::of(without_extensions(name))).collect();
+    let is_run = |text: &&str| telling(text).last().is_some_and(|last| RUNS.contains(&&**last));
+    // The best ones are often copies, and there are measures of all names.
+    let is_one = |i: &usize| {
+        let Name { texts, runs } = &parts[*i];
+        let is_best = is_best(without_extensions(&names[*i]));
+        !runs.is_empty() && !is_best && !texts.iter().any(is_run)
+    };
+    let numbered: Vec<usize> = (0..names.len()).filter(is_one).collect();
+    for &i in &numbered {
+        first.entry((checkpoints[i].parent(), &parts[i].runs)).or_insert(i);
+    }
+    // A number more may stand before: `ema_0.9999_010000` beside `model010000`.
+    let ends = |i: usize| (0..parts[i].runs.len()).map(move |start| (i, start));
+    for (i, start) in numbered.iter().flat_map(|&i| ends(i)) {
+        let key = (checkpoints[i].parent(), &parts[i].runs[start..]);
+        let Some(&other) = first.get(&key) else { continue };
+        let stem = without_extensions(&names[i]);
         let words = (telling(without_extensions(&names[other])), telling(stem));
         if words.0 == words.1 {
             continue;
         }
         let common = pairs.entry(words).or_default();
-        *common += 1;
-        if *common == COMMON {
+        common.insert(other);
+        if common.len() == COMMON {
             let (one, other) = (checkpoints[other], checkpoints[i]);
             let what = format!(
                 "holds `{}` and `{}`, and more such pairs: two models",
                 one.display(),
                 other.display()
             );
-            let example = example(one, other)
-                .map_or(String::new(), |pattern| format!(", such as '{pattern}'"));
+            let example =
+                example::pattern(one, &[other]).or_else(|| example::pattern(other, &[one]));
+            let example = example.map_or(String::new(), |found| format!(", such as '{found}'"));
             return Err(Error::new(Kind::Mismatch, what)
                 .at(&named.argument)
                 .remedy(format!("name the files of one{example}; for the mean of all name each")));
         }
     }
     Ok(())
-}
-
-/// A pattern for one of two series that does not match the other.
-fn example(one: &Path, other: &Path) -> Option<String> {
-    let pattern = |path: &Path| {
-        let name = base_name(path);
-        let Name { texts, .. } = Name::of(&name);
-        let (last, before) = texts.split_last()?;
-        let before: Vec<String> = before.iter().map(|text| glob::Pattern::escape(text)).collect();
-        // No more than a number stands before what follows it.
-        let name = format!("{}*[0-9]{}", before.join("*"), glob::Pattern::escape(last));
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let within = |folder: &Path| glob::Pattern::escape(&folder.to_string_lossy());
-        Some(folder.map_or(name.clone(), |folder| format!("{}/{name}", within(folder))))
-    };
-    let tells = |of: &Path, from: &Path| {
-        let pattern = pattern(of)?;
-        let parsed = glob::Pattern::new(&pattern).ok()?;
-        (parsed.matches_path(of) && !parsed.matches_path(from)).then_some(pattern)
-    };
-    tells(one, other).or_else(|| tells(other, one))
 }
 
 #[cfg(test)]
@@ -94,6 +84,7 @@ mod tests {
             ),
             (["e_1.pth", "e_1_ema.pth", "e_2.pth", "e_2_ema.pth"], "e_*[0-9].pth"),
             (["D_10.pt", "D_11.pt", "G_10.pt", "G_11.pt"], "D_*[0-9].pt"),
+            (["ema_0.99_1.pt", "ema_0.99_2.pt", "m1.pt", "m2.pt"], "m*[0-9].pt"),
         ] {
             let runs = Runs::new(&files);
             for argument in ["", "*"] {

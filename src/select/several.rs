@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Named;
 use super::name_parts::without_extensions;
-use super::words::telling;
+use super::remedies;
+use super::words::{is_checkpoints, telling, without_digits};
 use crate::store::{self, names::base_name};
 use crate::{Error, Kind, Result};
 
@@ -29,6 +30,12 @@ pub(super) fn refuse(all: &[Named]) -> Result<()> {
         for (other, names) in common {
             let tells = |name: &&&String| !telling(without_extensions(name)).is_empty();
             let (Some(one), 2..) = (names.iter().find(tells), names.len()) else { continue };
+            // Of `brain.ckpt` and `model.ckpt` the model is what may be meant.
+            let is_plain = |name: &&&String| {
+                let stem = without_extensions(name);
+                is_checkpoints(stem) && telling(stem).is_empty()
+            };
+            let one = names.iter().find(is_plain).unwrap_or(one);
             let list: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
             let what = format!(
                 "holds `{}`, and so does `{}`: are these snapshots of one model, or several models?",
@@ -52,7 +59,7 @@ pub(super) fn refuse(all: &[Named]) -> Result<()> {
 /// The names of some checkpoints that more than a number tells apart.
 fn names_of_models(checkpoints: &[PathBuf]) -> BTreeSet<String> {
     let names: Vec<String> = checkpoints.iter().map(|path| base_name(path)).collect();
-    let plain = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let plain = |name: &str| without_digits(name).unwrap_or_else(|| name.to_string());
     let mut like: HashMap<String, usize> = HashMap::new();
     names.iter().for_each(|name| *like.entry(plain(name)).or_default() += 1);
     let is_alone = |name: &String| like[&plain(name)] == 1 && name.contains(char::is_alphabetic);
@@ -83,11 +90,16 @@ pub(super) fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
     }
     let (mut names, first) = (names, models.iter().min().unwrap_or(&models[0]).display());
     names.sort();
+    let trained = remedies::below(folder, &|path| models.contains(path));
+    let trained = match remedies::pattern(folder, &trained) {
+        Some(pattern) => format!("; or name '{pattern}', where its training has checkpoints"),
+        None => String::new(),
+    };
     Err(Error::usage(format!("is a pipeline of several models: `{}`", names.join("`, `")))
         .at(folder)
         .remedy(format!(
             "average them one by one, such as `{first}` and the same of the other pipelines, into a copy of \
-             a pipeline"
+             a pipeline{trained}"
         )))
 }
 
@@ -134,7 +146,8 @@ mod tests {
         let runs = Runs::new(&["a/model.pt", "a/ema.pt", "b/model.pt", "b/ema.pt"]);
         let error = runs.fails(&["a", "b"]);
         assert!(error.contains("b`: holds `ema.pt` and `model.pt`, and so does `"), "{error}");
-        assert!(error.contains("/a/ema.pt` and `") && error.contains("/b/ema.pt`;"), "{error}");
+        assert!(error.contains("/a/model.pt` and `"), "{error}");
+        assert!(error.contains("/b/model.pt`;"), "{error}");
         // Snapshots of two runs have numbers.
         let all = ["a/s-1", "a/s-2", "b/s-1", "b/s-2"].map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));

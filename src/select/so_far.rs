@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::arguments::{self, Named};
+use super::arguments;
 use super::numbers::{numbers, unnumbered};
 use super::{Criteria, natural, parts, without_repetitions};
 use crate::formats::marker;
@@ -59,7 +59,7 @@ pub fn so_far(
         if !arguments::is_pattern(argument)? && !store::exists(argument)? {
             continue;
         }
-        match growing(argument) {
+        match arguments::named(argument, true) {
             Ok(found) => named.push(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
@@ -101,22 +101,6 @@ pub fn so_far(
             && range.as_ref().is_none_or(|range| range.contains(&n))
     };
     Ok(paths.into_iter().zip(numbers).filter(|(_, n)| counts(*n)).map(|(path, _)| path).collect())
-}
-
-/// All that an argument names by now, of a run that is still writing. A folder that a pattern matches counts as a model
-/// alone: its files may be parts of one whose index is still to come; and so may shards.
-fn growing(argument: &Path) -> Result<Named> {
-    if !arguments::is_pattern(argument)? {
-        return arguments::named(argument);
-    }
-    let mut found = vec![];
-    for path in store::of(argument).matches(&argument.to_string_lossy())? {
-        if !store::is_folder(&path)? || marker(&path)?.is_some() {
-            let own = arguments::checkpoints(&path)?;
-            found.push((path, own));
-        }
-    }
-    Ok(Named { argument: argument.to_path_buf(), found })
 }
 
 /// Folders that hold parts of a model and not what makes them one, an index or `.metadata`: it is still being written, or its

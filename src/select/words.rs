@@ -1,7 +1,8 @@
 //! Words in the names of checkpoints.
 
 /// Words before the number of an epoch or a step.
-pub(super) const COUNTED: [&str; 16] = [
+pub(super) const COUNTED: [&str; 17] = [
+    "ba",
     "batch",
     "batches",
     "ep",
@@ -40,6 +41,21 @@ const OTHERS: [&str; 13] = [
     "val", "valid",
 ];
 
+/// Words for what is no snapshot of a run: an average of some, and what it began with.
+const NO_SNAPSHOT: [&str; 11] = [
+    "ave",
+    "average",
+    "averaged",
+    "averages",
+    "averaging",
+    "avg",
+    "init",
+    "initial",
+    "pretrained",
+    "soup",
+    "swa",
+];
+
 /// The words of a name without digits, in lower case.
 fn words(stem: &str) -> Vec<String> {
     let lower = stem.to_lowercase();
@@ -61,13 +77,38 @@ pub(super) fn further(stem: &str) -> usize {
     words(stem).iter().filter(|word| !is_usual(word)).count()
 }
 
-/// What is left of a name without digits, and without words for epochs and steps.
+/// What is left of a name without digits, and without words and letters (`e3_b0`) for epochs and steps.
 pub(super) fn without_counts(stem: &str) -> String {
     let parts = stem.split(|c: char| !c.is_alphanumeric());
-    let parts = parts.map(|part| part.trim_matches(|c: char| c.is_ascii_digit()));
+    let parts = parts.map(|part| {
+        let word = part.trim_matches(|c: char| c.is_ascii_digit());
+        if word.len() == 1 && word.len() < part.len() { "" } else { word }
+    });
     let kept: Vec<&str> =
         parts.filter(|part| !part.is_empty() && !COUNTED.contains(part)).collect();
     kept.join("_")
+}
+
+/// A name without its digits; None if it has none.
+pub(super) fn without_digits(name: &str) -> Option<String> {
+    let rest = name.replace(|c: char| c.is_ascii_digit(), "");
+    (rest.len() < name.len()).then_some(rest)
+}
+
+/// Whether a name says that it is an average of snapshots, or what the run began with.
+pub(super) fn is_no_snapshot(name: &str) -> bool {
+    words(name).iter().any(|word| NO_SNAPSHOT.contains(&&**word))
+}
+
+/// Whether a name says that it is a moving average, which some trainers write beside each snapshot.
+pub(super) fn is_moving_average(name: &str) -> bool {
+    words(name).iter().any(|word| word == "ema")
+}
+
+/// Whether a name is one that trainers give to what they are writing: `tmp-checkpoint-500`.
+pub(super) fn is_temporary(name: &str) -> bool {
+    let words = words(name);
+    [words.first(), words.last()].into_iter().flatten().any(|word| word == "tmp")
 }
 
 /// Whether a name is that of the best one so far.
@@ -94,6 +135,7 @@ mod tests {
         assert_eq!((further("best_auc_epoch_2"), further("epoch_2")), (2, 0));
         assert_eq!(without_counts("epoch_3_optimizer"), "optimizer");
         assert_eq!(without_counts("random_states_0"), "random_states");
-        assert_eq!(without_counts("opt-125m"), "opt_m");
+        assert_eq!(without_counts("training_state_e1_b0"), "training_state");
+        assert_eq!(without_counts("opt-a25m"), "opt_a25m");
     }
 }

@@ -9,7 +9,7 @@ fn a_name_without_a_number_needs_a_decision() {
     let run = epochs();
     // Not one of the others.
     write(&run.path("d/last.safetensors"), 9.0, 9);
-    let refused = "`d/last.safetensors`: has no number in its name; leave it out, or count with";
+    let refused = "`d/last.safetensors`: has no number in its name; leave it out, as 'd/epoch=*-step=*[0-9].safetensors' does, or count with";
     for narrow in [&["--last", "3"][..], &["--number", "epoch=([0-9]+)", "--start", "2"]] {
         let output = ["-o", "x.safetensors"];
         let part = if narrow[0] == "--last" { refused } else { "matches nothing in its path" };
@@ -85,10 +85,10 @@ fn copies_of_the_best_and_names_without_a_number_have_no_place_of_their_own() {
     let (value, said) = run.mean(&["d", "--scheme", "ema:0.5"]);
     assert_eq!(value, 2.25);
     assert!(said.contains("best_coco_mAP_epoch_3.safetensors` has the same weights as"), "{said}");
-    write(&run.path("d/init.safetensors"), 0.0, 0);
+    write(&run.path("d/other.safetensors"), 0.0, 0);
     for more in [&["--scheme", "ema:0.5"][..], &["--weights", "1,2,3,4"]] {
         let mut command = run.avg(&[&["d", "-o", "x"], more].concat());
-        fails(&mut command, 2, &["init.safetensors`: has no number in its name"]);
+        fails(&mut command, 2, &["other.safetensors`: has no number in its name"]);
     }
     assert_eq!(run.mean(&["d"]).0, 1.5);
 }
