@@ -1,21 +1,15 @@
 //! Which checkpoints the arguments name, which of them to use, and in which order.
 //!
-//! `arguments` finds them; `numbers` gives each the number in its name, which `name_parts` reads; `criteria`
+//! `named` finds them; `numbers` gives each the number in its name, which `name_parts` reads; `criteria`
 //! narrows them down by it, and by a trainer's results, which `metrics` reads; `order` tells which comes after which.
 
-mod arguments;
 mod criteria;
 mod example;
 mod metrics;
 mod name_parts;
+mod named;
 mod numbers;
 pub(crate) mod order;
-mod others;
-mod parts;
-mod passed_over;
-mod remedies;
-mod series;
-mod several;
 mod so_far;
 mod words;
 
@@ -75,12 +69,12 @@ pub(crate) fn find(
     criteria: &Criteria,
     of_one_model: bool,
 ) -> Result<Selection> {
-    let named = arguments::expand(arguments)?;
+    let all = named::expand(arguments)?;
     if of_one_model {
-        arguments::refuse_several(&named)?;
+        named::refuse_several(&all)?;
     }
-    let mut paths = arguments::flat(&named);
-    let notes = passed_over::notes(&named, &paths)?;
+    let mut paths = named::flat(&all);
+    let notes = named::passed_over(&all, &paths)?;
     // Names that are not Unicode may look alike: then their bytes decide, not the order of the listing.
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::arguments;
+use super::named;
 use super::numbers::{numbers, unnumbered};
-use super::{Criteria, natural, parts, without_repetitions};
+use super::{Criteria, natural, without_repetitions};
 use crate::formats::marker;
 use crate::formats::shards::is_shard;
 use crate::store::{self, names::base_name};
@@ -53,21 +53,21 @@ pub fn so_far(
     criteria: &Criteria,
     earlier: &[PathBuf],
 ) -> Result<Vec<PathBuf>> {
-    let mut named = vec![];
+    let mut all = vec![];
     for argument in arguments {
         // What is named and not there yet is waited for.
-        if !arguments::is_pattern(argument)? && !store::exists(argument)? {
+        if !named::is_pattern(argument)? && !store::exists(argument)? {
             continue;
         }
-        match arguments::named(argument, true) {
-            Ok(found) => named.push(found),
+        match named::of(argument, true) {
+            Ok(found) => all.push(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),
         }
     }
-    arguments::refuse_several(&named)?;
-    let mut paths = arguments::flat(&named);
-    parts::refuse(&paths)?;
+    named::refuse_several(&all)?;
+    let mut paths = named::flat(&all);
+    named::refuse_parts(&paths)?;
     paths.retain(|path| !is_shard(&base_name(path)));
     paths
         .sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
@@ -268,6 +268,24 @@ mod tests {
         }
         // What is hidden counts where it is named.
         assert_eq!(found("r/.tmp*"), [".tmpXvGj9B"]);
+    }
+
+    #[test]
+    fn what_a_run_begins_with_does_not_count_before_its_snapshots_come() {
+        let files = ["r/init.pt", "r/tmp-step_1.pt", "r/swa_1.pt"];
+        let runs = Runs::new(&files);
+        let found = |pattern: &str| {
+            let found = so_far(&[runs.path(pattern)], &Criteria::default(), &[]).unwrap();
+            found.iter().map(|path| crate::select::base_name(path)).collect::<Vec<_>>()
+        };
+        // A numbered one may be one of many.
+        assert_eq!(found("r"), ["swa_1.pt"]);
+        assert_eq!(found("r/i*"), [""; 0]);
+        assert_eq!(found("r/init*"), ["init.pt"]);
+        for snapshot in ["r/step_1.pt", "r/step_2.pt"] {
+            std::fs::write(runs.path(snapshot), snapshot).unwrap();
+        }
+        assert_eq!(found("r"), ["step_1.pt", "step_2.pt"]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ fn part(path: &Path) -> Option<(usize, u32)> {
 }
 
 /// Fails for parts of a model, named alone or with the others. A model in one file has one part.
-pub(super) fn refuse(paths: &[PathBuf]) -> Result<()> {
+pub(in crate::select) fn refuse(paths: &[PathBuf]) -> Result<()> {
     // A folder may hold thousands of models in one part each.
     let mut looked_at = HashSet::new();
     for path in paths {
@@ -72,7 +72,7 @@ pub(super) fn refuse(paths: &[PathBuf]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
 
     #[test]
     fn files_of_ranks_are_no_snapshots() {

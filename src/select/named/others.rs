@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::arguments::extension;
-use super::words::{
+use super::extension;
+use crate::select::words::{
     is_moving_average, is_no_snapshot, is_temporary, without_counts, without_digits,
 };
 use crate::store;
@@ -132,7 +132,7 @@ fn name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
 
     #[test]
     fn what_trainers_keep_beside_the_weights_is_passed_over() {

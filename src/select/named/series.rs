@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::arguments::Named;
-use super::example;
-use super::name_parts::{Name, without_extensions};
-use super::words::{is_best, telling};
+use super::Named;
+use crate::select::example;
+use crate::select::name_parts::{Name, without_extensions};
+use crate::select::words::{is_best, telling};
 use crate::store::names::base_name;
 use crate::{Error, Kind, Result};
 
@@ -68,7 +68,7 @@ pub(super) fn refuse(named: &Named) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
 
     #[test]
     fn the_same_numbers_with_other_words_are_another_model() {

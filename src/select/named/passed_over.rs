@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::arguments::{Named, extension};
 use super::others::is_other_state;
-use super::words::{is_checkpoints, without_digits};
+use super::{Named, extension};
 use crate::Result;
 use crate::formats::marker;
+use crate::select::words::{is_checkpoints, without_digits};
 use crate::store::names::{UNFINISHED, base_name, natural};
 use crate::store::{self, EntryKind};
 
@@ -15,7 +15,7 @@ use crate::store::{self, EntryKind};
 ///
 /// # Errors
 /// `Io` where a folder cannot be read.
-pub(super) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
+pub(in crate::select) fn notes(all: &[Named], taken: &[PathBuf]) -> Result<Vec<String>> {
     let taken: HashSet<&Path> = taken.iter().map(|path| path.components().as_path()).collect();
     let is_taken = |path: &Path| taken.contains(path.components().as_path());
     let mut notes = vec![];
@@ -103,7 +103,7 @@ fn note<P: AsRef<Path>>(mut paths: impl Iterator<Item = P>, what: &str) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
     use crate::select::{Criteria, select};
 
     fn notes(runs: &Runs, argument: &str) -> Vec<String> {

@@ -1,26 +1,35 @@
-//! What the arguments name: files, patterns, folders.
+//! What the arguments name: files, patterns, folders. `others` tells what stands beside the snapshots, `passed_over` says it;
+//! `parts`, `series` and `several` refuse what is not of one model; `remedies` says what to name instead.
+
+mod others;
+mod parts;
+mod passed_over;
+mod remedies;
+mod series;
+mod several;
 
 use std::path::{Path, PathBuf};
 
-use super::others::{self, SetAside, is_other_state};
-use super::{parts, remedies, series, several};
 use crate::formats::shards::{is_shard, model};
 use crate::formats::{endings, marker, markers};
 use crate::store::names::{UNFINISHED, base_name};
 use crate::store::{self, EntryKind};
 use crate::{Error, Result};
+use others::{SetAside, is_other_state};
+pub(super) use parts::refuse as refuse_parts;
+pub(super) use passed_over::notes as passed_over;
 
 /// What an argument names.
 pub(super) struct Named {
     /// A file, a folder or a pattern.
-    pub argument: PathBuf,
-    pub is_pattern: bool,
+    argument: PathBuf,
+    is_pattern: bool,
     /// The argument itself or what it matches, each with its checkpoints.
-    pub found: Vec<(PathBuf, Vec<PathBuf>)>,
+    found: Vec<(PathBuf, Vec<PathBuf>)>,
     /// What a pattern matches, or a folder holds that is no model itself.
-    pub entries: Vec<PathBuf>,
+    entries: Vec<PathBuf>,
     /// What of that is no snapshot.
-    pub aside: SetAside,
+    aside: SetAside,
 }
 
 impl Named {
@@ -32,14 +41,14 @@ impl Named {
 
 /// All that the arguments name, in their order.
 pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<Named>> {
-    let all = arguments.iter().map(|argument| named(argument, false));
+    let all = arguments.iter().map(|argument| of(argument, false));
     let all = all.collect::<Result<Vec<_>>>()?;
     parts::refuse(&flat(&all))?;
     Ok(all)
 }
 
 /// What an argument names. `is_growing`: by now, of a run that is still going on.
-pub(super) fn named(argument: &Path, is_growing: bool) -> Result<Named> {
+pub(super) fn of(argument: &Path, is_growing: bool) -> Result<Named> {
     let is_pattern = is_pattern(argument)?;
     let argument = argument.to_path_buf();
     let (mut found, entries) = if is_pattern {
@@ -191,8 +200,8 @@ pub(super) fn extension(path: &Path) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Runs, fails};
     use super::*;
+    use crate::select::tests::{Runs, fails};
     use crate::select::{Criteria, select};
 
     #[test]

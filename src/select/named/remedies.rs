@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::arguments::in_folder;
+use super::in_folder;
 use super::others::is_other_state;
-use super::words::without_digits;
 use crate::formats::endings;
+use crate::select::words::without_digits;
 use crate::store::names::{base_name, natural};
 use crate::store::{self, EntryKind};
 use crate::{Error, Kind};
@@ -169,7 +169,7 @@ fn common_pattern(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
 
     #[test]
     fn a_folder_of_files_and_model_folders_is_an_error() {

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::arguments::Named;
-use super::name_parts::without_extensions;
+use super::Named;
 use super::remedies;
-use super::words::{is_checkpoints, telling, without_digits};
+use crate::select::name_parts::without_extensions;
+use crate::select::words::{is_checkpoints, telling, without_digits};
 use crate::store::{self, names::base_name};
 use crate::{Error, Kind, Result};
 
@@ -105,7 +105,7 @@ pub(super) fn refuse_pipeline(folder: &Path, models: &[PathBuf]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Runs;
+    use crate::select::tests::Runs;
 
     #[test]
     fn several_models_of_several_steps_are_not_averaged_with_each_other() {
