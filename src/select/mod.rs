@@ -24,6 +24,7 @@ pub use crate::store::names::{base_name, natural};
 use crate::store::{self, Identity};
 pub use criteria::{Criteria, parse_range};
 pub use metrics::{ByResults, Choice, Chosen, ChosenCheckpoint, Direction, Reason, Swad};
+use named::Wanted;
 pub use numbers::numbers;
 use numbers::unnumbered;
 pub use so_far::{folder_of, last_number, so_far, unfinished};
@@ -69,7 +70,12 @@ pub(crate) fn find(
     criteria: &Criteria,
     of_one_model: bool,
 ) -> Result<Selection> {
-    let all = named::expand(arguments)?;
+    // Who looks at what is there looks at averages, too.
+    let wanted = match of_one_model || criteria.is_narrow() {
+        true => Wanted::Snapshots,
+        false => Wanted::All,
+    };
+    let all = named::expand(arguments, wanted)?;
     if of_one_model {
         named::refuse_several(&all)?;
     }
@@ -259,6 +265,20 @@ mod tests {
         let found = runs.with(&["r"], &criteria).unwrap();
         assert_eq!(runs.names(&found), ["r/e_1.safetensors", "r/e_3.safetensors"]);
         assert_eq!((found.left_out, found.repeated.len(), found.notes.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn who_looks_at_what_is_there_sees_averages_too() {
+        let runs = Runs::new(&["r/e_1.pt", "r/e_2.pt", "r/swa.pt"]);
+        let of = |select: fn(&[PathBuf], &Criteria) -> Result<Selection>, criteria: &Criteria| {
+            runs.names(&select(&[runs.path("r")], criteria).unwrap())
+        };
+        let all = Criteria::default();
+        assert_eq!(of(select_any, &all), ["r/e_1.pt", "r/e_2.pt", "r/swa.pt"]);
+        assert_eq!(of(select, &all), ["r/e_1.pt", "r/e_2.pt"]);
+        // As of what is narrowed down, to see what would be averaged.
+        let last = Criteria { last: std::num::NonZeroUsize::new(1), ..all };
+        assert_eq!(of(select_any, &last), ["r/e_2.pt"]);
     }
 
     #[test]

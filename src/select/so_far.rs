@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::named;
+use super::named::{self, Wanted};
 use super::numbers::{numbers, unnumbered};
 use super::{Criteria, natural, without_repetitions};
 use crate::formats::marker;
@@ -59,7 +59,7 @@ pub fn so_far(
         if !named::is_pattern(argument)? && !store::exists(argument)? {
             continue;
         }
-        match named::of(argument, true) {
+        match named::of(argument, Wanted::SnapshotsSoFar) {
             Ok(found) => all.push(found),
             Err(e) if e.kind() == Kind::NoMatch => {}
             Err(e) => return Err(e),

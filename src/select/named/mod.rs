@@ -19,6 +19,17 @@ use others::{SetAside, is_other_state};
 pub(super) use parts::refuse as refuse_parts;
 pub(super) use passed_over::notes as passed_over;
 
+/// Which of the checkpoints that a folder or a pattern names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whatever is there, as to look at it.
+    All,
+    /// The snapshots of a run.
+    Snapshots,
+    /// Those of a run that is still going on, by now.
+    SnapshotsSoFar,
+}
+
 /// What an argument names.
 pub(super) struct Named {
     /// A file, a folder or a pattern.
@@ -40,15 +51,16 @@ impl Named {
 }
 
 /// All that the arguments name, in their order.
-pub(super) fn expand(arguments: &[PathBuf]) -> Result<Vec<Named>> {
-    let all = arguments.iter().map(|argument| of(argument, false));
+pub(super) fn expand(arguments: &[PathBuf], wanted: Wanted) -> Result<Vec<Named>> {
+    let all = arguments.iter().map(|argument| of(argument, wanted));
     let all = all.collect::<Result<Vec<_>>>()?;
     parts::refuse(&flat(&all))?;
     Ok(all)
 }
 
-/// What an argument names. `is_growing`: by now, of a run that is still going on.
-pub(super) fn of(argument: &Path, is_growing: bool) -> Result<Named> {
+/// What an argument names.
+pub(super) fn of(argument: &Path, wanted: Wanted) -> Result<Named> {
+    let is_growing = wanted == Wanted::SnapshotsSoFar;
     let is_pattern = is_pattern(argument)?;
     let argument = argument.to_path_buf();
     let (mut found, entries) = if is_pattern {
@@ -68,7 +80,7 @@ pub(super) fn of(argument: &Path, is_growing: bool) -> Result<Named> {
         return Err(remedies::holds_none(&argument));
     }
     // A file or a model that is named is meant.
-    let aside = match entries.is_empty() {
+    let aside = match entries.is_empty() || wanted == Wanted::All {
         true => SetAside::default(),
         false => others::set_aside(&mut found, is_pattern.then_some(&argument), is_growing),
     };
