@@ -13,11 +13,13 @@ use crate::store::names::{base_name, natural};
 /// Whether a file is something else that trainers keep beside the weights: the state of an optimizer, a schedule, a
 /// random generator, numbered or not.
 pub(super) fn is_other_state(name: &str) -> bool {
-    const NAMES: [&str; 19] = [
+    const NAMES: [&str; 21] = [
         "distrib_optim",
+        "extra_state_world_size_rank",
         "grad_scaler",
         "lr_scheduler",
         "optim",
+        "optim_world_size_rank",
         "optimizer",
         "optimizer_state",
         "optimizer_states",

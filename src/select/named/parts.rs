@@ -27,6 +27,8 @@ static PARTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"^layer_([0-9]+)-model_[0-9]+-model_states\.pt$", RANKS),
         // FSDP, a local state dict a process.
         (r"^(?:pytorch_)?model_fsdp_rank_?([0-9]+)\.(?:bin|pt|pth)$", RANKS),
+        // verl.
+        (r"^model_world_size_[0-9]+_rank_([0-9]+)\.pt$", RANKS),
         // vLLM's sharded state.
         (r"^model-rank-([0-9]+)-part-[0-9]+\.safetensors$", RANKS),
         // fairseq.
@@ -81,6 +83,7 @@ mod tests {
             ["mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt"],
             ["layer_00-model_00-model_states.pt", "layer_01-model_00-model_states.pt"],
             ["pytorch_model_fsdp_rank0.bin", "pytorch_model_fsdp_rank1.bin"],
+            ["model_world_size_2_rank_0.pt", "model_world_size_2_rank_1.pt"],
             ["model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"],
             ["checkpoint3-shard0.pt", "checkpoint3-shard1.pt"],
             ["checkpoint_best-model_part-0.pt", "checkpoint_best-model_part-1.pt"],

@@ -46,10 +46,13 @@ pub(super) fn refuse(named: &Named) -> Result<()> {
         if words.0 == words.1 {
             continue;
         }
+        let has_more = words.0.len() > words.1.len();
         let common = pairs.entry(words).or_default();
         common.insert(other);
         if common.len() == COMMON {
-            let (one, other) = (checkpoints[other], checkpoints[i]);
+            // That with fewer words is the example: `e_1`, not `e_1_ema`.
+            let (one, other) = if has_more { (i, other) } else { (other, i) };
+            let (one, other) = (checkpoints[one], checkpoints[other]);
             let what = format!(
                 "holds `{}` and `{}`, and more such pairs: two models",
                 one.display(),
