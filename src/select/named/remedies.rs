@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::in_folder;
+use super::folder::in_folder;
 use super::others::is_other_state;
 use crate::formats::endings;
 use crate::select::words::without_digits;
