@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::checkpoint::Checkpoint;
-use crate::{Error, Kind, Result, json};
+use crate::{Error, Kind, Result, json, look};
+use swa_base::text_file;
 
 /// The configuration's file, in a folder with an adapter.
 const CONFIG: &str = "adapter_config.json";
@@ -26,15 +27,18 @@ const USED: [&str; 8] = [
 /// Fails where adapters in folders have configurations by which their weights mean different things.
 ///
 /// # Errors
-/// `Mismatch`, with the field.
+/// `Mismatch`, with the field; those of reading.
 pub(super) fn check(inputs: &[Checkpoint]) -> Result<()> {
-    let folders = inputs.iter().map(Checkpoint::path).filter(|path| path.is_dir());
-    let mut known = folders.filter_map(|path| Some((path, config(path)?)));
-    let Some((first, expected)) = known.next() else { return Ok(()) };
-    for (path, found) in known {
-        let differs = |field: &&&str| value(&expected, field) != value(&found, field);
+    let mut first = None;
+    for path in inputs.iter().filter(|input| input.is_folder()).map(Checkpoint::path) {
+        let Some(found) = config(path)? else { continue };
+        let Some((first, expected)) = &first else {
+            first = Some((path, found));
+            continue;
+        };
+        let differs = |field: &&&str| value(expected, field) != value(&found, field);
         if let Some(field) = USED.iter().find(differs) {
-            let [own, other] = [&found, &expected].map(|config| shown(value(config, field)));
+            let [own, other] = [&found, expected].map(|config| shown(value(config, field)));
             let what = format!(
                 "{CONFIG}: `{field}` is {own}, and {other} in `{}`: the weights of such adapters have no mean",
                 first.display()
@@ -47,13 +51,16 @@ pub(super) fn check(inputs: &[Checkpoint]) -> Result<()> {
     Ok(())
 }
 
-/// The configuration, if it can be read: a folder without is not PEFT's.
-fn config(folder: &Path) -> Option<Map<String, Value>> {
-    let text = std::fs::read_to_string(folder.join(CONFIG)).ok()?;
-    match json::parse(&text).ok()? {
-        Value::Object(config) => Some(config),
-        _ => None,
+/// The configuration: a folder without, or with a file of another form, is not PEFT's.
+fn config(folder: &Path) -> Result<Option<Map<String, Value>>> {
+    let path = folder.join(CONFIG);
+    if !look::exists(&path)? {
+        return Ok(None);
     }
+    Ok(match json::parse(&text_file::read(&path)?) {
+        Ok(Value::Object(config)) => Some(config),
+        _ => None,
+    })
 }
 
 /// What is not there is as if it were off: older versions lack newer fields.
