@@ -5,16 +5,19 @@
 
 mod classes;
 mod columns;
+mod flags;
 mod images;
 mod joined;
 mod json;
 mod label_column;
 mod labels;
 mod one_class;
+mod parts;
 mod resolve;
 mod table;
 mod value;
 pub(crate) mod words;
+mod wrapped;
 
 use std::path::{Path, PathBuf};
 

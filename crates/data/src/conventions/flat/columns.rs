@@ -83,13 +83,13 @@ pub(super) fn find(table: &mut Table, images: &Images, asked: &Asked) -> Result<
         return Err(Error::input("it holds no labels"));
     }
     let seen = Seen { table, image, headings: headings.as_deref() };
-    let part = seen.part()?;
+    let said: Vec<usize> = form.label.iter().filter_map(|name| seen.asked(name).ok()).collect();
+    let parts = seen.parts(&said)?;
     let mut of_other_parts = vec![];
-    if let Some(part) = part {
-        let parts: Vec<Option<Split>> =
-            table.column(part).map(|cell| seen.part_of(part, cell)).collect();
-        let chosen = asked.split.choose(asked.path, parts.iter().flatten().copied().collect())?;
-        let kept: Vec<bool> = parts.iter().map(|part| *part == Some(chosen)).collect();
+    let part_columns = parts.as_ref().map(|parts| parts.columns.clone()).unwrap_or_default();
+    if let Some(parts) = parts {
+        let chosen = asked.split.choose(asked.path, parts.rows.clone())?;
+        let kept: Vec<bool> = parts.rows.iter().map(|part| *part == chosen).collect();
         for row in (0..table.rows()).filter(|&row| !kept[row]) {
             of_other_parts.extend(images.find(table.cell(row, image))?);
         }
@@ -97,7 +97,7 @@ pub(super) fn find(table: &mut Table, images: &Images, asked: &Asked) -> Result<
     }
     let seen = Seen { table, image, headings: headings.as_deref() };
     let label = match &form.label[..] {
-        [] => seen.label(part)?,
+        [] => seen.label(&part_columns)?,
         [one] => Label::Column(seen.asked(one)?),
         several => {
             let columns: Vec<usize> =

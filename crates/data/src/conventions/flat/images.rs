@@ -63,12 +63,20 @@ impl Images {
         self.files.iter().any(|file| file.as_encoded_bytes().contains(&b'/'))
     }
 
-    /// Two neighbours by name whose numbers are in the other order.
-    pub fn unclear_order(&self) -> Option<[String; 2]> {
+    /// Two neighbours by name that another way to sort puts in the other order, and why: by their numbers, or without
+    /// regard to capital letters, as file managers and `ls` do.
+    pub fn unclear_order(&self) -> Option<([String; 2], &'static str)> {
         let name = |i: usize| self.files[i].to_string_lossy();
-        let falls = |&i: &usize| natural(&name(i), &name(i + 1)).is_gt();
-        let first = (0..self.files.len().saturating_sub(1)).find(falls)?;
-        Some([self.name(first), self.name(first + 1)])
+        let small = |i: usize| name(i).to_lowercase();
+        let why = |i: usize| match () {
+            () if natural(&name(i), &name(i + 1)).is_gt() => Some("names without leading zeros"),
+            () if small(i) >= small(i + 1) || natural(&small(i), &small(i + 1)).is_gt() => {
+                Some("names in capital and small letters")
+            }
+            () => None,
+        };
+        let last = self.files.len().saturating_sub(1);
+        (0..last).find_map(|i| Some(([self.name(i), self.name(i + 1)], why(i)?)))
     }
 
     pub fn name(&self, image: usize) -> String {

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::columns::{Label, SHOWN, by_name, short};
+use super::flags;
 use super::table::Table;
 use super::value::Value;
 use super::words::{self, first_word, is_wnid};
-use crate::split::Split;
 use swa_base::text::printable;
 use swa_base::{Error, Result, setting};
 
@@ -26,46 +26,8 @@ pub(super) struct Seen<'t> {
 }
 
 impl Seen<'_> {
-    fn heading(&self, column: usize) -> &str {
+    pub fn heading(&self, column: usize) -> &str {
         self.headings.map_or("", |headings| headings[column].as_str())
-    }
-
-    /// The column that says which part of the data a row belongs to. One that says it of some rows alone is refused: with
-    /// the others, training images would count among the test images.
-    pub fn part(&self) -> Result<Option<usize>> {
-        if self.headings.is_none() {
-            return Ok(None);
-        }
-        for column in (0..self.table.width).filter(|&column| column != self.image) {
-            if !words::is_part(self.heading(column)) {
-                continue;
-            }
-            let odd = self.table.column(column).find(|cell| self.part_of(column, cell).is_none());
-            let Some(odd) = odd else { return Ok(Some(column)) };
-            if self.table.column(column).any(|cell| self.part_of(column, cell).is_some()) {
-                let what = format!(
-                    "the column `{}` says to which part of the data rows belong, and `{}` is no known part",
-                    printable(self.heading(column)),
-                    short(odd)
-                );
-                return Err(Error::input(what).remedy(
-                    "write train, val or test there, or leave out the column and the rows of other parts",
-                ));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The part that a cell of such a column names.
-    pub fn part_of(&self, column: usize, cell: &str) -> Option<Split> {
-        match words::part_if(self.heading(column)) {
-            None => Split::of_word(cell),
-            Some(part) => match cell.to_ascii_lowercase().as_str() {
-                "true" | "1" => Some(part),
-                "false" | "0" => Some(Split::Train),
-                _ => None,
-            },
-        }
     }
 
     /// The column that was asked for.
@@ -81,11 +43,12 @@ impl Seen<'_> {
         }
     }
 
-    pub fn label(&self, part: Option<usize>) -> Result<Label> {
+    /// `parts`: the columns that say to which part of the data rows belong.
+    pub fn label(&self, parts: &[usize]) -> Result<Label> {
         // A comma at the end of every line makes a column of nothing.
         let is_blank = |c: usize| self.heading(c).is_empty() && self.table.is_blank(c);
         let others: Vec<usize> = (0..self.table.width)
-            .filter(|&c| c != self.image && Some(c) != part && !is_blank(c))
+            .filter(|&c| c != self.image && !parts.contains(&c) && !is_blank(c))
             .collect();
         if others.is_empty() {
             return Err(Error::input("it names images, but has no column of labels"));
@@ -117,6 +80,7 @@ impl Seen<'_> {
         let rest: Vec<usize> = others.iter().filter(may_be).copied().collect();
         match rest[..] {
             [] => Err(self.none(&others)),
+            [only] if self.is_index(only) || self.is_flag_of_part(only) => Err(self.none(&[only])),
             [only] => Ok(Label::Column(only)),
             _ if self.looks_one_hot(&rest) => {
                 self.check_one_hot(&rest)?;
@@ -124,6 +88,23 @@ impl Seen<'_> {
             }
             _ => Err(self.ask(&rest)),
         }
+    }
+
+    /// Whether a column counts its rows, from 0 or 1.
+    fn is_index(&self, column: usize) -> bool {
+        let counts = |first: i64| {
+            self.table
+                .column(column)
+                .zip(first..)
+                .all(|(cell, n)| Value::of(cell) == Value::Whole(n))
+        };
+        self.table.rows() > 2 && (counts(0) || counts(1))
+    }
+
+    /// Whether a column says yes or no under the name of a part: `train`.
+    fn is_flag_of_part(&self, column: usize) -> bool {
+        words::bare_part(self.heading(column)).is_some()
+            && self.table.column(column).all(|cell| flags::answer(cell).is_some())
     }
 
     fn label_without_headings(&self, others: &[usize]) -> Result<Label> {
@@ -139,8 +120,9 @@ impl Seen<'_> {
         if let Some(column) = self.agreed(others, false) {
             return Ok(Label::Column(column));
         }
-        // Of two columns of 0 and 1, one may be anything.
-        if others.len() > 2 && self.looks_one_hot(others) {
+        // Of two columns of 0 and 1, one may be anything. An empty one, without a heading, is no column.
+        let is_full = |&column: &usize| !self.table.column(column).any(str::is_empty);
+        if others.len() > 2 && others.iter().all(is_full) && self.looks_one_hot(others) {
             self.check_one_hot(others)?;
             return Ok(Label::OneHot(others.to_vec()));
         }
@@ -189,14 +171,17 @@ impl Seen<'_> {
         Some((false, words.iter().map(place).collect()))
     }
 
-    /// Whether all cells are numbers from 0 to 1.
+    /// Whether all cells are numbers from 0 to 1, or say yes or no in another way, and yes at least once.
     fn looks_one_hot(&self, columns: &[usize]) -> bool {
-        let in_range = |cell| match Value::of_flag(cell) {
+        let cells = || columns.iter().flat_map(|&column| self.table.column(column));
+        let in_range = |cell: &str| match Value::of_flag(cell) {
             Value::Whole(n) => n == 0 || n == 1,
             Value::Fraction(x) => (0.0..=1.0).contains(&x),
             _ => false,
         };
-        columns.iter().all(|&column| self.table.column(column).all(in_range))
+        cells().all(in_range)
+            || (cells().all(|cell| flags::mark(cell).is_some())
+                && cells().any(|cell| flags::mark(cell) == Some(true)))
     }
 
     pub fn check_one_hot(&self, columns: &[usize]) -> Result<()> {
@@ -204,21 +189,34 @@ impl Seen<'_> {
             "give a file with one class an image, or choose the column that counts: ",
             setting!("label_column", "NAME")
         );
+        const WRITE: &str = "write 1 where the image is of the class, and 0 where it is not";
         let table = self.table;
+        let mut spellings: [Option<String>; 2] = [None, None];
         for row in 0..table.rows() {
             let mut ones = vec![];
             for &column in columns {
-                match Value::of_flag(table.cell(row, column)) {
-                    Value::Whole(0) => {}
-                    Value::Whole(1) => ones.push(column),
-                    _ => {
-                        let (line, cell) = (self.line(row), short(table.cell(row, column)));
-                        let what = format!(
-                            "{line}{} is `{cell}`, neither 0 nor 1: a probability or a score is no label",
-                            self.title(column)
-                        );
-                        return Err(Error::input(what).remedy("give the file of the true classes"));
-                    }
+                let cell = table.cell(row, column);
+                let at =
+                    || format!("{}{} is `{}`", self.line(row), self.title(column), short(cell));
+                let Some(is_one) = flags::mark(cell) else {
+                    let (what, remedy) = match Value::of(cell) {
+                        Value::Fraction(_) => (
+                            "a probability or a score is no label",
+                            "give the file of the true classes",
+                        ),
+                        _ => ("a column a class says yes or no of each image", WRITE),
+                    };
+                    let what = format!("{}, neither 0 nor 1: {what}", at());
+                    return Err(Error::input(what).remedy(remedy));
+                };
+                let spelling = flags::spelling(cell);
+                let known = spellings[usize::from(is_one)].get_or_insert_with(|| spelling.clone());
+                if *known != spelling {
+                    let what = format!("{}, where others are `{}`", at(), short(known));
+                    return Err(Error::input(what).remedy(WRITE));
+                }
+                if is_one {
+                    ones.push(column);
                 }
             }
             if let [_] = ones[..] {
@@ -239,14 +237,14 @@ impl Seen<'_> {
         Ok(())
     }
 
-    fn line(&self, row: usize) -> String {
+    pub fn line(&self, row: usize) -> String {
         match self.table.lines[row] {
             0 => String::new(),
             line => format!("line {line}: "),
         }
     }
 
-    fn title(&self, column: usize) -> String {
+    pub fn title(&self, column: usize) -> String {
         match self.headings {
             Some(_) => format!("`{}`", short(self.heading(column))),
             None => format!("column {}", column + 1),

@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use super::columns::{self, Asked, Columns, Label};
+use super::flags;
 use super::images::Images;
 use super::joined;
 use super::one_class::{check_one_class, check_one_name, values};
@@ -167,9 +168,9 @@ fn in_order(text: &str, images: &Images, form: &LabelForm) -> Result<Labelled> {
     }
     // Labels are those of the images in the order of their names: 10.png comes before 2.png, which whoever wrote the
     // labels may have meant otherwise.
-    if let Some([a, b]) = images.unclear_order() {
+    if let Some(([a, b], why)) = images.unclear_order() {
         let what = format!(
-            "it names no images, and whether `{a}` or `{b}` comes first is not clear: names without leading zeros"
+            "it names no images, and whether `{a}` or `{b}` comes first is not clear: {why}"
         );
         return Err(
             Error::input(what).remedy("give a file with the name of each image and its class")
@@ -215,8 +216,7 @@ fn of_table(table: &Table, columns: Columns, images: &Images) -> Result<Labelled
         }
         Label::OneHot(several) => {
             let class = |row: usize| {
-                let is_one =
-                    |&&column: &&usize| Value::of_flag(table.cell(row, column)) == Value::Whole(1);
+                let is_one = |&&column: &&usize| flags::mark(table.cell(row, column)) == Some(true);
                 several.iter().position(|column| is_one(&column)).unwrap_or(0) as u32
             };
             let names = columns.headings.as_ref();

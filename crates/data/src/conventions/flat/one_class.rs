@@ -6,6 +6,7 @@ use super::labels::Labels;
 use super::table::Table;
 use super::value::Value;
 use super::words::{self, first_word, is_wnid};
+use super::wrapped;
 use crate::split::Split;
 use swa_base::text::printable;
 use swa_base::{Error, Result, setting};
@@ -41,10 +42,14 @@ pub(super) fn values(table: &Table, column: usize) -> Result<Labels> {
         let cell = table.cell(row, column);
         let shown: String = printable(&cell.chars().take(60).collect::<String>());
         match Value::of(cell) {
-            Value::Empty if cell.is_empty() => return Err(at(row, "it has no label".into())),
+            Value::Empty if cell.is_empty() => {
+                return Err(at(row, "it has no label".into())
+                    .remedy("leave out the line, and move the image out of the folder"));
+            }
             Value::Empty => {
                 return Err(at(row, format!("the label {shown} says that there is none")).remedy(
-                    "leave the line out; if it is a class, write another word or its number",
+                    "leave out the line, and move the image out of the folder; if it is a class, write another word or \
+                     its number",
                 ));
             }
             Value::Fraction(_) => {
@@ -65,19 +70,48 @@ pub(super) fn values(table: &Table, column: usize) -> Result<Labels> {
                     .remedy("give a file with one class an image"));
             }
             Value::Whole(n) if are_numbers => {
-                let expected = if n < 0 { "0 or more" } else { "a class's number" };
-                let wrong = |_| at(row, format!("the label {shown}, expected {expected}"));
-                numbers.push(u32::try_from(n).map_err(wrong)?);
+                numbers.push(u32::try_from(n).map_err(|_| match n < 0 {
+                    true => {
+                        at(row, format!("the label {shown}, expected 0 or more")).remedy(NEGATIVE)
+                    }
+                    false => at(row, format!("the label {shown}, expected a class's number")),
+                })?);
             }
             Value::Word(_) if !are_numbers => words.push(word(cell).map_err(|what| at(row, what))?),
             _ => {
                 let what =
                     format!("the label `{shown}`, where the first is `{}`", printable(first));
-                return Err(at(row, what));
+                return Err(at(row, what)
+                    .remedy("write all labels as numbers, or all as names with a letter in them"));
             }
         }
     }
+    check_names(&words).map_err(|what| {
+        at(0, what).remedy("write the class's number alone, or a name with letters")
+    })?;
     Ok(if are_numbers { Labels::Numbers(numbers) } else { Labels::Words(words) })
+}
+
+/// What to do about a number below 0.
+pub(crate) const NEGATIVE: &str = "write the classes' numbers from 0 on (0 and 1 in place of -1 and 1); if -1 means no class, \
+                                   leave out such images and their lines";
+
+/// Fails if all words are numbers in other clothes, of which 10 would come before 2, or zeros and ones of a column a class.
+fn check_names(words: &[String]) -> std::result::Result<(), String> {
+    let Some(first) = words.first() else { return Ok(()) };
+    let shown = printable(&first.chars().take(60).collect::<String>());
+    if words.iter().all(|word| wrapped::is_wrapped_number(word)) {
+        return Err(format!(
+            "the label `{shown}` is a number with other characters around it, no name"
+        ));
+    }
+    let width = wrapped::vector(first);
+    if width.is_some() && words.iter().all(|word| wrapped::vector(word) == width) {
+        return Err(format!(
+            "the label `{shown}`: 0 or 1 for each of several classes, not one class"
+        ));
+    }
+    Ok(())
 }
 
 /// Fails if a cell holds several words that are labels of other rows: between commas, or between blanks where the heading

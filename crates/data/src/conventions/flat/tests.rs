@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use crate::{Dataset, LabelForm, Options};
 
+mod names;
+mod parts;
 mod read;
 mod refused;
 mod tables;

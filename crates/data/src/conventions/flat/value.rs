@@ -1,5 +1,7 @@
 //! What a cell of a label file holds: a number, a word, or what is no label.
 
+use super::wrapped;
+
 /// What a cell holds, as far as labels are concerned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value<'a> {
@@ -9,7 +11,7 @@ pub(super) enum Value<'a> {
     Fraction(f64),
     /// Digits and commas that may be thousands, a fraction or several numbers.
     Unclear,
-    /// A list or an object of JSON.
+    /// A list or an object of JSON, or several numbers.
     Nested,
     Word(&'a str),
 }
@@ -20,6 +22,7 @@ impl<'a> Value<'a> {
         match first {
             None => return Value::Empty,
             Some(b'[' | b'{') => return Value::Nested,
+            Some(b'(') if wrapped::are_several(cell) => return Value::Nested,
             Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'n' | b'N') => {}
             Some(_) => return Value::Word(cell),
         }
@@ -42,6 +45,7 @@ impl<'a> Value<'a> {
                 Value::Whole(x as i64)
             }
             Ok(x) if number => Value::Fraction(x),
+            _ if wrapped::are_several(cell) => Value::Nested,
             _ => Value::Word(cell),
         }
     }
@@ -90,6 +94,9 @@ mod tests {
             ("nv", Value::Word("nv")),
             ("red fox", Value::Word("red fox")),
             ("[1, 2]", Value::Nested),
+            ("1 0 0", Value::Nested),
+            ("(1, 0, 0)", Value::Nested),
+            ("(none)", Value::Word("(none)")),
             ("-", Value::Word("-")),
             ("inf", Value::Word("inf")),
             ("10,0", Value::Whole(10)),

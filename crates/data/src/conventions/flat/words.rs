@@ -119,11 +119,25 @@ const OTHERS: &[&str] = &[
     "usage",
     "istrain",
     "istraining",
-    "istest",
-    "isval",
-    "isvalid",
     "isvalidation",
     "istrainingimage",
+    "datasplit",
+    "splitname",
+    "traintest",
+    "traintestsplit",
+    "order",
+    "seq",
+    "sequence",
+    "sequenceid",
+    "position",
+    "rank",
+    "batch",
+    "batchid",
+    "site",
+    "siteid",
+    "session",
+    "sessionid",
+    "difficult",
     "width",
     "height",
     "w",
@@ -269,10 +283,23 @@ const SEVERAL: &[&str] =
     &["tags", "attributes", "findinglabels", "objects", "annotations", "keywords", "multilabel"];
 
 /// Headings of a column that says which part of the data a row belongs to.
-const PARTS: &[&str] = &["split", "splits", "set", "subset", "partition", "part", "phase", "usage"];
+const PARTS: &[&str] = &[
+    "split",
+    "splits",
+    "datasplit",
+    "splitname",
+    "traintest",
+    "traintestsplit",
+    "set",
+    "subset",
+    "partition",
+    "part",
+    "phase",
+    "usage",
+];
 
 /// A heading in small letters, without blanks, marks and brackets.
-pub(super) fn plain(heading: &str) -> String {
+pub(crate) fn plain(heading: &str) -> String {
     heading.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
@@ -290,7 +317,18 @@ pub(super) fn is_label(heading: &str) -> bool {
 
 /// Whether it is a heading of a list of classes: of names or of numbers.
 pub(crate) fn is_class_heading(heading: &str) -> bool {
-    const OF_LISTS: [&str; 7] = ["name", "id", "index", "idx", "number", "output", "outputid"];
+    const OF_LISTS: &[&str] = &[
+        "name",
+        "id",
+        "index",
+        "idx",
+        "number",
+        "output",
+        "outputs",
+        "outputid",
+        "outputindex",
+        "outputnumber",
+    ];
     is_label(heading) || OF_LISTS.contains(&&plain(heading)[..])
 }
 
@@ -310,17 +348,32 @@ pub(super) fn is_several(heading: &str) -> bool {
     SEVERAL.contains(&&plain(heading)[..])
 }
 
-pub(super) fn is_part(heading: &str) -> bool {
+pub(crate) fn is_part(heading: &str) -> bool {
     PARTS.contains(&&plain(heading)[..]) || part_if(heading).is_some()
 }
 
-/// The part that a row belongs to where it is true; else it is for training (`is_valid` of fastai).
+/// The part that a row belongs to where it is true (`is_valid` of fastai); else it is for training, or held out from that.
 pub(super) fn part_if(heading: &str) -> Option<Split> {
     match &plain(heading)[..] {
-        "isvalid" | "isval" => Some(Split::Val),
+        "isvalid" | "isval" | "isvalidation" => Some(Split::Val),
         "istest" => Some(Split::Test),
+        "istrain" | "istraining" | "istrainingimage" => Some(Split::Train),
         _ => None,
     }
+}
+
+/// The same for a heading that may be that of a class, too: `train`.
+pub(super) fn bare_part(heading: &str) -> Option<Split> {
+    match &plain(heading)[..] {
+        "train" | "training" => Some(Split::Train),
+        "holdout" | "heldout" => Some(Split::Test),
+        _ => None,
+    }
+}
+
+/// CelebA's heading of a column that numbers the parts.
+pub(super) fn is_partition(heading: &str) -> bool {
+    plain(heading) == "partition"
 }
 
 /// Whether it is a heading that is in use for anything.
