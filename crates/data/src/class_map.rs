@@ -12,10 +12,12 @@
 //! | text, an output and its class a line | `0 n01440764`, `0: tench`, `0,tench` |
 //! | text, a class a line in the order of the outputs (timm, `LOC_synset_mapping.txt`) | `n01440764`, `n01440764 tench, Tinca tinca` |
 //!
-//! A line of headings (`wnid,index`) may stand above classes with numbers, and quotation marks around a class. Empty lines and lines that begin with `#` are skipped. Entries name classes; if no entry is the name of a class
+//! A line of headings (`wnid,index`) may stand above classes with numbers, and says which are which; two columns of numbers
+//! that may be read either way need one. Quotation marks may stand around a class. Empty lines and lines that begin with `#` are skipped. Entries name classes; if no entry is the name of a class
 //! of the data, they are taken as class numbers. Every class of the data needs an entry; entries of other classes
 //! do no harm, so that one file serves every subset.
 
+mod lines;
 mod parse;
 
 use std::collections::{HashMap, HashSet};
@@ -50,8 +52,8 @@ impl ClassMap {
         let text = text_file::read(path)?;
         let names = dataset.class_names().map(<[String]>::to_vec);
         let known: HashSet<&str> = names.iter().flatten().map(|name| name.as_str()).collect();
-        let Parsed { entries, is_list } =
-            parse(&text, &|name| known.contains(name)).map_err(|what| {
+        let Parsed { entries, is_list, other_way } = parse(&text, &|name| known.contains(name))
+            .map_err(|what| {
                 Error::input(what)
                     .at(path)
                     .remedy("give JSON such as {\"CLASS\": OUTPUT, …}, or text")
@@ -60,6 +62,11 @@ impl ClassMap {
             Classes::Exactly(n) | Classes::AtLeast(n) => n,
         };
         let outputs = resolve(&entries, count, names.as_deref()).map_err(|e| e.at(path))?;
+        if let Some(other) = other_way
+            && let Ok(other) = resolve(&other, count, names.as_deref())
+        {
+            check_one_way(&outputs, &other, names.as_deref()).map_err(|e| e.at(path))?;
+        }
         let listed = is_list.then_some(entries.len());
         Ok(ClassMap { path: path.to_path_buf(), outputs, names, listed })
     }
@@ -245,6 +252,25 @@ fn resolve(entries: &[Entry], count: usize, names: Option<&[String]>) -> Result<
         }
     }
     Ok(outputs)
+}
+
+/// Fails if lines of two numbers give the classes other outputs when they are read the other way round.
+fn check_one_way(
+    outputs: &[Option<u32>],
+    other: &[Option<u32>],
+    names: Option<&[String]>,
+) -> Result<()> {
+    let shown = |output: Option<u32>| output.map_or("-".into(), |output| output.to_string());
+    match (0..outputs.len()).find(|&class| outputs[class] != other[class]) {
+        None => Ok(()),
+        Some(class) => Err(Error::input(format!(
+            "two columns of numbers, and either may be the class: `{}` has the output {} or {}",
+            title(class, names),
+            shown(outputs[class]),
+            shown(other[class])
+        ))
+        .remedy("write a line of headings above them: `class,output` or `output,class`")),
+    }
 }
 
 #[cfg(test)]

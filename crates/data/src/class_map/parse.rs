@@ -1,9 +1,11 @@
 //! The forms of the file: see [`super`].
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 use swa_tools::json;
 
-use crate::conventions::flat::words::{first_word, is_class_heading, is_wnid};
+use super::lines::lines;
 
 /// A class as the file names it, and its output; None: its images are left out.
 pub(super) type Entry = (String, Option<u32>);
@@ -14,6 +16,8 @@ pub(super) struct Parsed {
     pub entries: Vec<Entry>,
     /// Whether they are a list in the order of the outputs, without numbers: one for each output.
     pub is_list: bool,
+    /// The same with classes and outputs the other way round, where nothing says which is which.
+    pub other_way: Option<Vec<Entry>>,
 }
 
 /// Reads the entries; an error says what is wrong, without the file. `is_class`: whether the data have a
@@ -32,16 +36,27 @@ pub(super) fn parse(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Parse
 }
 
 /// Entries with numbers of their own.
-fn numbered(entries: Vec<Entry>) -> Parsed {
-    Parsed { entries, is_list: false }
+pub(super) fn numbered(entries: Vec<Entry>) -> Parsed {
+    Parsed { entries, is_list: false, other_way: None }
 }
 
 fn of_object(mut object: Map<String, Value>) -> Result<Vec<Entry>, String> {
     // A whole configuration of Hugging Face.
-    for key in ["label2id", "id2label"] {
-        if let Some(Value::Object(inner)) = object.get_mut(key) {
-            return of_object(std::mem::take(inner));
+    let mut inner = |key| match object.get_mut(key) {
+        Some(Value::Object(inner)) => Some(std::mem::take(inner)),
+        _ => None,
+    };
+    match (inner("label2id"), inner("id2label")) {
+        (Some(by_label), Some(by_id)) if !by_label.is_empty() && !by_id.is_empty() => {
+            let (by_label, by_id) = (of_object(by_label)?, of_object(by_id)?);
+            check_agree(&by_label, &by_id)?;
+            return Ok(by_label);
         }
+        (Some(inner), None) | (None, Some(inner)) => return of_object(inner),
+        (Some(by_label), Some(by_id)) => {
+            return of_object(if by_label.is_empty() { by_id } else { by_label });
+        }
+        (None, None) => {}
     }
     // Outputs in quotation marks look like names.
     let number = |text: &str| text.parse::<u32>().ok();
@@ -65,10 +80,42 @@ fn of_object(mut object: Map<String, Value>) -> Result<Vec<Entry>, String> {
     }
 }
 
+/// Fails if `label2id` and `id2label` contradict each other. A class that several outputs are called by has one of them in
+/// the first.
+fn check_agree(by_label: &[Entry], by_id: &[Entry]) -> Result<(), String> {
+    let names: HashMap<Option<u32>, &str> =
+        by_id.iter().map(|(name, output)| (*output, name.as_str())).collect();
+    let outputs: HashMap<&str, Option<u32>> =
+        by_label.iter().map(|(name, output)| (name.as_str(), *output)).collect();
+    let contradicts = |entry: &&Entry| match names.get(&entry.1) {
+        Some(name) => *name != entry.0,
+        None => by_id.iter().any(|(name, _)| *name == entry.0),
+    };
+    let odd = by_label.iter().find(contradicts).or_else(|| {
+        by_id.iter().find(|(name, _)| {
+            outputs
+                .get(name.as_str())
+                .is_some_and(|&output| names.get(&output).is_none_or(|other| other != name))
+        })
+    });
+    let Some((name, output)) = odd else { return Ok(()) };
+    let shown = |output: Option<u32>| output.map_or("null".into(), |output| output.to_string());
+    let output = outputs.get(name.as_str()).copied().unwrap_or(*output);
+    let other = names.get(&output).map_or_else(
+        || "does not have it".to_string(),
+        |other| format!("calls {} `{other}`", shown(output)),
+    );
+    Err(format!(
+        "`label2id` and `id2label` contradict each other: the first gives `{name}` the output {}, the second {other}; \
+         remove the one that is wrong",
+        shown(output)
+    ))
+}
+
 /// A list in the order of the outputs.
-fn in_order(names: Vec<String>) -> Parsed {
+pub(super) fn in_order(names: Vec<String>) -> Parsed {
     let entries = names.into_iter().zip(0..).map(|(name, output)| (name, Some(output))).collect();
-    Parsed { entries, is_list: true }
+    Parsed { entries, is_list: true, other_way: None }
 }
 
 fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
@@ -89,96 +136,4 @@ fn json_entry((key, value): (String, Value)) -> Result<Entry, String> {
         },
         _ => Err(format!("`{key}`: expected the number of an output, found {value}")),
     }
-}
-
-/// Where every line ends with a number or a dash, classes with outputs; where each begins with one, outputs with classes;
-/// else classes in order.
-fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Parsed, String> {
-    let lines = text.lines().map(str::trim);
-    let lines: Vec<&str> = lines.filter(|l| !l.is_empty() && !l.starts_with('#')).collect();
-    let lines = without_headings(&lines, is_class)?;
-    if let Some(pairs) = lines.iter().map(|line| pair(line)).collect() {
-        return Ok(numbered(pairs));
-    }
-    // A few lines of another form among many are a mistake.
-    if lines.iter().filter(|line| pair(line).is_some()).count() * 2 > lines.len() {
-        let odd = lines.iter().find(|line| pair(line).is_none()).unwrap_or(&"");
-        return Err(format!("`{odd}`: expected a class and the number of its output"));
-    }
-    if lines.iter().any(|line| is_class(line)) {
-        return Ok(in_order(lines.iter().map(|line| line.to_string()).collect()));
-    }
-    // `map_clsloc.txt`.
-    if let Some(line) = lines.first().filter(|_| lines.iter().all(|line| has_kit_id(line))) {
-        return Err(format!(
-            "`{line}`: numbers of its own, those of ImageNet's development kit, which are not outputs"
-        ));
-    }
-    let outputs: Option<Vec<(u32, &str)>> = lines.iter().map(|line| number_first(line)).collect();
-    if let Some(mut outputs) = outputs {
-        outputs.sort();
-        if !outputs.iter().map(|(output, _)| *output).eq(0..lines.len() as u32) {
-            return Err("lines begin with numbers that are not those of outputs, from 0 on".into());
-        }
-        let entry = |(output, name)| (class(name), Some(output));
-        return Ok(numbered(outputs.into_iter().map(entry).collect()));
-    }
-    Ok(in_order(lines.iter().map(|line| class(line)).collect()))
-}
-
-/// The class of a line without its output: a wnid, which more names of it may follow, or all of the line.
-fn class(line: &str) -> String {
-    let first = first_word(line).trim_end_matches(',');
-    let first = first.split(',').next().unwrap_or_default();
-    if is_wnid(first) { first.into() } else { unquoted(line) }
-}
-
-fn is_separator(c: char) -> bool {
-    c == ',' || c.is_whitespace()
-}
-
-/// A class, then its output.
-fn pair(line: &str) -> Option<Entry> {
-    let (name, last) = line.rsplit_once(is_separator)?;
-    let output = if last == "-" { None } else { Some(last.parse().ok()?) };
-    Some((unquoted(name.trim_end_matches(is_separator)), output))
-}
-
-/// An output, then its class.
-fn number_first(line: &str) -> Option<(u32, &str)> {
-    let (number, name) = line.split_once(|c| c == ':' || is_separator(c))?;
-    Some((number.parse().ok()?, name.trim_start_matches(is_separator)))
-}
-
-/// A wnid, a number, and more.
-fn has_kit_id(line: &str) -> bool {
-    let mut words = line.split(is_separator).filter(|word| !word.is_empty());
-    let [wnid, number] = [words.next(), words.next()].map(Option::unwrap_or_default);
-    is_wnid(wnid) && number.parse::<u32>().is_ok() && words.next().is_some()
-}
-
-/// Without the quotation marks of CSV around it.
-fn unquoted(name: &str) -> String {
-    let inner = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
-    inner.map_or_else(|| name.to_string(), |inner| inner.replace("\"\"", "\""))
-}
-
-/// The lines without one of headings above classes and outputs. Above a list in order it may be a class that the data lack.
-fn without_headings<'l>(
-    lines: &'l [&'l str],
-    is_class: &dyn Fn(&str) -> bool,
-) -> Result<&'l [&'l str], String> {
-    let [first, rest @ ..] = lines else { return Ok(lines) };
-    let mut cells = first.split(is_separator).filter(|cell| !cell.is_empty());
-    let are_headings = cells.all(|cell| is_class_heading(cell.trim_matches('"')));
-    if !are_headings || is_class(first) || rest.is_empty() {
-        return Ok(lines);
-    }
-    let have_numbers = |form: &dyn Fn(&str) -> bool| rest.iter().all(|line| form(line));
-    if have_numbers(&|line| pair(line).is_some())
-        || have_numbers(&|line| number_first(line).is_some())
-    {
-        return Ok(rest);
-    }
-    Err(format!("`{first}` is a heading, no class; remove the line"))
 }
