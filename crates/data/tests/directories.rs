@@ -285,7 +285,18 @@ fn samples_that_are_not_whole_are_refused() {
         &[("a.jpg", &photo), ("a.cls", b"cat")],
         &["`a.cls`: expected a class's number, found `cat`"],
     );
-    case(Kind::Input, &[("a.jpg", &photo), ("a.cls", b"-1")], &["expected a class's number"]);
+    case(
+        Kind::Input,
+        &[("a.jpg", &photo), ("a.cls", b"-1")],
+        &["expected a class's number", "leave out samples without a class"],
+    );
+    for (json, said) in [
+        ("{\"label\": 1.5}", "sample `a` is 1.5, not a class's number"),
+        ("{\"label\": true}", "sample `a` is true, not a class's number"),
+        ("{\"label\": 1, \"label\": 2}", "sample `a`, which has no `cls`: two values of `label`"),
+    ] {
+        case(Kind::Input, &[("a.jpg", &photo), ("a.json", json.as_bytes())], &[said]);
+    }
     case(
         Kind::Input,
         &[("a.jpg", &photo), ("a.json", b"{\"caption\": \"cat\"}")],
@@ -298,6 +309,11 @@ fn samples_that_are_not_whole_are_refused() {
             &[&format!("sample `a` is the string `{label}`, not a number"), "without quotation"],
         );
     }
+    // What describes the shard is no sample.
+    let meta = [("__meta__/info.json", &b"{}"[..]), ("a.jpg", &photo), ("a.cls", b"1")];
+    assert_eq!(opened(folder(&[("a-0.tar", &tar(&meta))]).path(), Split::Train).len(), 1);
+    let dir = folder(&[("a-0-of-2.tar", &tar(&whole))]);
+    says(&refused(dir.path(), Split::Train), &["1 of 2 files are missing", "`a-1-of-2`"]);
     // Compressed, whatever it is called.
     for start in [&b"\x1f\x8b\x08"[..], b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00\x00"] {
         let dir = folder(&[("a-0.tar", start)]);

@@ -5,6 +5,7 @@ pub(crate) mod flat;
 mod idx;
 mod image_folder;
 mod parquet;
+mod shards;
 mod webdataset;
 
 use std::ffi::OsString;

@@ -9,6 +9,7 @@
 
 mod columns;
 mod file;
+mod parts;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use rayon::prelude::*;
 
+use super::shards::check_complete;
 use crate::dataset::{Classes, Dataset};
 use crate::decode;
 use crate::image::Image;
@@ -54,6 +56,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     }
     let part = |name: &&OsString| Split::of_name(&name.to_string_lossy());
     let mut names = options.split.of(dir, names, part)?;
+    check_complete(dir, &names)?;
     names.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
     let label = match &options.label_form.label[..] {
         [] => None,
@@ -86,8 +89,17 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
             .at(other.path())
             .remedy("give the files of one data set"));
     }
-    let largest =
-        files.iter().flat_map(|file| &file.labels).max().map_or(0, |&label| label as usize);
+    let rows = parts::rows(dir, &files, options.split)?;
+    let labels = || files.iter().flat_map(|file| file.labels.iter().copied());
+    let labels: Box<dyn Iterator<Item = u32>> = match &rows {
+        None => Box::new(labels()),
+        Some(rows) => {
+            let mut kept = rows.iter().copied().peekable();
+            let is_kept = move |(row, _): &(usize, u32)| kept.next_if_eq(row).is_some();
+            Box::new(labels().enumerate().filter(is_kept).map(|(_, label)| label))
+        }
+    };
+    let largest = labels.max().map_or(0, |label| label as usize);
     let names = first.class_names.clone();
     if let Some(names) = &names
         && largest >= names.len()
@@ -108,7 +120,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
         DefaultLifecycle::default(),
     );
     let dir = printable(&dir.to_string_lossy());
-    Ok(Box::new(Parquet { dir, files, ends, classes: largest + 1, names, pages }))
+    Ok(Box::new(Parquet { dir, files, ends, rows, classes: largest + 1, names, pages }))
 }
 
 /// Weighs pages by what they keep in memory.
@@ -126,6 +138,8 @@ struct Parquet {
     files: Vec<File>,
     /// How many rows there are up to the end of each file.
     ends: Vec<usize>,
+    /// The rows that count, where a column says to which part of the data each belongs.
+    rows: Option<Vec<usize>>,
     /// The largest label plus one.
     classes: usize,
     names: Option<Vec<String>>,
@@ -136,6 +150,7 @@ struct Parquet {
 impl Parquet {
     /// The number of a row's file, and the row's there.
     fn place(&self, index: usize) -> (usize, usize) {
+        let index = self.rows.as_ref().map_or(index, |rows| rows[index]);
         let file = self.ends.partition_point(|&end| end <= index);
         let start = if file == 0 { 0 } else { self.ends[file - 1] };
         (file, index - start)
@@ -144,7 +159,8 @@ impl Parquet {
 
 impl Dataset for Parquet {
     fn len(&self) -> usize {
-        self.ends.last().copied().unwrap_or(0)
+        let all = self.ends.last().copied().unwrap_or(0);
+        self.rows.as_ref().map_or(all, Vec::len)
     }
 
     fn classes(&self) -> Classes {
@@ -208,3 +224,6 @@ impl Dataset for Parquet {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::shards::check_complete;
 use crate::dataset::{Classes, Dataset};
 use crate::decode;
 use crate::image::Image;
@@ -62,6 +63,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
     }
     let part = |name: &&OsString| Split::of_name(&name.to_string_lossy());
     let mut names = options.split.of(dir, names, part)?;
+    check_complete(dir, &names)?;
     names.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
     let shards: Vec<Result<Shard>> =
         names.par_iter().map(|name| Shard::open(&dir.join(name))).collect();

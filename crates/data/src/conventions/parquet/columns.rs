@@ -5,6 +5,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::schema::types::ColumnDescriptor;
 use serde_json::Value;
 
+use crate::conventions::flat::words;
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result, setting};
 
@@ -18,6 +19,8 @@ const IMAGES: [&str; 2] = ["image", "img"];
 pub(super) struct Columns {
     pub image: usize,
     pub label: usize,
+    /// Words that may say to which part of the data a row belongs.
+    pub part: Option<usize>,
     pub class_names: Option<Vec<String>>,
 }
 
@@ -30,10 +33,18 @@ impl Columns {
         let label = label(&columns, features.as_ref(), asked)?;
         let name = columns[label].path().string();
         let class_names = features.as_ref().and_then(|features| class_names(features.get(&name)?));
-        for column in [image, label] {
+        let is_part = |&column: &usize| {
+            let found = columns[column];
+            let is_text = found.physical_type() == Type::BYTE_ARRAY && found.max_rep_level() == 0;
+            is_text
+                && column != image
+                && matches!(found.path().parts(), [name] if words::is_part(name))
+        };
+        let part = (0..columns.len()).find(is_part);
+        for column in [image, label].into_iter().chain(part) {
             check_codecs(metadata, column)?;
         }
-        Ok(Columns { image, label, class_names })
+        Ok(Columns { image, label, part, class_names })
     }
 }
 

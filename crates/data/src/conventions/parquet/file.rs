@@ -12,6 +12,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::columns::Columns;
+use crate::split::Split;
 use crate::text::grouped;
 use swa_base::panics;
 use swa_base::text::printable;
@@ -21,6 +22,9 @@ use swa_tools::store::Source;
 
 /// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
+
+/// In place of a label that is none.
+pub(super) const NO_LABEL: u32 = u32::MAX;
 
 /// A page of images: the number of its row group, and its own there.
 pub(super) type PageId = (u32, u32);
@@ -37,7 +41,10 @@ pub(super) struct File {
     source: Arc<Source>,
     reader: SerializedFileReader<Chunks>,
     image: usize,
+    /// [`NO_LABEL`] where a row has none and may be of another part of the data.
     pub labels: Vec<u32>,
+    /// What the column says, if there is one, that may name the part of the data of each row.
+    pub parts: Option<Vec<Option<Split>>>,
     pub class_names: Option<Vec<String>>,
     groups: Vec<Group>,
 }
@@ -63,7 +70,8 @@ impl File {
         let chunks = Chunks::new(source.clone());
         let reader = guarded(|| SerializedFileReader::new(chunks))?;
         let metadata = reader.metadata();
-        let Columns { image, label, class_names } = Columns::find(metadata, asked)?;
+        let Columns { image, label, part, class_names } = Columns::find(metadata, asked)?;
+        let mut parts = part.map(|_| Vec::new());
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
         let mut labels = Vec::new();
         for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -71,10 +79,15 @@ impl File {
             if !(0..=MAX_ROWS - labels.len() as i64).contains(&rows) {
                 return Err(Error::limit(format!("more than {MAX_ROWS} rows")));
             }
-            labels.extend(guarded(|| read_labels(&reader, number, label, rows as usize))??);
+            let rows = rows as usize;
+            let found = guarded(|| read_labels(&reader, number, label, rows, part.is_some()))??;
+            labels.extend(found);
+            if let (Some(column), Some(parts)) = (part, &mut parts) {
+                parts.extend(guarded(|| read_parts(&reader, number, column, rows))??);
+            }
             groups.push(Group { end: labels.len(), pages: OnceLock::new() });
         }
-        Ok(File { source, reader, image, labels, class_names, groups })
+        Ok(File { source, reader, image, labels, parts, class_names, groups })
     }
 
     pub fn path(&self) -> &Path {
@@ -172,6 +185,7 @@ fn read_labels(
     group: usize,
     column: usize,
     rows: usize,
+    may_lack: bool,
 ) -> parquet::errors::Result<Result<Vec<u32>>> {
     let group = reader.get_row_group(group)?;
     let (levels, values): (Vec<bool>, Vec<i64>) = match group.get_column_reader(column)? {
@@ -185,6 +199,12 @@ fn read_labels(
     if levels.len() != rows {
         let what = format!("labels of {} rows in a group of {rows}", levels.len());
         return Ok(Err(Error::new(Kind::Damaged, what)));
+    }
+    if may_lack {
+        let mut values = values.into_iter();
+        let mut label = |there: bool| if there { values.next()?.try_into().ok() } else { None };
+        let labels = levels.into_iter().map(|there| label(there).unwrap_or(NO_LABEL));
+        return Ok(Ok(labels.collect()));
     }
     if levels.iter().any(|there| !there) {
         return Ok(Err(Error::input("a row has no label")));
@@ -202,6 +222,30 @@ fn read_labels(
         })
     };
     Ok(values.into_iter().map(label).collect())
+}
+
+/// The parts of the data that the words of a column name.
+fn read_parts(
+    reader: &SerializedFileReader<Chunks>,
+    group: usize,
+    column: usize,
+    rows: usize,
+) -> parquet::errors::Result<Result<Vec<Option<Split>>>> {
+    let group = reader.get_row_group(group)?;
+    let ColumnReader::ByteArrayColumnReader(mut reader) = group.get_column_reader(column)? else {
+        unreachable!("`Columns` took a column of bytes");
+    };
+    let (levels, values) = read_rows(&mut reader, rows)?;
+    if levels.len() != rows {
+        let what = format!("parts of {} rows in a group of {rows}", levels.len());
+        return Ok(Err(Error::new(Kind::Damaged, what)));
+    }
+    let mut values = values.into_iter();
+    let mut part = |there: bool| match there {
+        true => Split::of_word(std::str::from_utf8(values.next()?.data()).ok()?),
+        false => None,
+    };
+    Ok(Ok(levels.into_iter().map(|there| part(there)).collect()))
 }
 
 /// Whether each row has a value, and the values.

@@ -94,7 +94,15 @@ enum InJson {
     Number(u32),
     /// No number, as its text shows.
     Text(String),
+    /// No class's number, as JSON shows it.
+    Other(String),
+    /// The description cannot be read: why.
+    Broken(String),
 }
+
+/// What to do about a label that is no class's number.
+const WRITE: &str =
+    "write the class's number from 0, without quotation marks; leave out samples without a class";
 
 impl Index<'_> {
     fn read(&mut self) -> Result<()> {
@@ -153,7 +161,8 @@ impl Index<'_> {
                 let text = self.text(name, at, size)?;
                 let label = text.trim().parse().map_err(|_| {
                     let start = printable(&text.chars().take(20).collect::<String>());
-                    Error::input(format!("`{name}`: expected a class's number, found `{start}`"))
+                    let what = format!("`{name}`: expected a class's number, found `{start}`");
+                    Error::input(what).remedy(WRITE)
                 })?;
                 open.cls = Some(label);
             }
@@ -202,8 +211,17 @@ impl Index<'_> {
                 let what = format!(
                     "the label in the JSON of the sample `{key}` is the string `{text}`, not a number"
                 );
-                return Err(Error::input(what)
-                    .remedy("write the class's number from 0, without quotation marks"));
+                return Err(Error::input(what).remedy(WRITE));
+            }
+            (None, Some(InJson::Other(value))) => {
+                let what = format!(
+                    "the label in the JSON of the sample `{key}` is {value}, not a class's number"
+                );
+                return Err(Error::input(what).remedy(WRITE));
+            }
+            (None, Some(InJson::Broken(why))) => {
+                let what = format!("the JSON of the sample `{key}`, which has no `cls`: {why}");
+                return Err(Error::input(what).remedy("write it again"));
             }
             (None, None) => None,
         };
@@ -243,7 +261,9 @@ impl Index<'_> {
 
 /// The key and the kind in a member's path, by webdataset's rule; None where it belongs to no sample.
 fn key_and_kind(name: &str) -> Option<(&str, String)> {
-    if !name.contains('/') && name.starts_with("__") && name.ends_with("__") {
+    // What is called `__x__`, or lies in such a folder at the top, describes the shard.
+    let first = name.split('/').next().unwrap_or_default();
+    if first.len() > 3 && first.starts_with("__") && first.ends_with("__") {
         return None;
     }
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
@@ -253,12 +273,18 @@ fn key_and_kind(name: &str) -> Option<(&str, String)> {
 
 /// The label in a description.
 fn in_json(text: &str) -> Option<InJson> {
-    let value = json::parse(text).ok()?;
+    let value = match json::parse(text) {
+        Ok(value) => value,
+        Err(error) => return Some(InJson::Broken(printable(&json::what(&error, 1)))),
+    };
     let label = value.get("label").or_else(|| value.get("cls"))?;
-    match label.as_str() {
-        Some(text) => Some(InJson::Text(printable(&text.chars().take(40).collect::<String>()))),
-        None => Some(InJson::Number(label.as_u64()?.try_into().ok()?)),
-    }
+    let start = |text: &str| printable(&text.chars().take(40).collect::<String>());
+    let number = label.as_u64().and_then(|number| number.try_into().ok());
+    Some(match (number, label.as_str()) {
+        (Some(number), _) => InJson::Number(number),
+        (None, Some(text)) => InJson::Text(start(text)),
+        (None, None) => InJson::Other(start(&label.to_string())),
+    })
 }
 
 /// The error for a shard that would have to be unpacked as a whole to find an image.
@@ -343,6 +369,9 @@ mod tests {
             ("a", None),
             (".hidden.jpg", None),
             ("__header__", None),
+            ("__meta__/info.json", None),
+            ("a/__x__/1.jpg", Some(("a/__x__/1", "jpg"))),
+            ("__a.jpg", Some(("__a", "jpg"))),
         ];
         for (name, expected) in cases {
             let found = key_and_kind(name);
@@ -357,8 +386,15 @@ mod tests {
             let text = format!(r#"{{"label": "{label}"}}"#);
             assert_eq!(in_json(&text), Some(InJson::Text(label.into())));
         }
-        for text in ["{", "[]", r#"{"label": -1}"#, r#"{"id": 7}"#] {
+        for text in ["[]", r#"{"id": 7}"#] {
             assert_eq!(in_json(text), None, "{text}");
+        }
+        for label in ["-1", "1.5", "true", "null", "[1,2]"] {
+            let text = format!(r#"{{"label": {label}}}"#);
+            assert_eq!(in_json(&text), Some(InJson::Other(label.into())));
+        }
+        for text in ["{", r#"{"label": 1, "label": 2}"#] {
+            assert!(matches!(in_json(text), Some(InJson::Broken(_))), "{text}");
         }
     }
 }
