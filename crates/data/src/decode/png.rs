@@ -18,6 +18,8 @@ use swa_base::{Error, Kind, Result};
 pub(super) fn decode(bytes: &[u8]) -> Result<Image> {
     check_chunks(bytes)?;
     let mut decoder = Decoder::new(Cursor::new(bytes));
+    // Pillow looks at the sum of the pixels as well as at those of the chunks.
+    decoder.ignore_checksums(false);
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let info = decoder.read_header_info().map_err(refusal)?;

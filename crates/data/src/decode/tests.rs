@@ -138,3 +138,33 @@ fn grey_is_repeated_and_luma_is_pillows() {
         assert_eq!(luma(&colour), expected);
     }
 }
+
+#[test]
+fn a_png_whose_pixels_have_a_wrong_sum_is_refused() {
+    let samples = [0, 10, 20, 30, 0, 40, 50, 60];
+    let png = |wrong: bool| {
+        let mut encoder = flate2::write::ZlibEncoder::new(vec![], flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &samples).unwrap();
+        let mut data = encoder.finish().unwrap();
+        if wrong {
+            *data.last_mut().unwrap() ^= 1;
+        }
+        let mut header = 1u32.to_be_bytes().to_vec();
+        header.extend(2u32.to_be_bytes());
+        header.extend([8, 2, 0, 0, 0]);
+        let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+        for (kind, data) in [(b"IHDR", &header), (b"IDAT", &data), (b"IEND", &vec![])] {
+            png.extend((data.len() as u32).to_be_bytes());
+            let chunk = [&kind[..], data].concat();
+            let mut crc = flate2::Crc::new();
+            crc.update(&chunk);
+            png.extend(&chunk);
+            png.extend(crc.sum().to_be_bytes());
+        }
+        png
+    };
+    assert_eq!(decode(&png(false)).unwrap().pixels, [10, 20, 30, 40, 50, 60]);
+    let error = decode(&png(true)).unwrap_err();
+    assert_eq!(error.kind(), Kind::BadImage);
+    assert!(error.to_string().starts_with("corrupt PNG: "), "{error}");
+}
