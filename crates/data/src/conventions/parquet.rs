@@ -10,6 +10,7 @@
 mod columns;
 mod file;
 mod parts;
+mod values;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

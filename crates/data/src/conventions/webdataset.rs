@@ -7,6 +7,7 @@
 //!
 //! Nothing is extracted: headers are read once, images by position when they are asked for.
 
+mod label;
 mod shard;
 
 use std::ffi::OsString;

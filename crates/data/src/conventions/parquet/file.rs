@@ -6,25 +6,23 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::{ByteArray, DataType};
+use parquet::column::reader::ColumnReader;
+use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
 use super::columns::Columns;
+use super::values::{read_labels, read_parts, read_rows};
 use crate::split::Split;
 use crate::text::grouped;
 use swa_base::panics;
 use swa_base::text::printable;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result};
 use swa_tools::select::base_name;
 use swa_tools::store::Source;
 
 /// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
-
-/// In place of a label that is none.
-pub(super) const NO_LABEL: u32 = u32::MAX;
 
 /// A page of images: the number of its row group, and its own there.
 pub(super) type PageId = (u32, u32);
@@ -41,7 +39,7 @@ pub(super) struct File {
     source: Arc<Source>,
     reader: SerializedFileReader<Chunks>,
     image: usize,
-    /// [`NO_LABEL`] where a row has none and may be of another part of the data.
+    /// [`super::values::NO_LABEL`] where a row has none and may be of another part of the data.
     pub labels: Vec<u32>,
     /// What the column says, if there is one, that may name the part of the data of each row.
     pub parts: Option<Vec<Option<Split>>>,
@@ -180,103 +178,6 @@ impl File {
     }
 }
 
-fn read_labels(
-    reader: &SerializedFileReader<Chunks>,
-    group: usize,
-    column: usize,
-    rows: usize,
-    may_lack: bool,
-) -> parquet::errors::Result<Result<Vec<u32>>> {
-    let group = reader.get_row_group(group)?;
-    let (levels, values): (Vec<bool>, Vec<i64>) = match group.get_column_reader(column)? {
-        ColumnReader::Int64ColumnReader(mut reader) => read_rows(&mut reader, rows)?,
-        ColumnReader::Int32ColumnReader(mut reader) => {
-            let (levels, values) = read_rows(&mut reader, rows)?;
-            (levels, values.into_iter().map(i64::from).collect())
-        }
-        _ => unreachable!("`Columns` took a column of integers"),
-    };
-    if levels.len() != rows {
-        let what = format!("labels of {} rows in a group of {rows}", levels.len());
-        return Ok(Err(Error::new(Kind::Damaged, what)));
-    }
-    if may_lack {
-        let mut values = values.into_iter();
-        let mut label = |there: bool| if there { values.next()?.try_into().ok() } else { None };
-        let labels = levels.into_iter().map(|there| label(there).unwrap_or(NO_LABEL));
-        return Ok(Ok(labels.collect()));
-    }
-    if levels.iter().any(|there| !there) {
-        return Ok(Err(Error::input("a row has no label")));
-    }
-    let label = |value: i64| {
-        u32::try_from(value).map_err(|_| {
-            let error = Error::input(format!("a label is {value}, expected 0 or more"));
-            if value != -1 {
-                return error;
-            }
-            error.remedy(concat!(
-                "labels of -1 mark a test part without answers; give ",
-                setting!("split", "val")
-            ))
-        })
-    };
-    Ok(values.into_iter().map(label).collect())
-}
-
-/// The parts of the data that the words of a column name.
-fn read_parts(
-    reader: &SerializedFileReader<Chunks>,
-    group: usize,
-    column: usize,
-    rows: usize,
-) -> parquet::errors::Result<Result<Vec<Option<Split>>>> {
-    let group = reader.get_row_group(group)?;
-    let ColumnReader::ByteArrayColumnReader(mut reader) = group.get_column_reader(column)? else {
-        unreachable!("`Columns` took a column of bytes");
-    };
-    let (levels, values) = read_rows(&mut reader, rows)?;
-    if levels.len() != rows {
-        let what = format!("parts of {} rows in a group of {rows}", levels.len());
-        return Ok(Err(Error::new(Kind::Damaged, what)));
-    }
-    let mut values = values.into_iter();
-    let mut part = |there: bool| match there {
-        true => Split::of_word(std::str::from_utf8(values.next()?.data()).ok()?),
-        false => None,
-    };
-    Ok(Ok(levels.into_iter().map(|there| part(there)).collect()))
-}
-
-/// Whether each row has a value, and the values.
-fn read_rows<T: DataType>(
-    reader: &mut ColumnReaderImpl<T>,
-    rows: usize,
-) -> parquet::errors::Result<(Vec<bool>, Vec<T::T>)> {
-    let (mut levels, mut values) = (Vec::new(), Vec::new());
-    // Page by page: memory grows with what is there, not with what is promised.
-    let mut count = 0;
-    while count < rows {
-        let (read, ..) = reader.read_records(
-            (rows - count).min(1 << 16),
-            Some(&mut levels),
-            None,
-            &mut values,
-        )?;
-        if read == 0 {
-            break;
-        }
-        count += read;
-    }
-    // A required column has no levels.
-    if levels.is_empty() {
-        levels = vec![0; count];
-    }
-    let most = levels.iter().copied().max().unwrap_or(0);
-    let there = |level: i16| level == most && !values.is_empty();
-    Ok((levels.into_iter().map(there).collect(), values))
-}
-
 /// Errors and panics of the crate are the file's fault.
 fn guarded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
     match panics::catch(read) {
@@ -313,7 +214,7 @@ fn whole(source: &Source) -> Option<&[u8]> {
 }
 
 /// A file as the crate wants to read it.
-struct Chunks {
+pub(super) struct Chunks {
     source: Arc<Source>,
     /// The whole file, where it can be had without a copy.
     in_memory: Option<Bytes>,
@@ -365,7 +266,7 @@ impl ChunkReader for Chunks {
     }
 }
 
-struct Cursor {
+pub(super) struct Cursor {
     source: Arc<Source>,
     at: u64,
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::file::{File, NO_LABEL};
+use super::file::File;
+use super::values::NO_LABEL;
 use crate::split::Split;
 use swa_base::{Error, Result};
 

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use tar::Archive;
 
+use super::label::{InJson, WRITE, in_json};
 use crate::decode;
 use crate::listing::{EXTENSIONS, GIF};
 use swa_base::text::printable;
 use swa_base::{Error, Kind, Result};
-use swa_tools::json;
 use swa_tools::select::base_name;
 use swa_tools::store::Source;
 
@@ -87,22 +87,6 @@ struct Open {
     cls: Option<u32>,
     json: Option<InJson>,
 }
-
-/// A label in a description.
-#[derive(Debug, PartialEq, Eq)]
-enum InJson {
-    Number(u32),
-    /// No number, as its text shows.
-    Text(String),
-    /// No class's number, as JSON shows it.
-    Other(String),
-    /// The description cannot be read: why.
-    Broken(String),
-}
-
-/// What to do about a label that is no class's number.
-const WRITE: &str =
-    "write the class's number from 0, without quotation marks; leave out samples without a class";
 
 impl Index<'_> {
     fn read(&mut self) -> Result<()> {
@@ -271,22 +255,6 @@ fn key_and_kind(name: &str) -> Option<(&str, String)> {
     Some((&name[..base + dot], name[base + dot + 1..].to_lowercase()))
 }
 
-/// The label in a description.
-fn in_json(text: &str) -> Option<InJson> {
-    let value = match json::parse(text) {
-        Ok(value) => value,
-        Err(error) => return Some(InJson::Broken(printable(&json::what(&error, 1)))),
-    };
-    let label = value.get("label").or_else(|| value.get("cls"))?;
-    let start = |text: &str| printable(&text.chars().take(40).collect::<String>());
-    let number = label.as_u64().and_then(|number| number.try_into().ok());
-    Some(match (number, label.as_str()) {
-        (Some(number), _) => InJson::Number(number),
-        (None, Some(text)) => InJson::Text(start(text)),
-        (None, None) => InJson::Other(start(&label.to_string())),
-    })
-}
-
 /// The error for a shard that would have to be unpacked as a whole to find an image.
 pub(super) fn compressed() -> Error {
     Error::new(Kind::Unsupported, "a compressed shard, which cannot be read from the middle")
@@ -376,25 +344,6 @@ mod tests {
         for (name, expected) in cases {
             let found = key_and_kind(name);
             assert_eq!(found.as_ref().map(|(k, e)| (*k, e.as_str())), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_label_in_json_is_a_number() {
-        assert_eq!(in_json(r#"{"label": 7, "caption": "x"}"#), Some(InJson::Number(7)));
-        for label in ["cat", "3"] {
-            let text = format!(r#"{{"label": "{label}"}}"#);
-            assert_eq!(in_json(&text), Some(InJson::Text(label.into())));
-        }
-        for text in ["[]", r#"{"id": 7}"#] {
-            assert_eq!(in_json(text), None, "{text}");
-        }
-        for label in ["-1", "1.5", "true", "null", "[1,2]"] {
-            let text = format!(r#"{{"label": {label}}}"#);
-            assert_eq!(in_json(&text), Some(InJson::Other(label.into())));
-        }
-        for text in ["{", r#"{"label": 1, "label": 2}"#] {
-            assert!(matches!(in_json(text), Some(InJson::Broken(_))), "{text}");
         }
     }
 }

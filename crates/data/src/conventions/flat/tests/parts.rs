@@ -24,7 +24,8 @@ fn rows_are_chosen_by_whatever_column_says_their_part() {
     let held_out = |word: [&'static str; 2]| move |i: usize| word[usize::from(i >= 2)].to_string();
     let three = |words: [&'static str; 3]| move |i: usize| words[i / 2].to_string();
     type Cells = Box<dyn Fn(usize) -> String>;
-    let cases: Vec<(&str, Cells, Vec<(Split, Vec<usize>)>)> = vec![
+    type Rows = Vec<(Split, Vec<usize>)>;
+    let cases: Vec<(&str, Cells, Rows)> = vec![
         (
             "is_train",
             Box::new(held_out(["1", "0"])),
