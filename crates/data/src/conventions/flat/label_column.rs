@@ -90,15 +90,12 @@ impl Seen<'_> {
         }
     }
 
-    /// Whether a column counts its rows, from 0 or 1.
+    /// Whether a column counts its rows. A few labels may by chance.
     fn is_index(&self, column: usize) -> bool {
-        let counts = |first: i64| {
-            self.table
-                .column(column)
-                .zip(first..)
-                .all(|(cell, n)| Value::of(cell) == Value::Whole(n))
-        };
-        self.table.rows() > 2 && (counts(0) || counts(1))
+        let Value::Whole(first) = Value::of(self.table.cell(0, column)) else { return false };
+        let counted = self.table.column(column).zip(first..);
+        self.table.rows() > 4
+            && counted.into_iter().all(|(cell, n)| Value::of(cell) == Value::Whole(n))
     }
 
     /// Whether a column says yes or no under the name of a part: `train`.

@@ -101,9 +101,7 @@ fn check_names(words: &[String]) -> std::result::Result<(), String> {
     let Some(first) = words.first() else { return Ok(()) };
     let shown = printable(&first.chars().take(60).collect::<String>());
     if words.iter().all(|word| wrapped::is_wrapped_number(word)) {
-        return Err(format!(
-            "the label `{shown}` is a number with other characters around it, no name"
-        ));
+        return Err(format!("the label `{shown}` is a number written in another way, no name"));
     }
     let width = wrapped::vector(first);
     if width.is_some() && words.iter().all(|word| wrapped::vector(word) == width) {

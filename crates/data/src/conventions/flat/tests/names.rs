@@ -23,7 +23,7 @@ fn numbers_with_other_characters_around_them_are_no_names() {
         ["０", "２", "１０"],
     ] {
         let error = of_cells(cells).unwrap_err();
-        let what = "is a number with other characters around it, no name; write the class's number";
+        let what = "is a number written in another way, no name; write the class's number";
         assert!(error.starts_with("line 2: the label `") && error.contains(what), "{error}");
     }
 }

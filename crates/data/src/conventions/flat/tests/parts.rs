@@ -159,6 +159,7 @@ fn a_lone_column_of_another_thing_is_no_label() {
     let mut cases: Vec<(&str, Cells)> = vec![
         ("nr", Box::new(index(0))),
         ("n", Box::new(index(1))),
+        ("num", Box::new(index(7))),
         ("train", Box::new(flag)),
         ("holdout", Box::new(flag)),
     ];
@@ -176,7 +177,7 @@ fn a_lone_column_of_another_thing_is_no_label() {
         let text = format!("image,{heading},variety\n")
             + &lines(|s, c, i| format!("{s},{},{}", cell(i), DOGS[c]));
         // Only a name tells an index from a class.
-        if !["nr", "n", "train", "holdout"].contains(&heading) {
+        if !["nr", "n", "num", "train", "holdout"].contains(&heading) {
             let set = folder.labelled(&text, LabelForm::default()).unwrap();
             assert_eq!(labels(set.as_ref()), WANTED, "{heading}");
         }
