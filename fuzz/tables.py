@@ -26,10 +26,13 @@ TABLES = [
     '{"a.png": "cat", "b.png": "dog", "1.jpg": "cat", "2.jpg": "cat", "d e.png": "dog", "n01440764": "dog"}',
     "0\n1\n2\n0\n1\n2\n",
     "a,n01440764 1 2 3 4 n01440764 5 6 7 8\nb,n01443537 1 2 3 4\n1,n01440764\n2,n01440764\nd e,n01443537\nn01440764,n01443537\n",
+    "image,is_train,is_val,kind,stage\na,1,0,cat,train\nb,0,1,dog,val\n1,0,0,cat,test\n2,0,1,cat,val\nd e,1,0,dog,train\nn01440764,0,0,cat,test\n",
+    "image,partition,A,B\na,0,x,\nb,1,,x\n1,2,x,\n2,0,x,\nd e,1,,x\nn01440764,2,,x\n",
     "image,split,label\na,train,1\nb,val,0\n1,val,1\n2,test,2\nd e,val,0\nn01440764,val,1\n",
 ]
 WORDS = ["label", "fold", "image", "a.png", "x/2.jpg", "1", "0", "-1", "0.5", "1e9", "99999999999999999999", "", '"', ",", ";", "\t", "|", " ",
-         "\n", "\r\n", "[1, 2]", "{", "}", "null", "\ufeff", "\0", "n01440764", "train", "\u4e2d", "#"]
+         "\n", "\r\n", "[1, 2]", "{", "}", "null", "\ufeff", "\0", "n01440764", "train", "\u4e2d", "#", "yes", "no", "x",
+         "tensor(1)", "1 0", "(1,)", "\u200b1"]
 
 
 def changed(text, draw):

@@ -93,9 +93,12 @@ impl Seen<'_> {
     /// Whether a column counts its rows. A few labels may by chance.
     fn is_index(&self, column: usize) -> bool {
         let Value::Whole(first) = Value::of(self.table.cell(0, column)) else { return false };
-        let counted = self.table.column(column).zip(first..);
-        self.table.rows() > 4
-            && counted.into_iter().all(|(cell, n)| Value::of(cell) == Value::Whole(n))
+        let mut counted = self.table.column(column).zip(0..);
+        let follows = |(cell, n): (&str, i64)| match Value::of(cell) {
+            Value::Whole(number) => number.checked_sub(first) == Some(n),
+            _ => false,
+        };
+        self.table.rows() > 4 && counted.all(follows)
     }
 
     /// Whether a column says yes or no under the name of a part: `train`.
