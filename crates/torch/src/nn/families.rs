@@ -284,9 +284,7 @@ impl<'a> Search<'_, 'a> {
                     "tensor `{name}` {:?}: it may change the images before the network",
                     info.shape
                 ));
-            } else if own.is_none() && is_count(info) {
-                kept.push(name.clone());
-            } else if own.is_none() && self.candidates.network.is_some()
+            } else if own.is_none() && (is_count(info) || self.candidates.network.is_some())
                 || self.candidates.headless && is_head()
             {
                 kept.push(name.clone());
@@ -374,7 +372,7 @@ struct Judged {
 /// Whether a tensor is a counter, or has no values: no network does anything with it.
 fn is_count(info: &TensorInfo) -> bool {
     let is_integer = matches!(info.dtype, Dtype::I64 | Dtype::I32);
-    info.len() == 0 || is_integer && info.len() == 1
+    info.is_empty() || is_integer && info.len() == 1
 }
 
 /// Keeps the one with the fewest problems.
