@@ -104,7 +104,7 @@ fn weights_that_are_pruned_in_different_places_are_refused() {
         };
         write(1, 3);
         write(2, 4);
-        fails(&mut run.avg(&files).arg("--force"), 3, &[places, "`p_1.safetensors`", "dense"]);
+        fails(run.avg(&files).arg("--force"), 3, &[places, "`p_1.safetensors`", "dense"]);
         write(2, 3);
         run.notes(&files);
     }
