@@ -1,8 +1,16 @@
 //! What a pickle may call. Names are refused by lists of what acts; calls are allowed by their form, because any
 //! function may act on what it is given, and what rebuilds a value looks alike everywhere. docs/formats.md has the rule.
 
+mod tables;
+
+use tables::{
+    ACTIONS, CALLED_BUILTINS, CALLERS, COMPILED, IMMUTABLE, MAKERS, OPERATORS, REBUILDERS,
+    REBUILDING, VALUES, VERBS, WHOLE,
+};
+
 use super::acting::MODULES;
 use super::globals::{Name, is_class, is_exception, is_own};
+use super::known;
 use super::standard::{is_standard, renamed};
 
 /// Whether a call of a name makes a value. `is_new`: only the class's `__new__` is called.
@@ -17,7 +25,7 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
     if is_standard(top) {
         return match before {
             // It makes classes.
-            _ if last.ends_with("Meta") || last == "EnumType" => false,
+            _ if last.ends_with("Meta") || top == "enum" && makes_enumerations(last) => false,
             [] if is_exception(last) => true,
             [] if top == "builtins" => CALLED_BUILTINS.contains(&last),
             [of] if top == "builtins" => {
@@ -26,7 +34,9 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
             }
             // A class of a module that acts is one of the plain ones, or its name were refused.
             _ if in_classes && is_class(last) => {
-                is_new || VALUES.contains(&top) || MODULES.binary_search(&top).is_ok()
+                is_new
+                    || !is_no_value(last)
+                        && (VALUES.contains(&top) || MODULES.binary_search(&top).is_ok())
             }
             [] if top == "operator" || top == "_operator" => {
                 OPERATORS.contains(&last) || finds(name.path).is_some()
@@ -36,10 +46,15 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
             _ => false,
         };
     }
-    let is_known = LIBRARIES.contains(&top);
+    let is_known = known::is_library(top);
+    if is_known && !known::may_be_called(name, last, is_new) {
+        return false;
+    }
     match before {
+        _ if is_known && known::makes_arrays(name) => true,
         _ if COMPILED.contains(&name.path) => true,
-        _ if acts(last, is_new) => false,
+        // `Fire` is a layer of torchvision's models, too.
+        _ if acts(last, is_new) && !(is_known && is_new && is_class(last)) => false,
         [] if is_class(last) || is_new => true,
         [] if is_known => {
             REBUILDING.iter().any(|part| last.contains(part)) || is_rebuilder(name.path)
@@ -59,6 +74,21 @@ fn acts(name: &str, is_new: bool) -> bool {
         || !is_new && VERBS.iter().any(|verb| name.starts_with(verb))
 }
 
+/// Whether a name of the module `enum` is that of a class which makes classes when it is called.
+fn makes_enumerations(name: &str) -> bool {
+    ["Enum", "Flag", "EnumType"].iter().any(|ending| name.ends_with(ending))
+}
+
+/// Whether a name of the standard library is written like that of a class, and is a constant, a function, or a class
+/// that acts: of another module, or as a function when it is made.
+fn is_no_value(name: &str) -> bool {
+    let is_upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let is_constant = name.len() > 1 && name.bytes().all(is_upper);
+    is_constant && !["ABC", "AST", "UUID"].contains(&name)
+        || ["FileType", "JSONArray", "JSONObject"].contains(&name)
+        || known::is_elsewhere(name)
+}
+
 /// The first part of a module's name, as Python 3 has it.
 fn known_as<'a>(name: Name<'a>) -> &'a str {
     renamed(name.module()).split('.').next().unwrap_or_default()
@@ -73,9 +103,29 @@ pub fn evaluates_text(name: Name) -> bool {
 
 /// Whether somebody made the class: its constructor does with a function what its own program does.
 pub fn is_somebodys_class(name: Name) -> bool {
+    !is_known(name) && name.attributes().last().is_some_and(is_class)
+}
+
+/// Whether a name is of Python's standard library, or of one that is known.
+pub fn is_known(name: Name) -> bool {
     let top = known_as(name);
-    let is_library = (is_standard(top) || LIBRARIES.contains(&top)) && !is_own(name);
-    !is_library && name.attributes().last().is_some_and(is_class)
+    (is_standard(top) || known::is_library(top)) && !is_own(name)
+}
+
+/// Whether a name may be given to what might call it: one that the file may call itself, or nothing to be called.
+pub fn may_be_given(name: Name) -> bool {
+    let last = name.attributes().last().unwrap_or_default();
+    is_judged(name.path) && is_plain_type(name.path)
+        || known::is_value(name)
+        || known_as(name) == "builtins" && ["Ellipsis", "NotImplemented"].contains(&last)
+        || !is_judged(name.path) && !evaluates_text(name) && makes_a_value(name, false)
+}
+
+/// Whether a call does nothing but keep what it is given: exceptions of `builtins`, and descriptions of types.
+pub fn only_keeps(name: Name) -> bool {
+    let last = name.attributes().last().unwrap_or_default();
+    known_as(name) == "builtins" && is_exception(last)
+        || matches!(name.path, "types.GenericAlias" | "inspect.Signature")
 }
 
 fn is_rebuilder(path: &str) -> bool {
@@ -106,6 +156,16 @@ pub fn is_judged(path: &str) -> bool {
 /// Whether a name is that of the dict whose first argument makes its values.
 pub fn makes_defaults(path: &str) -> bool {
     matches!(path, "collections.defaultdict" | "_collections.defaultdict")
+}
+
+/// Whether a name is that of the class of generators of random numbers, whose methods make numbers.
+pub fn is_random(path: &str) -> bool {
+    matches!(path, "random.Random" | "_random.Random")
+}
+
+/// Whether objects of a class are functions that act.
+pub fn are_functions(path: &str) -> bool {
+    path == "argparse.FileType"
 }
 
 /// Whether what a call gives may have been there before, so that what is done to it is done to the program.
@@ -194,129 +254,6 @@ pub fn is_plain_type(path: &str) -> bool {
 pub fn makes_types(path: &str) -> bool {
     matches!(path, "cloudpickle.cloudpickle._builtin_type" | "dill._dill._load_type")
 }
-
-/// Libraries that are there wherever PyTorch is, or mostly: of their functions only those that rebuild a value are
-/// called.
-#[rustfmt::skip]
-const LIBRARIES: [&str; 21] = [
-    "PIL", "cloudpickle", "dill", "filelock", "fsspec", "functorch", "jinja2", "joblib", "markupsafe",
-    "mpmath", "networkx", "numpy", "packaging", "pandas", "requests", "scipy", "sympy", "torch", "torchgen",
-    "torchvision", "triton",
-];
-
-/// Parts of the names of functions that rebuild a value.
-const REBUILDING: [&str; 5] = ["_rebuild", "reconstruct", "unpickle", "_ctor", "_new_"];
-
-/// Other functions that do, and classes that are not written like classes.
-#[rustfmt::skip]
-const REBUILDERS: [&str; 55] = [
-    "_codecs.encode", "_collections.deque", "_functools.partial", "_random.Random", "array._array_reconstructor",
-    "array.array", "cloudpickle.cloudpickle._builtin_type", "cloudpickle.cloudpickle._class_setstate",
-    "cloudpickle.cloudpickle._fill_function", "cloudpickle.cloudpickle._function_setstate",
-    "cloudpickle.cloudpickle._getobject", "cloudpickle.cloudpickle._make_cell",
-    "cloudpickle.cloudpickle._make_dict_items", "cloudpickle.cloudpickle._make_dict_keys",
-    "cloudpickle.cloudpickle._make_dict_values", "cloudpickle.cloudpickle._make_empty_cell",
-    "cloudpickle.cloudpickle._make_function", "cloudpickle.cloudpickle._make_skel_func",
-    "cloudpickle.cloudpickle._make_skeleton_enum", "cloudpickle.cloudpickle._make_typevar",
-    "cloudpickle.cloudpickle._rehydrate_skeleton_class", "cloudpickle.cloudpickle.subimport", "collections.deque",
-    "contextlib.nullcontext", "dill._dill._create_array", "dill._dill._create_cell", "dill._dill._create_code",
-    "dill._dill._create_dtypemeta", "dill._dill._create_function", "dill._dill._create_lock",
-    "dill._dill._create_namedtuple", "dill._dill._create_rlock", "dill._dill._load_type", "functools.partial",
-    "logging.getLogger", "numpy._core.multiarray.scalar", "numpy._core.numeric._frombuffer",
-    "numpy.core.multiarray.scalar", "numpy.core.numeric._frombuffer", "numpy.dtype", "numpy.ndarray",
-    "os.stat_result", "os.terminal_size", "platform.uname_result", "posix.stat_result", "re._compile",
-    "time.struct_time", "torch.device", "torch.jit._pickle.build_boollist", "torch.jit._pickle.build_doublelist",
-    "torch.jit._pickle.build_intlist", "torch.jit._pickle.build_tensorlist", "torch.jit._pickle.restore_type_tag",
-    "torch.serialization._get_layout", "torch.storage._load_from_bytes",
-];
-
-/// Functions that rebuild a value, by the names of ones that act: compiled patterns.
-const COMPILED: [&str; 2] = ["_regex.compile", "regex._regex.compile"];
-
-/// Functions that call an argument, which, and whether only its `__new__`. Those of `builtins` stand without it.
-#[rustfmt::skip]
-const CALLERS: [(&str, usize, bool); 34] = [
-    ("_functools.reduce", 0, false), ("cloudpickle.cloudpickle._make_skeleton_class", 0, false),
-    ("_collections.defaultdict", 0, false), ("collections.defaultdict", 0, false), ("copy_reg.__newobj__", 0, true),
-    ("copy_reg._reconstructor", 0, true), ("copy_reg._reconstructor", 1, false), ("copyreg.__newobj__", 0, true),
-    ("copyreg.__newobj_ex__", 0, true), ("copyreg._reconstructor", 0, true), ("copyreg._reconstructor", 1, false),
-    ("dill._dill._create_type", 0, false), ("filter", 0, false), ("fsspec.spec.make_instance", 0, false),
-    ("functools.reduce", 0, false), ("iter", 0, false), ("itertools.accumulate", 1, false),
-    ("itertools.dropwhile", 0, false), ("itertools.filterfalse", 0, false), ("itertools.groupby", 1, false),
-    ("itertools.ifilter", 0, false), ("itertools.ifilterfalse", 0, false), ("itertools.imap", 0, false),
-    ("itertools.starmap", 0, false), ("itertools.takewhile", 0, false),
-    ("jax._src.array._reconstruct_array", 0, false), ("map", 0, false),
-    ("numpy.random._pickle.__generator_ctor", 1, false), ("numpy.random._pickle.__randomstate_ctor", 1, false),
-    ("pandas.core.indexes.base._new_Index", 0, true), ("pandas.core.indexes.datetimes._new_DatetimeIndex", 0, true),
-    ("pandas.core.indexes.period._new_PeriodIndex", 0, true), ("reduce", 0, false),
-    ("torch._tensor._rebuild_from_type_v2", 0, false),
-];
-
-/// Functions of `builtins` that make a value of values.
-#[rustfmt::skip]
-const CALLED_BUILTINS: [&str; 47] = [
-    "Ellipsis", "abs", "all", "any", "ascii", "basestring", "bin", "bool", "bytearray", "bytes", "chr", "classmethod",
-    "complex", "dict", "divmod", "enumerate", "filter", "float", "frozenset", "getattr", "hash", "hex", "int", "iter",
-    "len", "list", "long", "map", "object", "oct", "ord", "property", "range", "reduce", "reversed", "round", "set",
-    "slice", "staticmethod", "str", "sum", "tuple", "type", "unichr", "unicode", "xrange", "zip",
-];
-
-/// Types of `builtins` whose methods make values and change none.
-#[rustfmt::skip]
-const IMMUTABLE: [&str; 9] =
-    ["bool", "bytes", "complex", "float", "frozenset", "int", "long", "str", "unicode"];
-
-/// Modules of the standard library whose classes are values.
-#[rustfmt::skip]
-const VALUES: [&str; 47] = [
-    "_collections", "_collections_abc", "_datetime", "_decimal", "_pydatetime", "_pydecimal", "_struct",
-    "_weakrefset", "abc", "argparse", "ast", "calendar", "codecs", "collections", "configparser", "csv",
-    "dataclasses", "datetime", "decimal", "difflib", "email", "enum", "fractions", "graphlib", "html", "inspect",
-    "ipaddress", "json", "logging", "numbers", "optparse", "pathlib", "queue", "random", "re", "statistics",
-    "string", "struct", "textwrap", "token", "tokenize", "traceback", "types", "typing", "uuid", "weakref", "zoneinfo",
-];
-
-/// Those of which that holds for functions and methods as well.
-const WHOLE: [&str; 3] = ["_datetime", "datetime", "itertools"];
-
-/// What `operator` has that makes a value of values, and changes none.
-#[rustfmt::skip]
-const OPERATORS: [&str; 27] = [
-    "abs", "add", "and_", "eq", "floordiv", "ge", "getitem", "gt", "index", "inv", "invert", "is_", "is_not",
-    "itemgetter", "le", "lt", "mod", "mul", "ne", "neg", "not_", "or_", "pos", "sub", "truediv", "truth", "xor",
-];
-
-/// Class methods by which values are made again.
-#[rustfmt::skip]
-const MAKERS: [&str; 9] = [
-    "__new__", "_make", "_unpickle", "from_bytes", "fromhex", "fromisoformat", "fromkeys", "fromordinal", "maketrans",
-];
-
-/// How names of functions begin that act: they read files or texts that may ask for more, or run something.
-#[rustfmt::skip]
-const VERBS: [&str; 16] = [
-    "download_", "exec_", "execute_", "import_", "install_", "launch_", "load_", "open_", "read_", "run_", "save_",
-    "send_", "spawn_", "start_", "unsafe_", "write_",
-];
-
-/// Names of functions and classes that act, in packages of all kinds: their own, or imported ones.
-#[rustfmt::skip]
-const ACTIONS: [&str; 120] = [
-    "CDLL", "CreateObject", "FileHandler", "FileStore", "Fire", "Popen", "ProcessPoolExecutor", "PyTorchFileReader",
-    "PyTorchFileWriter", "ShellExecute", "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "bash",
-    "cached_file", "call", "call_subprocess", "check_call", "check_output", "client", "clone_from", "cmdexec",
-    "compile", "connect", "create_engine", "cython_inline", "decode", "delayed", "download", "dump", "eval",
-    "evaluate", "exec", "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe",
-    "fork", "from_env", "from_file", "fromfile", "full_load", "get_class_from_dynamic_module", "get_ipython",
-    "get_method", "getoutput", "getstatusoutput", "hf_hub_download", "import_module", "import_string", "imread",
-    "imwrite", "init", "inline", "install", "instantiate", "jit", "load", "loads", "local", "locate", "login", "main",
-    "makedirs", "makegateway", "mkdir", "namedAny", "open", "pipeline", "popen", "process", "prompt", "pure_callback",
-    "py_function", "query", "read", "remote", "remove", "removedirs", "rename", "request", "resolve", "resolve_name",
-    "resource", "restore_checkpoint", "rmtree", "run", "run_cmd", "run_command", "run_module", "run_path", "save",
-    "savefig", "send", "shell", "snapshot_download", "spawn", "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp",
-    "sql", "startJVM", "startfile", "symbol_by_name", "system", "typewrite", "unlink", "urlopen", "urlretrieve",
-    "write", "write_bytes", "write_text",
-];
 
 #[cfg(test)]
 mod tests {

@@ -51,7 +51,8 @@ pub fn is_class(name: &str) -> bool {
 }
 
 pub fn is_exception(name: &str) -> bool {
-    const ENDINGS: [&str; 5] = ["Error", "Exception", "Warning", "Exit", "Interrupt"];
+    const ENDINGS: [&str; 7] =
+        ["Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration", "ExceptionGroup"];
     is_class(name) && ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 

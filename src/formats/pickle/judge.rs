@@ -104,7 +104,7 @@ impl Machine<'_> {
             let is_type = self.called(callable).is_some_and(calls::makes_types);
             return match is_type {
                 true => Ok(Judged::Value(0)),
-                false => self.check_given(given, keywords, "a partial function"),
+                false => self.check_known(given, keywords, "a partial function"),
             };
         };
         let path = name.path;
@@ -135,24 +135,33 @@ impl Machine<'_> {
                 continue;
             }
             let Some(&function) = given.get(at) else { continue };
-            let is_brought = self.called(function).is_some_and(calls::makes_functions);
-            match calls::makes_defaults(path) && is_brought {
-                // It is called when a value is looked up, which no saved file does.
-                true => judged = Judged::Loose,
+            match calls::makes_defaults(path) {
+                true if self.check_factory(function, 1)? => judged = Judged::Loose,
+                true => {}
                 false => self.check_function(function, is_new, 1)?,
             }
         }
-        let is_open = globals::container(path).is_some()
+        let is_container = globals::container(path).is_some();
+        let is_open = is_container
+            || calls::only_keeps(name)
             || calls::is_partial(path)
             || calls::makes_functions(path)
             || calls::is_somebodys_class(name)
             || is_new && !calls::is_judged(path)
             || calls::makes_again(path) && of_class().is_some_and(calls::is_somebodys_class);
-        if !is_open {
-            let functions: Vec<usize> = calls::called_arguments(path).map(|(at, _)| at).collect();
-            let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
-            let others: Vec<Id> = others.map(|(_, &id)| id).collect();
-            self.check_given(&others, keywords, &format!("`{path}`"))?;
+        let functions: Vec<usize> = calls::called_arguments(path).map(|(at, _)| at).collect();
+        let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
+        let mut others: Vec<Id> = others.map(|(_, &id)| id).collect();
+        let to = format!("`{path}`");
+        if !is_open && !calls::is_known(name) {
+            self.check_given(&others, keywords, &to)?;
+        } else if !is_open {
+            self.check_known(&others, keywords, &to)?;
+        } else if is_container || calls::makes_again(path) || is_new && calls::is_known(name) {
+            // Of what they take, they call methods that an object has by their names.
+            others.extend(keywords.iter().map(|(_, value)| value));
+            others.retain(|&id| self.has_attributes(id));
+            self.check_known(&others, &[], &to)?;
         }
         Ok(judged)
     }
@@ -208,12 +217,14 @@ impl Machine<'_> {
         if first.is_some()
             && let Some(&factory) = given.iter().flat_map(|&id| self.tuple(id)).next()
         {
-            self.check_function(factory, false, within + 1)?;
+            self.check_factory(factory, within + 1)?;
         }
         self.check_function(function, false, within + 1)?;
-        match self.name(function).is_some_and(calls::is_somebodys_class) {
-            true => Ok(()),
-            false => self.check_given(given, &[], "a partial function").map(drop),
+        let to = "a partial function";
+        match self.name(function) {
+            Some(name) if calls::is_somebodys_class(name) => Ok(()),
+            Some(name) if !calls::is_known(name) => self.check_given(given, &[], to).map(drop),
+            _ => self.check_known(given, &[], to).map(drop),
         }
     }
 

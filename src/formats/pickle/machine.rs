@@ -44,6 +44,10 @@ pub(super) struct Machine<'b> {
     pub(super) plain: RefCell<HashMap<u32, usize>>,
     /// Containers that calls were given, and those in them.
     pub(super) given: RefCell<HashSet<u32>>,
+    /// The same for calls of what is known, which may not be given as much.
+    pub(super) vetted: RefCell<HashSet<u32>>,
+    /// Attributes that containers have got.
+    pub(super) attributes: HashMap<u32, Id>,
     /// How many values were looked at for what they hold.
     pub(super) looked: Cell<usize>,
 }
@@ -73,6 +77,8 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         settled: RefCell::default(),
         plain: RefCell::default(),
         given: RefCell::default(),
+        vetted: RefCell::default(),
+        attributes: HashMap::new(),
         looked: Cell::new(0),
     };
     while machine.step()? {

@@ -8,6 +8,7 @@ mod acting;
 mod calls;
 mod globals;
 mod judge;
+mod known;
 mod machine;
 mod nested;
 mod python2;

@@ -1,3 +1,5 @@
+mod given;
+
 use super::*;
 use crate::Kind;
 

@@ -23,16 +23,45 @@ impl Machine<'_> {
         if is_partial && self.tuple(state).len() != 4 {
             return Err(globals::asked("sets a partial function to what it computes"));
         }
+        self.check_added(of, &[state])?;
+        // Its class's `__setstate__` asks it for items: only a plain dict says what they are.
+        let is_odd = self.has_attributes(state) || self.loose.contains(&state.0);
+        let class = match self.value(of) {
+            Value::Object(object) => self.name(object.callable),
+            _ => None,
+        };
+        if is_odd && class.is_none_or(calls::is_known) {
+            self.check_known(&[state], &[], "what takes a state")?;
+        }
+        // An optimizer's asks its groups for what they have.
+        if class.is_some_and(|class| class.path.starts_with("torch.optim."))
+            && let Value::Dict(items) = self.value(state)
+        {
+            self.look_at(items.len())?;
+            let asked = |key| matches!(self.text_of(key), Some("defaults" | "param_groups"));
+            let mut groups: Vec<Id> = vec![];
+            for &(_, value) in items.iter().filter(|(key, _)| asked(*key)) {
+                let elements = match self.value(value) {
+                    Value::List(elements) => &elements[..],
+                    _ => self.tuple(value),
+                };
+                self.look_at(elements.len())?;
+                groups.push(value);
+                groups.extend(elements);
+            }
+            groups.retain(|&id| self.has_attributes(id));
+            self.check_known(&groups, &[], "what takes a state")?;
+        }
         // The second part is set by its names.
         if let Value::Tuple(parts) = self.value(state)
             && let [_, slots] = parts[..]
             && let Value::Dict(items) = self.value(slots)
-            && let Some(name) = items.iter().filter_map(|(key, _)| self.text_of(*key)).find(|key| {
-                self.looked.set(self.looked.get() + 1);
-                globals::is_inside(key)
-            })
         {
-            return Err(globals::asked(&format!("sets `{name}` of an object")));
+            self.look_at(items.len())?;
+            let mut names = items.iter().filter_map(|(key, _)| self.text_of(*key));
+            if let Some(name) = names.find(|name| globals::is_inside(name)) {
+                return Err(globals::asked(&format!("sets `{name}` of an object")));
+            }
         }
         Ok(())
     }

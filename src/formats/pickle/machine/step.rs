@@ -237,9 +237,10 @@ impl Machine<'_> {
                 let state = self.pop()?;
                 let of = self.top()?;
                 self.check_state(of, state)?;
-                // Attributes of a dict, such as the `_metadata` of a state dict, are ignored.
-                if let Value::Object(object) = &mut self.values[of.0 as usize] {
-                    object.state = Some(state);
+                match &mut self.values[of.0 as usize] {
+                    Value::Object(object) => object.state = Some(state),
+                    // Attributes of a dict, such as the `_metadata` of a state dict, hold no weights.
+                    _ => drop(self.attributes.insert(of.0, state)),
                 }
             }
             b'P' => {
