@@ -60,7 +60,6 @@ impl<'a> OutputPlan<'a> {
             let unlike = inputs.iter().skip(1).filter(|input| !input.is_like(first));
             let mut all = std::iter::once(&first).chain(unlike);
             all.try_for_each(|input| quantised::refuse(input, &|name| options.selects(name)))?;
-            pruned::refuse(&inputs, &|name| options.selects(name))?;
         }
         let strict = options.keys == Keys::Strict;
         let names = if strict { &absent[..] } else { &[] };
@@ -117,6 +116,11 @@ impl<'a> OutputPlan<'a> {
             .collect();
         plan.check_weights()?;
         Ok(plan)
+    }
+
+    /// Fails where the inputs have weights in different places.
+    pub(super) fn check_places(&self) -> Result<()> {
+        pruned::refuse(&self.inputs, &|name| self.options.selects(name))
     }
 
     /// Adds a tensor of some input, if the options want it.

@@ -42,6 +42,7 @@ impl<'a> Plan<'a> {
         if outputs.is_empty() {
             return Err(Error::usage("there is no output to plan"));
         }
+        check_places(&outputs)?;
         let groups = Groups::new(&outputs);
         let Options { allow_nonfinite, no_verify, .. } = options;
         let mut plan =
@@ -117,6 +118,23 @@ impl<'a> Plan<'a> {
         };
         (0..self.groups.len()).map(of).sum()
     }
+}
+
+/// Compares the places of pruned and sparse weights, of inputs that are in several outputs once.
+fn check_places(outputs: &[OutputPlan]) -> Result<()> {
+    let mut sorted: Vec<&OutputPlan> = outputs.iter().collect();
+    sorted.sort_by_key(|output| std::cmp::Reverse(output.rows().len()));
+    let mut checked: Vec<&OutputPlan> = vec![];
+    for output in sorted {
+        let is_within = |other: &&OutputPlan| {
+            output.rows().iter().all(|row| other.rows().binary_search(row).is_ok())
+        };
+        if !checked.iter().any(is_within) {
+            output.check_places()?;
+            checked.push(output);
+        }
+    }
+    Ok(())
 }
 
 /// What a group is made of.

@@ -166,8 +166,7 @@ fn may_be_weight(info: &TensorInfo) -> bool {
 
 /// Whether a matrix is one of codes by its type and name, whatever is beside it: their scales may be elsewhere.
 fn is_narrow_weight(info: &TensorInfo) -> bool {
-    let is_named = matches!(last(&info.name), "weight" | "kernel");
-    is_named && matches!(info.dtype, Dtype::I8 | Dtype::U8) && is_matrix(info)
+    last(&info.name) == "weight" && matches!(info.dtype, Dtype::I8 | Dtype::U8) && is_matrix(info)
 }
 
 /// The last part of a name.

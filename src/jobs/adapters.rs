@@ -13,10 +13,14 @@ use swa_base::text_file;
 const CONFIG: &str = "adapter_config.json";
 
 /// What of it says how the weights are used.
-const USED: [&str; 8] = [
+const USED: [&str; 12] = [
     "peft_type",
     "r",
+    "alpha",
     "lora_alpha",
+    "scaling",
+    "projection_prng_key",
+    "random_loc_seed",
     "use_rslora",
     "use_dora",
     "alpha_pattern",
@@ -30,13 +34,15 @@ const USED: [&str; 8] = [
 /// `Mismatch`, with the field; those of reading.
 pub(super) fn check(inputs: &[Checkpoint]) -> Result<()> {
     let mut first = None;
-    for path in inputs.iter().filter(|input| input.is_folder()).map(Checkpoint::path) {
-        let Some(found) = config(path)? else { continue };
+    for path in inputs.iter().map(Checkpoint::path) {
+        // A file is named with the folder that it is in.
+        let folder = if look::is_folder(path)? { path } else { path.parent().unwrap_or(path) };
+        let Some(found) = config(folder)? else { continue };
         let Some((first, expected)) = &first else {
             first = Some((path, found));
             continue;
         };
-        let differs = |field: &&&str| value(expected, field) != value(&found, field);
+        let differs = |field: &&&str| !are_equal(value(expected, field), value(&found, field));
         if let Some(field) = USED.iter().find(differs) {
             let [own, other] = [&found, expected].map(|config| shown(value(config, field)));
             let what = format!(
@@ -51,16 +57,17 @@ pub(super) fn check(inputs: &[Checkpoint]) -> Result<()> {
     Ok(())
 }
 
-/// The configuration: a folder without, or with a file of another form, is not PEFT's.
+/// The configuration: a folder without is not PEFT's.
 fn config(folder: &Path) -> Result<Option<Map<String, Value>>> {
     let path = folder.join(CONFIG);
     if !look::exists(&path)? {
         return Ok(None);
     }
-    Ok(match json::parse(&text_file::read(&path)?) {
-        Ok(Value::Object(config)) => Some(config),
-        _ => None,
-    })
+    match json::parse(&text_file::read(&path)?) {
+        Ok(Value::Object(config)) => Ok(Some(config)),
+        Ok(_) => Err(Error::input("is no JSON object").at(&path)),
+        Err(error) => Err(Error::input(json::what(&error, 1)).at(&path)),
+    }
 }
 
 /// What is not there is as if it were off: older versions lack newer fields.
@@ -71,6 +78,12 @@ fn value<'a>(config: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
         _ => false,
     };
     config.get(field).filter(|value| !is_off(value))
+}
+
+/// Numbers are what they are worth: 16 is 16.0.
+fn are_equal(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let number = |value: Option<&Value>| value.and_then(Value::as_f64);
+    a == b || number(a).is_some() && number(a) == number(b)
 }
 
 fn shown(value: Option<&Value>) -> String {

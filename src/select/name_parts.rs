@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
-use super::words::is_checkpoints;
+use super::words::is_counted;
 use crate::store;
 use crate::store::names::{base_name, in_thousands};
 
@@ -84,14 +84,17 @@ pub(super) fn names(paths: &[PathBuf]) -> Vec<String> {
     let counts = |names: &[String]| {
         let files = paths.iter().zip(names).filter(|((_, is_dir), _)| !(*is_dir && has_files));
         let mut files = files.map(|(_, name)| name);
-        files.any(has_digits) && (!is_alike(names) || is_checkpoints(&names[0]))
+        files.any(has_digits) && (!is_alike(names) || is_counted(&names[0]))
     };
     if counts(&own) {
         return own;
     }
     // Of a single input no more than its folder: that of a run may have any number.
     let most = if paths.len() > 1 { MOST_ABOVE } else { 1 };
-    (1..=most).map(above).find(|names| counts(names)).unwrap_or(own)
+    // Most have one, or it counts nothing: `lr1/out` beside `base/out`.
+    let is_usual =
+        |names: &[String]| 2 * names.iter().filter(|name| has_digits(name)).count() > names.len();
+    (1..=most).map(above).find(|names| counts(names) && is_usual(names)).unwrap_or(own)
 }
 
 /// What an expression finds in a text: the first group of the first match, or all of it if there is no group; and what

@@ -67,6 +67,15 @@ fn is_usual(word: &str) -> bool {
     COUNTED.contains(&word) || CHECKPOINT.contains(&word)
 }
 
+/// Whether a word of a name says what its number counts: epochs, steps, checkpoints.
+pub(super) fn is_counted(stem: &str) -> bool {
+    let is_one = |word: &String| {
+        let is_model = matches!(&**word, "model" | "state" | "weights");
+        is_usual(word) && !is_model
+    };
+    words(stem).iter().any(is_one)
+}
+
 /// Whether a word of a name is one for checkpoints, epochs or steps.
 pub(super) fn is_checkpoints(stem: &str) -> bool {
     words(stem).iter().any(|word| is_usual(word))
@@ -95,9 +104,23 @@ pub(super) fn without_digits(name: &str) -> Option<String> {
     (rest.len() < name.len()).then_some(rest)
 }
 
-/// Whether a name says that it is an average of snapshots, or what the run began with.
+/// Whether a name says that it is an average of snapshots, or what the run began with. Of the best, words are those of a
+/// measure.
 pub(super) fn is_no_snapshot(name: &str) -> bool {
-    words(name).iter().any(|word| NO_SNAPSHOT.contains(&&**word))
+    let words = words(name);
+    let is_best = words.first().is_some_and(|word| word == "best");
+    !is_best && words.iter().any(|word| NO_SNAPSHOT.contains(&&**word))
+}
+
+/// Whether a name says that it is a mean of snapshots, as trainers write one after each: `avg_10`.
+pub(super) fn is_running_average(name: &str) -> bool {
+    let is_mean = |word: &String| word.starts_with("ave") || word == "avg";
+    is_no_snapshot(name) && words(name).iter().any(is_mean)
+}
+
+/// Whether a name says that its weights are those of another training: a model to be averaged with may be.
+pub(super) fn is_pretrained(name: &str) -> bool {
+    words(name).iter().any(|word| word == "pretrained")
 }
 
 /// Whether a name says that it is a moving average, which some trainers write beside each snapshot.

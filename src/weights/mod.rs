@@ -160,7 +160,11 @@ fn choose<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
     if averaged.is_none() && (ema || !raw.is_empty()) {
         let mut called = trainers::called_averages(start);
         if ema && called.len() > 1 {
-            return Err(several(root, "holds several averages (EMA)"));
+            let line = |set: &WeightSet<T>| {
+                format!("{}: {}", short(&set.key), counted(set.node.tensors(), "tensor"))
+            };
+            let lines = called.iter().map(line).collect();
+            return Err(several("holds several averages (EMA)", lines));
         }
         averaged = called.pop();
     }
@@ -268,13 +272,13 @@ fn only_candidate<T>(root: &Shared<T>) -> Result<Option<(String, Shared<T>)>> {
 }
 
 fn ambiguous<T>(root: &Shared<T>) -> Error {
-    several(root, "holds several sets of weights")
+    several("holds several sets of weights", candidates(root))
 }
 
-fn several<T>(root: &Shared<T>, what: &str) -> Error {
+fn several(what: &str, lines: Vec<String>) -> Error {
     Error::input(what)
         .remedy(concat!("name the one that is meant with ", setting!("weights_key")))
-        .list(candidates(root))
+        .list(lines)
 }
 
 /// The dicts that directly hold tensors, one line each.

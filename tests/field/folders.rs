@@ -127,11 +127,17 @@ fn adapters_that_are_scaled_in_different_ways_have_no_mean() {
         fails(&mut run.avg(&average), 3, &["a-2", field, "merge"]);
         fails(&mut run.avg(&[&average[..], &["--state", "state"]].concat()), 3, &["a-2", field]);
     }
+    // As files, too.
+    let files =
+        ["a-1/adapter_model.safetensors", "a-2/adapter_model.safetensors", "-o", "out.safetensors"];
+    fails(&mut run.avg(&files), 3, &["a-2", "`alpha_pattern` is", "merge"]);
+    write("a-2", 2.0, "{");
+    fails(&mut run.avg(&average), 3, &["a-2", "adapter_config.json", "is no JSON"]);
     // Versions write other fields, and what the task is does not matter.
     write(
         "a-2",
         2.0,
-        r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "use_rslora": false, "alpha_pattern": {}, "corda_config": null}"#,
+        r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8.0, "use_rslora": false, "alpha_pattern": {}, "corda_config": null}"#,
     );
     run.notes(&average);
 }

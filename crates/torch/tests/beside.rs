@@ -205,7 +205,8 @@ fn what_may_belong_to_the_network_is_refused_by_name() {
         assert!(!out.exists(), "{name}");
     }
     // A head for three classes has their number, too; who names the network knows the rest.
-    let head = vec![tensor("head.weight", &[3, 64]), tensor("head.bias", &[3])];
+    let mut head = vec![tensor("head.weight", &[3, 64]), tensor("head.bias", &[3])];
+    head.extend(["awl.params", "task_weights", "log_sigma"].map(|name| tensor(name, &[3])));
     write(&model, &[below("model.", network()), head].concat());
     update(&model, &out, &[]).assert().success();
     write(&model, &[below("model.", network()), vec![tensor("input_shift", &[3])]].concat());

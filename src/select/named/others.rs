@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::extension;
 use crate::select::words::{
-    is_moving_average, is_no_snapshot, is_temporary, without_counts, without_digits,
+    is_moving_average, is_no_snapshot, is_pretrained, is_running_average, is_temporary,
+    without_counts, without_digits,
 };
 use crate::store;
 use crate::store::names::{base_name, natural};
@@ -78,15 +79,20 @@ pub(super) fn set_aside(
     };
     let of_kind = count(&|_| true);
     let is_alone = |i: usize| of_kind[&(all[i].parent(), &kinds[i])] == 1;
-    // Moving averages of every snapshot are a second model.
-    let is_other =
-        |i: usize| is_no_snapshot(&names[i]) || is_moving_average(&names[i]) && is_alone(i);
+    // Moving averages of every snapshot are a second model, and several numbered by `swa` may be a cycle's snapshots.
+    let is_other = |i: usize| {
+        let is_one = is_no_snapshot(&names[i]) || is_moving_average(&names[i]);
+        is_running_average(&names[i]) || is_one && is_alone(i)
+    };
     // In these folders there are others, and snapshots that a number tells apart.
     let whole = (0..all.len()).filter(|&i| !is_temporary(&names[i]));
     let whole: HashSet<_> = whole.map(|i| all[i].parent()).collect();
     let series = count(&|i| is_numbered(i) && !is_temporary(&names[i]) && !is_other(i));
     let series: HashSet<_> =
         series.into_iter().filter(|(_, n)| *n > 1).map(|((folder, _), _)| folder).collect();
+    // Random weights and averages are of no use beside one checkpoint either; of two models either may be meant.
+    let plain = (0..all.len()).filter(|&i| !is_temporary(&names[i]) && !is_other(i));
+    let plain: HashSet<_> = plain.map(|i| all[i].parent()).collect();
     let called = pattern.map(|pattern| name(pattern)).unwrap_or_default();
     let mut aside = SetAside::default();
     for (i, path) in all.iter().enumerate() {
@@ -98,7 +104,9 @@ pub(super) fn set_aside(
             continue;
         }
         let is_meant = is_no_snapshot(&called) || is_moving_average(&called);
-        let is_beside = series.contains(&folder) || is_growing && !is_numbered(i);
+        let is_beside = series.contains(&folder)
+            || plain.contains(&folder) && !is_pretrained(&names[i])
+            || is_growing && !is_numbered(i);
         if is_other(i) && !is_meant && is_beside {
             aside.no_snapshots.push(path.clone());
         }
@@ -171,9 +179,22 @@ mod tests {
             assert_eq!(runs.select(&[&format!("{}*", &other[..3])]), [other]);
         }
         // Where nothing else is there, or no run.
-        for all in [["swa_1.pt", "swa_2.pt"], ["init.pt", "pretrained.pt"], ["a.pt", "a_swa.pt"]] {
+        for all in
+            [["swa_1.pt", "swa_2.pt"], ["init.pt", "pretrained.pt"], ["a.pt", "pretrained.pt"]]
+        {
             assert_eq!(Runs::new(&all).select(&[""]), all);
         }
+        // A run without numbers, and one that has only begun.
+        for other in ["init.pt", "swa.pt", "avg_1.pt", "swa_1.pt"] {
+            for own in ["last.pt", "epoch_1.pt"] {
+                assert_eq!(Runs::new(&[own, other]).select(&[""]), [own], "{other}");
+            }
+        }
+        // The snapshots of a cycle, which are what is to be averaged; and the best by a measure.
+        let all = ["e_1.pt", "e_2.pt", "swa_3.pt", "swa_4.pt"];
+        assert_eq!(Runs::new(&all).select(&[""]).len(), 4);
+        let all = ["best_avg_dice.pt", "e_1.pt", "e_2.pt"];
+        assert_eq!(Runs::new(&all).select(&[""]).len(), 3);
         let runs = Runs::new(&["tmp_1.pt", "tmp_2.pt"]);
         assert_eq!(runs.select(&[""]).len(), 2);
     }

@@ -26,6 +26,10 @@ pub(super) fn lines(text: &str, is_class: &dyn Fn(&str) -> bool) -> Result<Parse
                 "`{odd}`: no number of an output in the column that the heading says"
             ));
         }
+        // Classes whose names end in numbers: `Audi S4 2012`.
+        (None, Some(_), _) if lines.iter().all(|line| is_class(line)) => {
+            return Ok(in_order(lines.iter().map(|line| line.to_string()).collect()));
+        }
         (None, Some(pairs), firsts) => return Ok(either_way(pairs, firsts, is_class)),
         _ => {}
     }

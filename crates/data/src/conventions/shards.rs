@@ -24,6 +24,11 @@ impl<'n> Numbered<'n> {
     fn of(name: &'n str) -> Option<Self> {
         let (head, tail) = name.rsplit_once("-of-")?;
         let before = head.trim_end_matches(|c: char| c.is_ascii_digit());
+        // `fold-1-of-5` is one of five, and whole.
+        let word = before.trim_end_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        if ["fold", "seed", "crop"].iter().any(|one| word.ends_with(one)) {
+            return None;
+        }
         let digits = &head[before.len()..];
         let end = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
         let total = tail[..end].parse().ok().filter(|total| (1..=MAX_SHARDS).contains(total))?;
@@ -83,6 +88,7 @@ mod tests {
             &["a-0-of-2.tar", "a-1-of-2.tar", "b.tar"],
             &["a-1-of-2.tar", "a-2-of-2.tar"],
             &["train-00000-of-00002-0a1b.parquet", "train-00001-of-00002-9f.parquet"],
+            &["fold-1-of-5.parquet"],
             &[
                 "pictures.parquet",
                 "one-of-us.parquet",

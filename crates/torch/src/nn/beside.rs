@@ -16,7 +16,6 @@ const BESIDE: &[&str] = &[
     "classweights",
     "posweight",
     "lossweights",
-    "logvars",
     // metrics
     "metric",
     "metrics",

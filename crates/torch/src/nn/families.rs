@@ -281,8 +281,9 @@ impl<'a> Search<'_, 'a> {
                 ));
             } else if self.is_of_colours(info) && self.candidates.network.is_none() {
                 wrong.push(format!(
-                    "tensor `{name}` {:?}: it may change the images before the network",
-                    info.shape
+                    "tensor `{name}` {:?}: it may change the images before the network; if it does not, {}",
+                    info.shape,
+                    setting!("network", "NAME")
                 ));
             } else if own.is_none() && (is_count(info) || self.candidates.network.is_some())
                 || self.candidates.headless && is_head()
@@ -311,7 +312,15 @@ impl<'a> Search<'_, 'a> {
         };
         let is_three = info.shape == [3, 3]
             || info.shape.iter().product::<usize>() == 3 && !info.shape.is_empty();
+        // Weights of tasks and classes, which a loss has.
+        const OF_LOSSES: [&str; 9] =
+            ["task", "loss", "class", "prior", "sigma", "logvar", "log_var", "awl", "count"];
+        let lower = info.name.to_lowercase();
+        let is_loss = OF_LOSSES.iter().any(|word| lower.contains(word));
+        let is_integer = matches!(info.dtype, Dtype::I64 | Dtype::I32 | Dtype::BOOL | Dtype::U8);
         is_three
+            && !is_integer
+            && !is_loss
             && !is_wide(info)
             && !self.checkpoint.tensors().iter().filter(is_beside).any(is_wide)
     }

@@ -33,7 +33,7 @@ pub const COMPILED: [&str; 2] = ["_regex.compile", "regex._regex.compile"];
 
 /// Functions that call an argument, which, and whether only its `__new__`. Those of `builtins` stand without it.
 #[rustfmt::skip]
-pub const CALLERS: [(&str, usize, bool); 34] = [
+pub const CALLERS: [(&str, usize, bool); 35] = [
     ("_functools.reduce", 0, false), ("cloudpickle.cloudpickle._make_skeleton_class", 0, false),
     ("_collections.defaultdict", 0, false), ("collections.defaultdict", 0, false), ("copy_reg.__newobj__", 0, true),
     ("copy_reg._reconstructor", 0, true), ("copy_reg._reconstructor", 1, false), ("copyreg.__newobj__", 0, true),
@@ -46,6 +46,7 @@ pub const CALLERS: [(&str, usize, bool); 34] = [
     ("jax._src.array._reconstruct_array", 0, false), ("map", 0, false),
     ("numpy.random._pickle.__generator_ctor", 1, false), ("numpy.random._pickle.__randomstate_ctor", 1, false),
     ("pandas.core.indexes.base._new_Index", 0, true), ("pandas.core.indexes.datetimes._new_DatetimeIndex", 0, true),
+    ("pandas.core.indexes.interval._new_IntervalIndex", 0, true),
     ("pandas.core.indexes.period._new_PeriodIndex", 0, true), ("reduce", 0, false),
     ("torch._tensor._rebuild_from_type_v2", 0, false),
 ];

@@ -68,6 +68,9 @@ fn outputs_before_classes_may_have_gaps() {
     let twice = "two lines begin with the number 2";
     refused(Kind::Input, "2 n01\n0 n02\n2 n03\n", &data, &[twice]);
     // Names that end in numbers.
+    // A list in order of names that end in numbers.
+    let data = named(&["Audi S4 2007", "Audi S4 2012"]);
+    assert_eq!(map("Audi S4 2012\nAudi S4 2007\n", &data).unwrap().outputs(), [1, 0]);
     let data = named(&["Audi 100", "Audi 80"]);
     assert_eq!(map("0 Audi 80\n3 Audi 100\n", &data).unwrap().outputs(), [3, 0]);
     assert_eq!(map("Audi 80 0\nAudi 100 3\n", &data).unwrap().outputs(), [3, 0]);

@@ -36,11 +36,23 @@ impl Columns {
         let is_part = |&column: &usize| {
             let found = columns[column];
             let is_text = found.physical_type() == Type::BYTE_ARRAY && found.max_rep_level() == 0;
-            is_text
-                && column != image
-                && matches!(found.path().parts(), [name] if words::is_part(name))
+            let is_named = |name: &str| words::is_part(name) && words::part_if(name).is_none();
+            is_text && column != image && matches!(found.path().parts(), [name] if is_named(name))
         };
         let part = (0..columns.len()).find(is_part);
+        let is_coded = |column: &usize| match columns[*column].path().parts() {
+            [name] => words::is_coded_part(name) && ![Some(label), part].contains(&Some(*column)),
+            _ => false,
+        };
+        if let Some(column) = (0..columns.len()).find(is_coded) {
+            let name = printable(&columns[column].path().string());
+            let what = format!(
+                "the column `{name}` says which part of the data rows are of, other than by words"
+            );
+            return Err(Error::input(what).remedy(
+                "write a column `split` of train, val or test, or leave out the column and the rows of other parts",
+            ));
+        }
         for column in [image, label].into_iter().chain(part) {
             check_codecs(metadata, column)?;
         }

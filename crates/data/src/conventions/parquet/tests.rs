@@ -81,6 +81,14 @@ fn a_column_of_parts_chooses_the_rows() {
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
     write(&path, "caption", &rows([train, train, val, val, test, test]));
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
+    // By numbers, or yes and no.
+    for coded in ["is_train", "Is_Valid"] {
+        write(&path, coded, &rows([Some("True"), Some("False"), Some("True"), None, None, None]));
+        let error = open_part(dir.path(), Split::HeldOut).unwrap_err();
+        assert!(error.contains(coded) && error.contains("write a column `split`"), "{error}");
+    }
+    write(&path, "partition", &rows([train, train, val, val, test, test]));
+    assert_eq!(open_part(dir.path(), Split::Val), Ok(vec![1, 0]));
     // Some rows alone.
     write(&path, "split", &rows([train, train, val, val, None, None]));
     let error = open_part(dir.path(), Split::Val).unwrap_err();
