@@ -142,12 +142,14 @@ mod tests {
             files.iter().flat_map(|f| ["a", "b"].map(|d| format!("{d}/{f}"))).collect();
         let runs = Runs::new(&all.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(runs.select(&["a", "b"]).len(), 10);
-        // A second set of weights beside each snapshot.
-        let runs = Runs::new(&["a/model.pt", "a/ema.pt", "b/model.pt", "b/ema.pt"]);
+        // A second set of weights beside each snapshot; an average is passed over.
+        let runs = Runs::new(&["a/model.pt", "a/critic.pt", "b/model.pt", "b/critic.pt"]);
         let error = runs.fails(&["a", "b"]);
-        assert!(error.contains("b`: holds `ema.pt` and `model.pt`, and so does `"), "{error}");
+        assert!(error.contains("b`: holds `critic.pt` and `model.pt`, and so does `"), "{error}");
         assert!(error.contains("/a/model.pt` and `"), "{error}");
         assert!(error.contains("/b/model.pt`;"), "{error}");
+        let runs = Runs::new(&["a/model.pt", "a/ema.pt", "b/model.pt", "b/ema.pt"]);
+        assert_eq!(runs.select(&["a", "b"]), ["a/model.pt", "b/model.pt"]);
         // Snapshots of two runs have numbers.
         let all = ["a/s-1", "a/s-2", "b/s-1", "b/s-2"].map(|model| format!("{model}/{file}"));
         let runs = Runs::new(&all.each_ref().map(String::as_str));
