@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use swa_testing::faults::needs_strace;
 use swa_testing::sweep::{
@@ -107,7 +107,7 @@ fn a_training_run_killed_at_any_time_goes_on_to_the_same_files() {
     scene.small("timed").assert().success();
     let time = started.elapsed();
     let (mut numbers, mut killed) = (Numbers::new(5), 0);
-    for round in 0..count("DATA_KILLS", 20, 400).div_ceil(5) {
+    for _ in 0..count("DATA_KILLS", 20, 400).div_ceil(5) {
         // One run is killed until it is done.
         loop {
             let mut child = spawn(&scene.small("run"));
@@ -118,7 +118,13 @@ fn a_training_run_killed_at_any_time_goes_on_to_the_same_files() {
             }
             killed += 1;
         }
-        assert!(scene.files("run") == expected, "round {round}");
+        let is_temporary = |(name, _): &(String, Vec<u8>)| name.ends_with(".tmp");
+        if scene.files("run").iter().any(is_temporary) {
+            // Another run's that is younger than two seconds may not be locked yet: a later one removes it.
+            std::thread::sleep(Duration::from_millis(2100));
+            scene.small("run").assert().success();
+        }
+        training_run::same(scene.files("run"), &expected);
         std::fs::remove_dir_all(scene.path("run")).unwrap();
     }
     assert!(killed > 0, "all had ended before they were killed");
