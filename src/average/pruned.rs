@@ -1,13 +1,9 @@
 //! Weights of which only some are there: pruned ones (`NAME_orig` and a mask `NAME_mask`, torch.nn.utils.prune), sparse
 //! ones (values and their places). The mean of the values is that of the weights only where all have the same places.
 
-use rayon::prelude::*;
-
 use crate::checkpoint::Checkpoint;
+use crate::checkpoint::same::tensors_are_equal;
 use crate::{Error, Kind, Result};
-
-/// Bytes that are compared at once.
-const BLOCK: u64 = 1 << 20;
 
 /// How names of values end, and what stands in its place in the names of their places: torch.nn.utils.prune, sparse tensors
 /// of PyTorch (COO, CSR, CSC), compressed-tensors' bitmasks, 2:4 sparsity.
@@ -45,7 +41,7 @@ pub(super) fn refuse(inputs: &[&Checkpoint], selects: &dyn Fn(&str) -> bool) -> 
         let name = &first.tensors()[place].name;
         for other in others {
             let Some(same) = other.position(name) else { continue };
-            if !are_equal((first, place), (other, same))? {
+            if !tensors_are_equal((first, other), &[(place, same)])? {
                 let first = first.path().display();
                 let what = format!(
                     "it says where weights are that are pruned or sparse, and is not that of `{first}`: \
@@ -67,22 +63,6 @@ pub(crate) fn refuse_any(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> 
     let what =
         "it says where weights are that are pruned or sparse, which a state does not compare";
     Err(refused(what.into(), input, &input.tensors()[place].name))
-}
-
-fn are_equal((a, i): (&Checkpoint, usize), (b, j): (&Checkpoint, usize)) -> Result<bool> {
-    let (own, other) = (&a.tensors()[i], &b.tensors()[j]);
-    if (own.dtype, &own.shape) != (other.dtype, &other.shape) {
-        return Ok(false);
-    }
-    let starts: Vec<u64> = (0..own.size()).step_by(BLOCK as usize).collect();
-    let equal = starts.into_par_iter().map_init(
-        || (vec![], vec![]),
-        |(x, y), start| {
-            let range = start..own.size().min(start + BLOCK);
-            Ok(a.load(i, range.clone(), x)? == b.load(j, range, y)?)
-        },
-    );
-    equal.try_reduce(|| true, |a, b| Ok(a && b))
 }
 
 fn refused(what: String, input: &Checkpoint, tensor: &str) -> Error {

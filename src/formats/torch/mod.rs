@@ -302,7 +302,7 @@ fn like(
     Ok(Some(metadata(described.metadata.as_deref())))
 }
 
-/// Fails if a compressed pickle becomes much larger than real ones do, which is six times: what it takes to read it would not
+/// Fails if a compressed pickle becomes much larger than real ones do, which is seven times: what it takes to read it would not
 /// be bounded by the file's size.
 fn check_growth(pickle: &Entry) -> Result<()> {
     const MOST: u64 = 32;
