@@ -379,8 +379,13 @@ fn parquet_without_what_is_needed_is_refused() {
             "if words, encode it: `dataset.class_encode_column(\"label\")`",
         ],
     );
-    case(Kind::Input, "hidden.parquet", &["a label is -1", "`split` val"]);
-    case(Kind::Input, "null.parquet", &["a row has no label"]);
+    for file in ["hidden.parquet", "null.parquet"] {
+        case(
+            Kind::Input,
+            file,
+            &["has no label from 0 on; leave out rows", "has -1", "`split` val"],
+        );
+    }
     says(
         &refused(&data("parquet/zstd"), Split::Train),
         &["`image.bytes` is compressed with ZSTD, expected none, snappy or gzip", "pq.write_table"],

@@ -29,6 +29,7 @@ use crate::options::Options;
 use crate::text::grouped;
 use classes::ClassList;
 use images::Images;
+pub(super) use parts::of_rows as parts_of_rows;
 use resolve::{Known, Resolved, Resolving};
 use swa_base::text::printable;
 use swa_base::{Error, Result, look, setting, text_file};

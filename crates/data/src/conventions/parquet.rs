@@ -56,6 +56,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
             .remedy("write parquet: `datasets.load_from_disk(DIR).to_parquet(FILE)`"));
     }
     let part = |name: &&OsString| Split::of_name(&name.to_string_lossy());
+    let are_named = names.iter().any(|name| part(name).is_some());
     let mut names = options.split.of(dir, names, part)?;
     check_complete(dir, &names)?;
     names.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
@@ -90,7 +91,7 @@ pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<B
             .at(other.path())
             .remedy("give the files of one data set"));
     }
-    let rows = parts::rows(dir, &files, options.split)?;
+    let rows = parts::rows(dir, &files, are_named, options.split)?;
     let labels = || files.iter().flat_map(|file| file.labels.iter().copied());
     let labels: Box<dyn Iterator<Item = u32>> = match &rows {
         None => Box::new(labels()),

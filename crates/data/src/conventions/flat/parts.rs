@@ -3,6 +3,7 @@
 use super::columns::short;
 use super::flags;
 use super::label_column::Seen;
+use super::table::Table;
 use super::value::Value;
 use super::words;
 use crate::split::Split;
@@ -17,6 +18,24 @@ pub(super) struct Parts {
 
 const WRITE: &str =
     "write train, val or test there, or leave out the column and the rows of other parts";
+
+/// The part of each row, by columns with these headings that hold no labels. `rows`: their cells.
+///
+/// # Errors
+/// Those of [`Seen::parts`].
+pub(in crate::conventions) fn of_rows<'c>(
+    headings: &[String],
+    rows: impl Iterator<Item = Vec<&'c str>>,
+) -> Result<Option<Vec<Split>>> {
+    let mut table = Table::default();
+    for cells in rows {
+        table.push(0, cells.into_iter())?;
+    }
+    // No column has the images or the labels.
+    let none = headings.len();
+    let seen = Seen { table: &table, image: none, headings: Some(headings) };
+    Ok(seen.parts(&[none])?.map(|parts| parts.rows))
+}
 
 impl Seen<'_> {
     /// Which part of the data each row belongs to, where a column says it: by its heading, or because each of its cells is a

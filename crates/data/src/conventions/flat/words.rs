@@ -60,7 +60,7 @@ pub(crate) fn is_part(heading: &str) -> bool {
 }
 
 /// The part that a row belongs to where it is true (`is_valid` of fastai); else it is for training, or held out from that.
-pub(crate) fn part_if(heading: &str) -> Option<Split> {
+pub(super) fn part_if(heading: &str) -> Option<Split> {
     match &plain(heading)[..] {
         "isvalid" | "isval" | "isvalidation" => Some(Split::Val),
         "istest" => Some(Split::Test),
@@ -70,7 +70,7 @@ pub(crate) fn part_if(heading: &str) -> Option<Split> {
 }
 
 /// The same for a heading that may be that of a class, too: `train`.
-pub(super) fn bare_part(heading: &str) -> Option<Split> {
+pub(crate) fn bare_part(heading: &str) -> Option<Split> {
     match &plain(heading)[..] {
         "train" | "training" => Some(Split::Train),
         "holdout" | "heldout" => Some(Split::Test),
@@ -81,11 +81,6 @@ pub(super) fn bare_part(heading: &str) -> Option<Split> {
 /// CelebA's heading of a column that numbers the parts.
 pub(super) fn is_partition(heading: &str) -> bool {
     plain(heading) == "partition"
-}
-
-/// Whether it is one of a column that says in another way than by words which part of the data a row is of.
-pub(crate) fn is_coded_part(heading: &str) -> bool {
-    part_if(heading).is_some() || is_partition(heading)
 }
 
 /// Whether it is a heading that is in use for anything.

@@ -19,9 +19,19 @@ const IMAGES: [&str; 2] = ["image", "img"];
 pub(super) struct Columns {
     pub image: usize,
     pub label: usize,
-    /// Words that may say to which part of the data a row belongs.
-    pub part: Option<usize>,
+    /// Those that may say to which part of the data a row belongs.
+    pub parts: Vec<PartColumn>,
     pub class_names: Option<Vec<String>>,
+}
+
+/// A column that may say to which part of the data a row belongs.
+pub(super) struct PartColumn {
+    pub column: usize,
+    pub heading: String,
+    /// Its heading says so; else its words have to.
+    pub is_headed: bool,
+    /// The words that its numbers stand for.
+    pub names: Option<Vec<String>>,
 }
 
 impl Columns {
@@ -33,31 +43,44 @@ impl Columns {
         let label = label(&columns, features.as_ref(), asked)?;
         let name = columns[label].path().string();
         let class_names = features.as_ref().and_then(|features| class_names(features.get(&name)?));
-        let is_part = |&column: &usize| {
-            let found = columns[column];
-            let is_text = found.physical_type() == Type::BYTE_ARRAY && found.max_rep_level() == 0;
-            let is_named = |name: &str| words::is_part(name) && words::part_if(name).is_none();
-            is_text && column != image && matches!(found.path().parts(), [name] if is_named(name))
-        };
-        let part = (0..columns.len()).find(is_part);
-        let is_coded = |column: &usize| match columns[*column].path().parts() {
-            [name] => words::is_coded_part(name) && ![Some(label), part].contains(&Some(*column)),
-            _ => false,
-        };
-        if let Some(column) = (0..columns.len()).find(is_coded) {
-            let name = printable(&columns[column].path().string());
-            let what = format!(
-                "the column `{name}` says which part of the data rows are of, other than by words"
-            );
-            return Err(Error::input(what).remedy(
-                "write a column `split` of train, val or test, or leave out the column and the rows of other parts",
-            ));
-        }
-        for column in [image, label].into_iter().chain(part) {
+        let parts = part_columns(metadata, [image, label], features.as_ref())?;
+        for column in [image, label] {
             check_codecs(metadata, column)?;
         }
-        Ok(Columns { image, label, part, class_names })
+        Ok(Columns { image, label, parts, class_names })
     }
+}
+
+/// The columns beside the images and the labels that may say of which part of the data a row is.
+fn part_columns(
+    metadata: &ParquetMetaData,
+    taken: [usize; 2],
+    features: Option<&Value>,
+) -> Result<Vec<PartColumn>> {
+    let mut found = vec![];
+    let columns = metadata.file_metadata().schema_descr().columns();
+    for (column, of) in columns.iter().enumerate() {
+        let [heading] = of.path().parts() else { continue };
+        if of.max_rep_level() > 0 || taken.contains(&column) {
+            continue;
+        }
+        let names = features.and_then(|features| class_names(features.get(heading)?));
+        let is_headed = words::is_part(heading) || words::bare_part(heading).is_some();
+        let is_text = match of.physical_type() {
+            Type::BYTE_ARRAY => true,
+            Type::INT32 | Type::INT64 if names.is_some() => true,
+            Type::BOOLEAN | Type::INT32 | Type::INT64 => false,
+            _ => continue,
+        };
+        match check_codecs(metadata, column) {
+            _ if !is_headed && !is_text => continue,
+            Err(error) if is_headed => return Err(error),
+            Err(_) => continue,
+            Ok(()) => {}
+        }
+        found.push(PartColumn { column, heading: heading.clone(), is_headed, names });
+    }
+    Ok(found)
 }
 
 fn listed(columns: &[&ColumnDescriptor]) -> String {

@@ -1,6 +1,7 @@
 //! One parquet file: its labels, and the pages that its images are in. The crate `parquet` reads them, from
 //! the mapped file.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -11,8 +12,8 @@ use parquet::data_type::ByteArray;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 
-use super::columns::Columns;
-use super::values::{read_labels, read_parts, read_rows};
+use super::columns::{Columns, PartColumn};
+use super::values::{read_labels, read_rows, read_words};
 use crate::split::Split;
 use crate::text::grouped;
 use swa_base::panics;
@@ -23,6 +24,9 @@ use swa_tools::store::Source;
 
 /// The most rows of a file: several times as many as the largest data sets have.
 const MAX_ROWS: i64 = 1 << 26;
+
+/// The most different words of a column that says of which part of the data each row is.
+const MAX_WORDS: usize = 1 << 10;
 
 /// A page of images: the number of its row group, and its own there.
 pub(super) type PageId = (u32, u32);
@@ -39,12 +43,28 @@ pub(super) struct File {
     source: Arc<Source>,
     reader: SerializedFileReader<Chunks>,
     image: usize,
-    /// [`super::values::NO_LABEL`] where a row has none and may be of another part of the data.
+    /// [`super::values::NO_LABEL`] where a row has none, as one of another part of the data may.
     pub labels: Vec<u32>,
-    /// What the column says, if there is one, that may name the part of the data of each row.
-    pub parts: Option<Vec<Option<Split>>>,
+    /// The columns that may say of which part of the data each row is.
+    pub parts: Vec<Words>,
     pub class_names: Option<Vec<String>>,
     groups: Vec<Group>,
+}
+
+/// A column of few different words.
+pub(super) struct Words {
+    pub heading: String,
+    /// The heading speaks of parts of the data.
+    pub is_headed: bool,
+    kinds: Vec<String>,
+    /// The word of each row.
+    rows: Vec<u16>,
+}
+
+impl Words {
+    pub fn row(&self, row: usize) -> &str {
+        &self.kinds[usize::from(self.rows[row])]
+    }
 }
 
 /// A row group.
@@ -68,8 +88,7 @@ impl File {
         let chunks = Chunks::new(source.clone());
         let reader = guarded(|| SerializedFileReader::new(chunks))?;
         let metadata = reader.metadata();
-        let Columns { image, label, part, class_names } = Columns::find(metadata, asked)?;
-        let mut parts = part.map(|_| Vec::new());
+        let Columns { image, label, parts, class_names } = Columns::find(metadata, asked)?;
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
         let mut labels = Vec::new();
         for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -78,13 +97,11 @@ impl File {
                 return Err(Error::limit(format!("more than {MAX_ROWS} rows")));
             }
             let rows = rows as usize;
-            let found = guarded(|| read_labels(&reader, number, label, rows, part.is_some()))??;
-            labels.extend(found);
-            if let (Some(column), Some(parts)) = (part, &mut parts) {
-                parts.extend(guarded(|| read_parts(&reader, number, column, rows))??);
-            }
+            labels.extend(guarded(|| read_labels(&reader, number, label, rows))??);
             groups.push(Group { end: labels.len(), pages: OnceLock::new() });
         }
+        let parts = parts.iter().map(|of| words(&reader, of)).collect::<Result<Vec<_>>>()?;
+        let parts = parts.into_iter().flatten().collect();
         Ok(File { source, reader, image, labels, parts, class_names, groups })
     }
 
@@ -176,6 +193,42 @@ impl File {
             }
         }
     }
+}
+
+/// The words of a column; None where they say of no part of the data.
+fn words(reader: &SerializedFileReader<Chunks>, of: &PartColumn) -> Result<Option<Words>> {
+    let read = |group: usize, rows: usize| {
+        guarded(|| read_words(reader, group, of.column, rows, of.names.as_deref()))?
+    };
+    let groups = reader.metadata().row_groups().iter().map(|group| group.num_rows() as usize);
+    let groups: Vec<(usize, usize)> = groups.enumerate().filter(|(_, rows)| *rows > 0).collect();
+    let says = |word: &str| of.is_headed || Split::of_word(word.trim()).is_some();
+    // Captions are not read beyond the first.
+    match groups.first() {
+        Some(&(first, _)) if says(&read(first, 1)?[0]) => {}
+        _ => return Ok(None),
+    }
+    let PartColumn { heading, is_headed, .. } = of;
+    let mut found =
+        Words { heading: heading.clone(), is_headed: *is_headed, kinds: vec![], rows: vec![] };
+    let mut places: HashMap<String, u16> = HashMap::new();
+    for (group, rows) in groups {
+        for word in read(group, rows)? {
+            let next = found.kinds.len();
+            let place = match places.get(&word) {
+                Some(&place) => place,
+                // Ids, or numbers of any kind.
+                None if next == MAX_WORDS || !says(&word) => return Ok(None),
+                None => {
+                    found.kinds.push(word.clone());
+                    places.insert(word, next as u16);
+                    next as u16
+                }
+            };
+            found.rows.push(place);
+        }
+    }
+    Ok(Some(found))
 }
 
 /// Errors and panics of the crate are the file's fault.

@@ -1,44 +1,74 @@
-//! Rows of the wanted part of the data, where a column says to which part each belongs.
+//! Rows of the wanted part of the data, where columns say to which part each belongs.
 
 use std::path::Path;
 
-use super::file::File;
+use super::file::{File, Words};
 use super::values::NO_LABEL;
+use crate::conventions::flat::parts_of_rows;
 use crate::split::Split;
-use swa_base::{Error, Result};
+use swa_base::{Error, Result, setting};
 
-/// The rows that count, by their numbers in all files; None: all.
-pub(super) fn rows(dir: &Path, files: &[File], split: Split) -> Result<Option<Vec<usize>>> {
-    let all = || {
-        files.iter().flat_map(|file| {
-            let part = |row: usize| file.parts.as_ref().and_then(|parts| parts[row]);
-            (0..file.labels.len()).map(part)
-        })
+/// The rows that count, by their numbers in all files; None: all. `are_named`: the names of the files say of which part these
+/// are; then words under a heading of another kind may be those of an earlier division.
+///
+/// # Errors
+/// `Input` where columns say it of some rows alone, where the wanted part is not there, and for a row that counts and has no
+/// label.
+pub(super) fn rows(
+    dir: &Path,
+    files: &[File],
+    are_named: bool,
+    split: Split,
+) -> Result<Option<Vec<usize>>> {
+    let columns = files.iter().flat_map(|file| &file.parts);
+    let mut headings: Vec<String> = columns
+        .filter(|words| words.is_headed || !are_named)
+        .map(|words| words.heading.clone())
+        .collect();
+    headings.sort();
+    headings.dedup();
+    let kept = match headings[..] {
+        [] => None,
+        _ => parts_of_rows(&headings, cells(files, &headings)).map_err(|error| error.at(dir))?,
     };
-    let said: Vec<Split> = all().flatten().collect();
-    let count = all().count();
-    if !said.is_empty() && said.len() < count {
-        let what = format!(
-            "a column says of {} of {count} rows to which part of the data they belong, and not of the others",
-            said.len()
-        );
-        return Err(Error::input(what).at(dir).remedy(
-            "write train, val or test there in every row, or leave out the column and the rows of other parts",
-        ));
-    }
-    let chosen = if said.is_empty() { None } else { Some(split.choose(dir, said)?) };
-    let labels = files.iter().flat_map(|file| file.labels.iter().copied());
-    let kept = || all().enumerate().filter(move |(_, part)| *part == chosen).map(|(row, _)| row);
-    let mut numbered = labels.enumerate();
-    let lacks = |&row: &usize| {
-        numbered.find(|&(other, _)| other == row).is_some_and(|(_, label)| label == NO_LABEL)
+    let kept: Option<Vec<usize>> = match kept {
+        None => None,
+        Some(parts) => {
+            let chosen = split.choose(dir, parts.clone())?;
+            Some((0..parts.len()).filter(|&row| parts[row] == chosen).collect())
+        }
     };
-    match kept().find(lacks) {
-        None => Ok(chosen.map(|_| kept().collect())),
+    let labels: Vec<&[u32]> = files.iter().map(|file| &file.labels[..]).collect();
+    let has_none: Vec<usize> = labels
+        .iter()
+        .flat_map(|labels| labels.iter())
+        .enumerate()
+        .filter(|(_, label)| **label == NO_LABEL)
+        .map(|(row, _)| row)
+        .collect();
+    let counts = |row: &&usize| kept.as_ref().is_none_or(|kept| kept.binary_search(row).is_ok());
+    match has_none.iter().find(counts) {
+        None => Ok(kept),
         Some(row) => {
-            let what =
-                format!("row {row} has no label from 0 on, though it is of this part of the data");
-            Err(Error::input(what).at(dir).remedy("leave out rows without a class"))
+            let what = format!("row {row} has no label from 0 on");
+            let of_part =
+                if kept.is_some() { ", though it is of this part of the data" } else { "" };
+            Err(Error::input(format!("{what}{of_part}")).at(dir).remedy(concat!(
+                "leave out rows without a class; where a part without answers has -1, choose another, such as ",
+                setting!("split", "val")
+            )))
         }
     }
+}
+
+/// The cells of each row under some headings; "" in files without such a column.
+fn cells<'f>(files: &'f [File], headings: &'f [String]) -> impl Iterator<Item = Vec<&'f str>> {
+    files.iter().flat_map(move |file| {
+        let of = |heading: &String| file.parts.iter().find(|words| words.heading == *heading);
+        let columns: Vec<Option<&Words>> = headings.iter().map(of).collect();
+        let rows = 0..file.labels.len();
+        rows.map(move |row| {
+            columns.iter().map(|of| of.map_or("", |words| words.row(row))).collect()
+        })
+    })
 }

@@ -79,20 +79,39 @@ fn a_column_of_parts_chooses_the_rows() {
     // Other words, or another heading.
     write(&path, "split", &rows([Some("a"), Some("b"), None, None, None, None]));
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
-    write(&path, "caption", &rows([train, train, val, val, test, test]));
+    write(&path, "caption", &rows([train, train, val, val, test, Some("a test")]));
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
+    // Each word is one of a part, whatever the heading is, unless the file's name says which part it is.
+    write(&path, "origin", &rows([train, train, val, val, test, test]));
+    assert_eq!(open_part(dir.path(), Split::Val), Ok(vec![1, 0]));
+    let named = tempfile::tempdir().unwrap();
+    let rows_of_one = rows([train, train, train, train, train, train]);
+    write(&named.path().join("test-00000.parquet"), "origin", &rows_of_one);
+    assert_eq!(open_part(named.path(), Split::Test), Ok(vec![2, 7, 1, 0, 5, 3]));
     // By numbers, or yes and no.
-    for coded in ["is_train", "Is_Valid"] {
-        write(&path, coded, &rows([Some("True"), Some("False"), Some("True"), None, None, None]));
-        let error = open_part(dir.path(), Split::HeldOut).unwrap_err();
-        assert!(error.contains(coded) && error.contains("write a column `split`"), "{error}");
+    let [yes, no] = ["True", "False"].map(Some);
+    for (heading, answers) in [("is_train", [no, yes]), ("Is_Valid", [yes, no])] {
+        let [held_out, other] = answers;
+        write(&path, heading, &rows([held_out, other, held_out, other, other, other]));
+        assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 1]), "{heading}");
+        assert_eq!(open_part(dir.path(), Split::Train), Ok(vec![7, 0, 5, 3]), "{heading}");
     }
+    let [zero, one, two] = ["0", "1", "2"].map(Some);
+    write(&path, "partition", &rows([zero, zero, one, one, two, two]));
+    assert_eq!(open_part(dir.path(), Split::Val), Ok(vec![1, 0]));
     write(&path, "partition", &rows([train, train, val, val, test, test]));
     assert_eq!(open_part(dir.path(), Split::Val), Ok(vec![1, 0]));
-    // Some rows alone.
+    // Some rows alone, in one file or in the next.
     write(&path, "split", &rows([train, train, val, val, None, None]));
     let error = open_part(dir.path(), Split::Val).unwrap_err();
-    assert!(error.contains("says of 4 of 6 rows to which part of the data they belong"), "{error}");
+    let what =
+        "the column `split` says to which part of the data rows belong, and `` is no known part";
+    assert!(error.contains(what), "{error}");
+    write(&path, "split", &rows([train, train, val, val, test, test]));
+    write(&dir.path().join("b.parquet"), "caption", &[(1, None)]);
+    let error = open_part(dir.path(), Split::Val).unwrap_err();
+    assert!(error.contains(what), "{error}");
+    std::fs::remove_file(dir.path().join("b.parquet")).unwrap();
     // Only rows that count need a label.
     write(&path, "split", &[(1, val), (-1, test), (2, val)]);
     assert_eq!(open_part(dir.path(), Split::Val), Ok(vec![1, 2]));

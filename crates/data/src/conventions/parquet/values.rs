@@ -1,83 +1,80 @@
-//! The values of a row group: its labels, and the parts of the data that its rows belong to.
+//! The values of a row group: its labels, and words.
 
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::DataType;
+use parquet::data_type::{ByteArray, DataType};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::file::Chunks;
-use crate::split::Split;
-use swa_base::{Error, Kind, Result, setting};
+use swa_base::{Error, Kind, Result};
 
 /// In place of a label that is none.
 pub(super) const NO_LABEL: u32 = u32::MAX;
 
-/// The labels of a row group. `may_lack`: rows may be of another part of the data, and have none.
+/// The labels of a row group; [`NO_LABEL`] where there is none, or a number below 0.
 pub(super) fn read_labels(
     reader: &SerializedFileReader<Chunks>,
     group: usize,
     column: usize,
     rows: usize,
-    may_lack: bool,
 ) -> parquet::errors::Result<Result<Vec<u32>>> {
-    let group = reader.get_row_group(group)?;
-    let (levels, values): (Vec<bool>, Vec<i64>) = match group.get_column_reader(column)? {
-        ColumnReader::Int64ColumnReader(mut reader) => read_rows(&mut reader, rows)?,
-        ColumnReader::Int32ColumnReader(mut reader) => {
-            let (levels, values) = read_rows(&mut reader, rows)?;
-            (levels, values.into_iter().map(i64::from).collect())
-        }
-        _ => unreachable!("`Columns` took a column of integers"),
+    let values = read_numbers(reader, group, column, rows)?;
+    let label = |value: Option<i64>| value?.try_into().ok();
+    let labels = |values: Vec<Option<i64>>| {
+        values.into_iter().map(|value| label(value).unwrap_or(NO_LABEL)).collect()
     };
-    if levels.len() != rows {
-        let what = format!("labels of {} rows in a group of {rows}", levels.len());
-        return Ok(Err(Error::new(Kind::Damaged, what)));
-    }
-    if may_lack {
-        let mut values = values.into_iter();
-        let mut label = |there: bool| if there { values.next()?.try_into().ok() } else { None };
-        let labels = levels.into_iter().map(|there| label(there).unwrap_or(NO_LABEL));
-        return Ok(Ok(labels.collect()));
-    }
-    if levels.iter().any(|there| !there) {
-        return Ok(Err(Error::input("a row has no label")));
-    }
-    let label = |value: i64| {
-        u32::try_from(value).map_err(|_| {
-            let error = Error::input(format!("a label is {value}, expected 0 or more"));
-            if value != -1 {
-                return error;
-            }
-            error.remedy(concat!(
-                "labels of -1 mark a test part without answers; give ",
-                setting!("split", "val")
-            ))
-        })
-    };
-    Ok(values.into_iter().map(label).collect())
+    Ok(values.map(labels))
 }
 
-/// The parts of the data that the words of a column name.
-pub(super) fn read_parts(
+fn read_numbers(
     reader: &SerializedFileReader<Chunks>,
     group: usize,
     column: usize,
     rows: usize,
-) -> parquet::errors::Result<Result<Vec<Option<Split>>>> {
-    let group = reader.get_row_group(group)?;
-    let ColumnReader::ByteArrayColumnReader(mut reader) = group.get_column_reader(column)? else {
-        unreachable!("`Columns` took a column of bytes");
+) -> parquet::errors::Result<Result<Vec<Option<i64>>>> {
+    match reader.get_row_group(group)?.get_column_reader(column)? {
+        ColumnReader::Int64ColumnReader(mut reader) => read_some(&mut reader, rows, |value| value),
+        ColumnReader::Int32ColumnReader(mut reader) => read_some(&mut reader, rows, i64::from),
+        _ => unreachable!("`Columns` took a column of integers"),
+    }
+}
+
+/// The first values of a row group as text, of numbers the words that they stand for; "" where there is none.
+pub(super) fn read_words(
+    reader: &SerializedFileReader<Chunks>,
+    group: usize,
+    column: usize,
+    rows: usize,
+    names: Option<&[String]>,
+) -> parquet::errors::Result<Result<Vec<String>>> {
+    let text = |value: ByteArray| String::from_utf8_lossy(value.data()).into_owned();
+    let values = match reader.get_row_group(group)?.get_column_reader(column)? {
+        ColumnReader::ByteArrayColumnReader(mut reader) => read_some(&mut reader, rows, text)?,
+        ColumnReader::BoolColumnReader(mut reader) => {
+            read_some(&mut reader, rows, |value| value.to_string())?
+        }
+        _ => read_numbers(reader, group, column, rows)?.map(|values| {
+            let name = |number: i64| names?.get(usize::try_from(number).ok()?).cloned();
+            let text = |number: i64| name(number).unwrap_or_else(|| number.to_string());
+            values.into_iter().map(|value| value.map(text)).collect()
+        }),
     };
-    let (levels, values) = read_rows(&mut reader, rows)?;
+    Ok(values.map(|values| values.into_iter().map(Option::unwrap_or_default).collect()))
+}
+
+/// The value of each row, where it has one.
+fn read_some<T: DataType, V>(
+    reader: &mut ColumnReaderImpl<T>,
+    rows: usize,
+    of: impl Fn(T::T) -> V,
+) -> parquet::errors::Result<Result<Vec<Option<V>>>> {
+    let (levels, values) = read_rows(reader, rows)?;
     if levels.len() != rows {
-        let what = format!("parts of {} rows in a group of {rows}", levels.len());
+        let what = format!("values of {} rows in a group of {rows}", levels.len());
         return Ok(Err(Error::new(Kind::Damaged, what)));
     }
     let mut values = values.into_iter();
-    let part = |there: bool| match there {
-        true => Split::of_word(std::str::from_utf8(values.next()?.data()).ok()?),
-        false => None,
-    };
-    Ok(Ok(levels.into_iter().map(part).collect()))
+    let value = |there: bool| if there { values.next().map(&of) } else { None };
+    Ok(Ok(levels.into_iter().map(value).collect()))
 }
 
 /// Whether each row has a value, and the values.
