@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::name_parts::{Name, names};
 use super::numbers::{check_numbered, numbers};
-use super::words::COUNTED;
+use super::words::is_count;
 use super::{Criteria, example};
 use crate::{Error, Result, setting};
 
@@ -50,7 +50,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
     // By the word before it, or else the last number, as in Keras's `model-0.90-01`.
     let counted = |name: &Name| {
         let mut all = 0..name.runs.len();
-        let by_word = all.clone().find(|&run| COUNTED.contains(&&*word(name, run)));
+        let by_word = all.clone().find(|&run| is_count(&word(name, run)));
         by_word.or_else(|| all.next_back().filter(|&run| !is_fraction(name, run)))
     };
     let mut before: Option<(usize, usize)> = None;

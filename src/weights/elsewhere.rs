@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
+use super::Shared;
+use super::choose::candidates;
 use super::trainers::is_averaged;
 use super::tree::{Node, short};
-use super::{Shared, candidates};
 use crate::{Error, setting};
 
 /// The error where there is no average.

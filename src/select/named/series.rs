@@ -6,15 +6,12 @@ use std::path::{Path, PathBuf};
 use super::Named;
 use crate::select::example;
 use crate::select::name_parts::{Name, without_extensions};
-use crate::select::words::{is_best, telling};
+use crate::select::words::{is_best, is_of_runs, telling};
 use crate::store::names::base_name;
 use crate::{Error, Kind, Result};
 
 /// How many numbers two series have in common at least: one may be chance.
 const COMMON: usize = 2;
-
-/// Words before numbers that count no epochs: a model each, which may be meant.
-const RUNS: [&str; 6] = ["fold", "run", "seed", "trial", "try", "version"];
 
 /// Fails if the same numbers stand in names with other words: `student_1`, `student_2`, `teacher_1`, `teacher_2`. For what a
 /// folder or a pattern names; who names each file means it.
@@ -25,12 +22,11 @@ pub(super) fn refuse(named: &Named) -> Result<()> {
     let mut first: HashMap<(Option<&Path>, &[&str]), usize> = HashMap::new();
     let mut pairs: HashMap<(Vec<String>, Vec<String>), HashSet<usize>> = HashMap::new();
     let parts: Vec<Name> = names.iter().map(|name| Name::of(without_extensions(name))).collect();
-    let is_run = |text: &&str| telling(text).last().is_some_and(|last| RUNS.contains(&&**last));
     // The best ones are often copies, and there are measures of all names.
     let is_one = |i: &usize| {
         let Name { texts, runs } = &parts[*i];
         let is_best = is_best(without_extensions(&names[*i]));
-        !runs.is_empty() && !is_best && !texts.iter().any(is_run)
+        !runs.is_empty() && !is_best && !texts.iter().any(|text| is_of_runs(text))
     };
     let numbered: Vec<usize> = (0..names.len()).filter(is_one).collect();
     for &i in &numbered {
@@ -113,6 +109,9 @@ mod tests {
             ["best_auc_epoch_2.pt", "best_auc_epoch_4.pt", "epoch_2.pt", "epoch_4.pt"],
             ["mixup_seed0.pt", "mixup_seed1.pt", "cutmix_seed0.pt", "cutmix_seed1.pt"],
             ["best-v1.pt", "best-v2.pt", "last-v1.pt", "last-v2.pt"],
+            // Parts of an epoch, and places by a measure.
+            ["epoch_1_mid.pt", "epoch_1_end.pt", "epoch_2_mid.pt", "epoch_2_end.pt"],
+            ["top_1.pt", "top_2.pt", "epoch_1.pt", "epoch_2.pt"],
         ] {
             assert_eq!(Runs::new(&files).select(&[""]).len(), 4);
         }
