@@ -38,27 +38,24 @@ pub(super) fn rows(
             Some((0..parts.len()).filter(|&row| parts[row] == chosen).collect())
         }
     };
-    let labels: Vec<&[u32]> = files.iter().map(|file| &file.labels[..]).collect();
-    let has_none: Vec<usize> = labels
-        .iter()
-        .flat_map(|labels| labels.iter())
-        .enumerate()
-        .filter(|(_, label)| **label == NO_LABEL)
-        .map(|(row, _)| row)
-        .collect();
-    let counts = |row: &&usize| kept.as_ref().is_none_or(|kept| kept.binary_search(row).is_ok());
-    match has_none.iter().find(counts) {
-        None => Ok(kept),
-        Some(row) => {
-            let what = format!("row {row} has no label from 0 on");
+    let mut first = 0;
+    for file in files {
+        let counts = |row: &usize| {
+            let has_none = file.labels[*row] == NO_LABEL;
+            has_none && kept.as_ref().is_none_or(|kept| kept.binary_search(&(first + row)).is_ok())
+        };
+        if let Some(row) = (0..file.labels.len()).find(counts) {
             let of_part =
                 if kept.is_some() { ", though it is of this part of the data" } else { "" };
-            Err(Error::input(format!("{what}{of_part}")).at(dir).remedy(concat!(
+            let what = format!("row {row} has no label from 0 on{of_part}");
+            return Err(Error::input(what).at(file.path()).remedy(concat!(
                 "leave out rows without a class; where a part without answers has -1, choose another, such as ",
                 setting!("split", "val")
-            )))
+            )));
         }
+        first += file.labels.len();
     }
+    Ok(kept)
 }
 
 /// The cells of each row under some headings; "" in files without such a column.
