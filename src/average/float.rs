@@ -72,17 +72,16 @@ impl Float {
         }
     }
 
-    /// Whether a value, little-endian, is minus infinity; false for complex types and those of 8 bits.
-    pub(super) fn is_minus_infinity(self, value: &[u8]) -> bool {
-        match (self, value) {
-            (Float::F64, &[a, b, c, d, e, f, g, h]) => {
-                f64::from_le_bytes([a, b, c, d, e, f, g, h]) == f64::NEG_INFINITY
-            }
-            (Float::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]) == f32::NEG_INFINITY,
-            (Float::F16, &[a, b]) => half::f16::from_le_bytes([a, b]) == half::f16::NEG_INFINITY,
-            (Float::BF16, &[a, b]) => half::bf16::from_le_bytes([a, b]) == half::bf16::NEG_INFINITY,
-            _ => false,
-        }
+    /// The sign of an infinite value, little-endian; None for all others, complex types and those of 8 bits.
+    pub(super) fn infinity(self, value: &[u8]) -> Option<f64> {
+        let value = match (self, value) {
+            (Float::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            (Float::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+            (Float::F16, &[a, b]) => f64::from(half::f16::from_le_bytes([a, b])),
+            (Float::BF16, &[a, b]) => f64::from(half::bf16::from_le_bytes([a, b])),
+            _ => return None,
+        };
+        value.is_infinite().then(|| value.signum())
     }
 
     /// Size of a value in bytes.

@@ -6,12 +6,13 @@ use crate::checkpoint::same::tensors_are_equal;
 use crate::{Error, Kind, Result};
 
 /// How names of values end, and what stands in its place in the names of their places: torch.nn.utils.prune, sparse tensors
-/// of PyTorch (COO, CSR, CSC), compressed-tensors' bitmasks, 2:4 sparsity.
-const PLACES: [(&str, &[&str]); 4] = [
+/// of PyTorch (COO, CSR, CSC), compressed-tensors' bitmasks, 2:4 sparsity, PEFT's vectors of a bank.
+const PLACES: [(&str, &[&str]); 5] = [
     ("_orig", &["_mask"]),
     ("values", &["indices", "crow_indices", "col_indices", "ccol_indices", "row_indices"]),
     (".compressed", &[".bitmask"]),
     ("_packed", &["_meta"]),
+    ("_topk_weights", &["_topk_indices"]),
 ];
 
 /// The tensors that say where others' values are, among what is selected, by their numbers.

@@ -195,6 +195,17 @@ fn floats(input: &Checkpoint) -> HashMap<&str, &str> {
     found
 }
 
+/// Whether a matrix of few bits is a part of a weight, which a subclass of tensors keeps its values in: Quanto's
+/// `l.weight._data._data`. Parametrizations keep buffers of modules there.
+fn is_part_of_weight(info: &TensorInfo) -> bool {
+    let narrow = matches!(info.dtype, Dtype::U8 | Dtype::I8 | Dtype::F8_E4M3 | Dtype::F8_E5M2);
+    let mut above = module(&info.name).split('.');
+    narrow
+        && is_matrix(info)
+        && above.any(|part| WEIGHTS.contains(&part))
+        && !info.name.contains("parametrizations.")
+}
+
 /// What stands before the last part of a name.
 fn module(name: &str) -> &str {
     name.rsplit_once('.').map_or("", |(module, _)| module)
@@ -203,9 +214,11 @@ fn module(name: &str) -> &str {
 /// Fails if a tensor that would be in the average is one of codes; `selects` tells by its name.
 pub(crate) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
     let wanted = || input.tensors().iter().filter(|info| selects(&info.name));
-    let floats = if wanted().any(may_be_weight) { floats(input) } else { HashMap::new() };
-    let beside = |info: &TensorInfo| match may_be_weight(info) {
-        true if is_narrow_weight(info) => {
+    let needs_floats = |info: &TensorInfo| may_be_weight(info) || is_part_of_weight(info);
+    let floats =
+        if wanted().any(|info| needs_floats(info)) { floats(input) } else { HashMap::new() };
+    let beside = |info: &TensorInfo| match needs_floats(info) {
+        true if is_narrow_weight(info) || is_part_of_weight(info) => {
             floats.get(module(&info.name)).or(floats.values().min()).copied()
         }
         true => floats.get(module(&info.name)).copied(),
@@ -321,7 +334,8 @@ mod tests {
     #[test]
     fn matrices_of_integers_in_the_place_of_weights_are_refused() {
         use Dtype::*;
-        let cases: [(&str, &[(&str, Dtype)]); 13] = [
+        let cases: [(&str, &[(&str, Dtype)]); 14] = [
+            ("l.weight._scale", &[("l.weight._data._data", U8), ("l.weight._scale", F32)]),
             ("l.bias", &[("l.quantized_weight", I32), ("l.bias", F32)]),
             ("l.scaling", &[("l.w_int8", I8), ("l.scaling", F32)]),
             ("l.zeros", &[("l.weight_int4pack", U8), ("l.zeros", F32)]),

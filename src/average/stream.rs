@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::copy_or_map::{CopyOrMap, Way};
 use super::exact;
+use super::infinities;
 use super::input_checksums::InputChecksums;
-use super::masks;
 use super::means::{self, Found, Job, Mean, Terms, Worker};
 use super::output_state::{Gathered, OutputState, Place};
 use super::plan::{Member, Sources};
@@ -377,7 +377,7 @@ impl<'p, 'a> Stream<'p, 'a> {
         if found.nonfinite_inputs && !self.plan.allow_nonfinite {
             let sources: Vec<_> = of.iter().map(|&source| terms.sources[source]).collect();
             if output.plan.coefficients().is_positive()
-                && masks::are_masks(self.plan.inputs(), &sources, terms.from)?
+                && infinities::are_meant(self.plan.inputs(), &sources, terms.from)?
             {
                 return Ok(());
             }

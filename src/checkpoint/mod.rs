@@ -130,8 +130,13 @@ impl Checkpoint {
     /// The wrappers' parts that were stripped from names.
     pub fn stripped(&self) -> Vec<&'static str> {
         let written = self.index.written.as_deref().unwrap_or_default();
-        let has = |part: &&&str| written.iter().any(|name| name.split('.').any(|p| p == **part));
-        names::WRAPPERS.iter().filter(has).copied().collect()
+        let mut found: Vec<&'static str> = vec![];
+        for part in written.iter().flat_map(|name| names::stripped(name)) {
+            if !found.contains(&part) {
+                found.push(part);
+            }
+        }
+        found
     }
 
     /// Whether it was opened as a folder, in which its files lie.

@@ -12,8 +12,34 @@ use swa_base::text_file;
 /// The configuration's file, in a folder with an adapter.
 const CONFIG: &str = "adapter_config.json";
 
-/// What of it says how the weights are used.
-const USED: [&str; 12] = [
+/// What of it says where an adapter comes from and how it was trained, or what the names of its tensors tell.
+const OF_ITS_TRAINING: [&str; 17] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    "deltaT",
+    "exclude_modules",
+    "inference_mode",
+    "modules_to_save",
+    "orth_reg_weight",
+    "peft_version",
+    "progressbar",
+    "revision",
+    "runtime_config",
+    "target_modules",
+    "target_parameters",
+    "task_type",
+    "tokenizer_kwargs",
+    "tokenizer_name_or_path",
+    "total_step",
+];
+
+/// Parts of names of further fields that do.
+const PARTS_OF_TRAINING: [&str; 7] =
+    ["dropout", "init", "loss", "beta", "eva_config", "loftq_config", "corda_config"];
+
+/// Fields that say how the weights are used also where only one of two has them: what is not there is off. Versions lack
+/// others.
+const USED: [&str; 14] = [
     "peft_type",
     "r",
     "alpha",
@@ -26,7 +52,15 @@ const USED: [&str; 12] = [
     "alpha_pattern",
     "rank_pattern",
     "fan_in_fan_out",
+    "token_indices",
+    "trainable_token_indices",
 ];
+
+/// Whether a field that both have says how the weights are used: what is not known to be of the training, as each method
+/// has fields of its own.
+fn is_used(field: &str) -> bool {
+    !OF_ITS_TRAINING.contains(&field) && !PARTS_OF_TRAINING.iter().any(|part| field.contains(part))
+}
 
 /// Fails where adapters in folders have configurations by which their weights mean different things.
 ///
@@ -42,8 +76,11 @@ pub(super) fn check(inputs: &[Checkpoint]) -> Result<()> {
             first = Some((path, found));
             continue;
         };
+        let both = expected.keys().filter(|field| found.contains_key(*field) && is_used(field));
+        let mut fields: Vec<&str> = both.map(String::as_str).chain(USED).collect();
+        fields.sort_unstable();
         let differs = |field: &&&str| !are_equal(value(expected, field), value(&found, field));
-        if let Some(field) = USED.iter().find(differs) {
+        if let Some(field) = fields.iter().find(differs) {
             let [own, other] = [&found, expected].map(|config| shown(value(config, field)));
             let what = format!(
                 "{CONFIG}: `{field}` is {own}, and {other} in `{}`: the weights of such adapters have no mean",

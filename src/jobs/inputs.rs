@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::say_selected;
+use super::{kept_averages, say_selected};
 use crate::average::{Keys, Options};
 use crate::checkpoint::{Checkpoint, Take, same};
 use crate::select::{Criteria, Selection, find, may_be_copies, tells_more};
@@ -15,6 +15,8 @@ pub(super) struct Opened {
     pub inputs: Vec<Checkpoint>,
     /// Those that are not among them, as they have the weights of another, each with that one.
     pub repeated: Vec<(PathBuf, PathBuf)>,
+    /// Those that are not among them, as they are no snapshots, each with the reason.
+    pub no_snapshots: Vec<(PathBuf, &'static str)>,
     /// The first that is among them all the same, as each is meant, and the other.
     pub equal: Option<(PathBuf, PathBuf)>,
 }
@@ -40,6 +42,7 @@ pub(super) fn open(
         leave_out(&mut found, &others);
         repeated.extend(others);
     }
+    let mut no_snapshots = vec![];
     let (selection, inputs, equal) = loop {
         let all = found.paths.clone();
         let selection = std::mem::take(&mut found).narrowed(criteria)?;
@@ -48,17 +51,23 @@ pub(super) fn open(
             break (selection, inputs, None);
         }
         let own = pairs(&inputs.iter().collect::<Vec<_>>(), options)?;
-        if own.is_empty() || insist {
+        if insist {
             break (selection, inputs, own.into_iter().next());
+        }
+        let others = kept_averages::find(&inputs, take)?;
+        if own.is_empty() && others.is_empty() {
+            break (selection, inputs, None);
         }
         // What has moved up takes the places of those that go.
         let (repeated_files, notes) = (selection.repeated, notes.clone());
         found = Selection { paths: all, repeated: repeated_files, notes, ..Selection::default() };
         leave_out(&mut found, &own);
+        found.paths.retain(|path| !others.iter().any(|(other, _)| other == path));
         repeated.extend(own);
+        no_snapshots.extend(others);
     };
     say_selected(progress, &selection);
-    Ok(Opened { selection, inputs, repeated, equal })
+    Ok(Opened { selection, inputs, repeated, no_snapshots, equal })
 }
 
 impl Opened {
@@ -68,6 +77,13 @@ impl Opened {
             let (copy, kept) = (copy.display(), kept.display());
             progress.note(&format!(
                 "note: `{copy}` has the same weights as `{kept}`: counted once; {} counts both",
+                setting!("allow_duplicates")
+            ));
+        }
+        for (path, why) in &self.no_snapshots {
+            let path = path.display();
+            progress.note(&format!(
+                "note: `{path}` {why}: left out; {} counts it",
                 setting!("allow_duplicates")
             ));
         }

@@ -8,6 +8,7 @@ mod contents;
 mod finish;
 mod follow;
 mod inputs;
+mod kept_averages;
 mod left;
 mod outputs;
 mod share;
@@ -57,7 +58,7 @@ pub fn say_taken(progress: &dyn Progress, inputs: &[Checkpoint], are_averaged: b
 }
 
 fn taken(input: &Checkpoint, are_averaged: bool) -> Option<String> {
-    let Taken { key, is_average, has_average, further, .. } = input.taken();
+    let Taken { key, is_average, has_average, further, lacking, .. } = input.taken();
     let mut parts = vec![];
     if !key.is_empty() {
         parts.push(format!("weights from `{key}`"));
@@ -65,6 +66,12 @@ fn taken(input: &Checkpoint, are_averaged: bool) -> Option<String> {
     if *is_average {
         let result = if are_averaged { ": the result is an average of averages" } else { "" };
         parts.push(format!("an average that the trainer made{result}"));
+    }
+    if let Some((n, first)) = lacking {
+        parts.push(format!(
+            "without {} that the trained weights have, such as `{first}`",
+            counted(*n, "tensor")
+        ));
     }
     if *has_average {
         let ema = crate::setting!("ema");

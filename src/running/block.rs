@@ -41,8 +41,8 @@ impl Block {
         Totals { integers, exponent: self.exponent, bits: self.bits, marks: &self.marks }
     }
 
-    /// Adds a value to each sum. `is_first`: they are sums of nothing. Returns whether all are finite but for a mask's:
-    /// minus infinity in the same places of all values that were added.
+    /// Adds a value to each sum. `is_first`: they are sums of nothing. Returns whether all are finite but for what is meant
+    /// to be infinite, in the same places of all values that were added: masks' minus infinity, and where nothing else is.
     pub fn add(
         &mut self,
         values: &[u8],
@@ -71,13 +71,17 @@ impl Block {
         }
         let mut is_sound = true;
         if is_marked {
+            let all_infinite = decoded.iter().all(|x| x.is_infinite());
             for (mark, x) in self.marks.iter_mut().zip(&mut *decoded) {
                 let before = *mark;
                 *mark = marked(before, *x, is_first);
                 is_sound &= match *mark {
                     Mark::Sum | Mark::MinusZero => true,
-                    Mark::NaN | Mark::Infinity => false,
-                    Mark::MinusInfinity => x.is_infinite() && (is_first || before == *mark),
+                    Mark::NaN => false,
+                    Mark::Infinity if !all_infinite => false,
+                    Mark::Infinity | Mark::MinusInfinity => {
+                        x.is_infinite() && (is_first || before == *mark)
+                    }
                 };
                 // What is not finite stays so; its integer is 0.
                 if !x.is_finite() {

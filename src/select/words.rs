@@ -23,7 +23,7 @@ enum Meaning {
     Beginning,
     /// The weights of another training.
     Pretrained,
-    /// What is still being written.
+    /// What is still being written, or was kept in case that a run breaks off (timm's `recovery-2-100`).
     Temporary,
     /// Stands before a number that tells runs apart, each of which may be meant.
     Run,
@@ -71,7 +71,7 @@ const MEANINGS: &[(Meaning, &[&str])] = &[
     (MovingAverage, &["ema"]),
     (Beginning, &["init", "initial"]),
     (Pretrained, &["pretrained"]),
-    (Temporary, &["tmp"]),
+    (Temporary, &["recovery", "tmp"]),
     (Run, &["fold", "run", "seed", "trial", "try", "version"]),
     (Version, &["v"]),
 ];

@@ -1,5 +1,8 @@
 //! Which dict of a checkpoint holds the weights, where that is clear.
 
+use std::collections::HashSet;
+
+use super::names::strip;
 use super::trainers::{self, AVERAGED, RAW, WeightSet, has_any, is_averaged, is_other};
 use super::tree::{Node, short};
 use super::{DEPTH, MAX_DEPTH, MAX_NAME, Shared, Take, is_extra};
@@ -29,6 +32,7 @@ pub(super) struct Choice<T> {
     pub has_average: bool,
     /// See [`super::Taken`].
     pub further: Vec<(String, usize)>,
+    pub lacking: Option<(usize, String)>,
 }
 
 /// The dict that was asked for, or the one that holds the weights.
@@ -39,6 +43,7 @@ pub(super) fn choose<T>(root: &Shared<T>, take: &Take) -> Result<Choice<T>> {
             is_average: false,
             has_average: false,
             further: vec![],
+            lacking: None,
         }),
         None => look_for(root, take.ema),
     }
@@ -69,17 +74,19 @@ fn look_for<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
     // Beside weights that are known, or where it is asked for, a key is taken by its word.
     if averaged.is_none() && (ema || !raw.is_empty()) {
         let mut called = trainers::called_averages(start);
-        if ema && called.len() > 1 {
-            let line = |set: &WeightSet<T>| {
-                format!("{}: {}", short(&set.key), counted(set.node.tensors(), "tensor"))
-            };
-            let lines = called.iter().map(line).collect();
-            return Err(several("holds several averages (EMA)", lines));
+        if ema {
+            refuse_several(&called)?;
         }
         averaged = called.pop();
+    } else if ema {
+        refuse_several(&trainers::all_averaged(start))?;
     }
     let (raw, averaged) = (raw.pop().map(full), averaged.map(full));
     let has_average = !ema && raw.is_some() && averaged.is_some();
+    let lacking = match (&raw, &averaged) {
+        (Some(trained), Some(average)) if ema => lacking(trained, average),
+        _ => None,
+    };
     let known: Vec<String> = raw.iter().chain(&averaged).map(|set| set.key.clone()).collect();
     let (place, is_average) = match (raw, averaged) {
         (Some(place), None) => (place, false),
@@ -95,7 +102,34 @@ fn look_for<T>(root: &Shared<T>, ema: bool) -> Result<Choice<T>> {
             }
         },
     };
-    Ok(Choice { place, is_average, has_average, further: further(root, &known) })
+    Ok(Choice { place, is_average, has_average, further: further(root, &known), lacking })
+}
+
+fn refuse_several<T>(averages: &[WeightSet<T>]) -> Result<()> {
+    if averages.len() < 2 {
+        return Ok(());
+    }
+    let line = |set: &WeightSet<T>| {
+        format!("{}: {}", short(&set.key), counted(set.node.tensors(), "tensor"))
+    };
+    Err(several("holds several averages (EMA)", averages.iter().map(line).collect()))
+}
+
+/// The tensors of the trained weights that their average lacks, as one of parameters alone lacks batchnorm's statistics:
+/// how many, and the first.
+fn lacking<T>(trained: &WeightSet<T>, average: &WeightSet<T>) -> Option<(usize, String)> {
+    let names = |set: &WeightSet<T>| -> Vec<String> {
+        let tensors = set.node.items().iter().filter(|(_, node)| node.is_tensor());
+        let own = tensors.filter_map(|(name, _)| name.strip_prefix(set.prefix));
+        own.filter(|name| name.len() <= MAX_NAME).map(strip).collect()
+    };
+    let there: HashSet<String> = names(average).into_iter().collect();
+    let mut lacking = names(trained);
+    let all = lacking.len();
+    lacking.retain(|name| !there.contains(name));
+    // Under other names nothing can be told.
+    let first = lacking.first().filter(|_| lacking.len() < all)?.clone();
+    Some((lacking.len(), short(&first)))
 }
 
 /// The dicts of parameters beside those that are known.
@@ -145,11 +179,21 @@ fn refuse_others<T>(root: &Node<T>) -> Result<()> {
     let Some((name, node)) = root.items().iter().find(|(name, node)| may_be(name, node)) else {
         return Ok(());
     };
+    let mut within = vec![];
+    walk(node, &mut vec![name], DEPTH, &mut |keys, node: &Shared<T>| {
+        if within.len() < LISTED {
+            within.push(format!(
+                "{}: {}",
+                short(&keys.join(".")),
+                counted(node.tensors(), "tensor")
+            ));
+        }
+    });
     let (name, what) = (short(name), node.describe());
     let what = format!("holds `{name}`, {what}, and tensors beside it: which are the weights?");
     let remedy =
         concat!("name them with ", setting!("weights_key"), ", or save model.state_dict() alone");
-    Err(Error::input(what).remedy(remedy))
+    Err(Error::input(what).remedy(remedy).list(within))
 }
 
 /// Refuses whole pickled modules: only their own code knows the names of their weights.

@@ -5,6 +5,9 @@ use super::tree::{Node, short};
 use super::{DEPTH, MAX_DEPTH, MAX_NAME, Rest, is_among, is_extra};
 use crate::{Error, Kind, Result, setting};
 
+/// Under which quantised modules of PyTorch keep weight and bias as one value.
+const PACKED: &str = "_packed_params";
+
 /// Adds the tensors of a dict, and of dicts within it if `nested`. At the root those are other things. What is no
 /// tensor is added to `rest`.
 pub(super) fn collect<T: Clone>(
@@ -64,6 +67,9 @@ pub(super) fn collect<T: Clone>(
                 }) {
                     return Err(unreadable(&full, why));
                 }
+                if full.ends_with(PACKED) && nodes.iter().any(|node| node.is_tensor()) {
+                    return Err(unreadable(&full, "weights in a tuple"));
+                }
                 add(rest, full, value);
             }
             Node::Dict(_) | Node::Plain(_) if among => add(rest, full, value),
@@ -77,9 +83,13 @@ fn unreadable(name: &str, why: &str) -> Error {
     let what = format!("it is {why}, which cannot be averaged");
     let error = Error::new(Kind::Unsupported, what).tensor(name);
     match why {
-        "a quantized tensor" => error.remedy(
+        "a quantized tensor" | "weights in a tuple" => error.remedy(
             "average the checkpoints that were quantised, or dequantise these and save them as \
              floating-point weights first",
+        ),
+        _ if why.contains("no plain tensor") => error.remedy(
+            "save plain tensors (`dequantize()` of quantised ones, `full_tensor()` of DTensor), or average the \
+             checkpoints from before",
         ),
         _ if why.contains("a device of its own") => {
             error.remedy("load it where it was saved, move the model to the CPU and save it again")
@@ -89,5 +99,7 @@ fn unreadable(name: &str, why: &str) -> Error {
 }
 
 fn add<T>(rest: &mut Vec<Rest>, name: String, node: &Node<T>) {
-    rest.push(Rest { name, what: node.describe(), pickle: None });
+    let has_tensors =
+        matches!(node, Node::List(_)) && node.all_tensors(MAX_DEPTH) > 0 && !is_extra(&name);
+    rest.push(Rest { name, what: node.describe(), has_tensors, pickle: None });
 }

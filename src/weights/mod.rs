@@ -15,8 +15,8 @@ use crate::{Error, Kind, Result};
 use choose::{Choice, candidates, choose};
 use collect::collect;
 use elsewhere::{average_among, no_average, unnamed_average};
-pub(crate) use trainers::OTHER;
 use trainers::WeightSet;
+pub(crate) use trainers::{AVERAGE, OTHER};
 use tree::{Node, short};
 pub(crate) use variables::find_variables;
 
@@ -48,6 +48,8 @@ pub struct Taken {
     pub key: String,
     /// Whether they are an average that the trainer kept.
     pub is_average: bool,
+    /// Whether that average is one of no snapshots yet.
+    pub is_empty: bool,
     /// Whether the file also holds such an average, which was not taken.
     pub has_average: bool,
     /// What else is at the file's root: key and description.
@@ -55,6 +57,8 @@ pub struct Taken {
     /// Other dicts of parameters in the file, which are no average of these: the keys that lead to them, joined by dots,
     /// and how many tensors each holds. Not where `key` was asked for; the first ten.
     pub further: Vec<(String, usize)>,
+    /// Tensors that the trained weights have and this average of them lacks: how many, and the first.
+    pub lacking: Option<(usize, String)>,
     /// What stands among them and is no tensor, in their order.
     pub rest: Vec<Rest>,
 }
@@ -66,6 +70,8 @@ pub struct Rest {
     pub name: String,
     /// What it is, in a few words.
     pub what: String,
+    /// Whether it is a list with tensors in it, which are not compared.
+    pub has_tensors: bool,
     /// The instructions of a pickle that make it, where it consists of plain values.
     pub pickle: Option<Vec<u8>>,
 }
@@ -81,7 +87,7 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     {
         return Err(error);
     }
-    let Choice { place, is_average, has_average, further } = choice;
+    let Choice { place, is_average, has_average, further, lacking } = choice;
     let WeightSet { key, node, prefix } = place;
     let (mut tensors, mut rest) = (vec![], vec![]);
     collect(&node, prefix, !key.is_empty(), "", &mut tensors, &mut rest)?;
@@ -101,7 +107,9 @@ pub(crate) fn find<T: Clone>(root: &Shared<T>, take: &Take) -> Result<(Vec<(Stri
     };
     let others = root.items().iter().filter(is_other);
     let others = others.map(|(name, node)| (short(name), node.describe())).collect();
-    Ok((tensors, Taken { key, is_average, has_average, others, further, rest }))
+    let is_empty = trainers::is_empty(root, &key);
+    let taken = Taken { key, is_average, is_empty, has_average, others, further, lacking, rest };
+    Ok((tensors, taken))
 }
 
 /// Whether what stands at a file's root under this name is part of the weights, whatever it is: parts of modules have

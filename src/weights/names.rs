@@ -1,25 +1,42 @@
 //! Names of tensors, without what wrappers put into them.
 
-/// What DDP and `AveragedModel`, `torch.compile`, FSDP and activation checkpointing put into names. Never
+/// What `torch.compile`, FSDP and activation checkpointing put into names, wherever they wrap a module. Never
 /// `model` or `net`: `model.layers…` beside `lm_head` is how LLaMA itself names its layers.
-pub const WRAPPERS: [&str; 4] =
-    ["module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+const ANYWHERE: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
+
+/// What DDP and `AveragedModel` put before the names of a whole model. Within a model it is a module's own name.
+const IN_FRONT: &str = "module";
 
 /// Counters that PyTorch's and MMEngine's averaged models keep beside the weights. They are not part of the model.
 pub const COUNTERS: [&str; 2] = ["n_averaged", "steps"];
 
-/// A name without the wrappers' parts, wherever and however often they occur. The last part, the parameter's own,
-/// stays.
+/// A name without the wrappers' parts. The last part, the parameter's own, stays.
 pub fn strip(name: &str) -> String {
-    let Some((path, last)) = name.rsplit_once('.') else { return name.to_string() };
-    let parts = path.split('.').filter(|part| !WRAPPERS.contains(part)).chain([last]);
-    parts.collect::<Vec<_>>().join(".")
+    let (mut kept, mut is_front) = (vec![], true);
+    let count = name.split('.').count();
+    for (place, part) in name.split('.').enumerate() {
+        let is_last = place + 1 == count;
+        let is_wrapper = ANYWHERE.contains(&part) || is_front && part == IN_FRONT;
+        if is_last || !is_wrapper {
+            kept.push(part);
+            is_front = false;
+        }
+    }
+    kept.join(".")
 }
 
 /// Whether a name has a wrapper's part.
 pub fn is_wrapped(name: &str) -> bool {
-    name.rsplit_once('.')
-        .is_some_and(|(path, _)| path.split('.').any(|part| WRAPPERS.contains(&part)))
+    stripped(name).next().is_some()
+}
+
+/// The wrappers' parts of a name.
+pub fn stripped(name: &str) -> impl Iterator<Item = &'static str> {
+    let (path, _) = name.rsplit_once('.').unwrap_or_default();
+    let has_front = path.split('.').find(|part| !ANYWHERE.contains(part)) == Some(IN_FRONT);
+    let found =
+        ANYWHERE.into_iter().filter(move |wrapper| path.split('.').any(|part| part == *wrapper));
+    has_front.then_some(IN_FRONT).into_iter().chain(found)
 }
 
 #[cfg(test)]
@@ -27,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrappers_go_wherever_they_stand_and_names_of_models_stay() {
+    fn wrappers_go_and_names_of_models_stay() {
         let cases = [
             ("module.conv.weight", "conv.weight"),
             ("module._orig_mod.module.conv.weight", "conv.weight"),
@@ -36,6 +53,10 @@ mod tests {
             ("net.submodule.w", "net.submodule.w"),
             ("modules.w", "modules.w"),
             ("a.module", "a.module"),
+            // PyTorch Geometric's norms, and whatever else is called so within a model.
+            ("norms.0.module.weight", "norms.0.module.weight"),
+            ("module.norms.0.module._orig_mod.weight", "norms.0.module.weight"),
+            ("module", "module"),
             ("w", "w"),
         ];
         for (name, expected) in cases {

@@ -154,6 +154,25 @@ pub fn called_averages<T>(start: &Shared<T>) -> Vec<WeightSet<T>> {
     found
 }
 
+/// All under the known keys of averages, where no trainer is known that keeps several.
+pub fn all_averaged<T>(start: &Shared<T>) -> Vec<WeightSet<T>> {
+    match composer(start).is_some() || swapped(start).next().is_some() {
+        true => vec![],
+        false => AVERAGED.iter().filter_map(|key| under(start, key)).collect(),
+    }
+}
+
+/// Under which Lightning's StochasticWeightAveraging keeps its average, among its other state.
+pub const AVERAGE: &str = "average_model_state";
+
+/// Whether that average is one of no snapshots yet: the weights that the training began with.
+pub fn is_empty<T>(start: &Node<T>, key: &str) -> bool {
+    let callbacks = start.get("callbacks").map_or(&[][..], |node| node.items());
+    let mut own = callbacks.iter().filter(|(name, _)| key == format!("callbacks.{name}.{AVERAGE}"));
+    let count = own.next().and_then(|(_, callback)| callback.get("n_averaged"));
+    count.is_some_and(|count| matches!(&**count, Node::Plain(text) if text == "0"))
+}
+
 /// The average that a known trainer kept.
 pub fn averaged<T>(start: &Shared<T>) -> Option<WeightSet<T>> {
     match composer(start) {
@@ -168,8 +187,8 @@ pub fn averaged<T>(start: &Shared<T>) -> Option<WeightSet<T>> {
     // Lightning's StochasticWeightAveraging.
     let callbacks = start.get("callbacks").map_or(&[][..], |node| node.items());
     for (name, callback) in callbacks {
-        if let Some(node) = callback.get("average_model_state").filter(|n| n.tensors() > 0) {
-            let key = format!("callbacks.{name}.average_model_state");
+        if let Some(node) = callback.get(AVERAGE).filter(|n| n.tensors() > 0) {
+            let key = format!("callbacks.{name}.{AVERAGE}");
             return Some(WeightSet { key, node: node.clone(), prefix: "" });
         }
     }
@@ -184,7 +203,13 @@ pub fn averaged<T>(start: &Shared<T>) -> Option<WeightSet<T>> {
 fn under<T>(start: &Node<T>, key: &str) -> Option<WeightSet<T>> {
     let node = start.get(key)?;
     if node.tensors() > 0 {
-        return Some(WeightSet { key: key.to_string(), node: node.clone(), prefix: "" });
+        // ema-pytorch's state, of which the trained weights have no use where there is another key for them.
+        let prefix = match has_online_and_ema(node) {
+            true if RAW.contains(&key) => ONLINE,
+            true => EMA,
+            false => "",
+        };
+        return Some(WeightSet { key: key.to_string(), node: node.clone(), prefix });
     }
     RAW.iter().find_map(|inner| {
         let node = node.get(inner).filter(|node| node.tensors() > 0)?;

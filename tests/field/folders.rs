@@ -122,6 +122,10 @@ fn adapters_that_are_scaled_in_different_ways_have_no_mean() {
             r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "alpha_pattern": {"q": 4}}"#,
             "`alpha_pattern` is",
         ),
+        (
+            r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 8, "trainable_token_indices": [2]}"#,
+            "`trainable_token_indices` is [2], and not there",
+        ),
     ] {
         write("a-2", 2.0, config);
         fails(&mut run.avg(&average), 3, &["a-2", field, "merge"]);
@@ -130,7 +134,15 @@ fn adapters_that_are_scaled_in_different_ways_have_no_mean() {
     // As files, too.
     let files =
         ["a-1/adapter_model.safetensors", "a-2/adapter_model.safetensors", "-o", "out.safetensors"];
-    fails(&mut run.avg(&files), 3, &["a-2", "`alpha_pattern` is", "merge"]);
+    fails(&mut run.avg(&files), 3, &["a-2", "`trainable_token_indices` is", "merge"]);
+    // Whatever a method has of its own, where both have it.
+    write("c-1", 1.0, r#"{"peft_type": "HRA", "apply_GS": true, "target_modules": ["k", "q"]}"#);
+    write("c-2", 2.0, r#"{"peft_type": "HRA", "apply_GS": false, "target_modules": ["q", "k"]}"#);
+    fails(
+        &mut run.avg(&["c-1", "c-2", "-o", "out"]),
+        3,
+        &["c-2", "`apply_GS` is not there", "merge"],
+    );
     write("a-2", 2.0, "{");
     fails(&mut run.avg(&average), 3, &["a-2", "adapter_config.json", "is no JSON"]);
     // Versions write other fields, and what the task is does not matter.

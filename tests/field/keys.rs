@@ -161,3 +161,64 @@ fn weights_of_a_copied_file_that_are_not_averaged_are_said() {
     let notes = run.notes(&[files[0], files[1], "--like", files[1], "-o", "out.pth"]);
     assert!(!notes.contains("stay as they are"), "{notes}");
 }
+
+/// ema-pytorch keeps the trained weights with the average.
+#[test]
+fn of_ema_pytorchs_state_under_a_key_the_average_alone_is_taken() {
+    let run = Run::new();
+    let state = || tensors(10, &["online_model.l.weight", "ema_model.l.weight", "step"]);
+    let files = run.pair(&[("model", tensors(0, &["l.weight"])), ("ema", state())]);
+    run.notes(&[files[0], files[1], "--ema", "-o", "out.safetensors"]);
+    let found = load(&run.path("out.safetensors"));
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["l.weight"]);
+    assert_eq!(to_f32(&found["l.weight"])[0], 13.5);
+    // As the only state, too.
+    let files = run.pair(&[("model", state()), ("epoch", b"K\x03".to_vec())]);
+    run.notes(&[files[0], files[1], "-o", "out.safetensors"]);
+    let found = load(&run.path("out.safetensors"));
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["l.weight"]);
+    assert_eq!(to_f32(&found["l.weight"])[0], 11.5);
+}
+
+#[test]
+fn of_several_known_averages_one_has_to_be_named() {
+    let run = Run::new();
+    let files = run.pair(&[
+        ("model", tensors(0, &["l.weight"])),
+        ("ema_model", tensors(10, &["l.weight"])),
+        ("swa_state_dict", tensors(20, &["l.weight"])),
+    ]);
+    let parts = ["holds several averages (EMA)", "ema_model: 1 tensor", "swa_state_dict: 1 tensor"];
+    fails(&mut run.avg(&[files[0], files[1], "--ema", "-o", "x.pth"]), 3, &parts);
+    run.notes(&[files[0], files[1], "--weights-key", "swa_state_dict", "-o", "x.safetensors"]);
+    assert_eq!(to_f32(&load(&run.path("x.safetensors"))["l.weight"])[0], 21.5);
+}
+
+/// An average of parameters alone has no statistics of batchnorm.
+#[test]
+fn what_an_average_lacks_is_said() {
+    let run = Run::new();
+    let files = run.pair(&[
+        ("model", tensors(0, &["module.bn.weight", "module.bn.running_mean", "bn.running_var"])),
+        ("ema", tensors(10, &["bn.weight"])),
+    ]);
+    let notes = run.notes(&[files[0], files[1], "--ema", "-o", "x.pth"]);
+    let part = "without 2 tensors that the trained weights have, such as `bn.running_mean`";
+    assert!(notes.contains(part), "{notes}");
+    let notes = run.notes(&[files[0], files[1], "-o", "x.pth"]);
+    assert!(!notes.contains("that the trained weights have"), "{notes}");
+}
+
+/// A `Stateful` of PyTorch's tutorial, beside a counter that is a tensor.
+#[test]
+fn weights_one_level_deeper_are_named() {
+    let run = Run::new();
+    let optimizer = dict(&[("state", dict(&[("l.weight", tensors(4, &["exp_avg"]))]))]);
+    let app = dict(&[("model", tensors(0, &["l.weight"])), ("optim", optimizer)]);
+    let files = run.pair(&[("app", app), ("step", tensor(64, 2))]);
+    let parts = ["holds `app`, a dict of 2", "--weights-key", "app.model: 1 tensor"];
+    let error = fails(&mut run.avg(&[files[0], files[1], "-o", "x.pth"]), 3, &parts);
+    assert!(!error.contains("exp_avg") && !error.contains("app.optim"), "{error}");
+    run.notes(&[files[0], files[1], "--weights-key", "app.model", "-o", "x.safetensors"]);
+    assert_eq!(load(&run.path("x.safetensors")).len(), 1);
+}

@@ -2,6 +2,7 @@
 
 use swa_testing::*;
 
+use crate::pickle::{dict, tensor, tensors, torch_file};
 use crate::run::{Run, epochs, write};
 
 #[test]
@@ -75,7 +76,7 @@ fn what_only_looks_alike_counts() {
         let small = f32s("bn.weight", &[n as f32 * 0.0]);
         save(&run.path(&format!("e_{n}.safetensors")), &[f32s("w", &values), small]);
     }
-    let (_, notes) = run.mean(&["."]);
+    let (_, notes) = run.mean(&["*.ckpt"]);
     assert!(!notes.contains("same weights"), "{notes}");
     let text = text(&mut run.avg(&[".", "-o", "x.safetensors", "--dry-run", "--json"]));
     let plan: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -110,4 +111,64 @@ fn weights_that_are_given_insist() {
     assert_eq!(run.mean(&["a_1.safetensors", "a_1.safetensors", "c_1.safetensors"]).0, 2.5);
     let twice = ["a_1.safetensors", "a_1.safetensors", "c_1.safetensors", "--allow-duplicates"];
     assert_eq!(run.mean(&twice).0, 2.0);
+}
+
+/// Lightning's callback of SWA: a checkpoint more at the end has the average in place of the weights, and the first ones hold
+/// no average yet.
+#[test]
+fn what_lightnings_callback_keeps_is_no_snapshot() {
+    let run = Run::new();
+    let names = ["net.weight", "bn.running_mean"];
+    let write = |name: &str, weights: u8, average: u8, count: u8| {
+        let kept = dict(&[
+            ("n_averaged", vec![b'K', count]),
+            ("average_model_state", tensors(average, &names)),
+        ]);
+        let items = [
+            ("state_dict", tensors(weights, &names)),
+            ("callbacks", dict(&[("StochasticWeightAveraging", kept)])),
+        ];
+        torch_file(&run.path(name), 1.0, &dict(&items));
+    };
+    write("epoch=0.ckpt", 0, 20, 0);
+    write("epoch=1.ckpt", 2, 10, 1);
+    write("epoch=2.ckpt", 4, 16, 2);
+    // Its statistics are those of a last pass.
+    let items = [
+        (
+            "state_dict",
+            dict(&[("net.weight", tensor(64, 16)), ("bn.running_mean", tensor(64, 30))]),
+        ),
+        (
+            "callbacks",
+            dict(&[(
+                "StochasticWeightAveraging",
+                dict(&[
+                    ("n_averaged", b"K\x02".to_vec()),
+                    ("average_model_state", tensors(16, &names)),
+                ]),
+            )]),
+        ),
+    ];
+    torch_file(&run.path("epoch=3.ckpt"), 1.0, &dict(&items));
+    let mean = |more: &[&str]| {
+        let notes = run.notes(&[&["-o", "out.safetensors"], more].concat());
+        (to_f32(&load(&run.path("out.safetensors"))["net.weight"])[0], notes)
+    };
+    let (value, notes) = mean(&["*.ckpt"]);
+    assert_eq!(value, 3.0, "{notes}");
+    let part =
+        "epoch=3.ckpt` has the average of Lightning's callback in place of its weights: left out";
+    assert!(notes.contains(part), "{notes}");
+    // What has moved up counts, and whoever insists has all.
+    let (value, _) = mean(&["*.ckpt", "--last", "2"]);
+    assert_eq!(value, 4.0);
+    let (value, _) = mean(&["*.ckpt", "--allow-duplicates"]);
+    assert_eq!(value, 6.5);
+    let (value, notes) = mean(&["*.ckpt", "--ema"]);
+    assert_eq!(value, 14.0, "{notes}");
+    assert!(notes.contains("epoch=0.ckpt` has no average yet"), "{notes}");
+    // Alone it is what is meant.
+    let (value, _) = mean(&["epoch=3.ckpt"]);
+    assert_eq!(value, 17.0);
 }

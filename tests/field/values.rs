@@ -40,6 +40,8 @@ fn matrices_of_codes_are_refused_whatever_their_scales_are_called() {
         ("l.qkernel.qvalue", Dtype::I8, "l.qkernel.scale"),
         ("l.weight", Dtype::I8, "l.dequant_scale"),
         ("l.weight", Dtype::U8, "l.weight_quantizer.scale"),
+        ("l.weight._data._data", Dtype::U8, "l.weight._scale"),
+        ("l.weight.packed", Dtype::I8, "l.weight.zero"),
     ] {
         for n in 1..3 {
             let tensors = [matrix(codes, dtype, n), f32s(beside, &[f32::from(n)])];
@@ -114,6 +116,42 @@ fn weights_that_are_pruned_in_different_places_are_refused() {
         save(&run.path(&format!("m_{n}.safetensors")), &tensors);
     }
     run.notes(&["m_1.safetensors", "m_2.safetensors", "-o", "masks.safetensors"]);
+}
+
+/// Bounds that nothing is bound by, metrics and observers that have seen no data.
+#[test]
+fn infinities_that_are_all_there_is_are_no_diverged_training() {
+    let run = Run::new();
+    let infinite = f32::INFINITY;
+    let average = |bounds: [&[f32]; 2], state: &str| {
+        for (n, bound) in (1..3).zip(bounds) {
+            let tensors = [f32s("w", &[n as f32]), f32s("bound", bound)];
+            save(&run.path(&format!("a_{n}.safetensors")), &tensors);
+        }
+        let inputs = ["a_1.safetensors", "a_2.safetensors", "-o", "x.safetensors", "--force"];
+        match state {
+            "" => run.avg(&inputs),
+            state => run.avg(&[&inputs[..], &["--state", state]].concat()),
+        }
+    };
+    for (state, bound) in [("", infinite), ("s1", infinite), ("", -infinite), ("s2", -infinite)] {
+        average([&[bound], &[bound]], state).assert().success();
+        assert_eq!(to_f32(&load(&run.path("x.safetensors"))["bound"]), [bound]);
+    }
+    // Some of many may be an overflow, and of different ones there is no mean.
+    for (n, bounds) in [
+        [&[infinite, 1.0][..], &[infinite, 1.0]],
+        [&[infinite, infinite], &[infinite, 1.0]],
+        [&[infinite], &[-infinite]],
+        [&[f32::NAN], &[f32::NAN]],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for state in ["", &format!("t{n}")] {
+            fails(&mut average(bounds, state), 3, &["bound", "diverged"]);
+        }
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Split {
         match word.to_ascii_lowercase().as_str() {
             "train" | "training" => Some(Split::Train),
             "val" | "valid" | "validation" | "dev" | "eval" => Some(Split::Val),
-            "test" | "testing" | "t10k" => Some(Split::Test),
+            "test" | "testing" | "t10k" | "holdout" | "heldout" => Some(Split::Test),
             _ => None,
         }
     }

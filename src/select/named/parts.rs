@@ -9,11 +9,12 @@ use regex::Regex;
 use crate::store::{self, names::base_name};
 use crate::{Error, Result};
 
+const RANKS: &str =
+    "join the parts of each model with the library that wrote them, and average these files";
+
 /// Names of files of which each holds a part of a model; no index says what belongs together. The first group is the number
 /// of the part.
 static PARTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
-    const RANKS: &str =
-        "join the parts of each model with the library that wrote them, and average these files";
     let known = [
         // torchtune before 0.5, part 1 of epoch 0: all epochs are in one folder.
         (
@@ -33,17 +34,41 @@ static PARTS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"^model-rank-([0-9]+)-part-[0-9]+\.safetensors$", RANKS),
         // fairseq.
         (r"^checkpoint.*-(?:shard|model_part-)([0-9]+)\.pt$", RANKS),
+        // PyTorch's checkpoints in Hugging Face's format, before they are consolidated.
+        (
+            r"^shard-([0-9]{5})-model-[0-9]+-of-[0-9]+\.safetensors$",
+            "join the parts of each model (consolidate_safetensors_files of torch.distributed.checkpoint, or save with \
+             enable_consolidation), and average the results",
+        ),
     ];
     known.map(|(name, remedy)| (Regex::new(name).expect("a pattern"), remedy)).into()
 });
 
-/// The kind of part that a file is by its name, and which one.
-fn part(path: &Path) -> Option<(usize, u32)> {
+/// A process's number in the name of its file, in the words of whichever trainer: `model_step1_rank0.pt`.
+static RANK: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)(?:^|[^a-z])rank[-_]?([0-9]+)").expect("a pattern"));
+
+/// What parts of one model have in common.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Parts {
+    /// One of those with known names.
+    Known(usize),
+    /// The name without the rank.
+    OfRanks(String),
+}
+
+/// What a file is a part of by its name, and which part.
+fn part(path: &Path) -> Option<(Parts, u32)> {
     let name = base_name(path);
     let number = |(kind, (known, _)): (usize, &(Regex, &str))| {
-        Some((kind, known.captures(&name)?[1].parse().ok()?))
+        Some((Parts::Known(kind), known.captures(&name)?[1].parse().ok()?))
     };
-    PARTS.iter().enumerate().find_map(number)
+    let known = PARTS.iter().enumerate().find_map(number);
+    known.or_else(|| {
+        let rank = RANK.captures(&name)?.get(1)?;
+        let rest = format!("{}*{}", &name[..rank.start()], &name[rank.end()..]);
+        Some((Parts::OfRanks(rest), rank.as_str().parse().ok()?))
+    })
 }
 
 /// Fails for parts of a model, named alone or with the others. A model in one file has one part.
@@ -52,7 +77,7 @@ pub(in crate::select) fn refuse(paths: &[PathBuf]) -> Result<()> {
     let mut looked_at = HashSet::new();
     for path in paths {
         let Some((kind, first)) = part(path) else { continue };
-        if !looked_at.insert((path.parent(), kind)) {
+        if !looked_at.insert((path.parent(), kind.clone())) {
             continue;
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -62,11 +87,18 @@ pub(in crate::select) fn refuse(paths: &[PathBuf]) -> Result<()> {
         }
         parts.sort_unstable();
         parts.dedup();
-        if parts.len() > 1 {
+        // Ranks of processes begin with 0; those of adapters (LoRA) do not.
+        if parts.len() > 1 && (matches!(kind, Parts::Known(_)) || parts[0] == 0) {
             let n = parts.len();
             let what =
                 format!("is one of {n} parts of a model, and no index says which belong together");
-            return Err(Error::usage(what).at(path).remedy(PARTS[kind].1));
+            let remedy = match kind {
+                Parts::Known(kind) => PARTS[kind].1.to_string(),
+                Parts::OfRanks(_) => format!(
+                    "{RANKS}; where each rank saved the whole model, name those of one rank"
+                ),
+            };
+            return Err(Error::usage(what).at(path).remedy(remedy));
         }
     }
     Ok(())
@@ -87,6 +119,15 @@ mod tests {
             ["model-rank-0-part-0.safetensors", "model-rank-1-part-0.safetensors"],
             ["checkpoint3-shard0.pt", "checkpoint3-shard1.pt"],
             ["checkpoint_best-model_part-0.pt", "checkpoint_best-model_part-1.pt"],
+            [
+                "shard-00001-model-00001-of-00001.safetensors",
+                "shard-00002-model-00001-of-00001.safetensors",
+            ],
+            ["model_step1_rank0.pt", "model_step1_rank1.pt"],
+            ["model_rank0_step1.pt", "model_rank1_step1.pt"],
+            ["rank_0.ckpt", "rank_1.ckpt"],
+            ["model.rank0.pt", "model.rank1.pt"],
+            ["ep1-ba10-rank0.pt", "ep1-ba10-rank1.pt"],
         ] {
             let runs =
                 Runs::new(&[&format!("a/{first}"), &format!("a/{second}"), &format!("b/{first}")]);
@@ -99,5 +140,9 @@ mod tests {
         }
         let runs = Runs::new(&["checkpoint3.pt", "checkpoint4.pt", "e_1-rank0.pt", "e_2-rank0.pt"]);
         assert_eq!(runs.select(&[""]).len(), 4);
+        // Ranks of adapters, and words that end so.
+        for files in [["lora_rank8.pt", "lora_rank16.pt"], ["frank0.pt", "frank1.pt"]] {
+            assert_eq!(Runs::new(&files).select(&[""]).len(), 2);
+        }
     }
 }

@@ -94,6 +94,23 @@ pub(super) fn check_no_table(dir: &Path, listing: &Listing) -> Result<()> {
     )))
 }
 
+/// Fails if the only folder beside a label file would be taken for the only class: tiny-imagenet's `val/images`.
+pub(super) fn check_no_label_file(dir: &Path, listing: &Listing) -> Result<()> {
+    let is_there = |name: &&&str| listing.files.iter().any(|file| file == **name);
+    let ([only], Some(name)) = (&listing.folders[..], LABEL_FILES.iter().find(is_there)) else {
+        return Ok(());
+    };
+    let folder = dir.join(only);
+    let what = format!(
+        "labels are in `{name}`, and `{}` would be the only class",
+        printable(&only.to_string_lossy())
+    );
+    Err(Error::input(what).at(dir).remedy(format!(
+        concat!("give `{}`, or ", setting!("format", "imagefolder"), " for one class"),
+        printable(&folder.to_string_lossy())
+    )))
+}
+
 pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
     let images = Images::list(dir, listing)?;
     if images.files.is_empty() {

@@ -30,6 +30,7 @@ pub(super) fn sniff(listing: &Listing) -> bool {
 pub(super) fn open(dir: &Path, listing: &Listing, options: &Options) -> Result<Box<dyn Dataset>> {
     if options.format.is_none() {
         flat::check_no_table(dir, listing)?;
+        flat::check_no_label_file(dir, listing)?;
     }
     Ok(Box::new(ImageFolder::open(dir.to_path_buf(), listing)?))
 }
@@ -67,6 +68,14 @@ impl ImageFolder {
         if images.is_empty() {
             let what = format!("no images below its {} folders", grouped(without.len()));
             let mut remedy = format!("images end with one of {endings}, in any case");
+            let data = super::folders_of_data(&dir, listing)?;
+            if let Some(first) = data.first() {
+                let error = Error::input(what).at(&dir).remedy(format!(
+                    "give one of the folders that hold data, such as `{}`",
+                    dir.join(first).display()
+                ));
+                return Err(error.list(data.iter().map(|name| format!("`{name}`")).collect()));
+            }
             for class in &listing.folders {
                 // By another ending than those above, it can only be this.
                 if !images_below(&dir, class, any_image_stem)?.is_empty() {

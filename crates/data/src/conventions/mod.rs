@@ -234,6 +234,18 @@ impl Options {
 }
 
 /// Where the data are, and in which convention.
+/// Names of folders within one that hold data in files that are recognised by their names.
+fn folders_of_data(dir: &Path, listing: &Listing) -> Result<Vec<String>> {
+    let mut found = vec![];
+    for name in &listing.folders {
+        let within = Listing::read(&dir.join(name))?;
+        if CONVENTIONS.iter().any(|convention| convention.nests && (convention.sniff)(&within)) {
+            found.push(printable(&name.to_string_lossy()));
+        }
+    }
+    Ok(found)
+}
+
 struct Found {
     dir: PathBuf,
     listing: Listing,

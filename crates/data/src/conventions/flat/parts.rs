@@ -1,5 +1,7 @@
 //! Columns of a table that say to which part of the data its rows belong.
 
+use std::collections::HashSet;
+
 use super::columns::short;
 use super::flags;
 use super::label_column::Seen;
@@ -62,7 +64,7 @@ impl Seen<'_> {
             let rows = self.table.column(column).filter_map(|cell| self.part_of(column, cell));
             return Ok(Some(Parts { columns: vec![column], rows: rows.collect() }));
         }
-        flags.extend(self.flags_beside_labels(&columns, asked));
+        flags.extend(self.flags_beside_labels(&columns, asked)?);
         if !flags.is_empty() {
             return self.by_flags(flags).map(Some);
         }
@@ -91,12 +93,12 @@ impl Seen<'_> {
         }
         let odd = cells().find(|cell| self.part_of(column, cell).is_none());
         let Some(odd) = odd else { return Ok(true) };
-        if cells().all(|cell| self.part_of(column, cell).is_none()) {
-            return Ok(false);
-        }
-        if words::is_partition(heading)
-            && cells().all(|cell| matches!(Value::of(cell), Value::Whole(_)))
-        {
+        let is_alike = || cells().all(|cell| cell == odd);
+        // Of one value there is nothing to choose; many numbers are those of folds or clients; and Kaggle's `Usage` says
+        // which rows of a test part are scored in public.
+        let says_nothing = cells().all(|cell| self.part_of(column, cell).is_none())
+            && (is_alike() || words::plain(heading) == "usage" || self.has_many_numbers(column));
+        if says_nothing {
             return Ok(false);
         }
         let what = format!(
@@ -105,6 +107,17 @@ impl Seen<'_> {
             short(odd)
         );
         Err(Error::input(what).remedy(WRITE))
+    }
+
+    /// Whether a column holds more different numbers than there are parts.
+    fn has_many_numbers(&self, column: usize) -> bool {
+        const PARTS: usize = 3;
+        let mut found = HashSet::new();
+        for cell in self.table.column(column) {
+            let Value::Whole(number) = Value::of(cell) else { return false };
+            found.insert(number);
+        }
+        found.len() > PARTS
     }
 
     /// The part that a cell of such a column names.
@@ -117,39 +130,51 @@ impl Seen<'_> {
                 (false, _) => Split::Train,
             }),
             None if words::is_partition(heading) => {
-                Split::of_word(cell).or_else(|| celeb_part(cell))
+                words::part_of_cell(cell).or_else(|| celeb_part(cell))
             }
-            None => Split::of_word(cell),
+            None => words::part_of_cell(cell),
         }
     }
 
-    /// Columns of yes and no under the bare name of a part (`train`), beside a column of labels. One among columns of
-    /// classes may be one of them.
-    fn flags_beside_labels(&self, columns: &[usize], asked: &[usize]) -> Vec<usize> {
+    /// Columns of yes and no under the bare name of a part (`train`), beside a column of labels. Among columns that never say
+    /// yes together, such a one may be that of a class.
+    fn flags_beside_labels(&self, columns: &[usize], asked: &[usize]) -> Result<Vec<usize>> {
         let is_label = |&&column: &&usize| words::is_label(self.heading(column));
         if self.headings.is_none() || (asked.is_empty() && !columns.iter().any(|c| is_label(&c))) {
-            return vec![];
+            return Ok(vec![]);
         }
         let is_flag =
             |column: usize| self.table.column(column).all(|cell| flags::answer(cell).is_some());
-        let is_about_images = |column: usize| {
-            words::is_other(self.heading(column)) && words::part_if(self.heading(column)).is_none()
-        };
         let others = columns.iter().filter(|column| !is_label(column)).copied();
-        let found: Vec<usize> =
-            others.filter(|&column| is_flag(column) && !is_about_images(column)).collect();
-        match found.iter().all(|&column| self.flag(column).is_some()) {
-            true => {
-                found.into_iter().filter(|&c| words::part_if(self.heading(c)).is_none()).collect()
+        let found: Vec<usize> = others
+            .filter(|&column| !words::is_other(self.heading(column)) && is_flag(column))
+            .collect();
+        let is_bare = |column: &usize| words::bare_part(self.heading(*column)).is_some();
+        let bare: Vec<usize> = found.iter().copied().filter(is_bare).collect();
+        let yes = |row: usize| {
+            let says =
+                |&&column: &&usize| flags::answer(self.table.cell(row, column)) == Some(true);
+            found.iter().filter(says).count()
+        };
+        match bare.first() {
+            Some(&first)
+                if bare.len() < found.len() && (0..self.table.rows()).all(|row| yes(row) < 2) =>
+            {
+                let what = format!(
+                    "the column {} may say to which part of the data rows belong, or be that of a class",
+                    self.title(first)
+                );
+                Err(Error::input(what).remedy(
+                    "leave it out, or write a column `split` of train, val or test in place of it",
+                ))
             }
-            false => vec![],
+            _ => Ok(bare),
         }
     }
 
     /// The part of the rows in which a column of yes and no says yes.
     fn flag(&self, column: usize) -> Option<Split> {
-        let heading = self.heading(column);
-        words::part_if(heading).or_else(|| words::bare_part(heading))
+        words::bare_part(self.heading(column))
     }
 
     /// Rows by columns of yes and no, a column a part. Where none says yes, the row is of the part without a column.

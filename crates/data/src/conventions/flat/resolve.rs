@@ -278,7 +278,10 @@ fn place(labelled: Labelled, images: &Images) -> Result<(Vec<usize>, Labels)> {
                 "give the label file of these images, and all of them; if its first line holds headings, name one: ",
                 setting!("label_column", "NAME")
             ),
-            _ => "give the label file of these images, and all of them",
+            _ => concat!(
+                "give the label file of these images, and all of them; where the others are of another part of the data, ",
+                "one table of all, with a column `split` of train, val or test"
+            ),
         };
         return Err(mismatch().remedy(remedy).list(problems));
     }

@@ -48,7 +48,7 @@ pub(super) fn is_plural(heading: &str) -> bool {
 }
 
 pub(super) fn is_other(heading: &str) -> bool {
-    OTHERS.contains(&&plain(heading)[..])
+    OTHERS.contains(&&plain(heading)[..]) || is_part(heading)
 }
 
 pub(super) fn is_several(heading: &str) -> bool {
@@ -59,23 +59,63 @@ pub(crate) fn is_part(heading: &str) -> bool {
     PARTS.contains(&&plain(heading)[..]) || part_if(heading).is_some()
 }
 
-/// The part that a row belongs to where it is true (`is_valid` of fastai); else it is for training, or held out from that.
+/// The part that a row belongs to where it is true (`is_valid` of fastai, `testset`); else it is for training, or held out
+/// from that.
 pub(super) fn part_if(heading: &str) -> Option<Split> {
-    match &plain(heading)[..] {
-        "isvalid" | "isval" | "isvalidation" => Some(Split::Val),
-        "istest" => Some(Split::Test),
-        "istrain" | "istraining" | "istrainingimage" => Some(Split::Train),
-        _ => None,
-    }
+    part_of_flag(heading).filter(|(_, is_certain)| *is_certain).map(|(part, _)| part)
 }
 
 /// The same for a heading that may be that of a class, too: `train`.
 pub(crate) fn bare_part(heading: &str) -> Option<Split> {
-    match &plain(heading)[..] {
-        "train" | "training" => Some(Split::Train),
-        "holdout" | "heldout" => Some(Split::Test),
-        _ => None,
+    part_of_flag(heading).map(|(part, _)| part)
+}
+
+/// The part that a heading of yes and no speaks of, and whether it can be nothing else.
+fn part_of_flag(heading: &str) -> Option<(Split, bool)> {
+    const BESIDE: [&str; 9] =
+        ["is", "in", "for", "set", "split", "data", "image", "images", "sample"];
+    let words = tokens(heading);
+    let mut own = words.iter().filter(|word| !BESIDE.contains(&&***word));
+    let (Some(word), None) = (own.next(), own.next()) else { return None };
+    let glued = word.strip_prefix("is").or_else(|| word.strip_suffix("set")).unwrap_or(word);
+    let is_certain = words.len() > 1 || glued != word;
+    // An image may be valid.
+    if glued == "valid" && (!is_certain || words.iter().any(|word| word.starts_with("image"))) {
+        return None;
     }
+    Split::of_word(glued).map(|part| (part, is_certain))
+}
+
+/// The part that a cell under a heading of parts names: a word for one, among words that say nothing else (`Training set`,
+/// `train1`), or one in use there alone.
+pub(super) fn part_of_cell(cell: &str) -> Option<Split> {
+    const BESIDE: [&str; 5] = ["set", "split", "data", "images", "part"];
+    let words = tokens(cell);
+    let mut own = words.iter().filter(|word| !BESIDE.contains(&&***word));
+    let (Some(word), None) = (own.next(), own.next()) else { return None };
+    match &word.strip_suffix("set").unwrap_or(word)[..] {
+        "tr" | "trn" => Some(Split::Train),
+        "va" => Some(Split::Val),
+        "te" | "tst" => Some(Split::Test),
+        word => Split::of_word(word),
+    }
+}
+
+/// The words of a heading or a cell, in small letters: at what is no letter, and at capitals after small letters.
+fn tokens(text: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    let mut before = ' ';
+    for c in text.chars() {
+        if !c.is_alphabetic() || before.is_lowercase() && c.is_uppercase() {
+            found.push(String::new());
+        }
+        if c.is_alphabetic() {
+            found.last_mut().expect("one").extend(c.to_lowercase());
+        }
+        before = c;
+    }
+    found.retain(|word| !word.is_empty());
+    found
 }
 
 /// CelebA's heading of a column that numbers the parts.
@@ -114,6 +154,38 @@ mod tests {
         }
         for heading in ["Image_ID", "file_name", "filepath", "Image Index", "ID"] {
             assert!(is_image(heading) || heading == "Image Index", "{heading}");
+        }
+        for (heading, part, is_certain) in [
+            ("is_valid", Split::Val, true),
+            ("isTest", Split::Test, true),
+            ("is_training_image", Split::Train, true),
+            ("istrain", Split::Train, true),
+            ("testset", Split::Test, true),
+            ("in_test", Split::Test, true),
+            ("is_holdout", Split::Test, true),
+            ("is_test_set", Split::Test, true),
+            ("Train", Split::Train, false),
+            ("test", Split::Test, false),
+            ("validation", Split::Val, false),
+        ] {
+            assert_eq!(part_of_flag(heading), Some((part, is_certain)), "{heading}");
+        }
+        for heading in
+            ["valid", "invalid", "is_valid_image", "test_score", "train_test", "set", "label", ""]
+        {
+            assert_eq!(part_of_flag(heading), None, "{heading}");
+        }
+        for (cell, part) in [
+            ("Training set", Some(Split::Train)),
+            ("train1", Some(Split::Train)),
+            ("test_set", Some(Split::Test)),
+            ("tst", Some(Split::Test)),
+            ("holdout", Some(Split::Test)),
+            ("PublicTest", None),
+            ("base", None),
+            ("0", None),
+        ] {
+            assert_eq!(part_of_cell(cell), part, "{cell}");
         }
         assert!(!is_known("ILSVRC2012_val_00000001") && !is_known("MEL") && !is_known(""));
     }

@@ -76,9 +76,15 @@ fn a_column_of_parts_chooses_the_rows() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.parquet");
-    // Other words, or another heading.
-    write(&path, "split", &rows([Some("a"), Some("b"), None, None, None, None]));
+    // Of one value there is nothing to choose; of others it is not known what they say.
+    write(&path, "split", &rows([Some("a"); 6]));
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
+    for words in [[Some("a"), Some("b")], [Some("0"), Some("2")], [Some("a"), None]] {
+        let [first, rest] = words;
+        write(&path, "split", &rows([first, rest, rest, rest, rest, rest]));
+        let error = open_part(dir.path(), Split::HeldOut).unwrap_err();
+        assert!(error.contains("is no known part; write train, val or test there"), "{error}");
+    }
     write(&path, "caption", &rows([train, train, val, val, test, Some("a test")]));
     assert_eq!(open_part(dir.path(), Split::HeldOut), Ok(vec![2, 7, 1, 0, 5, 3]));
     // Each word is one of a part, whatever the heading is, unless the file's name says which part it is.

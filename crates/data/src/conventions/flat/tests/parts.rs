@@ -55,6 +55,16 @@ fn rows_are_chosen_by_whatever_column_says_their_part() {
             Box::new(held_out(["0", "1"])),
             vec![(Train, vec![0, 1]), (HeldOut, vec![2, 3, 4, 5])],
         ),
+        ("test", Box::new(held_out(["no", "yes"])), vec![(Train, vec![0, 1])]),
+        ("val", Box::new(held_out(["0", "1"])), vec![(Val, vec![2, 3, 4, 5])]),
+        ("is_holdout", Box::new(held_out(["0", "1"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
+        ("testset", Box::new(held_out(["0", "1"])), vec![(Train, vec![0, 1])]),
+        ("in_test", Box::new(held_out(["False", "True"])), vec![(Train, vec![0, 1])]),
+        // A flag beside it, which says yes of some of the same.
+        ("test,occluded", Box::new(held_out(["0,0", "1,1"])), vec![(Train, vec![0, 1])]),
+        ("split", Box::new(held_out(["tr", "te"])), vec![(Test, vec![2, 3, 4, 5])]),
+        ("Split", Box::new(held_out(["training set", "test set"])), vec![(Train, vec![0, 1])]),
+        ("subset", Box::new(held_out(["train1", "test1"])), vec![(Train, vec![0, 1])]),
         ("fold", Box::new(held_out(["train", "valid"])), vec![(Val, vec![2, 3, 4, 5])]),
         ("data_split", Box::new(held_out(["Train", "Test"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
         ("mode", Box::new(held_out(["training", "validation"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
@@ -117,6 +127,20 @@ fn what_only_looks_like_a_part_chooses_nothing() {
     assert_eq!(all(&text, &LabelForm::default()), Ok(vec![0, 2, 1, 2, 0, 1]));
     let text = "image,label,bus,train\n".to_string()
         + &lines(|s, c, _| format!("{s},{c},{},{}", c / 2, c % 2));
+    let error = all(&text, &LabelForm::default()).unwrap_err();
+    assert!(
+        error.contains("`train` may say to which part of the data rows belong, or be"),
+        "{error}"
+    );
+    // Of one value there is nothing to choose.
+    for (heading, word) in
+        [("split", "a"), ("subset", "0"), ("partition", "1"), ("Usage", "Public")]
+    {
+        let text = format!("image,{heading},label\n") + &lines(|s, c, _| format!("{s},{word},{c}"));
+        assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()), "{heading}");
+    }
+    let text = "image,Usage,label\n".to_string()
+        + &lines(|s, c, i| format!("{s},{},{c}", ["Public", "Private"][i % 2]));
     assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()));
 }
 
@@ -129,6 +153,10 @@ fn parts_that_are_not_clear_are_refused() {
             ["0", "1"],
             "the column `partition` holds 0 and 1 alone: which part is which?",
         ),
+        ("split", ["0", "1"], "`split` says to which part of the data rows belong, and `0` is no"),
+        ("set", ["0", "2"], "`set` says to which part of the data rows belong, and `0` is no"),
+        ("phase", ["1", "3"], "`phase` says to which part of the data rows belong, and `1` is no"),
+        ("split", ["base", "novel"], "and `base` is no known part; write train, val or test there"),
         (
             "stage,mode",
             ["train,test", "test,train"],

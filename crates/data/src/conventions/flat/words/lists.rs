@@ -83,7 +83,7 @@ pub(super) const LABELS: &[&str] = &[
     "dx",
 ];
 
-/// Headings of columns that are known to be no labels of classes.
+/// Headings of columns that are known to be no labels of classes, beside those of parts of the data.
 pub(super) const OTHERS: &[&str] = &[
     "",
     "unnamed0",
@@ -104,25 +104,6 @@ pub(super) const OTHERS: &[&str] = &[
     "kfold",
     "cvfold",
     "foldid",
-    "isvalid",
-    "isval",
-    "istest",
-    "split",
-    "splits",
-    "set",
-    "subset",
-    "partition",
-    "part",
-    "phase",
-    "usage",
-    "istrain",
-    "istraining",
-    "isvalidation",
-    "istrainingimage",
-    "datasplit",
-    "splitname",
-    "traintest",
-    "traintestsplit",
     "order",
     "seq",
     "sequence",

@@ -1,14 +1,15 @@
-//! Masks: tensors with minus infinity in the same places in all inputs, such as a causal mask of attention. They are no
-//! sign of a training that diverged.
+//! Infinities that are no sign of a training that diverged, as all inputs have the same: masks (minus infinity in places,
+//! such as a causal mask of attention), and tensors of nothing else, such as a bound that nothing is bound by, or the
+//! least value of a metric that has seen none.
 
 use super::Float;
 use super::kernel::count_nonfinite;
 use crate::Result;
 use crate::checkpoint::Checkpoint;
 
-/// Whether all values of a tensor that are not finite in some input are minus infinity in all.
-/// `sources`: (input, number).
-pub(super) fn are_masks(
+/// Whether the values of a tensor that are not finite are the same in all inputs, and either minus infinity or infinities
+/// that are all there is. Infinity in places may be an overflow. `sources`: (input, number).
+pub(super) fn are_meant(
     inputs: &[Checkpoint],
     sources: &[(usize, usize)],
     from: Float,
@@ -17,10 +18,11 @@ pub(super) fn are_masks(
     let first = inputs[input].bytes(number)?;
     let width = from.size();
     let is_finite = |value: &[u8]| count_nonfinite(value, from) == 0;
+    let all_infinite = first.chunks_exact(width).all(|value| from.infinity(value).is_some());
     let mut is_infinite = vec![false; first.len() / width];
     for (is, value) in is_infinite.iter_mut().zip(first.chunks_exact(width)) {
         *is = !is_finite(value);
-        if *is && !from.is_minus_infinity(value) {
+        if *is && !all_infinite && from.infinity(value) != Some(-1.0) {
             return Ok(false);
         }
     }
