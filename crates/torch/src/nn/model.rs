@@ -99,6 +99,8 @@ impl Model {
                 .remedy(format!("bring them to that size with {resize} and {crop}"))
                 .into());
         }
+        // From 0 to 1 and back they are integers but for their last bits.
+        let x = if self.takes.bytes { x.f_round()? } else { x.shallow_clone() };
         Ok(x.f_to_kind(self.network.takes(self.precision))?)
     }
 

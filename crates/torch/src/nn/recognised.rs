@@ -203,10 +203,14 @@ fn of_program<'a>(
 /// Images of fewer pixels a side are rarely ImageNet's, and have other means.
 const IMAGENET_SIDE: usize = 64;
 
-/// The preset of a program's images where nothing else says so: ImageNet's, at the program's size.
+/// The preset of a program's images where nothing else says so: ImageNet's, at the program's size. For one that takes bytes
+/// there is no question.
 fn preset(channels: usize, takes: &Takes) -> Option<&'static str> {
     let is_large = |side: Option<usize>| side.is_none_or(|side| side >= IMAGENET_SIDE);
-    (channels == 3 && is_large(takes.height) && is_large(takes.width)).then_some("imagenet")
+    match channels == 3 && is_large(takes.height) && is_large(takes.width) {
+        true => Some("imagenet"),
+        false => takes.bytes.then_some("none"),
+    }
 }
 
 /// The known family of a checkpoint.

@@ -1,6 +1,7 @@
 //! Which images a network takes.
 
 use swa_base::{Error, Kind, Result};
+use swa_tools::checkpoint::Dtype;
 use swa_tools::programs::Program;
 
 /// What a network demands of its input. A known family demands nothing; a program may have been exported for one size,
@@ -15,6 +16,8 @@ pub(crate) struct Takes {
     pub batch: Option<usize>,
     /// At most so many images at a time.
     pub most: Option<usize>,
+    /// Integers from 0 to 255, as images are stored: it normalises them itself.
+    pub bytes: bool,
 }
 
 impl Takes {
@@ -40,7 +43,9 @@ impl Takes {
                 .at(program.path())
                 .remedy("images are read as grey or RGB, in 1 or 3 channels"));
         }
-        Ok((channels, Takes { height, width, batch, most: image.upper_batch }))
+        let integers = [Dtype::U8, Dtype::I8, Dtype::I16, Dtype::U16, Dtype::I32, Dtype::I64];
+        let (most, bytes) = (image.upper_batch, integers.contains(&image.dtype));
+        Ok((channels, Takes { height, width, batch, most, bytes }))
     }
 
     /// "3 × 224 × 224"; a size that is free is `any`.

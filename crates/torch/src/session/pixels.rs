@@ -67,6 +67,7 @@ pub(crate) fn transform(
     }
     transform.validate()?;
     check_size(&transform, takes, options, origin)?;
+    check_bytes(&transform, takes)?;
     let training = transform.training.map_or(String::new(), |training| format!(", {training}"));
     progress.note(&format!("pixels: preset {name}{origin}{training}"));
     let mut record = json!({ "preset": name });
@@ -112,6 +113,23 @@ fn check_size(transform: &Transform, takes: &Takes, options: &Options, origin: &
     let what =
         format!("the program takes images of {expected}, {by} gives {channels} × {side} × {side}");
     Err(Error::usage(what).remedy(remedy))
+}
+
+/// Fails if the program takes bytes, and would get values that are normalised already: they fit, and mean something else.
+fn check_bytes(transform: &Transform, takes: &Takes) -> Result<()> {
+    let is_byte = |std: &f32| (std * 255.0 - 1.0).abs() < 1e-4;
+    let are_bytes = transform.mean.iter().all(|&mean| mean == 0.0);
+    if !takes.bytes || are_bytes && transform.std.iter().all(is_byte) {
+        return Ok(());
+    }
+    let values = |value: &str| vec![value; transform.channels].join(",");
+    let (mean, std) = (setting!("mean"), setting!("std"));
+    let what = "the program takes bytes from 0 to 255 (uint8) and normalises them itself";
+    Err(Error::usage(what).remedy(format!(
+        "give it the bytes: {mean} {} {std} {}",
+        values("0"),
+        values("0.00392156862745098")
+    )))
 }
 
 /// Where a transform comes from.

@@ -109,12 +109,12 @@ fn no_logits(file: &str, outputs: &str, alike: usize) -> Error {
 /// What all models of a pass demand of their images.
 ///
 /// # Errors
-/// `Mismatch` if no size will do for all.
+/// `Mismatch` if no size will do for all, or some take bytes and others do not.
 pub(super) fn common(checkpoints: &[Checkpoint], models: &[Model]) -> Result<Takes> {
     let mut common = Takes::default();
     let mut first = None;
     for (model, checkpoint) in models.iter().zip(checkpoints) {
-        let Takes { height, width, .. } = model.takes;
+        let Takes { height, width, bytes, .. } = model.takes;
         let differs = |a: Option<usize>, b: Option<usize>| a.is_some() && b.is_some() && a != b;
         if differs(common.height, height) || differs(common.width, width) {
             let other: &Checkpoint = first.unwrap_or(&checkpoints[0]);
@@ -128,6 +128,17 @@ pub(super) fn common(checkpoints: &[Checkpoint], models: &[Model]) -> Result<Tak
                 .at(checkpoint.path())
                 .remedy("evaluate them one by one"));
         }
+        if bytes != models[0].takes.bytes {
+            let other = checkpoints[0].path().display();
+            let what = match bytes {
+                true => format!("takes bytes, `{other}` normalised pixels"),
+                false => format!("takes normalised pixels, `{other}` bytes"),
+            };
+            return Err(Error::new(Kind::Mismatch, what)
+                .at(checkpoint.path())
+                .remedy("evaluate them one by one"));
+        }
+        common.bytes = bytes;
         if height.is_some() || width.is_some() {
             first.get_or_insert(checkpoint);
         }

@@ -1,6 +1,7 @@
 //! Exported programs in the two commands: which checkpoint runs which, what is recorded and said, and that all that the
 //! commands can do works with them.
 
+mod bytes;
 mod outputs;
 mod passes;
 #[path = "../program_fixtures/mod.rs"]
