@@ -90,6 +90,7 @@ mod tests {
             classes: Some(1),
             program: None,
             takes: Takes::default(),
+            gives_probabilities: false,
             channels: 1,
             preset: None,
             batchnorms: vec![],

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::fault::Result;
 use super::network::Network;
+use super::outputs;
 use super::pass::{Layer, Pass};
 use super::precision::Precision;
 use super::takes::Takes;
@@ -34,6 +35,8 @@ pub struct Model {
     pub program: Option<Rc<UsedProgram>>,
     /// What else it demands of its images.
     pub(crate) takes: Takes,
+    /// Whether what its program gives are probabilities, whose logarithms are logits.
+    pub(crate) gives_probabilities: bool,
 }
 
 impl Model {
@@ -63,7 +66,10 @@ impl Model {
                 .remedy("export a module that returns the logits alone")
                 .into());
         }
-        Ok(logits.f_to_kind(Kind::Float)?)
+        match self.gives_probabilities {
+            true => outputs::logarithms(&logits),
+            false => Ok(logits.f_to_kind(Kind::Float)?),
+        }
     }
 
     /// Fails for fewer images than the network takes at a time: their moments would not be the batch's.

@@ -139,6 +139,7 @@ impl<'a> Recognised<'a> {
             precision: setup.precision,
             program: self.program,
             takes: self.takes,
+            gives_probabilities: false,
         };
         Ok((model, tensors))
     }

@@ -59,7 +59,8 @@ impl Load<'_> {
     pub fn again(&self, checkpoint: &Checkpoint, known: &Model) -> Result<Model> {
         let freeze = Freeze::new(checkpoint, self.freeze);
         let model = Recognised::of(checkpoint, self.candidates, &freeze)?.load(self.setup)?;
-        Ok(Model { classes: known.classes, takes: known.takes, ..model })
+        let Model { classes, takes, gives_probabilities, .. } = *known;
+        Ok(Model { classes, takes, gives_probabilities, ..model })
     }
 
     /// Recognises a model and loads its weights. Notes are given once.

@@ -1,7 +1,7 @@
-//! What can be known of a program only by running it: which output are the logits, and whether a batch that was
-//! exported with a fixed size takes any.
+//! What can be known of a program only by running it: which output are the logits, whether they are probabilities, and
+//! whether a batch that was exported with a fixed size takes any.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::nn::outputs::{self, Outputs};
 use crate::nn::{Fault, Model, Pass, Precision};
@@ -13,6 +13,14 @@ const ROWS_AGREE: f64 = 1e-4;
 /// The same where values have eight or eleven significant bits.
 const NARROW_ROWS_AGREE: f64 = 5e-2;
 
+/// On so many images it is looked whether outputs are probabilities.
+pub(super) const LOOKED_AT: usize = 8;
+
+/// How far probabilities may sum to something else than one.
+const SUMS_AGREE: f64 = 1e-3;
+/// The same where values have eight or eleven significant bits.
+const NARROW_SUMS_AGREE: f64 = 2e-2;
+
 /// What a run on the first images showed.
 pub(super) struct Probed {
     /// Outputs of the logits; None if there are none, or it is not certain which they are.
@@ -21,13 +29,17 @@ pub(super) struct Probed {
     pub outputs: String,
     /// How many of them have the form of logits.
     pub alike: usize,
+    /// Whether the logits are probabilities, though no softmax ends the program.
+    pub probabilities: bool,
     /// Exactly so many images at a time.
     pub batch: Option<usize>,
 }
 
-/// Runs a model on some images, `x`: [images, channels, height, width], normalised.
-pub(super) fn probe(model: &Model, x: &Tensor) -> Result<Probed> {
+/// Runs a model on some images, `x`: [images, channels, height, width], normalised. `evaluated`: whether its logits are to
+/// be, so that it matters what they are.
+pub(super) fn probe(model: &Model, x: &Tensor, evaluated: bool) -> Result<Probed> {
     let _guard = tch::no_grad_guard();
+    let images = x;
     let x = model.input(x)?;
     // Two, since a dimension of one may be taken for another.
     let most = model.takes.most.unwrap_or(2).min(2);
@@ -51,8 +63,35 @@ pub(super) fn probe(model: &Model, x: &Tensor) -> Result<Probed> {
         }
     };
     let alike = found.iter().filter(|(_, x)| x.dim() == 2 && x.size()[0] == n).count();
-    let classes = outputs::logits(&found, n).map(|i| found[i].1.size()[1] as usize);
-    Ok(Probed { classes, outputs: outputs::describe(&found), alike, batch })
+    let logits = outputs::logits(&found, n).map(|i| &found[i].1);
+    let probabilities = match logits {
+        Some(logits) if evaluated => {
+            let rounding = match (model.precision, logits.kind()) {
+                (Precision::Fp32, Kind::Float | Kind::Double) => SUMS_AGREE,
+                _ => NARROW_SUMS_AGREE,
+            };
+            gives_probabilities(model, images, n, rounding)?
+        }
+        _ => false,
+    };
+    let classes = logits.map(|logits| logits.size()[1] as usize);
+    Ok(Probed { classes, outputs: outputs::describe(&found), alike, probabilities, batch })
+}
+
+/// Whether what counts as logits are probabilities, on the first images, `n` at a time.
+fn gives_probabilities(model: &Model, x: &Tensor, n: i64, rounding: f64) -> Result<bool> {
+    let images = x.size()[0].min(LOOKED_AT as i64);
+    let whole = if images > n { images - images % n } else { images };
+    let parts = x.f_narrow(0, 0, whole).and_then(|x| x.f_split(n, 0)).map_err(Fault::from)?;
+    let mut values: Vec<f32> = vec![];
+    let mut classes = 0;
+    for part in parts {
+        let logits = model.forward(&part, &mut Pass::Eval)?;
+        classes = logits.size()[1] as usize;
+        let flat = logits.f_flatten(0, 1).and_then(Vec::<f32>::try_from).map_err(Fault::from)?;
+        values.extend(flat);
+    }
+    Ok(outputs::are_probabilities(&values, classes, rounding))
 }
 
 /// So many images, beginning again where there are fewer.

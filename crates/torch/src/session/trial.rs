@@ -11,7 +11,7 @@ use swa_tools::{Error, Kind, Progress, Result};
 
 use super::models::{Load, check_classes};
 use super::options::Images;
-use super::probe::{Probed, probe};
+use super::probe::{LOOKED_AT, Probed, probe};
 use super::purpose::Purpose;
 use crate::nn::input::Input;
 use crate::nn::{Model, Takes, UsedProgram};
@@ -31,8 +31,9 @@ pub(super) struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// Tries the programs, once each: then it is known which outputs are logits, and whether a batch that was exported
-    /// with a fixed size takes any. Notes what limits the pass.
+    /// Tries the programs, once each, on images that are the same for every part of a pass: then it is known which outputs
+    /// are logits, whether they are probabilities, and whether a batch that was exported with a fixed size takes any. Notes
+    /// what limits the pass.
     pub fn of(&self, models: &mut [Model], checkpoints: &[Checkpoint]) -> Result<()> {
         let mut tried: Vec<(Rc<UsedProgram>, Probed)> = vec![];
         for (model, checkpoint) in models.iter_mut().zip(checkpoints) {
@@ -49,12 +50,19 @@ impl Trial<'_> {
                         );
                         self.progress.note(&note);
                     }
+                    if probed.probabilities {
+                        self.progress.note(&format!(
+                            "note: the outputs of `{}` are probabilities, as after a softmax: their logarithms count as logits",
+                            program.file
+                        ));
+                    }
                     tried.push((program.clone(), probed));
                     tried.len() - 1
                 }
             };
-            let Probed { classes, outputs, alike, batch } = &tried[number].1;
+            let Probed { classes, outputs, alike, probabilities, batch } = &tried[number].1;
             (model.classes, model.takes.batch) = (*classes, *batch);
+            model.gives_probabilities = *probabilities;
             let statistics = self.purpose == Purpose::Statistics;
             if classes.is_none() && !statistics {
                 return Err(no_logits(&program.file, outputs, *alike));
@@ -81,7 +89,9 @@ impl Trial<'_> {
             false => model,
         };
         let Takes { batch, most, .. } = model.takes;
-        let n = (batch.unwrap_or(1) + 1).min(most.unwrap_or(usize::MAX)).max(1);
+        let evaluated = self.purpose != Purpose::Statistics;
+        let least = if evaluated { LOOKED_AT } else { 1 };
+        let n = (batch.unwrap_or(1) + 1).max(least).min(most.unwrap_or(usize::MAX)).max(1);
         let order = self.images.order(self.dataset.as_ref(), false);
         let (dataset, transform) = (Arc::clone(self.dataset), self.transform.clone());
         let allow_bad = self.images.allow_bad;
@@ -92,7 +102,8 @@ impl Trial<'_> {
             return Err(Error::input("no image was left to try the program on"));
         };
         let x = Input::new(self.transform, self.load.setup.device)?.tensor(&first)?;
-        probe(model, &x).map_err(|e| if e.file().is_none() { e.at(checkpoint.path()) } else { e })
+        probe(model, &x, evaluated)
+            .map_err(|e| if e.file().is_none() { e.at(checkpoint.path()) } else { e })
     }
 }
 

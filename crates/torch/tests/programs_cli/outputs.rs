@@ -6,19 +6,55 @@ use super::*;
 
 /// The softmax of what a network gives has the logits' order, and their loss once it is known for what it is.
 #[test]
-fn a_program_that_ends_in_a_softmax_is_evaluated_as_one() {
+fn a_program_that_gives_probabilities_is_evaluated_by_their_logarithms() {
     let folder = Folder::new();
     let (model, program) = folder.network("plain");
-    let served = folder.program("probabilities");
-    let evaluated = |program: &Path| json(&mut eval(&[&model], &[program], &[]));
-    let (expected, found) = (evaluated(&program), evaluated(&served));
-    for field in ["top1", "top5", "nll", "ece"] {
-        let of = |value: &Value| value["models"][0][field].as_f64().unwrap();
-        let (expected, found) = (of(&expected), of(&found));
-        assert!((expected - found).abs() < 1e-5, "{field}: {expected}, {found}");
+    // Two models, which are loaded again for the pass where they take turns.
+    let copy = folder.path("copy.safetensors");
+    fs::copy(&model, &copy).unwrap();
+    let evaluated =
+        |program: &Path, extra: &[&str]| json(&mut eval(&[&model, &copy], &[program], extra));
+    let expected = evaluated(&program, &[]);
+    for (name, note) in [
+        ("probabilities", "ends in a softmax: the logarithms"),
+        ("clamped", "are probabilities, as after a softmax: their logarithms"),
+    ] {
+        let served = folder.program(name);
+        for extra in [&[] as &[&str], &["--models-at-once", "1", "--batch-size", "3"]] {
+            let found = evaluated(&served, extra);
+            for field in ["top1", "top5", "nll", "ece"] {
+                let of = |value: &Value| value["models"][1][field].as_f64().unwrap();
+                let (expected, found) = (of(&expected), of(&found));
+                assert!((expected - found).abs() < 1e-5, "{name}, {field}: {expected}, {found}");
+            }
+        }
+        let said = notes(&mut eval(&[&model], &[&served], &[]));
+        assert!(said.matches("softmax").count() == 1 && said.contains(note), "{name}: {said}");
     }
-    let said = notes(&mut eval(&[&model], &[&served], &[]));
-    assert!(said.contains("ends in a softmax"), "{said}");
+    let said = notes(&mut eval(&[&model], &[&program], &[]));
+    assert!(!said.contains("softmax"), "{said}");
+    // Statistics do not depend on it, and nothing is said.
+    let served = folder.program("clamped");
+    let said = notes(&mut update(&model, &served, &folder.path("out.safetensors"), &[]));
+    assert!(!said.contains("softmax"), "{said}");
+}
+
+/// All parts of a pass look at the same images to tell.
+#[test]
+fn parts_of_a_pass_take_probabilities_for_the_same() {
+    let folder = Folder::new();
+    let (model, program) = (folder.network("plain").0, folder.program("clamped"));
+    let whole = json(&mut eval(&[&model], &[&program], &["--batch-size", "3"]));
+    let part = |shard: &str, name: &str| {
+        let path = folder.path(name);
+        let extra = ["--batch-size", "3", "--shard", shard];
+        let mut command = eval(&[&model], &[&program], &extra);
+        command.arg("--save-outcomes").arg(&path).assert().success();
+        path
+    };
+    let parts = [part("0/2", "p0"), part("1/2", "p1")];
+    let merged = json(swa_eval().arg("--merge-outcomes").args(&parts));
+    assert_eq!(merged["models"], whole["models"]);
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn model(layers: usize, described: usize, most: usize) -> (Model, Rc<Cell<usize>
         classes: Some(1),
         program: None,
         takes: Takes::default(),
+        gives_probabilities: false,
         channels: 1,
         preset: None,
         precision: Precision::Fp32,

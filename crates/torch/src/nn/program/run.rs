@@ -191,7 +191,7 @@ fn copy_of(x: &Tensor) -> Result<Tensor> {
 }
 
 /// The logits among the outputs; an empty tensor, [images, 0], if there are none or it is not certain which they are.
-/// Of probabilities the logarithms: their softmax is what they are.
+/// Of probabilities the logarithms.
 fn logits(
     mut outputs: Outputs,
     x: &Tensor,
@@ -204,9 +204,7 @@ fn logits(
             if !are_probabilities(&name) {
                 return Ok(values);
             }
-            // A zero has no logarithm.
-            let smallest = f64::from(f32::MIN_POSITIVE);
-            Ok(values.f_to_kind(Kind::Float)?.f_clamp_min(smallest)?.f_log()?)
+            outputs::logarithms(&values)
         }
         None => Ok(Tensor::f_zeros([images, 0], (Kind::Float, x.device()))?),
     }
