@@ -24,7 +24,7 @@ use swa_base::{Error, Kind, Result, setting};
 use swa_tools::checkpoint::{Checkpoint, Dtype, TensorInfo};
 
 /// How to go on with a network that is not known.
-const WAY_OUT: &str = concat!(
+pub(super) const WAY_OUT: &str = concat!(
     "any other network: ",
     setting!("program"),
     " FILE.pt2, which torch.export.save wrote (docs/programs.md)"

@@ -45,6 +45,7 @@ mod precision;
 mod program;
 mod recognised;
 mod replaced;
+mod said;
 mod scope;
 mod shapes;
 mod takes;

@@ -12,6 +12,7 @@ use super::model::Model;
 use super::models::Arch;
 use super::pass::Layer;
 use super::program::Prepared;
+use super::said;
 use super::scope::{Asked, Found, Scope, Setup};
 use super::shapes::Shapes;
 use super::takes::Takes;
@@ -222,7 +223,11 @@ fn of_family<'a>(
 ) -> swa_base::Result<Recognised<'a>> {
     let at = |e: Error| e.at(checkpoint.path());
     let fitting = families::find(checkpoint, candidates, freeze).map_err(at)?;
-    let notes = fitting.notes(checkpoint);
+    let mut notes = fitting.notes(checkpoint);
+    // Who names the architecture knows better than the file.
+    if candidates.arch.is_none() {
+        notes.extend(said::check(checkpoint, &fitting.arch.name).map_err(at)?);
+    }
     let Fitting { shapes, arch, found, headless, .. } = fitting;
     let Found { batchnorms, frozen, noisy, .. } = found;
     freeze.check(&frozen, &batchnorms).map_err(at)?;

@@ -175,3 +175,33 @@ fn a_program_without_batchnorm_is_written_as_it_is() {
     assert_eq!(record(&out)["bn_update"]["program"]["torch"], "2.11.0");
     eval(&[&out], &[&program], &[]).assert().success();
 }
+
+#[test]
+fn a_file_that_names_another_network_is_not_run_as_its_look_alike_in_silence() {
+    let folder = Folder::new();
+    let hub = folder.path("hub");
+    fs::create_dir(&hub).unwrap();
+    folder.checkpoint("hub/model.safetensors", layout("resnet18"));
+    let says = |name: &str| {
+        let config = serde_json::json!({ "architecture": name, "num_classes": 4 });
+        fs::write(hub.join("config.json"), config.to_string()).unwrap();
+    };
+    let pixels = ["--crop", "32", "--resize", "32"];
+    says("resnetblur18.in1k");
+    let parts = ["says that it is resnetblur18.in1k", "the tensors of resnet18", "--program"];
+    fails(&mut eval(&[&hub], &[], &pixels), 3, &parts);
+    let out = folder.path("out.safetensors");
+    let mut command = swa_bn_update();
+    command.arg(&hub).args(PIXELS).args(pixels).arg("--data").arg(photos()).arg("-o").arg(&out);
+    fails(&mut command, 3, &parts);
+    assert!(!out.exists());
+    // The file itself, as well; who names the network is believed.
+    fails(&mut eval(&[&hub.join("model.safetensors")], &[], &pixels), 3, &parts);
+    let named = [&pixels[..], &["--arch", "resnet18"]].concat();
+    assert!(!notes(&mut eval(&[&hub], &[], &named)).contains("says that it is"));
+    says("tv_resnet18.a1_in1k");
+    assert!(!notes(&mut eval(&[&hub], &[], &pixels)).contains("says that it is"));
+    says("own_net");
+    let note = "says that it is own_net; it is run as resnet18";
+    assert!(notes(&mut eval(&[&hub], &[], &pixels)).contains(note));
+}
