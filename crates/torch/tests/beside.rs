@@ -258,4 +258,9 @@ fn an_evaluation_needs_a_head_that_is_understood() {
         let parts = [&parts[..], &["--program", "recomputing statistics needs no head"]].concat();
         fails(&mut eval(&model, &[]), 3, &parts);
     }
+    // Statistics of a head's own batchnorm layers need one, too.
+    let head = [tensor("fc.0.weight", &[8, 64]), tensor("fc.1.running_mean", &[8])];
+    write(&model, &[trunk(), head.to_vec()].concat());
+    let said = fails(&mut eval(&model, &[]), 3, &["but for its head", "--program"]);
+    assert!(!said.contains("recomputing statistics"), "{said}");
 }

@@ -249,7 +249,6 @@ impl<'a> Search<'_, 'a> {
             return Err((found.problems, false));
         }
         let headless = !found.in_head.is_empty();
-        let is_statistics = |name: &str| STATISTICS.iter().any(|end| name.contains(end));
         let normalised: Vec<String> =
             found.in_head.iter().filter(|problem| is_statistics(problem)).cloned().collect();
         if !normalised.is_empty() {
@@ -352,7 +351,7 @@ impl<'a> Search<'_, 'a> {
                 unknown(format!(
                     "it is {arch} but for its head, which is not understood: it differs in {n} place(s)"
                 ))
-                .remedy(match self.candidates.headless {
+                .remedy(match self.candidates.headless || problems.iter().any(is_statistics) {
                     true => WAY_OUT.to_string(),
                     false => format!("{WAY_OUT}; recomputing statistics needs no head"),
                 })
@@ -376,6 +375,11 @@ struct Judged {
     kept: Vec<String>,
     /// Tensors outside its prefix that may be a copy's, or anything.
     unknown: Vec<String>,
+}
+
+/// Whether a name, or a problem that has one, is of a batchnorm layer's statistics.
+fn is_statistics(name: impl AsRef<str>) -> bool {
+    STATISTICS.iter().any(|end| name.as_ref().contains(end))
 }
 
 /// Whether a tensor is a counter, or has no values: no network does anything with it.
