@@ -552,3 +552,29 @@ fn the_documented_commands_work() {
     }
     assert_eq!(listing(&dir.path().join("target")).len(), 5);
 }
+
+/// New statistics help where statistics are not finite, and not where a weight is none.
+#[test]
+fn a_weight_that_is_not_finite_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = fs::read(model("ckpt_0240.safetensors")).unwrap();
+    let whole = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let with_nan = |end: &str| {
+        let path = dir.path().join(format!("{end}.safetensors"));
+        let name = whole.names().into_iter().filter(|name| name.ends_with(end)).min().unwrap();
+        let mut bytes = whole.tensor(name).unwrap().data().to_vec();
+        bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        let views = whole.tensors().into_iter().map(|(other, view)| {
+            let (dtype, shape) = (view.dtype(), view.shape().to_vec());
+            let data = if other == *name { &bytes[..] } else { view.data() };
+            (other, safetensors::tensor::TensorView::new(dtype, shape, data).unwrap())
+        });
+        safetensors::serialize_to_file(views.collect::<Vec<_>>(), None, &path).unwrap();
+        path
+    };
+    let parts = ["conv1.weight.safetensors", "tensor `", "has values that are not finite"];
+    let said = fails(&mut eval(&[with_nan("conv1.weight")]), 3, &parts);
+    assert!(!said.contains("swa-bn-update"), "{said}");
+    let parts = ["its logits are not finite", "swa-bn-update"];
+    fails(&mut eval(&[with_nan("running_var")]), 3, &parts);
+}

@@ -9,7 +9,7 @@ use swa_tools::checkpoint::Checkpoint;
 use swa_tools::select::base_name;
 use swa_tools::{Choice, Error, Kind, Progress, Result, setting};
 
-use super::common::{note_skipped, open, since};
+use super::common::{note_skipped, open, since, with_weight};
 use super::evaluated::{About, Evaluated};
 use super::files::Files;
 use super::sharing::{Pass, SavedPart, Sharing, State};
@@ -182,15 +182,16 @@ impl Running<'_> {
         let mut at_a_time = AtATime { images: batch_size, may_shrink };
         let models = &session.models;
         let batches = loader.by_ref().inspect(|batch| keeper.watch(batch));
-        if session.at_once < models.len() {
+        let evaluated = if session.at_once < models.len() {
             let load = |i: usize| session.load(i, &checkpoints[i]);
             let is_kept = options.sharing.resume.is_some();
             let (count, at_once) = (models.len(), session.at_once);
             let groups = Groups { count, at_once, load: &load, is_kept };
-            groups.run(&input, batches, &mut at_a_time, &mut collector, &step)?;
+            groups.run(&input, batches, &mut at_a_time, &mut collector, &step)
         } else {
-            evaluate::run(models, &input, batches, &mut at_a_time, &mut collector, &step)?;
-        }
+            evaluate::run(models, &input, batches, &mut at_a_time, &mut collector, &step)
+        };
+        evaluated.map_err(|error| with_weight(error, checkpoints))?;
         keeper.finish(loader.skipped());
         let speed = pace.finish(keeper.with(|part| part.progress.images) - done);
         note_skipped(progress, &loader.bad());
