@@ -215,8 +215,7 @@ fn module(name: &str) -> &str {
 pub(crate) fn refuse(input: &Checkpoint, selects: &dyn Fn(&str) -> bool) -> Result<()> {
     let wanted = || input.tensors().iter().filter(|info| selects(&info.name));
     let needs_floats = |info: &TensorInfo| may_be_weight(info) || is_part_of_weight(info);
-    let floats =
-        if wanted().any(|info| needs_floats(info)) { floats(input) } else { HashMap::new() };
+    let floats = if wanted().any(&needs_floats) { floats(input) } else { HashMap::new() };
     let beside = |info: &TensorInfo| match needs_floats(info) {
         true if is_narrow_weight(info) || is_part_of_weight(info) => {
             floats.get(module(&info.name)).or(floats.values().min()).copied()

@@ -11,6 +11,7 @@ mod webdataset;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use swa_base::text::printable;
 use swa_base::{Error, Result, setting};
 
 use crate::dataset::Dataset;

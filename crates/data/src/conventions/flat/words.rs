@@ -93,7 +93,7 @@ pub(super) fn part_of_cell(cell: &str) -> Option<Split> {
     let words = tokens(cell);
     let mut own = words.iter().filter(|word| !BESIDE.contains(&&***word));
     let (Some(word), None) = (own.next(), own.next()) else { return None };
-    match &word.strip_suffix("set").unwrap_or(word)[..] {
+    match word.strip_suffix("set").unwrap_or(word) {
         "tr" | "trn" => Some(Split::Train),
         "va" => Some(Split::Val),
         "te" | "tst" => Some(Split::Test),
