@@ -490,6 +490,11 @@ mod tests {
         let key =
             open(&bytes, &Take { ema: false, key: Some("params".into()), moments: false }).unwrap();
         assert_eq!(names(&key), ["w"]);
+        // One level deeper, beside collections.
+        let state = dict(&[("params", &params), ("opt_state", &dict(&[("mu", &params)]))]);
+        let bytes = dict(&[("state", &state), ("batch_stats", &dict(&[("mean", &ones())]))]);
+        let deeper = open(&bytes, &Take::default()).unwrap();
+        assert_eq!(names(&deeper), ["state.params.w", "batch_stats.mean"]);
         let plain = dict(&[("params", &params)]);
         assert!(open(&plain, &Take { ema: true, key: None, moments: false }).is_err());
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{inputs, say_selected};
-use crate::average::{self, Rule, rule};
+use crate::average::{self, Rule, quantised, rule};
 use crate::checkpoint::{Checkpoint, Take};
 use crate::programs::Program;
 use crate::select::{Criteria, select_any};
@@ -79,6 +79,12 @@ pub fn list(options: &List, progress: &dyn Progress) -> Result<Listed> {
             (Checkpoint::open_all(&checkpoints, take)?, programs)
         }
     };
+    for input in &inputs {
+        // What it would say when they are averaged; one checkpoint alone is copied.
+        if let Err(error) = quantised::refuse(input, &|name| options.options.selects(name)) {
+            progress.note(&format!("note: not averaged with others: {error}"));
+        }
+    }
     let contents = |checkpoint: Checkpoint| Contents {
         fates: (0..checkpoint.tensors().len())
             .map(|tensor| fate(&checkpoint, tensor, &options.options))

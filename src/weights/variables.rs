@@ -35,6 +35,16 @@ pub fn find_variables<T: Clone>(
     };
     let (mut taken, mut others) = (vec![], vec![]);
     for (key, node) in root.items() {
+        // A train state beside collections, as in `{"state": …, "batch_stats": …}`.
+        if !has_params && node.get(PARAMS).filter(is_dict).is_some() {
+            let (own, other): (Vec<_>, Vec<_>) =
+                node.items().iter().cloned().partition(|(inner, _)| !is_other(inner));
+            taken.push((key.clone(), Rc::new(Node::Dict(own))));
+            others.extend(
+                other.iter().map(|(inner, node)| (format!("{key}.{inner}"), node.describe())),
+            );
+            continue;
+        }
         match (is_taken(key, node), averaged) {
             (true, Some(average)) if take.ema && **key == *PARAMS => {
                 taken.push((key.clone(), average.clone()));

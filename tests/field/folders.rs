@@ -176,6 +176,27 @@ fn other_weights_in_a_models_folder_are_said() {
     assert!(!notes.contains("as well"), "{notes}");
 }
 
+/// A second adapter within the folder of each snapshot (TRL's reference model).
+#[test]
+fn further_adapters_of_snapshots_are_named_as_such() {
+    let run = Run::new();
+    for n in 1..3u8 {
+        for inner in ["", "/reference"] {
+            let name = format!("checkpoint-{n}0{inner}/adapter_model.safetensors");
+            model(&run.path(&name), f32::from(n));
+        }
+    }
+    let parts =
+        ["name `.` for the models of such folders themselves", "'./checkpoint-*/reference'"];
+    for arguments in
+        [&["checkpoint-*", "-o", "out"][..], &["checkpoint-10", "checkpoint-20", "-o", "out"]]
+    {
+        fails(&mut run.avg(arguments), 2, &parts);
+    }
+    run.notes(&[".", "-o", "out"]);
+    run.notes(&["./checkpoint-*/reference", "-o", "out"]);
+}
+
 #[test]
 fn a_pipeline_is_refused_with_its_components() {
     for with_index in [true, false] {

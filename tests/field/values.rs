@@ -24,7 +24,9 @@ fn codes_of_quantised_weights_are_refused() {
     let parts = ["tensor `layer.weight`", "quantised", "`layer.weight.absmax`", "dequantise"];
     fails(&mut command, 3, &parts);
     // They can be looked at, and one alone is copied.
-    run.avg(&["--list", "q_0.safetensors"]).assert().success();
+    let done = run.avg(&["--list", "q_0.safetensors"]).output().unwrap();
+    let notes = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success() && notes.contains("note: not averaged with others: "), "{notes}");
     run.avg(&["q_0.safetensors", "-o", "copy.safetensors"]).assert().success();
 }
 

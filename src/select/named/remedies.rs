@@ -47,10 +47,26 @@ pub(super) fn no_match(pattern: &str) -> Error {
 /// A folder is a model, told by its own file, and holds further models.
 pub(super) fn model_beside_others(folder: &Path, own: &Path, models: &[PathBuf]) -> Error {
     let snapshots = within(folder, &common_pattern(&names(models)));
+    let error = Error::usage("holds a model, and folders with further ones").at(folder);
+    // Of a folder among others like it, the further models are one of each.
+    let above = folder.parent().filter(|above| {
+        let like = |path: &Path| without_digits(&base_name(path));
+        let here = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let all = store::list(here).unwrap_or_default();
+        let beside = all.iter().filter(|path| like(path).is_some() && like(path) == like(folder));
+        beside.count() > 1
+    });
+    if let (Some(above), [only]) = (above, models) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        let alike = common_pattern(&[base_name(folder)]);
+        let further = within(above, &format!("{alike}{}", base_name(only)));
+        return error.remedy(format!(
+            "name `{}` for the models of such folders themselves, or '{further}' for those within them",
+            above.display()
+        ));
+    }
     let own = own.display();
-    Error::usage("holds a model, and folders with further ones")
-        .at(folder)
-        .remedy(format!("name '{snapshots}' for those in its folders, or `{own}` for its own"))
+    error.remedy(format!("name '{snapshots}' for those in its folders, or `{own}` for its own"))
 }
 
 /// A folder holds files of several kinds, by their endings, or files and models.

@@ -96,9 +96,9 @@ impl Seen<'_> {
         let is_alike = || cells().all(|cell| cell == odd);
         // Of one value there is nothing to choose; many numbers are those of folds or clients; and Kaggle's `Usage` says
         // which rows of a test part are scored in public.
-        let says_nothing = cells().all(|cell| self.part_of(column, cell).is_none())
-            && (is_alike() || words::plain(heading) == "usage" || self.has_many_numbers(column));
-        if says_nothing {
+        let none_known = || cells().all(|cell| self.part_of(column, cell).is_none());
+        let is_of_another_kind = || is_alike() || words::plain(heading) == "usage";
+        if self.has_many_numbers(column) || none_known() && is_of_another_kind() {
             return Ok(false);
         }
         let what = format!(
