@@ -76,7 +76,7 @@ fn types_that_cannot_be_averaged_are_named() {
 fn names_cannot_drive_the_terminal() {
     let text = {
         let dir = tempfile::tempdir().unwrap();
-        save(&dir.path().join("a.safetensors"), &[f32s("x\u{1b}[2Jy", &[f32::INFINITY])]);
+        save(&dir.path().join("a.safetensors"), &[f32s("x\u{1b}[2Jy", &[f32::INFINITY, 1.0])]);
         fails(swa_avg().current_dir(&dir).args(["a.safetensors", "-o", "b"]), 3, &["x\\u{1b}[2Jy"])
     };
     assert!(!text.contains('\u{1b}'));

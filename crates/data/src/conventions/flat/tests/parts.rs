@@ -133,9 +133,7 @@ fn what_only_looks_like_a_part_chooses_nothing() {
         "{error}"
     );
     // Of one value there is nothing to choose.
-    for (heading, word) in
-        [("split", "a"), ("subset", "0"), ("partition", "1"), ("Usage", "Public")]
-    {
+    for (heading, word) in [("split", "a"), ("subset", "0"), ("Usage", "Public")] {
         let text = format!("image,{heading},label\n") + &lines(|s, c, _| format!("{s},{word},{c}"));
         assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()), "{heading}");
     }
