@@ -115,6 +115,7 @@ pub(crate) fn markers(folder: &Path) -> Result<Vec<PathBuf>> {
 fn recognise(candidate: &Candidate) -> Result<(Container, &'static Format)> {
     let mut fallback = Container::Safetensors;
     if !candidate.head.is_empty() {
+        strangers::refuse_tar(&candidate.head)?;
         for &(container, format) in FORMATS {
             if let Reader::File { is_one, .. } = format.reader
                 && is_one(candidate)?

@@ -222,3 +222,50 @@ fn starts_tar(head: &[u8]) -> bool {
     let mode = |mode: &[u8]| mode.iter().all(|b| b" \0".contains(b) || (b'0'..=b'7').contains(b));
     head.len() >= 108 && name.iter().any(|name| head.starts_with(name)) && mode(&head[100..107])
 }
+
+/// Fails if a file's first bytes are the header of a tar file, whatever else they are: PyTorch reads it as that first.
+pub(super) fn refuse_tar(head: &[u8]) -> Result<()> {
+    match is_tar(head) {
+        true => Err(tar(head)),
+        false => Ok(()),
+    }
+}
+
+/// Whether the first bytes are a header that Python's `tarfile` reads: numbers where it has some, and the sum of its
+/// bytes, of which those of the sum count as blanks.
+pub(super) fn is_tar(head: &[u8]) -> bool {
+    const NUMBERS: [(usize, usize); 7] =
+        [(100, 108), (108, 116), (116, 124), (124, 136), (136, 148), (329, 337), (337, 345)];
+    let Some(header) = head.first_chunk::<512>() else { return false };
+    let (before, after) = (&header[..148], &header[156..]);
+    let Some(sum) = tar_number(&header[148..156]) else { return false };
+    let bytes = || before.iter().chain(after);
+    let unsigned: i128 = 8 * 32 + bytes().map(|&byte| i128::from(byte)).sum::<i128>();
+    let signed: i128 = 8 * 32 + bytes().map(|&byte| i128::from(byte as i8)).sum::<i128>();
+    (sum == unsigned || sum == signed)
+        && NUMBERS.iter().all(|&(from, to)| tar_number(&header[from..to]).is_some())
+}
+
+/// A number of a tar's header as `tarfile` reads it: octal digits up to a zero, none for 0, or bytes after a mark.
+fn tar_number(field: &[u8]) -> Option<i128> {
+    let (&first, rest) = field.split_first()?;
+    if matches!(first, 0x80 | 0xff) {
+        let number = rest.iter().fold(0i128, |number, &byte| number << 8 | i128::from(byte));
+        return Some(if first == 0xff { number - (1 << (8 * rest.len())) } else { number });
+    }
+    let text = field.split(|&byte| byte == 0).next().unwrap_or_default();
+    let text = std::str::from_utf8(text).ok().filter(|text| text.is_ascii())?;
+    let text = text
+        .trim_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '\x0b' | '\x1c'..='\x1f'));
+    // As Python's `int` takes it.
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let digits = digits.strip_prefix("0o").or(digits.strip_prefix("0O")).unwrap_or(digits);
+    let digits = digits.replace('_', "");
+    match digits.is_empty() {
+        true => text.is_empty().then_some(0),
+        false => i128::from_str_radix(&digits, 8).ok().map(|number| sign * number),
+    }
+}

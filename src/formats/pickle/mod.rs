@@ -15,6 +15,8 @@ mod python2;
 mod standard;
 pub(crate) mod written;
 
+pub(crate) use nested::is_legacy;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;

@@ -3,6 +3,7 @@
 //! Since PyTorch 1.6 they are [`zip`](super::zip) files; [`legacy`] reads older ones. [`values`] finds the tensors in
 //! the pickle.
 
+mod folder;
 mod legacy;
 mod values;
 
@@ -10,17 +11,18 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::rc::Rc;
 
-use super::format::{Candidate, Format, Like, Read, Reader, Request, Template};
+use super::format::{Candidate, Format, HEAD, Like, Read, Reader, Request, Template};
 use super::pickle::written::Kept;
-use super::pickle::{Id, MAX_PICKLE, Pickle};
+use super::pickle::{Id, MAX_PICKLE, Pickle, is_legacy};
 use super::safetensors::Metadata;
+use super::strangers;
 use super::zip::{self, Archive, Entry};
 use crate::store::Source;
 use crate::tensors::MAX_HEADER;
 use crate::tensors::TensorInfo;
 use crate::tensors::contents::{Contents, Location, NO_CHECKSUM, Region, StoredChecksums};
 use crate::tensors::view::{Located, Storage, View, dimensions, locate};
-use crate::weights::tree::{Node, short};
+use crate::weights::tree::Node;
 use crate::weights::{self, Take, Taken};
 use crate::{Error, Kind, METADATA_ENTRY, Result};
 
@@ -155,17 +157,6 @@ fn push_views(
     Ok(())
 }
 
-/// The magic number of files from before PyTorch 1.6, as the pickle at their start has it.
-const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
-
-/// Whether a file begins as those from before PyTorch 1.6 do. Protocol 4 puts a frame before the number.
-fn is_legacy(head: &[u8]) -> bool {
-    head.first() == Some(&0x80)
-        && [2, 11]
-            .iter()
-            .any(|&at| head.get(at..).is_some_and(|tail| tail.starts_with(LEGACY_MAGIC)))
-}
-
 /// What one file holds.
 #[derive(Debug)]
 pub struct Saved {
@@ -266,7 +257,7 @@ struct Described<'a> {
 
 impl<'a> Described<'a> {
     fn read(source: &Source, archive: &'a Archive) -> Result<Self> {
-        let root = root(archive)?;
+        let root = folder::root(archive)?;
         let entry = |name: &str| archive.get(&format!("{root}{name}"));
         let mut metadata = None;
         if let Some(entry) = entry(METADATA_ENTRY) {
@@ -318,26 +309,9 @@ fn check_growth(pickle: &Entry) -> Result<()> {
     }
 }
 
-/// Fails if the names of two entries differ by capital letters alone: PyTorch takes one for the other.
-fn check_case(archive: &Archive) -> Result<()> {
-    let is_plain = |entry: &Entry| !entry.name.bytes().any(|b| b.is_ascii_uppercase());
-    if archive.entries.iter().all(is_plain) {
-        return Ok(());
-    }
-    let mut met = HashSet::new();
-    match archive.entries.iter().find(|entry| !met.insert(entry.name.to_ascii_lowercase())) {
-        None => Ok(()),
-        Some(twice) => {
-            let what = format!("has `{}` twice, but for capital letters", short(&twice.name));
-            Err(Error::new(Kind::Damaged, what)
-                .remedy("which of them PyTorch reads is not certain: ask where the file came from"))
-        }
-    }
-}
-
 /// Reads a zip file as `torch.save` writes it.
 fn read_zip(source: &Source, archive: &Archive) -> Result<Saved> {
-    check_case(archive)?;
+    folder::check_case(archive)?;
     let described = Described::read(source, archive)?;
     let mut scratch = vec![];
     let bytes = archive.read_entry(source, described.pickle, MAX_PICKLE as u64, &mut scratch)?;
@@ -371,37 +345,13 @@ fn read_zip(source: &Source, archive: &Archive) -> Result<Saved> {
     Ok(Saved { bytes: pickle.raw(bytes), pickle, storages, big_endian, metadata })
 }
 
-/// The folder that all entries are in: that of `data.pkl`.
-fn root(archive: &Archive) -> Result<String> {
-    let mut roots = archive.entries.iter().filter_map(|e| {
-        let root = e.name.strip_suffix("data.pkl")?;
-        (root.is_empty() || root.ends_with('/')).then_some(root)
-    });
-    let root = roots.next().ok_or_else(|| {
-        let what = match archive.get("constants.pkl").is_some()
-            || archive.entries.iter().any(|e| e.name.ends_with("/constants.pkl"))
-        {
-            true => "a TorchScript file without `data.pkl`",
-            false => "a zip file without `data.pkl`: torch.save did not write it",
-        };
-        Error::new(Kind::NotACheckpoint, what)
-            .remedy("save the state dict with torch.save or as safetensors")
-    })?;
-    if let Some(other) = roots.next() {
-        return Err(Error::new(
-            Kind::Damaged,
-            format!(
-                "has two pickles, `{root}data.pkl` and `{other}data.pkl`, and nothing tells which is meant"
-            ),
-        ));
-    }
-    Ok(root.to_string())
-}
-
 /// Reads what `torch.save` wrote: a file, or a part of one.
 pub fn read(source: &Source, within: Range<u64>) -> Result<Saved> {
     let mut scratch = vec![];
-    let head = source.read(within.start..within.end.min(within.start + 64), &mut scratch)?;
+    let head = source.read(within.start..within.end.min(within.start + HEAD), &mut scratch)?;
+    if within.start == 0 {
+        strangers::refuse_tar(head)?;
+    }
     // A legacy file is never part of another.
     match is_legacy(head) && within == (0..source.size()) {
         true => legacy::read(source),
