@@ -1,11 +1,13 @@
 //! What a pickle may call. Names are refused by lists of what acts; calls are allowed by their form, because any
 //! function may act on what it is given, and what rebuilds a value looks alike everywhere. docs/formats.md has the rule.
 
+mod roles;
 mod tables;
 
+pub use roles::*;
 use tables::{
-    ACTIONS, CALLED_BUILTINS, CALLERS, COMPILED, IMMUTABLE, MAKERS, OPERATORS, REBUILDERS,
-    REBUILDING, VALUES, VERBS, WHOLE,
+    ACTIONS, CALLED_BUILTINS, CODE, COMPILED, FINDING, IMMUTABLE, MAKERS, OPERATORS, REBUILDERS,
+    VALUES, VERBS, WHOLE, WORDS,
 };
 
 use super::acting::MODULES;
@@ -13,14 +15,32 @@ use super::globals::{Name, is_class, is_exception, is_own};
 use super::known;
 use super::standard::{is_standard, renamed};
 
-/// Whether a call of a name makes a value. `is_new`: only the class's `__new__` is called.
-pub fn makes_a_value(name: Name, is_new: bool) -> bool {
+/// What becomes of a function or class.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is called.
+    Called,
+    /// Only its `__new__` is.
+    New,
+    /// It is kept in what calls it later, if at all: a partial function, or the factory of a dict.
+    Held,
+}
+
+impl Use {
+    pub fn of(is_new: bool) -> Self {
+        if is_new { Use::New } else { Use::Called }
+    }
+}
+
+/// Whether a call of a name makes a value.
+pub fn makes_a_value(name: Name, how: Use) -> bool {
+    let is_new = how == Use::New;
     let path = name.attributes().collect::<Vec<_>>();
     let (&last, before) = path.split_last().unwrap_or((&"", &[]));
     let in_classes = before.iter().all(|part| is_class(part));
     let top = known_as(name);
     if is_own(name) {
-        return in_classes && !acts(last, is_new);
+        return in_classes && !acts(last, how);
     }
     if is_standard(top) {
         return match before {
@@ -35,6 +55,7 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
             // A class of a module that acts is one of the plain ones, or its name were refused.
             _ if in_classes && is_class(last) => {
                 is_new
+                    || is_rebuilder(name.path)
                     || !is_no_value(last)
                         && (VALUES.contains(&top) || MODULES.binary_search(&top).is_ok())
             }
@@ -46,32 +67,78 @@ pub fn makes_a_value(name: Name, is_new: bool) -> bool {
             _ => false,
         };
     }
-    let is_known = known::is_library(top);
-    if is_known && !known::may_be_called(name, last, is_new) {
-        return false;
+    if known::is_library(top) {
+        return known::may_be_called(name, last, is_new)
+            && match before {
+                _ if known::makes_arrays(name) => true,
+                [] if is_rebuilder(name.path) => true,
+                _ if is_new && is_class(last) => in_classes,
+                _ if acts(last, how) => false,
+                [] if is_new => true,
+                // A class method: only one by which values are made again.
+                [_] if MAKERS.contains(&last) => true,
+                _ if !in_classes || !is_class(last) => false,
+                _ => how == Use::Held || known::is_made_by_calls(name, last),
+            };
     }
     match before {
-        _ if is_known && known::makes_arrays(name) => true,
         _ if COMPILED.contains(&name.path) => true,
-        // `Fire` is a layer of torchvision's models, too.
-        _ if acts(last, is_new) && !(is_known && is_new && is_class(last)) => false,
-        [] if is_class(last) || is_new => true,
-        [] if is_known => {
-            REBUILDING.iter().any(|part| last.contains(part)) || is_rebuilder(name.path)
-        }
+        _ if acts(last, how) || how == Use::Called && runs_programs(name) => false,
         [] => true,
-        // A class method: of a known library only one by which values are made again.
         [_] if MAKERS.contains(&last) => true,
-        _ if !in_classes => false,
-        _ => is_class(last) || MAKERS.contains(&last) || !is_known,
+        _ => in_classes,
     }
 }
 
+/// Whether a name is that of a class of a known library of which nothing tells that it acts.
+pub fn is_held_class(name: Name) -> bool {
+    let is_class = name.attributes().last().is_some_and(is_class);
+    is_class && known::is_library(known_as(name)) && makes_a_value(name, Use::Held)
+}
+
+/// Whether a function takes classes as types, and calls none of them but for their `__new__`.
+pub fn takes_types(path: &str) -> bool {
+    known::rebuilds(path) && !path.starts_with("numpy.random.")
+        || matches!(path, "operator.or_" | "_operator.or_")
+        || path.ends_with(".__new__")
+        || makes_again(path)
+        || called_arguments(path).any(|(_, is_new)| is_new)
+}
+
+/// Whether a module has a program's functions, or code that is loaded from elsewhere.
+fn runs_programs(name: Name) -> bool {
+    let last = name.module().rsplit('.').next().unwrap_or_default();
+    matches!(last, "cli" | "dynamic_module_utils")
+}
+
 /// Whether a function or class acts by its name, in whatever package. What rebuilds a value has other names.
-fn acts(name: &str, is_new: bool) -> bool {
+fn acts(name: &str, how: Use) -> bool {
+    let is_new = how == Use::New;
     ACTIONS.contains(&name)
         || ACTIONS.contains(&name.trim_start_matches('_')) && !is_new
         || !is_new && VERBS.iter().any(|verb| name.starts_with(verb))
+        || how == Use::Called && !is_class(name) && acts_by_words(name)
+}
+
+/// Whether the name of a function has a word for an act, or says that it finds code.
+fn acts_by_words(name: &str) -> bool {
+    // A word begins after a line, or with a capital letter.
+    let parts = || {
+        let begins = |c: char| c.is_ascii_uppercase();
+        name.split('_').flat_map(move |part| {
+            let starts = part.char_indices().filter(move |&(at, c)| at > 0 && begins(c));
+            let ends = starts.clone().map(|(at, _)| at).chain([part.len()]);
+            [0].into_iter()
+                .chain(starts.map(|(at, _)| at))
+                .zip(ends)
+                .map(|(from, to)| &part[from..to])
+        })
+    };
+    let has = |words: &[&str]| {
+        parts().any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
+    };
+    let is_within = |word: &&str| word.len() >= 7 && name.contains(*word);
+    has(&WORDS) || WORDS.iter().any(is_within) || has(&FINDING) && has(&CODE)
 }
 
 /// Whether a name of the module `enum` is that of a class which makes classes when it is called.
@@ -85,7 +152,7 @@ fn is_no_value(name: &str) -> bool {
     let is_upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     let is_constant = name.len() > 1 && name.bytes().all(is_upper);
     is_constant && !["ABC", "AST", "UUID"].contains(&name)
-        || ["FileType", "JSONArray", "JSONObject"].contains(&name)
+        || ["FileType", "FrameSummary", "JSONArray", "JSONObject"].contains(&name)
         || known::is_elsewhere(name)
 }
 
@@ -94,11 +161,23 @@ fn known_as<'a>(name: Name<'a>) -> &'a str {
     renamed(name.module()).split('.').next().unwrap_or_default()
 }
 
+/// Whether a name is sympy's, or of what its numbers are made of.
+pub fn is_expression(name: Name) -> bool {
+    matches!(known_as(name), "mpmath" | "sympy")
+}
+
+/// Whether a function makes a class of sympy's functions, which are called with expressions.
+pub fn makes_undefined(path: &str) -> bool {
+    path == "sympy.core.function._rebuild_undef"
+}
+
 /// Whether a class takes texts for code: sympy evaluates what stands for an expression. Names and digits are none.
 pub fn evaluates_text(name: Name) -> bool {
     const PLAIN: [&str; 5] = ["Dummy", "Float", "Str", "Symbol", "Wild"];
     let named = name.attributes().find(|attribute| is_class(attribute));
-    known_as(name) == "sympy" && !named.is_some_and(|class| PLAIN.contains(&class))
+    known_as(name) == "sympy"
+        && !known::rebuilds(name.path)
+        && !named.is_some_and(|class| PLAIN.contains(&class))
 }
 
 /// Whether somebody made the class: its constructor does with a function what its own program does.
@@ -118,141 +197,19 @@ pub fn may_be_given(name: Name) -> bool {
     is_judged(name.path) && is_plain_type(name.path)
         || known::is_value(name)
         || known_as(name) == "builtins" && ["Ellipsis", "NotImplemented"].contains(&last)
-        || !is_judged(name.path) && !evaluates_text(name) && makes_a_value(name, false)
+        || !is_judged(name.path) && !evaluates_text(name) && makes_a_value(name, Use::Called)
 }
 
 /// Whether a call does nothing but keep what it is given: exceptions of `builtins`, and descriptions of types.
 pub fn only_keeps(name: Name) -> bool {
     let last = name.attributes().last().unwrap_or_default();
     known_as(name) == "builtins" && is_exception(last)
+        || known::is_enumeration(known_as(name), last)
         || matches!(name.path, "types.GenericAlias" | "inspect.Signature")
 }
 
 fn is_rebuilder(path: &str) -> bool {
-    REBUILDERS.contains(&path) || calls_arguments(path)
-}
-
-/// Which arguments of a function it calls, so that what stands there is judged as if the file called it, and whether
-/// only the `__new__` of each.
-pub fn called_arguments(path: &str) -> impl Iterator<Item = (usize, bool)> {
-    let name = path.strip_prefix("__builtin__.").or(path.strip_prefix("builtins.")).unwrap_or(path);
-    CALLERS.iter().filter(move |caller| caller.0 == name).map(|&(_, at, is_new)| (at, is_new))
-}
-
-fn calls_arguments(path: &str) -> bool {
-    called_arguments(path).next().is_some()
-}
-
-/// Whether what a function does depends on its arguments, so that it can be judged with these only.
-pub fn is_judged(path: &str) -> bool {
-    let name = path.strip_prefix("builtins.").or(path.strip_prefix("__builtin__.")).unwrap_or(path);
-    matches!(name, "getattr" | "type" | "functools.partial" | "_functools.partial")
-        || calls_arguments(path) && !makes_defaults(path)
-        || finds(path).is_some()
-        || SETTERS.contains(&path)
-        || path == super::nested::LOADER
-}
-
-/// Whether a name is that of the dict whose first argument makes its values.
-pub fn makes_defaults(path: &str) -> bool {
-    matches!(path, "collections.defaultdict" | "_collections.defaultdict")
-}
-
-/// Whether a name is that of the class of generators of random numbers, whose methods make numbers.
-pub fn is_random(path: &str) -> bool {
-    matches!(path, "random.Random" | "_random.Random")
-}
-
-/// Whether objects of a class are functions that act.
-pub fn are_functions(path: &str) -> bool {
-    path == "argparse.FileType"
-}
-
-/// Whether what a call gives may have been there before, so that what is done to it is done to the program.
-pub fn finds_what_is_there(path: &str) -> bool {
-    let name = path.strip_prefix("builtins.").or(path.strip_prefix("__builtin__.")).unwrap_or(path);
-    matches!(name, "getattr" | "type" | "reduce" | "sum" | "round" | "abs" | "divmod")
-        || matches!(path, "functools.reduce" | "_functools.reduce" | "logging.getLogger")
-        || path.ends_with(".multiarray.scalar")
-        || path.starts_with("operator.")
-        || path.starts_with("_operator.")
-        || finds(path).is_some()
-}
-
-/// Whether a name is that of the function that finds attributes.
-pub fn finds_attributes(path: &str) -> bool {
-    matches!(path, "builtins.getattr" | "__builtin__.getattr")
-}
-
-/// Whether a name is that of `type`, which with more than one argument makes classes.
-pub fn is_type(path: &str) -> bool {
-    matches!(path, "builtins.type" | "__builtin__.type")
-}
-
-/// Whether a name is that of the class of functions that hold another.
-pub fn is_partial(path: &str) -> bool {
-    matches!(path, "functools.partial" | "_functools.partial")
-}
-
-/// Functions that find something by a name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Finds {
-    /// A function that finds these attributes of what it is given; each argument is a name.
-    Attributes,
-    /// A function that calls this method of what it is given; the first argument is its name.
-    Method,
-    /// A name in a module: both are arguments.
-    Global,
-    /// A module.
-    Module,
-    /// An element, or a type with parameters.
-    Item,
-}
-
-pub fn finds(path: &str) -> Option<Finds> {
-    Some(match path {
-        "operator.attrgetter" | "_operator.attrgetter" => Finds::Attributes,
-        "operator.methodcaller" | "_operator.methodcaller" => Finds::Method,
-        "operator.getitem" | "_operator.getitem" => Finds::Item,
-        "numpy.core._ufunc_reconstruct" | "numpy._core._ufunc_reconstruct" => Finds::Global,
-        "cloudpickle.cloudpickle._getobject" => Finds::Global,
-        "cloudpickle.cloudpickle.subimport" => Finds::Module,
-        _ => return None,
-    })
-}
-
-/// Functions that set attributes of their first argument, which must be one that the file makes.
-pub const SETTERS: [&str; 4] = [
-    "cloudpickle.cloudpickle._class_setstate",
-    "cloudpickle.cloudpickle._function_setstate",
-    "cloudpickle.cloudpickle._fill_function",
-    "cloudpickle.cloudpickle._rehydrate_skeleton_class",
-];
-
-/// Whether a function puts functions and classes together from parts that a file holds.
-pub fn makes_functions(path: &str) -> bool {
-    path.starts_with("cloudpickle.cloudpickle.") || path.starts_with("dill._dill.")
-}
-
-/// Whether what a call of this name makes may be a function or class of which the file holds the code.
-pub fn brings_functions(path: &str) -> bool {
-    const ENDINGS: [&str; 4] = ["_func", "_function", "_class", "_type"];
-    makes_functions(path) && ENDINGS.iter().any(|ending| path.ends_with(ending))
-}
-
-/// Whether a function only makes an object of its first argument.
-pub fn makes_again(path: &str) -> bool {
-    path.starts_with("copyreg.") || path.starts_with("copy_reg.")
-}
-
-/// Whether a type, beside what its calls do, is one that values are said to be of.
-pub fn is_plain_type(path: &str) -> bool {
-    is_type(path) || makes_defaults(path)
-}
-
-/// Whether what a call of this name makes may be called itself: a type of Python's, by its name.
-pub fn makes_types(path: &str) -> bool {
-    matches!(path, "cloudpickle.cloudpickle._builtin_type" | "dill._dill._load_type")
+    REBUILDERS.contains(&path) || calls_arguments(path) || known::rebuilds(path)
 }
 
 #[cfg(test)]
@@ -291,7 +248,7 @@ mod tests {
             ("cv2.imwrite", "cv2"),
             ("polars.read_csv", "polars"),
         ] {
-            assert!(!makes_a_value(path(name, module), false), "{name}");
+            assert!(!makes_a_value(path(name, module), Use::Called), "{name}");
         }
         for (name, module) in [
             ("collections.OrderedDict", "collections"),
@@ -314,8 +271,8 @@ mod tests {
             ("mine._load_tables", "mine"),
             ("mine.Loader", "mine"),
         ] {
-            assert!(makes_a_value(path(name, module), false), "{name}");
+            assert!(makes_a_value(path(name, module), Use::Called), "{name}");
         }
-        assert!(makes_a_value(path("threading.Event", "threading"), true));
+        assert!(makes_a_value(path("threading.Event", "threading"), Use::New));
     }
 }

@@ -31,6 +31,11 @@ impl<'a> Name<'a> {
         self.module().split('.').next().unwrap_or_default()
     }
 
+    /// Whether it is all that a module has: dill gives it to the functions of that module, and to nothing else.
+    pub fn is_module_names(&self) -> bool {
+        self.attributes().eq(["__dict__"])
+    }
+
     /// The class, function or module that the attributes begin with.
     fn first(&self) -> &'a str {
         self.attributes().next().unwrap_or_default()
@@ -91,7 +96,8 @@ pub fn check(name: Name) -> Result<()> {
         let path = format!("{now}{}", &name.path[name.module..]);
         now != name.module() && acts(Name { path: &path, module: now.len() })
     };
-    if acts(name) || is_renamed() || leads_to_acts(name.attributes()) {
+    let leads = || !name.is_module_names() && leads_to_acts(name.attributes());
+    if is_program(name.module()) || acts(name) || is_renamed() || leads() {
         return Err(refused(&format!("its pickle names `{}`", name.path)));
     }
     Ok(())
@@ -104,9 +110,21 @@ pub fn is_own(name: Name) -> bool {
     let shadowed = SHADOWED.iter().find(|(module, _)| *module == top);
     shadowed.is_some_and(|(top, classes)| match *top {
         // Python's own tests have modules below it.
-        "test" => is_class(first),
+        "test" => is_class(first) && !is_tests(name.module()),
         _ => name.module() != *top || is_class(first) && !classes.contains(&first),
     })
+}
+
+/// Whether a module below `test` is one of Python's own tests, by the name that these have.
+fn is_tests(module: &str) -> bool {
+    let below = module.split('.').nth(1).unwrap_or_default();
+    below.starts_with("test_")
+        || ["autotest", "libregrtest", "regrtest", "support"].contains(&below)
+}
+
+/// Whether a module is what runs a package as a program: importing it starts that.
+fn is_program(module: &str) -> bool {
+    module.ends_with(".__main__")
 }
 
 fn acts(name: Name) -> bool {
@@ -130,8 +148,8 @@ fn acts(name: Name) -> bool {
 }
 
 /// Fails if a call of a name acts, though the name alone does not.
-pub fn check_called(name: Name, is_new: bool) -> Result<()> {
-    match calls::makes_a_value(name, is_new) {
+pub fn check_called(name: Name, how: calls::Use) -> Result<()> {
+    match calls::makes_a_value(name, how) {
         true => Ok(()),
         false => Err(called(&format!("`{}`", name.path))),
     }
@@ -156,7 +174,7 @@ pub fn check_attribute(attribute: &str, of: &str) -> Result<()> {
 /// Fails if a module acts, by its name alone.
 pub fn check_module(module: &str, of: &str) -> Result<()> {
     let top = renamed(module).split('.').next().unwrap_or_default();
-    match MODULES.binary_search(&top).is_ok() || is_builtins(top) {
+    match MODULES.binary_search(&top).is_ok() || is_builtins(top) || is_program(module) {
         true => Err(called(&format!("`{of}` for `{}`", short(module)))),
         false => Ok(()),
     }

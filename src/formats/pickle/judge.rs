@@ -1,17 +1,16 @@
 //! What a call would do, judged by what it calls and with what: the file is refused where that is not known to make a
 //! value. `globals` judges names, `calls` has what may be called.
 
+mod functions;
 mod given;
 mod states;
+mod whole;
 
-use super::calls::{self, Finds};
+use super::calls::{self, Finds, Use};
 use super::globals::{self, Name};
 use super::machine::Machine;
 use super::{Id, MAX_NAME, Value, nested};
 use crate::Result;
-
-/// How many partial functions may be within each other.
-const PARTIAL: u32 = 8;
 
 /// Values of arguments that are looked at, beyond those of a pickle: a small one may share some.
 const LOOKED: usize = 1 << 18;
@@ -72,6 +71,29 @@ impl Machine<'_> {
         }
     }
 
+    /// The name of an object's class, or of what made it.
+    fn class(&self, id: Id) -> Option<Name<'_>> {
+        let Value::Object(object) = self.value(id) else { return None };
+        let callable = match self.value(object.callable) {
+            // How protocol 2 calls `__new__` with keywords.
+            Value::Object(partial)
+                if self.called(object.callable).is_some_and(calls::is_partial) =>
+            {
+                // Its state holds the function again.
+                let first = |part: Id| self.tuple(part).first().copied();
+                let function = first(partial.arguments)?;
+                let again = partial.state.map_or(Some(function), first)?;
+                (self.name(function)?.path == self.name(again)?.path).then_some(function)?
+            }
+            _ => self.outside(object.callable),
+        };
+        let name = self.name(callable)?;
+        match calls::makes_again(name.path) {
+            true => self.tuple(object.arguments).first().and_then(|&of| self.name(of)),
+            false => Some(name),
+        }
+    }
+
     fn tuple(&self, id: Id) -> &[Id] {
         match self.value(id) {
             Value::Tuple(elements) => elements,
@@ -97,14 +119,16 @@ impl Machine<'_> {
             },
             _ => &[],
         };
-        self.check_function(callable, is_new, 0)?;
+        self.check_function(callable, Use::of(is_new), 0)?;
         let callable = self.outside(callable);
         let Some(name) = self.name(callable) else {
             // A partial function, whose own arguments were looked at, or a type of Python's.
-            let is_type = self.called(callable).is_some_and(calls::makes_types);
-            return match is_type {
-                true => Ok(Judged::Value(0)),
-                false => self.check_known(given, keywords, "a partial function"),
+            return match self.called(callable) {
+                Some(path) if calls::makes_types(path) => Ok(Judged::Value(0)),
+                Some(path) if calls::makes_undefined(path) && self.holds_text(given, keywords) => {
+                    Err(globals::called("a function of sympy with a text that it evaluates"))
+                }
+                _ => self.check_known(given, keywords, "a partial function"),
             };
         };
         let path = name.path;
@@ -123,10 +147,21 @@ impl Machine<'_> {
             return self.find(what, path, given);
         } else if path == nested::LOADER {
             return self.check_nested(given).map(Judged::Value);
+        } else if path == "types.GenericAlias" {
+            if !given.first().is_some_and(|&of| self.is_type(of)) {
+                return Err(globals::called(&format!("`{path}` of what is no type")));
+            }
+        } else if path == "cloudpickle.cloudpickle._make_skeleton_enum" {
+            self.check_enumeration(given)?;
         } else if calls::SETTERS.contains(&path)
-            && !given.first().and_then(|&id| self.called(id)).is_some_and(calls::makes_functions)
+            && !given.first().and_then(|&id| self.called(id)).is_some_and(calls::may_be_set)
         {
             return Err(globals::asked("sets attributes of what it does not make"));
+        }
+        if let Some(at) = calls::takes_state(path)
+            && let Some(&state) = given.get(at)
+        {
+            self.check_names(state)?;
         }
         let mut judged = Judged::Value(0);
         for (at, is_new) in calls::called_arguments(path) {
@@ -138,7 +173,7 @@ impl Machine<'_> {
             match calls::makes_defaults(path) {
                 true if self.check_factory(function, 1)? => judged = Judged::Loose,
                 true => {}
-                false => self.check_function(function, is_new, 1)?,
+                false => self.check_function(function, Use::of(is_new), 1)?,
             }
         }
         let is_container = globals::container(path).is_some();
@@ -152,6 +187,12 @@ impl Machine<'_> {
         let functions: Vec<usize> = calls::called_arguments(path).map(|(at, _)| at).collect();
         let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
         let mut others: Vec<Id> = others.map(|(_, &id)| id).collect();
+        if calls::takes_types(path) {
+            self.look_at(others.len())?;
+            others.retain(|&id| !self.is_held_class(id));
+        } else if self.joins_types(path, given)? {
+            others.clear();
+        }
         let to = format!("`{path}`");
         if !is_open && !calls::is_known(name) {
             self.check_given(&others, keywords, &to)?;
@@ -160,72 +201,11 @@ impl Machine<'_> {
         } else if is_container || calls::makes_again(path) || is_new && calls::is_known(name) {
             // Of what they take, they call methods that an object has by their names.
             others.extend(keywords.iter().map(|(_, value)| value));
-            others.retain(|&id| self.has_attributes(id));
+            let is_partial = |id| self.called(id).is_some_and(calls::is_partial);
+            others.retain(|&id| self.has_attributes(id) && !is_partial(id));
             self.check_known(&others, &[], &to)?;
         }
         Ok(judged)
-    }
-
-    /// Before PyTorch 1.6 a module's class was a persistent id: ('module', class, file, source).
-    fn outside(&self, id: Id) -> Id {
-        match self.value(id) {
-            Value::Persistent(outside) => match self.tuple(*outside) {
-                [kind, class, ..] if self.text_of(*kind) == Some("module") => *class,
-                _ => id,
-            },
-            _ => id,
-        }
-    }
-
-    /// Fails if a call of a value acts, whatever it is called with. What is called is a name, or, `within` other
-    /// functions, one that these hold or call.
-    fn check_function(&self, function: Id, is_new: bool, within: u32) -> Result<()> {
-        let function = self.outside(function);
-        if let Some(name) = self.name(function) {
-            if within > 0 && (calls::is_judged(name.path) || calls::evaluates_text(name)) {
-                let what = format!("`{}` with what is not known", name.path);
-                return Err(globals::called(&what));
-            }
-            return globals::check_called(name, is_new);
-        }
-        let Value::Object(object) = self.value(function) else { return Ok(()) };
-        match self.called(function) {
-            Some(path) if calls::makes_types(path) => Ok(()),
-            Some(path) if calls::is_partial(path) && within < PARTIAL => {
-                self.settled.borrow_mut().insert(function.0);
-                // Its state holds the function again.
-                let parts = [Some(object.arguments), object.state];
-                parts.into_iter().flatten().try_for_each(|part| self.check_partial(part, within))
-            }
-            Some(path) if calls::finds_attributes(path) => {
-                let given = self.tuple(object.arguments);
-                let attribute = given.get(1).and_then(|&id| self.text_of(id)).unwrap_or("?");
-                let of = given.first().map_or("a value".into(), |&id| self.describe(id));
-                Err(globals::called(&format!("the method `{attribute}` of {of}")))
-            }
-            Some(path) => Err(globals::called(&format!("what `{path}` makes"))),
-            None => Err(globals::called("what another call makes")),
-        }
-    }
-
-    /// The arguments of a partial function, or its state: the function, and what it is given.
-    fn check_partial(&self, part: Id, within: u32) -> Result<()> {
-        let Some((&function, given)) = self.tuple(part).split_first() else {
-            return Err(globals::called("a partial function that it computes"));
-        };
-        let first = self.name(function).filter(|name| calls::makes_defaults(name.path));
-        if first.is_some()
-            && let Some(&factory) = given.iter().flat_map(|&id| self.tuple(id)).next()
-        {
-            self.check_factory(factory, within + 1)?;
-        }
-        self.check_function(function, false, within + 1)?;
-        let to = "a partial function";
-        match self.name(function) {
-            Some(name) if calls::is_somebodys_class(name) => Ok(()),
-            Some(name) if !calls::is_known(name) => self.check_given(given, &[], to).map(drop),
-            _ => self.check_known(given, &[], to).map(drop),
-        }
     }
 
     /// An attribute that a call asks for: a name, where it is one of a name.
@@ -270,18 +250,15 @@ impl Machine<'_> {
                 let module = cut(module);
                 return Ok(Judged::Name(format!("{module}.{}", cut(name)), module.len()));
             }
+            Finds::Made => {
+                let module = texts(given.get(2..3).unwrap_or_default())?;
+                module.into_iter().try_for_each(|module| globals::check_module(module, path))?;
+            }
             Finds::Module => texts(given)?
                 .into_iter()
                 .try_for_each(|module| globals::check_module(module, path))?,
             Finds::Item => {
-                let is_type = given.first().is_some_and(|&of| {
-                    let last = |name: Name| {
-                        let is_builtin = name.path.starts_with("builtins.");
-                        is_builtin || name.attributes().last().is_some_and(globals::is_class)
-                    };
-                    self.name(of).is_some_and(last)
-                });
-                if !is_type {
+                if !given.first().is_some_and(|&of| self.is_type(of)) {
                     return Err(globals::called(&format!("`{path}` of what is no type")));
                 }
                 self.check_given(&given[1..], &[], &format!("`{path}`"))?;

@@ -1,6 +1,9 @@
 //! Libraries that are there wherever PyTorch is, or mostly: what of them is not called, though its name tells nothing.
 
-use super::globals::Name;
+mod values;
+
+use super::globals::{Name, is_exception};
+pub use values::{is_enumeration, rebuilds};
 
 /// Of their functions only those that rebuild a value are called.
 #[rustfmt::skip]
@@ -104,6 +107,27 @@ pub fn may_be_called(name: Name, last: &str, is_new: bool) -> bool {
     }
 }
 
+/// Whether a class of a library is called to make an instance again. Of another one only `__new__` is.
+pub fn is_made_by_calls(name: Name, last: &str) -> bool {
+    is_exception(last) || values::is_made_by_calls(name.path, name.top(), last)
+}
+
+/// Whether a class has a `__setstate__` that acts: it opens a file or starts something.
+pub fn takes_acting_state(name: Name) -> bool {
+    const ACTING: [&str; 8] = [
+        "BackgroundBlockCache",
+        "Condition",
+        "FreeTypeFont",
+        "LocalFileOpener",
+        "MMapCache",
+        "Queue",
+        "SemLock",
+        "VideoClips",
+    ];
+    let last = name.attributes().last().unwrap_or_default();
+    matches!(name.top(), "PIL" | "fsspec" | "joblib" | "torchvision") && ACTING.contains(&last)
+}
+
 /// Whether a function makes an array of numbers.
 pub fn makes_arrays(name: Name) -> bool {
     name.path
@@ -115,8 +139,9 @@ pub fn makes_arrays(name: Name) -> bool {
 pub fn is_value(name: Name) -> bool {
     let last = name.attributes().last().unwrap_or_default();
     let stem = last.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
-    matches!(name.top(), "numpy" | "torch")
-        && (VALUES.contains(&last) || stem != last && SIZED.contains(&stem))
+    matches!(name.path, "numpy._globals._NoValue" | "pandas.NA" | "pandas.NaT")
+        || matches!(name.top(), "numpy" | "torch")
+            && (VALUES.contains(&last) || stem != last && SIZED.contains(&stem))
 }
 
 #[cfg(test)]

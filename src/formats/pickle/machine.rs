@@ -48,6 +48,8 @@ pub(super) struct Machine<'b> {
     pub(super) vetted: RefCell<HashSet<u32>>,
     /// Attributes that containers have got.
     pub(super) attributes: HashMap<u32, Id>,
+    /// What modules have, by their names.
+    pub(super) module_names: HashSet<u32>,
     /// How many values were looked at for what they hold.
     pub(super) looked: Cell<usize>,
 }
@@ -79,6 +81,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         given: RefCell::default(),
         vetted: RefCell::default(),
         attributes: HashMap::new(),
+        module_names: HashSet::new(),
         looked: Cell::new(0),
     };
     while machine.step()? {
@@ -89,6 +92,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
     }
     let root = machine.pop()?;
     machine.check_states()?;
+    machine.check_module_names(root)?;
     Ok(Pickle { values: machine.values, root, made: machine.made, length: machine.at })
 }
 
@@ -122,7 +126,11 @@ impl Machine<'_> {
         if self.named > self.bytes.len() + NAMED {
             return Err(Error::limit("its pickle repeats its own names over and over"));
         }
+        let is_module_names = Name { path: &path, module }.is_module_names();
         let id = self.add(Value::Global(path.into()));
+        if is_module_names {
+            self.module_names.insert(id.0);
+        }
         if parts > 0 {
             self.modules.insert(id.0, module);
         }

@@ -1,9 +1,6 @@
 //! Tables of what may be called, and of what acts by its name.
 
-/// Parts of the names of functions that rebuild a value.
-pub const REBUILDING: [&str; 4] = ["_rebuild", "reconstruct", "unpickle", "_ctor"];
-
-/// Other functions that do, and classes that are not written like classes.
+/// Functions that rebuild a value, and classes that are not written like classes.
 #[rustfmt::skip]
 pub const REBUILDERS: [&str; 63] = [
     "_codecs.encode", "_collections.deque", "_functools.partial", "_random.Random", "array._array_reconstructor",
@@ -15,14 +12,14 @@ pub const REBUILDERS: [&str; 63] = [
     "cloudpickle.cloudpickle._make_function", "cloudpickle.cloudpickle._make_skel_func",
     "cloudpickle.cloudpickle._make_skeleton_enum", "cloudpickle.cloudpickle._make_typevar",
     "cloudpickle.cloudpickle._rehydrate_skeleton_class", "cloudpickle.cloudpickle.subimport", "collections.deque",
-    "contextlib.nullcontext", "dill._dill._create_array", "dill._dill._create_cell", "dill._dill._create_code",
+    "contextlib.nullcontext", "dill._dill._create_cell", "dill._dill._create_code",
     "dill._dill._create_dtypemeta", "dill._dill._create_function", "dill._dill._create_lock",
     "dill._dill._create_namedtuple", "dill._dill._create_rlock", "dill._dill._load_type", "functools.partial",
     "logging.getLogger", "nt.stat_result", "nt.times_result", "nt.uname_result",
     "numpy._core._internal._convert_to_stringdtype_kwargs", "numpy._core.multiarray.scalar",
     "numpy._core.numeric._frombuffer", "numpy.core.multiarray.scalar", "numpy.core.numeric._frombuffer",
     "numpy.dtype", "numpy.ndarray", "os.stat_result", "os.statvfs_result", "os.terminal_size",
-    "platform.uname_result", "posix.stat_result", "posix.times_result", "posix.uname_result", "re._compile",
+    "platform.uname_result", "plistlib.UID", "posix.stat_result", "posix.times_result", "posix.uname_result", "re._compile",
     "resource.struct_rusage", "time.struct_time", "torch.device", "torch.jit._pickle.build_boollist",
     "torch.jit._pickle.build_doublelist", "torch.jit._pickle.build_intlist", "torch.jit._pickle.build_tensorlist",
     "torch.jit._pickle.restore_type_tag", "torch.serialization._get_layout", "torch.storage._load_from_bytes",
@@ -33,12 +30,11 @@ pub const COMPILED: [&str; 2] = ["_regex.compile", "regex._regex.compile"];
 
 /// Functions that call an argument, which, and whether only its `__new__`. Those of `builtins` stand without it.
 #[rustfmt::skip]
-pub const CALLERS: [(&str, usize, bool); 35] = [
-    ("_functools.reduce", 0, false), ("cloudpickle.cloudpickle._make_skeleton_class", 0, false),
-    ("_collections.defaultdict", 0, false), ("collections.defaultdict", 0, false), ("copy_reg.__newobj__", 0, true),
+pub const CALLERS: [(&str, usize, bool); 41] = [
+    ("_functools.reduce", 0, false), ("_weakref.ref", 1, false), ("_collections.defaultdict", 0, false), ("collections.defaultdict", 0, false), ("copy_reg.__newobj__", 0, true),
     ("copy_reg._reconstructor", 0, true), ("copy_reg._reconstructor", 1, false), ("copyreg.__newobj__", 0, true),
     ("copyreg.__newobj_ex__", 0, true), ("copyreg._reconstructor", 0, true), ("copyreg._reconstructor", 1, false),
-    ("dill._dill._create_type", 0, false), ("filter", 0, false), ("fsspec.spec.make_instance", 0, false),
+    ("dill._dill._create_array", 0, false), ("filter", 0, false), ("fsspec.spec.make_instance", 0, false),
     ("functools.reduce", 0, false), ("iter", 0, false), ("itertools.accumulate", 1, false),
     ("itertools.dropwhile", 0, false), ("itertools.filterfalse", 0, false), ("itertools.groupby", 1, false),
     ("itertools.ifilter", 0, false), ("itertools.ifilterfalse", 0, false), ("itertools.imap", 0, false),
@@ -47,8 +43,11 @@ pub const CALLERS: [(&str, usize, bool); 35] = [
     ("numpy.random._pickle.__generator_ctor", 1, false), ("numpy.random._pickle.__randomstate_ctor", 1, false),
     ("pandas.core.indexes.base._new_Index", 0, true), ("pandas.core.indexes.datetimes._new_DatetimeIndex", 0, true),
     ("pandas.core.indexes.interval._new_IntervalIndex", 0, true),
-    ("pandas.core.indexes.period._new_PeriodIndex", 0, true), ("reduce", 0, false),
-    ("torch._tensor._rebuild_from_type_v2", 0, false),
+    ("pandas.core.indexes.period._new_PeriodIndex", 0, true),
+    ("pandas.core.indexes.timedeltas._new_TimedeltaIndex", 0, true), ("reduce", 0, false),
+    ("torch._tensor._rebuild_from_type", 0, false), ("torch._tensor._rebuild_from_type_v2", 0, false),
+    ("weakref.KeyedRef", 1, false), ("weakref.ReferenceType", 1, false), ("weakref.WeakMethod", 1, false),
+    ("weakref.ref", 1, false),
 ];
 
 /// Functions of `builtins` that make a value of values.
@@ -91,6 +90,22 @@ pub const MAKERS: [&str; 9] = [
     "__new__", "_make", "_unpickle", "from_bytes", "fromhex", "fromisoformat", "fromkeys", "fromordinal", "maketrans",
 ];
 
+/// Words in the names of functions that act; those of seven letters and more also within another word.
+#[rustfmt::skip]
+pub const WORDS: [&str; 33] = [
+    "cached", "call", "client", "cmd", "command", "compile", "download", "edit", "eval", "evaluate", "exec",
+    "execute", "export", "fetch", "getoutput", "http", "import", "instantiate", "launch", "launcher", "main", "open",
+    "output", "popen", "remote", "run", "runctx", "script", "shell", "spawn", "subprocess", "upload", "xopen",
+];
+
+/// Words of functions that find code by its name, and words for code.
+pub const FINDING: [&str; 7] = ["create", "find", "get", "lazy", "load", "register", "resolve"];
+#[rustfmt::skip]
+pub const CODE: [&str; 17] = [
+    "class", "formatters", "function", "lexers", "lib", "library", "method", "model", "module", "modules", "object",
+    "plugin", "plugins", "py", "python", "source", "target",
+];
+
 /// How names of functions begin that act: they read files or texts that may ask for more, or run something.
 #[rustfmt::skip]
 pub const VERBS: [&str; 16] = [
@@ -100,16 +115,17 @@ pub const VERBS: [&str; 16] = [
 
 /// Names of functions and classes that act, in packages of all kinds: their own, or imported ones.
 #[rustfmt::skip]
-pub const ACTIONS: [&str; 120] = [
+pub const ACTIONS: [&str; 126] = [
     "CDLL", "CreateObject", "FileHandler", "FileStore", "Fire", "Popen", "ProcessPoolExecutor", "PyTorchFileReader",
     "PyTorchFileWriter", "ShellExecute", "SummaryWriter", "TCPStore", "ThreadPoolExecutor", "__import__", "bash",
     "cached_file", "call", "call_subprocess", "check_call", "check_output", "client", "clone_from", "cmdexec",
-    "compile", "connect", "create_engine", "cython_inline", "decode", "delayed", "download", "dump", "eval",
-    "evaluate", "exec", "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp", "execvpe",
-    "fork", "from_env", "from_file", "fromfile", "full_load", "get_class_from_dynamic_module", "get_ipython",
-    "get_method", "getoutput", "getstatusoutput", "hf_hub_download", "import_module", "import_string", "imread",
-    "imwrite", "init", "inline", "install", "instantiate", "jit", "load", "loads", "local", "locate", "login", "main",
-    "makedirs", "makegateway", "mkdir", "namedAny", "open", "pipeline", "popen", "process", "prompt", "pure_callback",
+    "compile", "connect", "create_engine", "cython_inline", "decode", "delayed", "deserialize", "download", "dump",
+    "eval", "evaluate", "exec", "execfile", "execl", "execle", "execlp", "execute", "execv", "execve", "execvp",
+    "execvpe", "file2dict", "fork", "from_env", "from_file", "from_filename", "from_pretrained", "fromfile",
+    "fromstring", "full_load", "get_class_from_dynamic_module", "get_ipython", "get_method", "getoutput",
+    "getstatusoutput", "hf_hub_download", "import_module", "import_string", "imread", "imsave", "imwrite", "init",
+    "inline", "install", "instantiate", "jit", "load", "loads", "local", "locate", "login", "main", "makedirs",
+    "makegateway", "mkdir", "namedAny", "open", "pipeline", "popen", "process", "prompt", "pure_callback",
     "py_function", "query", "read", "remote", "remove", "removedirs", "rename", "request", "resolve", "resolve_name",
     "resource", "restore_checkpoint", "rmtree", "run", "run_cmd", "run_command", "run_module", "run_path", "save",
     "savefig", "send", "shell", "snapshot_download", "spawn", "spawnl", "spawnlp", "spawnv", "spawnve", "spawnvp",

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{Judged, LOOKED};
-use crate::formats::pickle::calls::{self, Finds};
+use crate::formats::pickle::calls::{self, Finds, Use};
 use crate::formats::pickle::globals;
 use crate::formats::pickle::machine::Machine;
 use crate::formats::pickle::{Id, Value};
@@ -64,7 +64,7 @@ impl Machine<'_> {
                 return Ok(true);
             }
         }
-        self.check_function(factory, false, within).map(|()| false)
+        self.check_function(factory, Use::Held, within).map(|()| false)
     }
 
     fn refuse_found(&self, found: Option<Id>, to: &str) -> Result<Judged> {
@@ -82,7 +82,11 @@ impl Machine<'_> {
     }
 
     pub(super) fn holds_text(&self, given: &[Id], keywords: &[(Id, Id)]) -> bool {
-        let is_text = |id| matches!(self.value(id), Value::Text(_));
+        let is_text = |id| match self.value(id) {
+            Value::Text(_) | Value::Bytes(_) | Value::Escaped(_) => true,
+            Value::Object(_) => !self.class(id).is_some_and(calls::is_expression),
+            _ => false,
+        };
         // What is too much to look at is taken for one.
         let seen = &mut HashSet::new();
         let found = self.find_within(given, keywords, is_text, |_| false, false, seen);
@@ -104,7 +108,7 @@ impl Machine<'_> {
     }
 
     /// A value among arguments, or in what they hold. `seen`: the containers that were met, which are not looked into
-    /// again. `objects`: their states are looked into as well.
+    /// again. `objects`: their arguments and states are looked into as well.
     pub(super) fn find_within(
         &self,
         given: &[Id],
@@ -131,7 +135,15 @@ impl Machine<'_> {
                 Value::Dict(items) => &mut items.iter().flat_map(|&(key, value)| [key, value]),
                 Value::Object(object) if objects => {
                     let items = object.items.iter().flat_map(|&(key, value)| [key, value]);
-                    &mut items.chain(object.state)
+                    let takes_types = self.called(id).is_some_and(calls::takes_types);
+                    let arguments = match takes_types {
+                        true => self.tuple(object.arguments),
+                        false => std::slice::from_ref(&object.arguments),
+                    };
+                    self.look_at(arguments.len())?;
+                    let is_type = move |id: &&Id| takes_types && self.is_held_class(**id);
+                    let arguments = arguments.iter().filter(move |id| !is_type(id)).copied();
+                    &mut items.chain(object.state).chain(arguments)
                 }
                 // Names, so that each is judged once.
                 Value::Global(_) if objects => &mut std::iter::empty(),
@@ -197,7 +209,7 @@ impl Machine<'_> {
             return calls::is_judged(name.path) && !calls::is_plain_type(name.path);
         }
         match self.called(id) {
-            Some(path) if calls::is_partial(path) => self.check_function(id, false, 1).is_err(),
+            Some(path) if calls::is_partial(path) => self.check_function(id, Use::Held, 1).is_err(),
             Some(path) if calls::makes_types(path) => false,
             Some(path) if calls::are_functions(path) => true,
             Some(path) => {
@@ -205,7 +217,13 @@ impl Machine<'_> {
                 let finder = matches!(calls::finds(path), Some(Finds::Attributes | Finds::Method));
                 attribute || finder || calls::brings_functions(path)
             }
-            None => self.loose.contains(&id.0),
+            None => match self.value(id) {
+                // What is made by a type of Python's may be a function: its types are among them.
+                Value::Object(object) => {
+                    self.called(object.callable).is_some_and(calls::makes_types)
+                }
+                _ => self.loose.contains(&id.0),
+            },
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::Result;
+use crate::formats::pickle::globals::Name;
 use crate::formats::pickle::machine::Machine;
 use crate::formats::pickle::{Id, Value, calls, globals, nested};
 
@@ -26,10 +27,7 @@ impl Machine<'_> {
         self.check_added(of, &[state])?;
         // Its class's `__setstate__` asks it for items: only a plain dict says what they are.
         let is_odd = self.has_attributes(state) || self.loose.contains(&state.0);
-        let class = match self.value(of) {
-            Value::Object(object) => self.name(object.callable),
-            _ => None,
-        };
+        let class = self.class(of);
         if is_odd && class.is_none_or(calls::is_known) {
             self.check_known(&[state], &[], "what takes a state")?;
         }
@@ -52,18 +50,103 @@ impl Machine<'_> {
             groups.retain(|&id| self.has_attributes(id));
             self.check_known(&groups, &[], "what takes a state")?;
         }
-        // The second part is set by its names.
-        if let Value::Tuple(parts) = self.value(state)
-            && let [_, slots] = parts[..]
-            && let Value::Dict(items) = self.value(slots)
-        {
+        self.check_names(state)?;
+        if let Value::Object(object) = self.value(of) {
+            // Some set their items as attributes.
+            self.look_at(object.items.len())?;
+            let is_computed = |key| self.called(key).is_some_and(calls::computes_texts);
+            if object.items.iter().any(|&(key, _)| is_computed(key)) {
+                return Err(globals::asked("sets attributes by names that it computes"));
+            }
+        }
+        if let Some(class) = class.filter(|class| calls::takes_acting_state(*class)) {
+            self.check_acting(class, state)?;
+        }
+        // The second part is set by its names; a tuple may be one of a class.
+        match self.value(state) {
+            Value::Tuple(parts) => match parts[..] {
+                [_, slots] => self.check_slots(slots),
+                _ => Ok(()),
+            },
+            Value::Object(_) if self.called(state).and_then(globals::container).is_some() => {
+                Err(globals::asked("sets a state that it computes"))
+            }
+            Value::Object(object) => match *self.tuple(object.arguments) {
+                [_, slots] => self.check_names(slots).and_then(|()| self.check_slots(slots)),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Fails if items that are set as attributes are a program's insides.
+    fn check_slots(&self, slots: Id) -> Result<()> {
+        let Value::Dict(items) = self.value(slots) else { return Ok(()) };
+        self.look_at(items.len())?;
+        let mut names = items.iter().filter_map(|(key, _)| self.text_of(*key));
+        match names.find(|name| globals::is_inside(name)) {
+            Some(name) => Err(globals::asked(&format!("sets `{name}` of an object"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Fails if a state has names that the file computes: what they are is not known.
+    pub(super) fn check_names(&self, state: Id) -> Result<()> {
+        let parts = match self.value(state) {
+            Value::Tuple(parts) if parts.len() == 2 => &parts[..],
+            _ => &[state],
+        };
+        for &part in parts {
+            let Value::Dict(items) = self.value(part) else { continue };
             self.look_at(items.len())?;
-            let mut names = items.iter().filter_map(|(key, _)| self.text_of(*key));
-            if let Some(name) = names.find(|name| globals::is_inside(name)) {
-                return Err(globals::asked(&format!("sets `{name}` of an object")));
+            let is_computed =
+                |key| matches!(self.value(key), Value::Object(_) | Value::Persistent(_));
+            if items.iter().any(|&(key, _)| is_computed(key)) {
+                return Err(globals::asked("sets attributes by names that it computes"));
+            }
+            let has = |name: &str| items.iter().any(|&(key, _)| self.text_of(key) == Some(name));
+            // Of such a class the one calls the other.
+            if has("_abc_impl") && has("register") {
+                return Err(globals::asked("sets `register` of a class"));
             }
         }
         Ok(())
+    }
+
+    /// Fails if a state makes an object of this class act. A font that is kept in memory opens nothing.
+    fn check_acting(&self, class: Name, state: Id) -> Result<()> {
+        let first = match self.value(state) {
+            Value::List(parts) => parts.first().copied(),
+            _ => None,
+        };
+        let is_kept =
+            first.and_then(|id| self.called(id)).is_some_and(|path| path.ends_with(".BytesIO"));
+        match is_kept && class.path.ends_with("FreeTypeFont") {
+            true => Ok(()),
+            false => Err(globals::asked(&format!("sets the state of `{}`", class.path))),
+        }
+    }
+
+    /// Fails if an enumeration that is made has what is called while it is: members are values.
+    pub(super) fn check_enumeration(&self, given: &[Id]) -> Result<()> {
+        let other =
+            || globals::called("`cloudpickle.cloudpickle._make_skeleton_enum` with functions");
+        let (Some(&bases), Some(&members)) = (given.first(), given.get(3)) else {
+            return Err(other());
+        };
+        let is_base = |&id: &Id| {
+            let is_enum = |name: Name| name.module() == "enum" || !calls::is_known(name);
+            self.name(id).is_some_and(|name| is_enum(name) || name.path.starts_with("builtins."))
+        };
+        let Value::Dict(members) = self.value(members) else { return Err(other()) };
+        let is_member = |&(key, _): &(Id, Id)| {
+            self.text_of(key).is_some_and(|name| !(name.starts_with('_') && name.ends_with('_')))
+        };
+        self.look_at(members.len() + self.tuple(bases).len())?;
+        match self.tuple(bases).iter().all(is_base) && members.iter().all(is_member) {
+            true => Ok(()),
+            false => Err(other()),
+        }
     }
 
     /// Fails if a value may have been there before: what a call found.
@@ -94,20 +177,6 @@ impl Machine<'_> {
         match bytes {
             Some(bytes) => nested::check(&bytes, self.depth + 1).map(|()| bytes.len()),
             None => Err(globals::called(&format!("`{}` of no bytes", nested::LOADER))),
-        }
-    }
-
-    /// Fails if a state sets the method that takes states: the next one would be its argument.
-    pub(in super::super) fn check_states(&self) -> Result<()> {
-        let is_method = |id: Id| self.text_of(id) == Some("__setstate__");
-        let items = self.values.iter().filter_map(|value| match value {
-            Value::Dict(items) => Some(items),
-            Value::Object(object) => Some(&object.items),
-            _ => None,
-        });
-        match items.flatten().any(|(key, _)| is_method(*key)) {
-            true => Err(globals::asked("sets `__setstate__` of an object")),
-            false => Ok(()),
         }
     }
 }

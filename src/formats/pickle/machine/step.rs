@@ -250,6 +250,7 @@ impl Machine<'_> {
             }
             b'Q' => {
                 let id = self.pop()?;
+                self.check_outside(id)?;
                 self.push(Value::Persistent(id));
             }
             0x82..=0x84 => {
