@@ -3,6 +3,8 @@
 
 #![allow(unsafe_code)]
 
+#[path = "hostile/acting.rs"]
+mod acting;
 #[path = "hostile/build.rs"]
 mod build;
 #[path = "hostile/files.rs"]
@@ -34,6 +36,8 @@ fn cases() -> Vec<Case> {
         files::legacies(),
         files::digests(),
         files::flax(),
+        acting::pickles(),
+        acting::files(),
     ];
     let others = [folders::folders(), hdf5::files()];
     let programs = [programs::names(), programs::contents(), programs::multiplied()];

@@ -81,7 +81,7 @@ pub fn pickles() -> Vec<Case> {
         ("objects of a long name", torch_file(&objects), 6, "more than 300 bytes"),
         ("long names from the stack", torch_file(&stack_global), 6, "more than 300 bytes"),
         ("many dots", torch_file(&dotted), 6, "more than 16 parts"),
-        ("a class outside, of many parts", torch_file(&outside), 3, "no weights"),
+        ("a class outside, of many parts", torch_file(&outside), 3, "what is outside"),
         ("others of a long name", torch_file(&others), 6, "more than 300 bytes"),
         ("a forged line", torch_file(&forged), 0, ""),
         ("a way with a long name", torch_file(&walked), 3, "holds no weights"),
