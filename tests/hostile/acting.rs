@@ -49,7 +49,7 @@ fn outside(values: &[&[u8]]) -> Bytes {
 
 /// A file with weights, and this beside them.
 fn beside(value: &[u8]) -> Bytes {
-    dict(&[&text("w"), &tensor(&[16], &[1]), &text("x"), value])
+    dict(&[&text("model"), &dict(&[&text("w"), &tensor(&[16], &[1])]), &text("x"), value])
 }
 
 /// What is run where a text or bytes become code.

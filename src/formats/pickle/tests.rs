@@ -388,7 +388,7 @@ fn what_is_computed_neither_names_nor_acts() {
         (call(&global("operator getitem"), &[&object, b"K\x00"]), "of what is no type"),
         (
             call(&outside, &[]).into_iter().chain(*b"0").chain(call(&legacy, &[])).collect(),
-            "method `run`",
+            "computes what stands outside of it",
         ),
         // States.
         ([&plain[..], &call(&global("mine f"), &[]), b"b"].concat(), "to what it computes"),
