@@ -16,7 +16,7 @@ use super::known;
 use super::standard::{is_standard, renamed};
 
 /// What becomes of a function or class.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Use {
     /// It is called.
     Called,
@@ -90,10 +90,9 @@ pub fn makes_a_value(name: Name, how: Use) -> bool {
     }
 }
 
-/// Whether a name is that of a class of a known library of which nothing tells that it acts.
-pub fn is_held_class(name: Name) -> bool {
-    let is_class = name.attributes().last().is_some_and(is_class);
-    is_class && known::is_library(known_as(name)) && makes_a_value(name, Use::Held)
+/// Whether a name is written like that of a class of a known library.
+pub fn is_librarys_class(name: Name) -> bool {
+    name.attributes().last().is_some_and(is_class) && known::is_library(known_as(name))
 }
 
 /// Whether a function takes classes as types, and calls none of them but for their `__new__`.

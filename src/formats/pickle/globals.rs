@@ -5,7 +5,6 @@
 //! that is asked for (`getattr(a.B, 'c')`, protocols 0 to 3) and a dotted name (protocol 4) are the same name.
 
 use super::acting::{ALIASES, BUILTINS, INSIDES, MODULES, NAMES, PLAIN, SHADOWED};
-use super::calls;
 use super::standard::renamed;
 use crate::{Error, Kind, Result};
 
@@ -144,14 +143,6 @@ fn acts(name: Name) -> bool {
             !is_own(name) && !is_constant
         }
         _ => is_below(name.path, &NAMES),
-    }
-}
-
-/// Fails if a call of a name acts, though the name alone does not.
-pub fn check_called(name: Name, how: calls::Use) -> Result<()> {
-    match calls::makes_a_value(name, how) {
-        true => Ok(()),
-        false => Err(called(&format!("`{}`", name.path))),
     }
 }
 

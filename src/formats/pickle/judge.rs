@@ -111,6 +111,7 @@ impl Machine<'_> {
 
     /// Fails if a call acts, or if what it would do is not known.
     pub(super) fn judge(&self, callable: Id, given: &[Id], how: How) -> Result<Judged> {
+        self.look_at(given.len())?;
         let is_new = matches!(how, How::New(_));
         let keywords = match how {
             How::New(Some(keywords)) => match self.value(keywords) {

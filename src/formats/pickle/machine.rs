@@ -9,6 +9,7 @@ mod step;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 
+use super::calls::Use;
 use super::globals::{self, Name};
 use super::{Id, MAX_NAME, MAX_PARTS, MAX_VALUES, Pickle, Value};
 use crate::{Error, Kind, Result};
@@ -48,6 +49,8 @@ pub(super) struct Machine<'b> {
     pub(super) vetted: RefCell<HashSet<u32>>,
     /// Attributes that containers have got.
     pub(super) attributes: HashMap<u32, Id>,
+    /// Names whose calls were judged, and whether they make a value.
+    pub(super) verdicts: RefCell<HashMap<(u32, Use), bool>>,
     /// What modules have, by their names.
     pub(super) module_names: HashSet<u32>,
     /// How many values were looked at for what they hold.
@@ -81,6 +84,7 @@ pub(super) fn run(bytes: &[u8], most: usize, depth: u32) -> Result<Pickle> {
         given: RefCell::default(),
         vetted: RefCell::default(),
         attributes: HashMap::new(),
+        verdicts: RefCell::default(),
         module_names: HashSet::new(),
         looked: Cell::new(0),
     };

@@ -412,7 +412,7 @@ fn what_is_computed_neither_names_nor_acts() {
         (call(&global("abc ABCMeta"), &[b"N", b")", b"}"]), "`abc.ABCMeta`"),
         (call(&global("wave Wave_write"), &[]), "`wave.Wave_write`"),
         (call(&global("torch compile"), &[]), "`torch.compile`"),
-        (call(&global("sympy Integral"), &[&text("x")]), "a text that it evaluates"),
+        (call(&global("sympy Integral"), &[&text("x")]), "`sympy.Integral`"),
         (
             [global("sympy Tuple"), tuple(&[&list(&text("x"))]), b"\x81".to_vec()].concat(),
             "evaluates",

@@ -49,7 +49,10 @@ impl Machine<'_> {
                 let what = format!("`{}` with what is not known", name.path);
                 return Err(globals::called(&what));
             }
-            return globals::check_called(name, how);
+            return match self.verdict(function, how, |name| calls::makes_a_value(name, how)) {
+                true => Ok(()),
+                false => Err(globals::called(&format!("`{}`", name.path))),
+            };
         }
         let object = match self.value(function) {
             Value::Object(object) => object,
@@ -118,7 +121,14 @@ impl Machine<'_> {
     }
 
     pub(super) fn is_held_class(&self, id: Id) -> bool {
-        self.name(id).is_some_and(calls::is_held_class)
+        self.verdict(id, Use::Held, |name| calls::makes_a_value(name, Use::Held))
+            && self.name(id).is_some_and(calls::is_librarys_class)
+    }
+
+    /// What was found out of a name, once: a small file may repeat a long one.
+    fn verdict(&self, id: Id, how: Use, judge: impl Fn(Name) -> bool) -> bool {
+        let Some(name) = self.name(id) else { return false };
+        *self.verdicts.borrow_mut().entry((id.0, how)).or_insert_with(|| judge(name))
     }
 
     /// Whether a call is how Python makes a union of types again.
