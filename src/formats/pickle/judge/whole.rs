@@ -96,7 +96,7 @@ fn is_template(text: &str) -> bool {
     });
     let Some(shapes) = shapes else { return false };
     let names = shapes.strip_suffix(", ").unwrap_or(shapes);
-    if !shapes.is_empty() && !(shapes.ends_with(", ") && names.split(", ").all(is_name)) {
+    if !(shapes.is_empty() || shapes.ends_with(", ") && names.split(", ").all(is_name)) {
         return false;
     }
     [("loc=0, scale=1", "loc, scale"), ("loc=0", "loc, 1")].into_iter().any(|(given, kept)| {

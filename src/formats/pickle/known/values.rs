@@ -87,7 +87,7 @@ pub fn is_enumeration(top: &str, last: &str) -> bool {
 pub fn is_made_by_calls(path: &str, top: &str, last: &str) -> bool {
     let below =
         |module: &&str| path.strip_prefix(*module).is_some_and(|rest| rest.starts_with('.'));
-    MODULES.iter().any(|module| below(&module))
+    MODULES.iter().any(below)
         || CLASSES.binary_search(&path).is_ok()
         || is_enumeration(top, last)
         || matches!(top, "numpy" | "pandas") && (last.ends_with("DType") || last.ends_with("Dtype"))
