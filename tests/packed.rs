@@ -191,12 +191,15 @@ fn a_pickle_that_grows_beyond_measure_is_refused() {
 #[test]
 fn members_that_differ_by_capital_letters_are_refused() {
     let run = Run::new();
-    for (member, capital) in [("data.pkl", "DATA.pkl"), ("data/0", "Data/0")] {
+    for (member, capital, why) in [
+        ("data.pkl", "DATA.pkl", "which is read as `data.pkl`"),
+        ("data/0", "Data/0", "twice, but for capital letters"),
+    ] {
         let mut all = members(&run.read("s_0.pth"));
         let twice = all.iter().find(|(name, _)| name.ends_with(member)).unwrap().clone();
         all.push((twice.0.replace(member, capital), twice.1));
         run.write("case.pth", &pack_all(&all, 0, |_| true));
-        let parts = ["case.pth", capital, "twice, but for capital letters"];
+        let parts = ["case.pth", capital, why];
         fails(&mut run.avg("case.pth -o out.safetensors"), 3, &parts);
     }
 }

@@ -189,8 +189,7 @@ impl Machine<'_> {
         let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
         let mut others: Vec<Id> = others.map(|(_, &id)| id).collect();
         if calls::takes_types(path) {
-            self.look_at(others.len())?;
-            others.retain(|&id| !self.is_held_class(id));
+            others = self.without_types(&others)?;
         } else if self.joins_types(path, given)? {
             others.clear();
         }

@@ -251,6 +251,16 @@ fn what_rebuilds_a_value_is_called_whatever_its_library() {
             &global("torch._tensor _rebuild_from_type_v2"),
             &[&rebuilt, &global("mine Tensor"), b")", b"N"],
         ),
+        // A tensor of a class of PyTorch's own (DTensor), whose class is among the arguments of what makes it.
+        call(
+            &global("torch._tensor _rebuild_from_type_v2"),
+            &[
+                &global("torch._utils _rebuild_wrapper_subclass"),
+                &global("torch.distributed.tensor DTensor"),
+                &tuple(&[&global("torch.distributed.tensor DTensor"), &global("torch float32")]),
+                b"}",
+            ],
+        ),
         call(
             &global("copyreg _reconstructor"),
             &[&global("mine lower"), &global("builtins dict"), b"}"],

@@ -57,7 +57,10 @@ impl Named {
 pub(super) fn expand(arguments: &[PathBuf], wanted: Wanted) -> Result<Vec<Named>> {
     let all = arguments.iter().map(|argument| of(argument, wanted));
     let all = all.collect::<Result<Vec<_>>>()?;
-    parts::refuse(&flat(&all))?;
+    // A part can be looked at.
+    if wanted != Wanted::All {
+        parts::refuse(&flat(&all))?;
+    }
     Ok(all)
 }
 

@@ -135,14 +135,10 @@ impl Machine<'_> {
                 Value::Dict(items) => &mut items.iter().flat_map(|&(key, value)| [key, value]),
                 Value::Object(object) if objects => {
                     let items = object.items.iter().flat_map(|&(key, value)| [key, value]);
-                    let takes_types = self.called(id).is_some_and(calls::takes_types);
-                    let arguments = match takes_types {
-                        true => self.tuple(object.arguments),
-                        false => std::slice::from_ref(&object.arguments),
+                    let arguments = match self.called(id).is_some_and(calls::takes_types) {
+                        true => self.without_types(self.tuple(object.arguments))?,
+                        false => vec![object.arguments],
                     };
-                    self.look_at(arguments.len())?;
-                    let is_type = move |id: &&Id| takes_types && self.is_held_class(**id);
-                    let arguments = arguments.iter().filter(move |id| !is_type(id)).copied();
                     &mut items.chain(object.state).chain(arguments)
                 }
                 // Names, so that each is judged once.
@@ -155,6 +151,20 @@ impl Machine<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// The arguments of a function that takes types, and in tuples those of another such function, without these.
+    pub(super) fn without_types(&self, given: &[Id]) -> Result<Vec<Id>> {
+        let mut others = vec![];
+        for id in given {
+            let elements = match self.tuple(*id) {
+                [] => std::slice::from_ref(id),
+                elements => elements,
+            };
+            self.look_at(elements.len())?;
+            others.extend(elements.iter().filter(|id| !self.is_held_class(**id)));
+        }
+        Ok(others)
     }
 
     /// Counts values that are looked at, and fails when they are too many for the pickle.
