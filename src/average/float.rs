@@ -73,7 +73,7 @@ impl Float {
     }
 
     /// The sign of an infinite value, little-endian; None for all others, complex types and those of 8 bits.
-    pub(super) fn infinity(self, value: &[u8]) -> Option<f64> {
+    pub fn infinity(self, value: &[u8]) -> Option<f64> {
         let value = match (self, value) {
             (Float::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
             (Float::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),

@@ -79,7 +79,7 @@ mod copy_or_map;
 mod differences;
 pub(crate) mod exact;
 mod float;
-mod infinities;
+pub(crate) mod infinities;
 mod input_checksums;
 mod kernel;
 mod means;

@@ -202,7 +202,7 @@ fn is_part_of_weight(info: &TensorInfo) -> bool {
     let mut above = module(&info.name).split('.');
     narrow
         && is_matrix(info)
-        && above.any(|part| WEIGHTS.contains(&part))
+        && above.any(|part| part == "weight")
         && !info.name.contains("parametrizations.")
 }
 

@@ -27,7 +27,8 @@ impl Index {
         let mut written: Option<Vec<Box<str>>> = None;
         if tensors.iter().any(|t| names::is_wrapped(&t.name)) {
             written = Some(tensors.iter().map(|t| t.name.as_str().into()).collect());
-            tensors.iter_mut().for_each(|t| t.name = names::strip(&t.name));
+            let in_front = names::are_in_front(tensors.iter().map(|t| t.name.as_str()));
+            tensors.iter_mut().for_each(|t| t.name = names::strip_of(&t.name, in_front));
         }
         let name = |i: &u32| tensors[*i as usize].name.as_str();
         let mut by_name: Vec<u32> = (0..tensors.len() as u32).collect();

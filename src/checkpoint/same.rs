@@ -46,11 +46,7 @@ pub(crate) fn repeated(inputs: &[&Checkpoint], selects: Selects) -> Result<Vec<O
     let mut first = vec![None; inputs.len()];
     // Only those with the same names, types and shapes can be alike; other models may be among them.
     let mut models = BTreeMap::<Vec<(&str, Dtype, &[usize])>, Vec<usize>>::new();
-    let is_whole = |input: &Checkpoint| !input.taken().rest.iter().any(|rest| rest.has_tensors);
     for (number, input) in inputs.iter().enumerate().filter(|_| inputs.len() > 1) {
-        if !is_whole(input) {
-            continue;
-        }
         models.entry(header(input, selects)).or_default().push(number);
     }
     for numbers in models.into_values().filter(|numbers| numbers.len() > 1) {

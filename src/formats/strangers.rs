@@ -223,7 +223,8 @@ fn starts_tar(head: &[u8]) -> bool {
     head.len() >= 108 && name.iter().any(|name| head.starts_with(name)) && mode(&head[100..107])
 }
 
-/// Fails if a file's first bytes are the header of a tar file, whatever else they are: PyTorch reads it as that first.
+/// Fails if a file's first bytes are the header of a tar file, whatever else they are: PyTorch tries that before it reads
+/// a pickle.
 pub(super) fn refuse_tar(head: &[u8]) -> Result<()> {
     match is_tar(head) {
         true => Err(tar(head)),

@@ -93,6 +93,7 @@ pub fn accumulate(options: &Accumulate, progress: &dyn Progress) -> Result<Accum
         false => {
             let opened =
                 inputs::open(checkpoints, criteria, take, &options.options, false, progress)?;
+            opened.say_no_snapshots(progress);
             (opened.inputs, opened.repeated)
         }
     };

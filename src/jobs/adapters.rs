@@ -1,6 +1,7 @@
 //! Adapters (PEFT): what they add to a model is scaled by their configuration, so that only adapters of one configuration have
 //! a mean.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use swa_base::text_file;
 const CONFIG: &str = "adapter_config.json";
 
 /// What of it says where an adapter comes from and how it was trained, or what the names of its tensors tell.
-const OF_ITS_TRAINING: [&str; 17] = [
+const OF_ITS_TRAINING: [&str; 19] = [
     "auto_mapping",
     "base_model_name_or_path",
     "deltaT",
@@ -27,7 +28,9 @@ const OF_ITS_TRAINING: [&str; 17] = [
     "runtime_config",
     "target_modules",
     "target_parameters",
+    "target_r",
     "task_type",
+    "tfinal",
     "tokenizer_kwargs",
     "tokenizer_name_or_path",
     "total_step",
@@ -117,10 +120,15 @@ fn value<'a>(config: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
     config.get(field).filter(|value| !is_off(value))
 }
 
-/// Numbers are what they are worth: 16 is 16.0.
+/// Numbers are what they are worth: 16 is 16.0. PEFT writes names in the order of a set.
 fn are_equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     let number = |value: Option<&Value>| value.and_then(Value::as_f64);
-    a == b || number(a).is_some() && number(a) == number(b)
+    let names = |value: Option<&Value>| -> Option<BTreeSet<String>> {
+        value?.as_array()?.iter().map(|name| name.as_str().map(String::from)).collect()
+    };
+    a == b
+        || number(a).is_some() && number(a) == number(b)
+        || names(a).is_some() && names(a) == names(b)
 }
 
 fn shown(value: Option<&Value>) -> String {

@@ -80,6 +80,11 @@ impl Opened {
                 setting!("allow_duplicates")
             ));
         }
+        self.say_no_snapshots(progress);
+    }
+
+    /// Says what is left out as no snapshot.
+    pub fn say_no_snapshots(&self, progress: &dyn Progress) {
         for (path, why) in &self.no_snapshots {
             let path = path.display();
             progress.note(&format!(

@@ -23,7 +23,7 @@ enum Meaning {
     Beginning,
     /// The weights of another training.
     Pretrained,
-    /// What is still being written, or was kept in case that a run breaks off (timm's `recovery-2-100`).
+    /// What is still being written.
     Temporary,
     /// Stands before a number that tells runs apart, each of which may be meant.
     Run,
@@ -60,10 +60,7 @@ const MEANINGS: &[(Meaning, &[&str])] = &[
     (Model, &["model", "state", "weights"]),
     (
         Place,
-        &[
-            "acc", "begin", "end", "final", "last", "latest", "loss", "mid", "middle", "net",
-            "score", "start", "top", "val", "valid",
-        ],
+        &["acc", "end", "final", "last", "latest", "loss", "net", "score", "top", "val", "valid"],
     ),
     (Best, &["best"]),
     (Mean, &["ave", "average", "averaged", "averages", "averaging", "avg"]),
@@ -71,7 +68,7 @@ const MEANINGS: &[(Meaning, &[&str])] = &[
     (MovingAverage, &["ema"]),
     (Beginning, &["init", "initial"]),
     (Pretrained, &["pretrained"]),
-    (Temporary, &["recovery", "tmp"]),
+    (Temporary, &["tmp"]),
     (Run, &["fold", "run", "seed", "trial", "try", "version"]),
     (Version, &["v"]),
 ];
@@ -153,9 +150,13 @@ pub(super) fn is_moving_average(name: &str) -> bool {
     says(name, &[MovingAverage])
 }
 
-/// Whether a name is one that trainers give to what they are writing: `tmp-checkpoint-500`.
+/// Whether a name is one that trainers give to what they are writing, or keep in case that the run breaks off:
+/// `tmp-checkpoint-500`, timm's `recovery-2-100`.
 pub(super) fn is_temporary(name: &str) -> bool {
     let words = words(name);
+    if words == ["recovery"] {
+        return true;
+    }
     let ends = [words.first(), words.last()];
     ends.into_iter().flatten().any(|word| meaning(word) == Some(Temporary))
 }
@@ -189,7 +190,6 @@ mod tests {
         assert_eq!(telling("Model_best-v2"), [""; 0]);
         assert_eq!(telling("t5_de-step=9"), ["t", "de"]);
         assert_eq!(telling("iter_80000"), [""; 0]);
-        assert_eq!(telling("epoch_1_mid"), telling("epoch_1_end"));
         assert_eq!((further("best_auc_epoch_2"), further("epoch_2")), (2, 0));
         assert_eq!(without_counts("epoch_3_optimizer"), "optimizer");
         assert_eq!(without_counts("random_states_0"), "random_states");

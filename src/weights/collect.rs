@@ -99,7 +99,5 @@ fn unreadable(name: &str, why: &str) -> Error {
 }
 
 fn add<T>(rest: &mut Vec<Rest>, name: String, node: &Node<T>) {
-    let has_tensors =
-        matches!(node, Node::List(_)) && node.all_tensors(MAX_DEPTH) > 0 && !is_extra(&name);
-    rest.push(Rest { name, what: node.describe(), has_tensors, pickle: None });
+    rest.push(Rest { name, what: node.describe(), pickle: None });
 }

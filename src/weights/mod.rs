@@ -70,8 +70,6 @@ pub struct Rest {
     pub name: String,
     /// What it is, in a few words.
     pub what: String,
-    /// Whether it is a list with tensors in it, which are not compared.
-    pub has_tensors: bool,
     /// The instructions of a pickle that make it, where it consists of plain values.
     pub pickle: Option<Vec<u8>>,
 }

@@ -10,9 +10,21 @@ const IN_FRONT: &str = "module";
 /// Counters that PyTorch's and MMEngine's averaged models keep beside the weights. They are not part of the model.
 pub const COUNTERS: [&str; 2] = ["n_averaged", "steps"];
 
+/// Whether all names have the wrappers' part in front, but for counters beside them: else it is a layer's own name.
+pub fn are_in_front<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
+    let is_in_front =
+        |name: &str| stripped(name).any(|part| part == IN_FRONT) || COUNTERS.contains(&name);
+    names.all(is_in_front)
+}
+
 /// A name without the wrappers' parts. The last part, the parameter's own, stays.
 pub fn strip(name: &str) -> String {
-    let (mut kept, mut is_front) = (vec![], true);
+    strip_of(name, true)
+}
+
+/// The same where it is known whether the part in front is a wrapper's.
+pub fn strip_of(name: &str, in_front: bool) -> String {
+    let (mut kept, mut is_front) = (vec![], in_front);
     let count = name.split('.').count();
     for (place, part) in name.split('.').enumerate() {
         let is_last = place + 1 == count;

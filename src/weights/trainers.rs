@@ -184,6 +184,11 @@ pub fn averaged<T>(start: &Shared<T>) -> Option<WeightSet<T>> {
     if let Some(found) = swapped.chain(AVERAGED).find_map(|key| under(start, key)) {
         return Some(found);
     }
+    // ema-pytorch's state as the only weights.
+    let mut states = RAW.iter().filter_map(|key| under(start, key));
+    if let Some(both) = states.find(|set| set.prefix == ONLINE) {
+        return Some(WeightSet { prefix: EMA, ..both });
+    }
     // Lightning's StochasticWeightAveraging.
     let callbacks = start.get("callbacks").map_or(&[][..], |node| node.items());
     for (name, callback) in callbacks {
@@ -204,10 +209,11 @@ fn under<T>(start: &Node<T>, key: &str) -> Option<WeightSet<T>> {
     let node = start.get(key)?;
     if node.tensors() > 0 {
         // ema-pytorch's state, of which the trained weights have no use where there is another key for them.
-        let prefix = match has_online_and_ema(node) {
-            true if RAW.contains(&key) => ONLINE,
-            true => EMA,
-            false => "",
+        let has_ema = || node.items().iter().any(|(name, _)| name.starts_with(EMA));
+        let prefix = match RAW.contains(&key) {
+            true if has_online_and_ema(node) => ONLINE,
+            false if has_ema() => EMA,
+            _ => "",
         };
         return Some(WeightSet { key: key.to_string(), node: node.clone(), prefix });
     }

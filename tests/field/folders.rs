@@ -136,13 +136,24 @@ fn adapters_that_are_scaled_in_different_ways_have_no_mean() {
         ["a-1/adapter_model.safetensors", "a-2/adapter_model.safetensors", "-o", "out.safetensors"];
     fails(&mut run.avg(&files), 3, &["a-2", "`trainable_token_indices` is", "merge"]);
     // Whatever a method has of its own, where both have it.
-    write("c-1", 1.0, r#"{"peft_type": "HRA", "apply_GS": true, "target_modules": ["k", "q"]}"#);
-    write("c-2", 2.0, r#"{"peft_type": "HRA", "apply_GS": false, "target_modules": ["q", "k"]}"#);
+    write(
+        "c-1",
+        1.0,
+        r#"{"peft_type": "HRA", "apply_GS": true, "feedforward_modules": ["k", "q"]}"#,
+    );
+    write(
+        "c-2",
+        2.0,
+        r#"{"peft_type": "HRA", "apply_GS": false, "feedforward_modules": ["q", "k"]}"#,
+    );
     fails(
         &mut run.avg(&["c-1", "c-2", "-o", "out"]),
         3,
         &["c-2", "`apply_GS` is not there", "merge"],
     );
+    let other = r#"{"peft_type": "HRA", "apply_GS": true, "feedforward_modules": ["q", "k"]}"#;
+    write("c-2", 2.0, other);
+    run.notes(&["c-1", "c-2", "-o", "out_c"]);
     write("a-2", 2.0, "{");
     fails(&mut run.avg(&average), 3, &["a-2", "adapter_config.json", "is no JSON"]);
     // Versions write other fields, and what the task is does not matter.

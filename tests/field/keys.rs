@@ -178,6 +178,8 @@ fn of_ema_pytorchs_state_under_a_key_the_average_alone_is_taken() {
     let found = load(&run.path("out.safetensors"));
     assert_eq!(found.keys().collect::<Vec<_>>(), ["l.weight"]);
     assert_eq!(to_f32(&found["l.weight"])[0], 11.5);
+    run.notes(&[files[0], files[1], "--ema", "-o", "out.safetensors"]);
+    assert_eq!(to_f32(&load(&run.path("out.safetensors"))["l.weight"])[0], 13.5);
 }
 
 #[test]

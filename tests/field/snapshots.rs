@@ -171,4 +171,8 @@ fn what_lightnings_callback_keeps_is_no_snapshot() {
     // Alone it is what is meant.
     let (value, _) = mean(&["epoch=3.ckpt"]);
     assert_eq!(value, 17.0);
+    // One after the other it is said as well.
+    let notes = run.notes(&["*.ckpt", "--state", "state", "-o", "state.safetensors"]);
+    assert!(notes.contains(part), "{notes}");
+    assert_eq!(to_f32(&load(&run.path("state.safetensors"))["net.weight"])[0], 3.0);
 }

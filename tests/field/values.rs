@@ -141,10 +141,14 @@ fn infinities_that_are_all_there_is_are_no_diverged_training() {
         assert_eq!(to_f32(&load(&run.path("x.safetensors"))["bound"]), [bound]);
     }
     // Some of many may be an overflow, and of different ones there is no mean.
+    let mut last_of_many = vec![1.0; 1025];
+    last_of_many[1024] = infinite;
     for (n, bounds) in [
+        [&last_of_many[..], &last_of_many],
         [&[infinite, 1.0][..], &[infinite, 1.0]],
         [&[infinite, infinite], &[infinite, 1.0]],
         [&[infinite], &[-infinite]],
+        [&[f32::NAN, infinite], &[f32::NAN, infinite]],
         [&[f32::NAN], &[f32::NAN]],
     ]
     .into_iter()
@@ -153,6 +157,19 @@ fn infinities_that_are_all_there_is_are_no_diverged_training() {
         for state in ["", &format!("t{n}")] {
             fails(&mut average(bounds, state), 3, &["bound", "diverged"]);
         }
+    }
+    // Statistics and weights are no bounds.
+    for name in ["bn.running_var", "fc.bias"] {
+        for n in 1..3 {
+            save(
+                &run.path(&format!("a_{n}.safetensors")),
+                &[f32s("w", &[1.0]), f32s(name, &[infinite])],
+            );
+        }
+        let inputs = ["a_1.safetensors", "a_2.safetensors", "-o", "x.safetensors", "--force"];
+        fails(&mut run.avg(&inputs), 3, &[name, "diverged"]);
+        let state = format!("{name}.state");
+        fails(&mut run.avg(&[&inputs[..], &["--state", &state]].concat()), 3, &[name]);
     }
 }
 

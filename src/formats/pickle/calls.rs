@@ -6,8 +6,8 @@ mod tables;
 
 pub use roles::*;
 use tables::{
-    ACTIONS, CALLED_BUILTINS, CODE, COMPILED, FINDING, IMMUTABLE, MAKERS, OPERATORS, REBUILDERS,
-    VALUES, VERBS, WHOLE, WORDS,
+    ACTING, ACTIONS, AGAIN, CALLED_BUILTINS, CODE, COMPILED, FINDING, IMMUTABLE, MAKERS, OPERATORS,
+    REBUILDERS, VALUES, VERBS, WHOLE, WORDS,
 };
 
 use super::acting::MODULES;
@@ -107,7 +107,8 @@ pub fn takes_types(path: &str) -> bool {
 /// Whether a module has a program's functions, or code that is loaded from elsewhere.
 fn runs_programs(name: Name) -> bool {
     let last = name.module().rsplit('.').next().unwrap_or_default();
-    matches!(last, "cli" | "dynamic_module_utils")
+    let is_function = !name.attributes().last().is_some_and(is_class);
+    is_function && matches!(last, "cli" | "dynamic_module_utils")
 }
 
 /// Whether a function or class acts by its name, in whatever package. What rebuilds a value has other names.
@@ -137,6 +138,10 @@ fn acts_by_words(name: &str) -> bool {
         parts().any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
     };
     let is_within = |word: &&str| word.len() >= 7 && name.contains(*word);
+    // `rebuild_output` makes an output again.
+    if has(&AGAIN) && !has(&ACTING) {
+        return false;
+    }
     has(&WORDS) || WORDS.iter().any(is_within) || has(&FINDING) && has(&CODE)
 }
 

@@ -13,7 +13,7 @@ fn block(rows: &[Vec<f64>]) -> Block {
 fn add(block: &mut Block, rows: &[Vec<f64>], mut is_first: bool) {
     for row in rows {
         let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
-        block.add(&bytes, Float::F64, is_first, &mut vec![]);
+        block.add(&bytes, Float::F64, is_first, true, &mut vec![]);
         is_first = false;
     }
 }

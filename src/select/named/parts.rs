@@ -1,6 +1,7 @@
 //! Parts of models that only their names tell.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -65,41 +66,63 @@ fn part(path: &Path) -> Option<(Parts, u32)> {
     };
     let known = PARTS.iter().enumerate().find_map(number);
     known.or_else(|| {
-        let rank = RANK.captures(&name)?.get(1)?;
+        let found = RANK.captures(&name)?;
+        let rank = found.get(1)?;
+        // Of adapters and what is of low rank.
+        let before = name[..found.get(0)?.start()].to_lowercase();
+        let before = before.trim_end_matches(['-', '_', '.']);
+        if before.ends_with("lora") || before.ends_with("low") {
+            return None;
+        }
         let rest = format!("{}*{}", &name[..rank.start()], &name[rank.end()..]);
         Some((Parts::OfRanks(rest), rank.as_str().parse().ok()?))
     })
 }
 
-/// Fails for parts of a model, named alone or with the others. A model in one file has one part.
+/// Fails for parts of a model, named alone or with the others; of files of ranks under other names, where those of several
+/// ranks are named. A model in one file has one part.
 pub(in crate::select) fn refuse(paths: &[PathBuf]) -> Result<()> {
     // A folder may hold thousands of models in one part each.
-    let mut looked_at = HashSet::new();
+    let mut listed: HashMap<Option<&Path>, Vec<(Parts, u32)>> = HashMap::new();
+    let mut ranks: HashMap<(Option<&Path>, String), Vec<u32>> = HashMap::new();
     for path in paths {
-        let Some((kind, first)) = part(path) else { continue };
-        if !looked_at.insert((path.parent(), kind.clone())) {
+        let Some((kind, number)) = part(path) else { continue };
+        let parts: Vec<u32> = match &kind {
+            Parts::Known(_) => {
+                let all = match listed.entry(path.parent()) {
+                    Entry::Occupied(all) => all.into_mut(),
+                    Entry::Vacant(place) => {
+                        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                        let all = store::list(folder.unwrap_or(Path::new(".")))?;
+                        place.insert(all.iter().filter_map(|path| part(path)).collect())
+                    }
+                };
+                let own = all.iter().filter(|(other, _)| *other == kind).map(|(_, n)| *n);
+                own.chain([number]).collect()
+            }
+            Parts::OfRanks(rest) => {
+                let named = ranks.entry((path.parent(), rest.clone())).or_default();
+                named.push(number);
+                // Ranks of processes begin with 0; those of adapters (LoRA) do not.
+                match named.contains(&0) {
+                    true => named.clone(),
+                    false => vec![],
+                }
+            }
+        };
+        let n = parts.iter().collect::<HashSet<_>>().len();
+        if n < 2 {
             continue;
         }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let mut parts: Vec<u32> = vec![first];
-        for beside in store::list(folder.unwrap_or(Path::new(".")))? {
-            parts.extend(part(&beside).filter(|(other, _)| *other == kind).map(|(_, n)| n));
-        }
-        parts.sort_unstable();
-        parts.dedup();
-        // Ranks of processes begin with 0; those of adapters (LoRA) do not.
-        if parts.len() > 1 && (matches!(kind, Parts::Known(_)) || parts[0] == 0) {
-            let n = parts.len();
-            let what =
-                format!("is one of {n} parts of a model, and no index says which belong together");
-            let remedy = match kind {
-                Parts::Known(kind) => PARTS[kind].1.to_string(),
-                Parts::OfRanks(_) => format!(
-                    "{RANKS}; where each rank saved the whole model, name those of one rank"
-                ),
-            };
-            return Err(Error::usage(what).at(path).remedy(remedy));
-        }
+        let what =
+            format!("is one of {n} parts of a model, and no index says which belong together");
+        let remedy = match kind {
+            Parts::Known(kind) => PARTS[kind].1.to_string(),
+            Parts::OfRanks(_) => {
+                format!("{RANKS}; where each rank saved the whole model, name those of one rank")
+            }
+        };
+        return Err(Error::usage(what).at(path).remedy(remedy));
     }
     Ok(())
 }
@@ -131,9 +154,17 @@ mod tests {
         ] {
             let runs =
                 Runs::new(&[&format!("a/{first}"), &format!("a/{second}"), &format!("b/{first}")]);
-            for argument in ["a", "a/*", &format!("a/{first}")] {
+            for argument in ["a", "a/*"] {
                 let error = runs.fails(&[argument]);
                 assert!(error.contains("is one of 2 parts of a model"), "{argument}: {error}");
+            }
+            // Of other names' ranks one may have the whole model.
+            let alone = format!("a/{first}");
+            match super::RANK.is_match(first)
+                && super::PARTS.iter().all(|(known, _)| !known.is_match(first))
+            {
+                true => assert_eq!(runs.select(&[&alone]).len(), 1),
+                false => assert!(runs.fails(&[&alone]).contains("is one of 2 parts of a model")),
             }
             // A model in one part.
             assert_eq!(runs.select(&["b"]).len(), 1, "{first}");
@@ -141,7 +172,11 @@ mod tests {
         let runs = Runs::new(&["checkpoint3.pt", "checkpoint4.pt", "e_1-rank0.pt", "e_2-rank0.pt"]);
         assert_eq!(runs.select(&[""]).len(), 4);
         // Ranks of adapters, and words that end so.
-        for files in [["lora_rank8.pt", "lora_rank16.pt"], ["frank0.pt", "frank1.pt"]] {
+        for files in [
+            ["lora_rank8.pt", "lora_rank16.pt"],
+            ["low_rank_0.pt", "low_rank_1.pt"],
+            ["frank0.pt", "frank1.pt"],
+        ] {
             assert_eq!(Runs::new(&files).select(&[""]).len(), 2);
         }
     }

@@ -109,8 +109,7 @@ mod tests {
             ["best_auc_epoch_2.pt", "best_auc_epoch_4.pt", "epoch_2.pt", "epoch_4.pt"],
             ["mixup_seed0.pt", "mixup_seed1.pt", "cutmix_seed0.pt", "cutmix_seed1.pt"],
             ["best-v1.pt", "best-v2.pt", "last-v1.pt", "last-v2.pt"],
-            // Parts of an epoch, and places by a measure.
-            ["epoch_1_mid.pt", "epoch_1_end.pt", "epoch_2_mid.pt", "epoch_2_end.pt"],
+            // Places by a measure.
             ["top_1.pt", "top_2.pt", "epoch_1.pt", "epoch_2.pt"],
         ] {
             assert_eq!(Runs::new(&files).select(&[""]).len(), 4);

@@ -234,7 +234,6 @@ impl Options {
     }
 }
 
-/// Where the data are, and in which convention.
 /// Names of folders within one that hold data in files that are recognised by their names.
 fn folders_of_data(dir: &Path, listing: &Listing) -> Result<Vec<String>> {
     let mut found = vec![];
@@ -247,6 +246,7 @@ fn folders_of_data(dir: &Path, listing: &Listing) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Where the data are, and in which convention.
 struct Found {
     dir: PathBuf,
     listing: Listing,

@@ -56,7 +56,13 @@ fn weight_not_finite(model: &Checkpoint) -> Option<&str> {
     let found = weights.find(|(number, info)| {
         let float = Float::of(info.dtype).filter(|_| !is_running_statistic(&info.name));
         float.is_some_and(|float| {
-            model.bytes(*number).is_ok_and(|bytes| count_nonfinite(&bytes, float) > 0)
+            model.bytes(*number).is_ok_and(|bytes| {
+                // A mask of minus infinity is meant.
+                let is_odd = |value: &[u8]| {
+                    count_nonfinite(value, float) > 0 && float.infinity(value) != Some(-1.0)
+                };
+                bytes.chunks_exact(float.size()).any(is_odd)
+            })
         })
     });
     found.map(|(_, info)| info.name.as_str())

@@ -13,6 +13,7 @@ use super::precision::Precision;
 use super::takes::Takes;
 use super::used_program::UsedProgram;
 use swa_base::{Error, Kind as ErrorKind, setting};
+use swa_tools::checkpoint::Dtype;
 
 /// A network with its weights, on a device.
 pub struct Model {
@@ -106,8 +107,16 @@ impl Model {
                 .into());
         }
         // From 0 to 1 and back they are integers but for their last bits.
-        let x = if self.takes.bytes { x.f_round()? } else { x.shallow_clone() };
-        Ok(x.f_to_kind(self.network.takes(self.precision))?)
+        let Some(integers) = self.takes.integers else {
+            return Ok(x.f_to_kind(self.network.takes(self.precision))?);
+        };
+        let kind = match integers {
+            Dtype::U8 => Kind::Uint8,
+            Dtype::I16 => Kind::Int16,
+            Dtype::I32 => Kind::Int,
+            _ => Kind::Int64,
+        };
+        Ok(x.f_round()?.f_to_kind(kind)?)
     }
 
     /// The logits of a network that takes exactly so many images at a time: the last batch is filled with copies of its

@@ -211,7 +211,7 @@ fn preset(channels: usize, takes: &Takes) -> Option<&'static str> {
     let is_large = |side: Option<usize>| side.is_none_or(|side| side >= IMAGENET_SIDE);
     match channels == 3 && is_large(takes.height) && is_large(takes.width) {
         true => Some("imagenet"),
-        false => takes.bytes.then_some("none"),
+        false => takes.integers.is_some().then_some("none"),
     }
 }
 

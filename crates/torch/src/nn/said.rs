@@ -48,13 +48,19 @@ fn said(checkpoint: &Checkpoint) -> Option<String> {
     config["architecture"].as_str().map(String::from)
 }
 
-/// Whether a name is that of an architecture, or of its family.
+/// Whether a name is that of an architecture, or of its family: `resnet` of `resnet50`.
 fn is_of(said: &str, arch: &str) -> bool {
-    plain(arch).starts_with(&plain(said))
+    let (said, arch) = (plain(said), plain(arch));
+    let family = arch.trim_end_matches(|c: char| c.is_ascii_digit());
+    said.is_empty() || said == arch || said == family
 }
 
 /// A name without what stands before and after it (`tv_resnet50`, `resnet50.a1_in1k`), as letters and digits alone.
 fn plain(name: &str) -> String {
+    let name = name.rsplit(['/', ':']).next().unwrap_or_default();
+    let name = ["torchvision.", "models."]
+        .iter()
+        .fold(name, |name, module| name.strip_prefix(module).unwrap_or(name));
     let name = name.split('.').next().unwrap_or_default().to_lowercase();
     let name = ORIGINS.iter().find_map(|origin| name.strip_prefix(origin)).unwrap_or(&name);
     name.chars().filter(|c| c.is_alphanumeric()).collect()
@@ -66,7 +72,16 @@ mod tests {
 
     #[test]
     fn names_of_one_network_are_told_from_those_of_others() {
-        for said in ["resnet50", "resnet50.a1_in1k", "tv_resnet50", "ResNet-50", "resnet", ""] {
+        for said in [
+            "resnet50",
+            "resnet50.a1_in1k",
+            "tv_resnet50",
+            "ResNet-50",
+            "resnet",
+            "",
+            "timm/resnet50",
+            "models.resnet50",
+        ] {
             assert!(is_of(said, "resnet50"), "{said}");
         }
         assert!(is_of("wide-resnet50-2", "wide_resnet50_2"));

@@ -16,8 +16,8 @@ pub(crate) struct Takes {
     pub batch: Option<usize>,
     /// At most so many images at a time.
     pub most: Option<usize>,
-    /// Integers from 0 to 255, as images are stored: it normalises them itself.
-    pub bytes: bool,
+    /// Integers of this type, from 0 to 255 as images are stored: it normalises them itself.
+    pub integers: Option<Dtype>,
 }
 
 impl Takes {
@@ -43,9 +43,18 @@ impl Takes {
                 .at(program.path())
                 .remedy("images are read as grey or RGB, in 1 or 3 channels"));
         }
-        let integers = [Dtype::U8, Dtype::I8, Dtype::I16, Dtype::U16, Dtype::I32, Dtype::I64];
-        let (most, bytes) = (image.upper_batch, integers.contains(&image.dtype));
-        Ok((channels, Takes { height, width, batch, most, bytes }))
+        let integers = match image.dtype {
+            dtype @ (Dtype::U8 | Dtype::I16 | Dtype::I32 | Dtype::I64) => Some(dtype),
+            Dtype::I8 | Dtype::U16 | Dtype::U32 | Dtype::U64 => {
+                let what = format!("takes images of {:?}", image.dtype);
+                return Err(Error::new(Kind::Unsupported, what)
+                    .at(program.path())
+                    .remedy("export it for floating-point images, or for bytes (uint8)"));
+            }
+            _ => None,
+        };
+        let most = image.upper_batch;
+        Ok((channels, Takes { height, width, batch, most, integers }))
     }
 
     /// "3 × 224 × 224"; a size that is free is `any`.

@@ -119,12 +119,12 @@ fn check_size(transform: &Transform, takes: &Takes, options: &Options, origin: &
 fn check_bytes(transform: &Transform, takes: &Takes) -> Result<()> {
     let is_byte = |std: &f32| (std * 255.0 - 1.0).abs() < 1e-4;
     let are_bytes = transform.mean.iter().all(|&mean| mean == 0.0);
-    if !takes.bytes || are_bytes && transform.std.iter().all(is_byte) {
+    if takes.integers.is_none() || are_bytes && transform.std.iter().all(is_byte) {
         return Ok(());
     }
     let values = |value: &str| vec![value; transform.channels].join(",");
     let (mean, std) = (setting!("mean"), setting!("std"));
-    let what = "the program takes bytes from 0 to 255 (uint8) and normalises them itself";
+    let what = "the program takes integers from 0 to 255 and normalises them itself";
     Err(Error::usage(what).remedy(format!(
         "give it the bytes: {mean} {} {std} {}",
         values("0"),

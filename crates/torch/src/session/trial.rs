@@ -125,7 +125,7 @@ pub(super) fn common(checkpoints: &[Checkpoint], models: &[Model]) -> Result<Tak
     let mut common = Takes::default();
     let mut first = None;
     for (model, checkpoint) in models.iter().zip(checkpoints) {
-        let Takes { height, width, bytes, .. } = model.takes;
+        let Takes { height, width, integers, .. } = model.takes;
         let differs = |a: Option<usize>, b: Option<usize>| a.is_some() && b.is_some() && a != b;
         if differs(common.height, height) || differs(common.width, width) {
             let other: &Checkpoint = first.unwrap_or(&checkpoints[0]);
@@ -139,9 +139,9 @@ pub(super) fn common(checkpoints: &[Checkpoint], models: &[Model]) -> Result<Tak
                 .at(checkpoint.path())
                 .remedy("evaluate them one by one"));
         }
-        if bytes != models[0].takes.bytes {
+        if integers.is_some() != models[0].takes.integers.is_some() {
             let other = checkpoints[0].path().display();
-            let what = match bytes {
+            let what = match integers.is_some() {
                 true => format!("takes bytes, `{other}` normalised pixels"),
                 false => format!("takes normalised pixels, `{other}` bytes"),
             };
@@ -149,7 +149,7 @@ pub(super) fn common(checkpoints: &[Checkpoint], models: &[Model]) -> Result<Tak
                 .at(checkpoint.path())
                 .remedy("evaluate them one by one"));
         }
-        common.bytes = bytes;
+        common.integers = integers;
         if height.is_some() || width.is_some() {
             first.get_or_insert(checkpoint);
         }

@@ -98,6 +98,14 @@ pub const WORDS: [&str; 33] = [
     "output", "popen", "remote", "run", "runctx", "script", "shell", "spawn", "subprocess", "upload", "xopen",
 ];
 
+/// Words of functions that make a value again, and words of which it is not one even so.
+pub const AGAIN: [&str; 5] = ["rebuild", "reconstruct", "restore", "unpickle", "unreduce"];
+#[rustfmt::skip]
+pub const ACTING: [&str; 14] = [
+    "cmd", "command", "compile", "eval", "evaluate", "exec", "execute", "import", "popen", "run", "script", "shell",
+    "spawn", "subprocess",
+];
+
 /// Words of functions that find code by its name, and words for code.
 pub const FINDING: [&str; 7] = ["create", "find", "get", "lazy", "load", "register", "resolve"];
 #[rustfmt::skip]

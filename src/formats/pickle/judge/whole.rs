@@ -68,12 +68,15 @@ impl Machine<'_> {
             Value::Object(object) => Some(&object.items),
             _ => None,
         });
+        let mut judged = HashSet::new();
         for &(key, value) in items.flatten() {
             match self.text_of(key) {
                 Some("__setstate__") => {
                     return Err(globals::asked("sets `__setstate__` of an object"));
                 }
-                Some("_parse_arg_template") if !self.text_of(value).is_some_and(is_template) => {
+                Some("_parse_arg_template")
+                    if judged.insert(value.0) && !self.text_of(value).is_some_and(is_template) =>
+                {
                     return Err(globals::asked("sets `_parse_arg_template`, which is run"));
                 }
                 _ => {}

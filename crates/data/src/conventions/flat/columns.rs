@@ -28,6 +28,8 @@ pub(super) struct Columns {
     pub label: Label,
     /// Images that are left out, since the file says that they belong to another part of the data.
     pub of_other_parts: Vec<usize>,
+    /// The headings of those that chose the rows.
+    pub chosen_by: Vec<String>,
     /// The columns' headings, where the first line has them.
     pub headings: Option<Vec<String>>,
 }
@@ -106,7 +108,9 @@ pub(super) fn find(table: &mut Table, images: &Images, asked: &Asked) -> Result<
             Label::OneHot(columns)
         }
     };
-    Ok(Some(Columns { image, label, of_other_parts, headings }))
+    let heading = |column: &usize| headings.as_ref().map(|headings| short(&headings[*column]));
+    let chosen_by = part_columns.iter().filter_map(heading).collect();
+    Ok(Some(Columns { image, label, of_other_parts, chosen_by, headings }))
 }
 
 /// The column that has this heading, or this number from 1.

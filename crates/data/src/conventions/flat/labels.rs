@@ -224,7 +224,11 @@ fn of_table(table: &Table, columns: Columns, images: &Images) -> Result<Labelled
             Labels::Columns((0..table.rows()).map(class).collect(), names, several.len())
         }
     };
-    let column = taken(table, &columns);
+    let mut column = taken(table, &columns);
+    if let Some(by) = columns.chosen_by.first() {
+        let chosen = format!("rows chosen by `{by}`");
+        column = Some(column.map_or(chosen.clone(), |column| format!("{column}, {chosen}")));
+    }
     let of_other_parts = columns.of_other_parts;
     Ok(Labelled { images: Some(named), labels, of_other_parts, column })
 }

@@ -47,28 +47,39 @@ impl Seen<'_> {
         let columns: Vec<usize> = (0..self.table.width)
             .filter(|column| *column != self.image && !asked.contains(column))
             .collect();
-        let (mut said, mut flags) = (None, vec![]);
+        let (mut said, mut flags, mut not_known) = (vec![], vec![], None);
         for &column in columns.iter().filter(|_| self.headings.is_some()) {
             let heading = self.heading(column);
             let is_flag = words::part_if(heading).is_some();
             if !is_flag && !words::is_part(heading) {
                 continue;
             }
-            match self.check_parts(column)? {
-                false => {}
-                true if is_flag => flags.push(column),
-                true => said = said.or(Some(column)),
+            match self.check_parts(column) {
+                Ok(false) => {}
+                Ok(true) if is_flag => flags.push(column),
+                Ok(true) => said.push(column),
+                Err(error) if self.says_some(column) => return Err(error),
+                Err(error) => not_known = not_known.or(Some(error)),
             }
         }
-        if let Some(column) = said {
-            let rows = self.table.column(column).filter_map(|cell| self.part_of(column, cell));
-            return Ok(Some(Parts { columns: vec![column], rows: rows.collect() }));
+        if let Some((&column, others)) = said.split_first() {
+            let rows = |column: usize| -> Vec<Split> {
+                self.table.column(column).filter_map(|cell| self.part_of(column, cell)).collect()
+            };
+            let own = rows(column);
+            if let Some(&other) = others.iter().find(|&&other| rows(other) != own) {
+                return Err(self.contradict(column, other));
+            }
+            return Ok(Some(Parts { columns: said, rows: own }));
         }
         flags.extend(self.flags_beside_labels(&columns, asked)?);
         if !flags.is_empty() {
             return self.by_flags(flags).map(Some);
         }
-        self.by_words(&columns, asked)
+        match (self.by_words(&columns, asked)?, not_known) {
+            (None, Some(error)) => Err(error),
+            (parts, _) => Ok(parts),
+        }
     }
 
     /// Whether a column whose heading speaks of parts says one in every row; not where it says one in none.
@@ -94,10 +105,12 @@ impl Seen<'_> {
         let odd = cells().find(|cell| self.part_of(column, cell).is_none());
         let Some(odd) = odd else { return Ok(true) };
         let is_alike = || cells().all(|cell| cell == odd);
-        // Of one value there is nothing to choose; many numbers are those of folds or clients; and Kaggle's `Usage` says
-        // which rows of a test part are scored in public.
+        // Of one value there is nothing to choose; many numbers are those of folds or clients; and there are parts, phases and
+        // sets of other things, Kaggle's `Usage` says which rows of a test part are scored in public.
         let none_known = || cells().all(|cell| self.part_of(column, cell).is_none());
-        let is_of_another_kind = || is_alike() || words::plain(heading) == "usage";
+        let may_be_other = ["part", "phase", "set", "usage"].contains(&&words::plain(heading)[..]);
+        let is_from_zero = || cells().any(|cell| Value::of(cell) == Value::Whole(0));
+        let is_of_another_kind = || is_alike() || may_be_other && !is_from_zero();
         if self.has_many_numbers(column) || none_known() && is_of_another_kind() {
             return Ok(false);
         }
@@ -109,9 +122,24 @@ impl Seen<'_> {
         Err(Error::input(what).remedy(WRITE))
     }
 
+    fn contradict(&self, one: usize, other: usize) -> Error {
+        let what = format!(
+            "{} and {} say to which part of the data rows belong, and not the same",
+            self.title(one),
+            self.title(other)
+        );
+        Error::input(what).remedy("leave out the one that does not count")
+    }
+
+    /// Whether a cell of a column names a part.
+    fn says_some(&self, column: usize) -> bool {
+        self.table.column(column).any(|cell| self.part_of(column, cell).is_some())
+    }
+
     /// Whether a column holds more different numbers than there are parts.
     fn has_many_numbers(&self, column: usize) -> bool {
-        const PARTS: usize = 3;
+        // Of training, validation and test, one may be there twice (WILDS).
+        const PARTS: usize = 4;
         let mut found = HashSet::new();
         for cell in self.table.column(column) {
             let Value::Whole(number) = Value::of(cell) else { return false };
@@ -136,8 +164,8 @@ impl Seen<'_> {
         }
     }
 
-    /// Columns of yes and no under the bare name of a part (`train`), beside a column of labels. Among columns that never say
-    /// yes together, such a one may be that of a class.
+    /// Columns of yes and no under the bare name of a part (`train`), beside a column of labels. Among others of
+    /// yes and no such a one may be that of a class.
     fn flags_beside_labels(&self, columns: &[usize], asked: &[usize]) -> Result<Vec<usize>> {
         let is_label = |&&column: &&usize| words::is_label(self.heading(column));
         if self.headings.is_none() || (asked.is_empty() && !columns.iter().any(|c| is_label(&c))) {
@@ -151,15 +179,8 @@ impl Seen<'_> {
             .collect();
         let is_bare = |column: &usize| words::bare_part(self.heading(*column)).is_some();
         let bare: Vec<usize> = found.iter().copied().filter(is_bare).collect();
-        let yes = |row: usize| {
-            let says =
-                |&&column: &&usize| flags::answer(self.table.cell(row, column)) == Some(true);
-            found.iter().filter(says).count()
-        };
         match bare.first() {
-            Some(&first)
-                if bare.len() < found.len() && (0..self.table.rows()).all(|row| yes(row) < 2) =>
-            {
+            Some(&first) if bare.len() < found.len() => {
                 let what = format!(
                     "the column {} may say to which part of the data rows belong, or be that of a class",
                     self.title(first)
@@ -233,12 +254,7 @@ impl Seen<'_> {
             others.filter_map(|&column| reading(column)).collect();
         let [(first, rows), ..] = &found[..] else { return Ok(None) };
         if let Some((other, _)) = found.iter().find(|(_, other)| other != rows) {
-            let what = format!(
-                "{} and {} say to which part of the data rows belong, and not the same",
-                self.title(*first),
-                self.title(*other)
-            );
-            return Err(Error::input(what).remedy("leave out the one that does not count"));
+            return Err(self.contradict(*first, *other));
         }
         let columns = found.iter().map(|(column, _)| *column).collect();
         Ok(Some(Parts { columns, rows: rows.clone() }))

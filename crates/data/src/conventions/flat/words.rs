@@ -115,6 +115,13 @@ fn tokens(text: &str) -> Vec<String> {
         before = c;
     }
     found.retain(|word| !word.is_empty());
+    // `held_out` and `hold-out` are one.
+    if let Some(at) =
+        found.windows(2).position(|two| ["held", "hold"].contains(&&*two[0]) && two[1] == "out")
+    {
+        found[at].push_str("out");
+        found.remove(at + 1);
+    }
     found
 }
 
@@ -163,6 +170,8 @@ mod tests {
             ("testset", Split::Test, true),
             ("in_test", Split::Test, true),
             ("is_holdout", Split::Test, true),
+            ("is_held_out", Split::Test, true),
+            ("Hold-Out", Split::Test, false),
             ("is_test_set", Split::Test, true),
             ("Train", Split::Train, false),
             ("test", Split::Test, false),

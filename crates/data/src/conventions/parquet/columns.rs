@@ -69,7 +69,7 @@ fn part_columns(
         let is_text = match of.physical_type() {
             Type::BYTE_ARRAY => true,
             Type::INT32 | Type::INT64 if names.is_some() => true,
-            Type::BOOLEAN | Type::INT32 | Type::INT64 => false,
+            Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE => false,
             _ => continue,
         };
         match check_codecs(metadata, column) {

@@ -1,5 +1,6 @@
 //! Rows of the wanted part of the data, where columns say to which part each belongs.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::file::{File, Words};
@@ -29,7 +30,24 @@ pub(super) fn rows(
     headings.dedup();
     let kept = match headings[..] {
         [] => None,
-        _ => parts_of_rows(&headings, cells(files, &headings)).map_err(|error| error.at(dir))?,
+        _ => {
+            // Rows with the same cells are of one part.
+            let (mut kinds, mut places) = (vec![], HashMap::new());
+            let mut rows = vec![];
+            for cells in cells(files, &headings) {
+                let next = kinds.len();
+                rows.push(*places.entry(cells.clone()).or_insert_with(|| {
+                    kinds.push(cells);
+                    next
+                }));
+            }
+            let parts = match parts_of_rows(&headings, kinds.into_iter()) {
+                // The files' names say it.
+                Err(_) if are_named => None,
+                parts => parts.map_err(|error| error.at(dir))?,
+            };
+            parts.map(|parts| rows.into_iter().map(|kind| parts[kind]).collect::<Vec<Split>>())
+        }
     };
     let kept: Option<Vec<usize>> = match kept {
         None => None,

@@ -38,7 +38,11 @@ fn read_numbers(
     }
 }
 
-/// The first values of a row group as text, of numbers the words that they stand for; "" where there is none.
+/// The most bytes of a word: those for parts of the data are short.
+const WORD: usize = 64;
+
+/// The first values of a row group as text, of numbers the words that they stand for; "" where there is none. Long ones are
+/// cut.
 pub(super) fn read_words(
     reader: &SerializedFileReader<Chunks>,
     group: usize,
@@ -46,10 +50,20 @@ pub(super) fn read_words(
     rows: usize,
     names: Option<&[String]>,
 ) -> parquet::errors::Result<Result<Vec<String>>> {
-    let text = |value: ByteArray| String::from_utf8_lossy(value.data()).into_owned();
+    let text = |value: ByteArray| {
+        let bytes = value.data();
+        String::from_utf8_lossy(&bytes[..bytes.len().min(WORD)]).into_owned()
+    };
     let values = match reader.get_row_group(group)?.get_column_reader(column)? {
         ColumnReader::ByteArrayColumnReader(mut reader) => read_some(&mut reader, rows, text)?,
         ColumnReader::BoolColumnReader(mut reader) => {
+            read_some(&mut reader, rows, |value| value.to_string())?
+        }
+        // Whole numbers beside empty cells.
+        ColumnReader::FloatColumnReader(mut reader) => {
+            read_some(&mut reader, rows, |value| value.to_string())?
+        }
+        ColumnReader::DoubleColumnReader(mut reader) => {
             read_some(&mut reader, rows, |value| value.to_string())?
         }
         _ => read_numbers(reader, group, column, rows)?.map(|values| {

@@ -60,11 +60,13 @@ fn rows_are_chosen_by_whatever_column_says_their_part() {
         ("is_holdout", Box::new(held_out(["0", "1"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
         ("testset", Box::new(held_out(["0", "1"])), vec![(Train, vec![0, 1])]),
         ("in_test", Box::new(held_out(["False", "True"])), vec![(Train, vec![0, 1])]),
-        // A flag beside it, which says yes of some of the same.
-        ("test,occluded", Box::new(held_out(["0,0", "1,1"])), vec![(Train, vec![0, 1])]),
         ("split", Box::new(held_out(["tr", "te"])), vec![(Test, vec![2, 3, 4, 5])]),
         ("Split", Box::new(held_out(["training set", "test set"])), vec![(Train, vec![0, 1])]),
         ("subset", Box::new(held_out(["train1", "test1"])), vec![(Train, vec![0, 1])]),
+        ("held_out", Box::new(held_out(["0", "1"])), vec![(Train, vec![0, 1])]),
+        // Another column of another thing.
+        ("split,part", Box::new(held_out(["train,hand", "test,foot"])), vec![(Train, vec![0, 1])]),
+        ("subset,split", Box::new(held_out(["a,train", "b,test"])), vec![(Train, vec![0, 1])]),
         ("fold", Box::new(held_out(["train", "valid"])), vec![(Val, vec![2, 3, 4, 5])]),
         ("data_split", Box::new(held_out(["Train", "Test"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
         ("mode", Box::new(held_out(["training", "validation"])), vec![(HeldOut, vec![2, 3, 4, 5])]),
@@ -137,9 +139,17 @@ fn what_only_looks_like_a_part_chooses_nothing() {
         let text = format!("image,{heading},label\n") + &lines(|s, c, _| format!("{s},{word},{c}"));
         assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()), "{heading}");
     }
-    let text = "image,Usage,label\n".to_string()
-        + &lines(|s, c, i| format!("{s},{},{c}", ["Public", "Private"][i % 2]));
-    assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()));
+    // Nor do these headings say it in words that are not known.
+    for (heading, words) in [
+        ("Usage", ["Public", "Private"]),
+        ("part", ["elbow", "wrist"]),
+        ("phase", ["1", "2"]),
+        ("set", ["A", "B"]),
+    ] {
+        let text = format!("image,{heading},label\n")
+            + &lines(|s, c, i| format!("{s},{},{c}", words[i % 2]));
+        assert_eq!(all(&text, &LabelForm::default()), Ok(WANTED.to_vec()), "{heading}");
+    }
 }
 
 #[test]
@@ -153,8 +163,17 @@ fn parts_that_are_not_clear_are_refused() {
         ),
         ("split", ["0", "1"], "`split` says to which part of the data rows belong, and `0` is no"),
         ("set", ["0", "2"], "`set` says to which part of the data rows belong, and `0` is no"),
-        ("phase", ["1", "3"], "`phase` says to which part of the data rows belong, and `1` is no"),
+        (
+            "subset",
+            ["1", "3"],
+            "`subset` says to which part of the data rows belong, and `1` is no",
+        ),
         ("split", ["base", "novel"], "and `base` is no known part; write train, val or test there"),
+        (
+            "split,subset",
+            ["train,test", "test,train"],
+            "`split` and `subset` say to which part of the data rows belong, and not the same",
+        ),
         (
             "stage,mode",
             ["train,test", "test,train"],
