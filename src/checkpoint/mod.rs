@@ -130,9 +130,10 @@ impl Checkpoint {
     /// The wrappers' parts that were stripped from names.
     pub fn stripped(&self) -> Vec<&'static str> {
         let written = self.index.written.as_deref().unwrap_or_default();
+        let in_front = names::are_in_front(written.iter().map(|name| &**name));
         let mut found: Vec<&'static str> = vec![];
         for part in written.iter().flat_map(|name| names::stripped(name)) {
-            if !found.contains(&part) {
+            if !found.contains(&part) && (in_front || part != names::IN_FRONT) {
                 found.push(part);
             }
         }

@@ -5,7 +5,7 @@
 const ANYWHERE: [&str; 3] = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"];
 
 /// What DDP and `AveragedModel` put before the names of a whole model. Within a model it is a module's own name.
-const IN_FRONT: &str = "module";
+pub const IN_FRONT: &str = "module";
 
 /// Counters that PyTorch's and MMEngine's averaged models keep beside the weights. They are not part of the model.
 pub const COUNTERS: [&str; 2] = ["n_averaged", "steps"];
@@ -75,5 +75,12 @@ mod tests {
             assert_eq!(strip(name), expected);
             assert_eq!(is_wrapped(name), name != expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_layer_of_the_models_own_keeps_its_name() {
+        assert!(are_in_front(["module.fc.weight", "_orig_mod.module.b", "n_averaged"].into_iter()));
+        assert!(!are_in_front(["module.fc.weight", "head.weight"].into_iter()));
+        assert_eq!(strip_of("module.fc._orig_mod.weight", false), "module.fc.weight");
     }
 }

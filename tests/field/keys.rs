@@ -224,3 +224,18 @@ fn weights_one_level_deeper_are_named() {
     run.notes(&[files[0], files[1], "--weights-key", "app.model", "-o", "x.safetensors"]);
     assert_eq!(load(&run.path("x.safetensors")).len(), 1);
 }
+
+/// A network that keeps its layers in an attribute called `module`, beside others.
+#[test]
+fn a_layer_called_module_keeps_its_name_beside_others() {
+    let run = Run::new();
+    let names = ["module.l.weight", "l.weight", "norms.0.module.weight"];
+    let files = run.pair(&[("state_dict", tensors(0, &names))]);
+    let notes = run.notes(&[files[0], files[1], "-o", "out.safetensors"]);
+    assert!(!notes.contains("wrappers"), "{notes}");
+    let found = load(&run.path("out.safetensors"));
+    assert_eq!(
+        found.keys().collect::<Vec<_>>(),
+        ["l.weight", "module.l.weight", "norms.0.module.weight"]
+    );
+}

@@ -189,7 +189,7 @@ impl Machine<'_> {
         let others = given.iter().enumerate().filter(|(at, _)| !functions.contains(at));
         let mut others: Vec<Id> = others.map(|(_, &id)| id).collect();
         if calls::takes_types(path) {
-            others = self.without_types(&others)?;
+            others = self.without_types(path, &others)?;
         } else if self.joins_types(path, given)? {
             others.clear();
         }

@@ -135,9 +135,9 @@ impl Machine<'_> {
                 Value::Dict(items) => &mut items.iter().flat_map(|&(key, value)| [key, value]),
                 Value::Object(object) if objects => {
                     let items = object.items.iter().flat_map(|&(key, value)| [key, value]);
-                    let arguments = match self.called(id).is_some_and(calls::takes_types) {
-                        true => self.without_types(self.tuple(object.arguments))?,
-                        false => vec![object.arguments],
+                    let arguments = match self.called(id).filter(|path| calls::takes_types(path)) {
+                        Some(path) => self.without_types(path, self.tuple(object.arguments))?,
+                        None => vec![object.arguments],
                     };
                     &mut items.chain(object.state).chain(arguments)
                 }
@@ -153,13 +153,15 @@ impl Machine<'_> {
         Ok(None)
     }
 
-    /// The arguments of a function that takes types, and in tuples those of another such function, without these.
-    pub(super) fn without_types(&self, given: &[Id]) -> Result<Vec<Id>> {
+    /// The arguments of a function that takes types without these; of one that calls another such function also those of
+    /// that, in a tuple.
+    pub(super) fn without_types(&self, path: &str, given: &[Id]) -> Result<Vec<Id>> {
+        let calls_another = path.starts_with("torch._tensor._rebuild_from_type");
         let mut others = vec![];
         for id in given {
             let elements = match self.tuple(*id) {
-                [] => std::slice::from_ref(id),
-                elements => elements,
+                elements @ [_, ..] if calls_another => elements,
+                _ => std::slice::from_ref(id),
             };
             self.look_at(elements.len())?;
             others.extend(elements.iter().filter(|id| !self.is_held_class(**id)));
