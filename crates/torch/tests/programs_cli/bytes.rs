@@ -14,7 +14,7 @@ fn a_program_of_bytes_gets_bytes_or_nothing() {
     let program = folder.program("bytes");
     let out = folder.path("out.safetensors");
     let remedy = format!("--mean 0,0,0 --std {BYTE}");
-    let parts = ["takes bytes from 0 to 255 (uint8)", remedy.as_str()];
+    let parts = ["takes integers from 0 to 255", remedy.as_str()];
     for pixels in [&PIXELS[..], &["--preset", "cifar10"], &["--mean", "0,0,0", "--std", "1,1,1"]] {
         let pixels = [pixels, &["--resize", "32", "--crop", "32"]].concat();
         fails(&mut eval(&[&model], &[&program], &pixels), 2, &parts);
