@@ -42,14 +42,14 @@ impl Block {
     }
 
     /// Adds a value to each sum. `is_first`: they are sums of nothing. Returns whether all are finite but for what is meant
-    /// to be infinite, in the same places of all values that were added: masks' minus infinity, and all of a tensor. `is_whole`:
-    /// they are all that it has.
+    /// to be infinite, in the same places of all values that were added: masks' minus infinity, and, where they `may_be_infinite`,
+    /// all values.
     pub fn add(
         &mut self,
         values: &[u8],
         from: Float,
         is_first: bool,
-        is_whole: bool,
+        may_be_infinite: bool,
         decoded: &mut Vec<f64>,
     ) -> bool {
         decode(values, from, decoded);
@@ -73,7 +73,7 @@ impl Block {
         }
         let mut is_sound = true;
         if is_marked {
-            let all_infinite = is_whole && decoded.iter().all(|x| x.is_infinite());
+            let all_infinite = may_be_infinite && decoded.iter().all(|x| x.is_infinite());
             for (mark, x) in self.marks.iter_mut().zip(&mut *decoded) {
                 let before = *mark;
                 *mark = marked(before, *x, is_first);

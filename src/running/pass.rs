@@ -9,7 +9,7 @@ use twox_hash::XxHash3_128;
 
 use super::block::{BLOCK, Block};
 use super::file::{CHUNK, StateFile, Writer, values};
-use crate::average::infinities::may_be_infinite;
+use crate::average::infinities;
 use crate::average::totals::{Met, Scratch};
 use crate::average::{Float, Rule, count_nonfinite, too_large};
 use crate::checkpoint::checksum::Checksum;
@@ -368,15 +368,14 @@ impl Pass<'_> {
             }
             None => blocks.iter_mut().enumerate().for_each(|(i, block)| block.clear(length(i))),
         }
+        let may_be_infinite = self.may_be_infinite(job.tensor);
         for input in 0..self.inputs.len() {
             let sums = (&mut *digests, &mut *checksums);
             let bytes = self.load(job, &part, input, buffer, hashers, sums)?;
             let is_first = self.old.is_none() && input == 0;
-            let is_whole =
-                self.infos[job.tensor].len() <= BLOCK && may_be_infinite(&self.infos[job.tensor]);
             let mut is_sound = true;
             for (block, bytes) in blocks.iter_mut().zip(bytes.chunks(BLOCK * float.size())) {
-                is_sound &= block.add(bytes, float, is_first, is_whole, decoded);
+                is_sound &= block.add(bytes, float, is_first, may_be_infinite, decoded);
             }
             if !is_sound && !self.allow_nonfinite {
                 return Err(self.nonfinite(input, job.tensor, float));
@@ -396,6 +395,12 @@ impl Pass<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a tensor may be infinite as a whole. Of more than one block, the others are not seen.
+    fn may_be_infinite(&self, tensor: usize) -> bool {
+        let info = &self.infos[tensor];
+        info.len() <= BLOCK && infinities::may_be_infinite(info)
     }
 
     fn nonfinite(&self, input: usize, tensor: usize, float: Float) -> Error {
@@ -457,12 +462,11 @@ impl Pass<'_> {
         };
         let to = Float::of(self.rules[job.tensor].1).expect("planned as a float");
         blocks.resize_with(blocks.len().max(1), Block::default);
-        let is_whole =
-            self.infos[job.tensor].len() <= BLOCK && may_be_infinite(&self.infos[job.tensor]);
+        let may_be_infinite = self.may_be_infinite(job.tensor);
         for bytes in bytes.chunks(BLOCK * from.size()) {
             let block = &mut blocks[0];
             block.clear(bytes.len() / from.size());
-            if !block.add(bytes, from, true, is_whole, decoded) && !self.allow_nonfinite {
+            if !block.add(bytes, from, true, may_be_infinite, decoded) && !self.allow_nonfinite {
                 let what = "some of its values are not finite";
                 return Err(Error::new(Kind::NotFinite, what)
                     .at(self.last_path)

@@ -49,15 +49,14 @@ pub(super) fn model_beside_others(folder: &Path, own: &Path, models: &[PathBuf])
     let snapshots = within(folder, &common_pattern(&names(models)));
     let error = Error::usage("holds a model, and folders with further ones").at(folder);
     // Of a folder among others like it, the further models are one of each.
-    let above = folder.parent().filter(|above| {
+    let here = |above| if above == Path::new("") { Path::new(".") } else { above };
+    let above = folder.parent().map(here).filter(|above| {
         let like = |path: &Path| without_digits(&base_name(path));
-        let here = if above.as_os_str().is_empty() { Path::new(".") } else { above };
-        let all = store::list(here).unwrap_or_default();
+        let all = store::list(above).unwrap_or_default();
         let beside = all.iter().filter(|path| like(path).is_some() && like(path) == like(folder));
         beside.count() > 1
     });
     if let (Some(above), [only]) = (above, models) {
-        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
         let alike = common_pattern(&[base_name(folder)]);
         let further = within(above, &format!("{alike}{}", base_name(only)));
         return error.remedy(format!(
